@@ -1,0 +1,35 @@
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin
+
+.PHONY: venv demo test lint format
+.DEFAULT_GOAL := help
+
+help:  ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
+
+# Reinstalled only when the project's requirements change.
+$(VENV)/.installed: pyproject.toml
+	test -x $(RUN)/python || $(PYTHON) -m venv $(VENV)
+	$(RUN)/python -m pip install --quiet --disable-pip-version-check -e .
+	touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(RUN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	touch $@
+
+venv: $(VENV)/.installed-dev  ## create .venv with everything for development
+
+demo: $(VENV)/.installed  ## draw pictures and answer questions: outputs/demo.png
+	$(RUN)/showo-turbo demo --output outputs/demo.png --overwrite
+
+lint: $(VENV)/.installed-dev  ## formatting and lint
+	$(RUN)/ruff format --check .
+	$(RUN)/ruff check .
+
+test: lint  ## lint, then the tests
+	$(RUN)/python -m pytest
+
+format: $(VENV)/.installed-dev  ## format and fix in place
+	$(RUN)/ruff format .
+	$(RUN)/ruff check --fix .

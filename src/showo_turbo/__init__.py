@@ -1,0 +1,41 @@
+"""Show-o Turbo: one transformer that draws images from text and answers questions about images.
+
+    from showo_turbo import ShowoPipeline
+
+    pipe = ShowoPipeline.from_pretrained("tiny")
+    image = pipe.text_to_image("a red circle and a blue star").images[0]
+    answer = pipe.image_to_text(image, "How many stars are there?").texts[0]
+
+Importing this module is cheap: what needs torch is loaded when a name is first used.
+"""
+
+from importlib import import_module
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+from showo_turbo.errors import InputError
+
+if TYPE_CHECKING:
+    from showo_turbo.generation.options import SamplingOptions
+    from showo_turbo.outputs import ImageOutput, TextOutput
+    from showo_turbo.pipeline import ShowoPipeline
+
+__version__ = version("showo-turbo")
+__all__ = ["ImageOutput", "InputError", "SamplingOptions", "ShowoPipeline", "TextOutput", "__version__"]
+
+_HOMES = {
+    "ImageOutput": "showo_turbo.outputs",
+    "SamplingOptions": "showo_turbo.generation.options",
+    "ShowoPipeline": "showo_turbo.pipeline",
+    "TextOutput": "showo_turbo.outputs",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,14 @@
+"""Checkpoints: from a name to a model and back.
+
+names      what `from_pretrained` is given -> the folders that hold the parts
+weights    a weight file -> tensors in a module, with nothing but tensors ever read
+loading    folders -> transformer, prompts, image tokenizer
+saving     the same parts -> one folder
+
+    folder/
+        config.json            ShowoConfig
+        model.safetensors      the transformer (pytorch_model.safetensors and pytorch_model.bin load too)
+        generation.json        recommended SamplingOptions, may be missing
+        phi/                   Phi config and text tokenizer; config.json names it as llm_model_path
+        magvitv2/              image tokenizer: config.json (MagvitV2Config) and weights, may be missing
+"""

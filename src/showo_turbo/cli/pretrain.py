@@ -1,0 +1,58 @@
+"""`showo-turbo pretrain`: the embedded default from nothing, in four stages.
+
+    text-tokenizer -> image-tokenizer -> scene-pool -> showo
+
+Every stage takes `key=value` settings, among them `config=FILE`, and goes on from its last checkpoint if it has one.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, help="Train the embedded default from nothing on rendered scenes.")
+
+Settings = Annotated[list[str] | None, typer.Argument(help="key=value settings; config=FILE reads a YAML file first.")]
+
+
+@app.command()
+def text_tokenizer(settings: Settings = None) -> None:
+    """Learn the text tokenizer on the world's captions and questions (seconds)."""
+    from showo_turbo.pretraining.text_tokenizer import TextTokenizerTrainingConfig, train_text_tokenizer
+    from showo_turbo.settings import read_settings
+
+    train_text_tokenizer(read_settings(TextTokenizerTrainingConfig, settings or []))
+
+
+@app.command()
+def image_tokenizer(settings: Settings = None) -> None:
+    """Train the MAGVIT-v2 image tokenizer on rendered scenes (minutes)."""
+    from showo_turbo.pretraining.image_tokenizer import ImageTokenizerTraining, ImageTokenizerTrainingConfig
+    from showo_turbo.pretraining.loop import train
+    from showo_turbo.settings import read_settings
+
+    config = read_settings(ImageTokenizerTrainingConfig, settings or [])
+    train(ImageTokenizerTraining(config), config.loop)
+
+
+@app.command()
+def scene_pool(settings: Settings = None) -> None:
+    """Encode training scenes once, so that pre-training reads codes (minutes)."""
+    from showo_turbo.checkpoints.image_tokenizer import load_image_tokenizer
+    from showo_turbo.pretraining.scene_pool import ScenePoolConfig, build_scene_pool
+    from showo_turbo.settings import read_settings
+
+    config = read_settings(ScenePoolConfig, settings or [])
+    tokenizer = load_image_tokenizer(Path(config.image_tokenizer))
+    build_scene_pool(Path(config.output), tokenizer, config.count, config.seed)
+
+
+@app.command()
+def showo(settings: Settings = None) -> None:
+    """Pre-train the transformer: masked image codes and next-token answers (hours)."""
+    from showo_turbo.pretraining.loop import train
+    from showo_turbo.pretraining.showo import ShowoPretraining, ShowoPretrainingConfig
+    from showo_turbo.settings import read_settings
+
+    config = read_settings(ShowoPretrainingConfig, settings or [])
+    train(ShowoPretraining(config), config.loop)

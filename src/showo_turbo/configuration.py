@@ -1,0 +1,69 @@
+"""Configuration of a Show-o checkpoint, as its `config.json` has it."""
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from transformers import PhiConfig
+
+from showo_turbo.errors import InputError
+from showo_turbo.vocabulary import SPECIAL_TOKENS
+
+
+@dataclass(frozen=True)
+class ShowoConfig:
+    """What a Show-o `config.json` says; the backbone's own sizes live in the Phi config at `llm_model_path`.
+
+    Attributes:
+        vocab_size: number of ids in all: text, special tokens, image codes and the mask token.
+        llm_vocab_size: number of ids of the plain text tokenizer.
+        codebook_size: number of image codes.
+        num_vq_tokens: image codes of one square image at the checkpoint's resolution.
+        llm_model_path: folder (relative to the checkpoint) or hub name of the Phi config and text tokenizer.
+        w_clip_vit: whether understanding takes CLIP features in place of image codes.
+        max_text_length: longest prompt of text to image, in tokens with `<|sot|>` and `<|eot|>`. Published checkpoints
+            do not store it; all of them use 128.
+
+    Raises:
+        InputError: when the sizes contradict each other.
+    """
+
+    vocab_size: int = 58498
+    llm_vocab_size: int = 50295
+    codebook_size: int = 8192
+    num_vq_tokens: int = 1024
+    llm_model_path: str = "microsoft/phi-1_5"
+    w_clip_vit: bool = False
+    max_text_length: int = 128
+
+    def __post_init__(self) -> None:
+        expected = self.llm_vocab_size + len(SPECIAL_TOKENS) + self.codebook_size + 1
+        if self.vocab_size != expected:
+            raise InputError(
+                f"config: vocab_size is {self.vocab_size}, but llm_vocab_size {self.llm_vocab_size} + "
+                f"{len(SPECIAL_TOKENS)} special tokens + codebook_size {self.codebook_size} + 1 mask token = {expected}"
+            )
+
+    @classmethod
+    def from_dict(cls, values: dict) -> "ShowoConfig":
+        """Pick the fields above out of a parsed `config.json`; what published classes add besides is ignored.
+
+        Raises:
+            InputError: when a size that cannot be guessed is missing.
+        """
+        required = ("vocab_size", "llm_vocab_size", "codebook_size", "num_vq_tokens", "llm_model_path")
+        missing = [name for name in required if name not in values]
+        if missing:
+            raise InputError(f"config.json lacks {', '.join(missing)}: is this the config of a Show-o checkpoint?")
+        return cls(**{field.name: values[field.name] for field in fields(cls) if field.name in values})
+
+
+def load_phi_config(folder_or_name: str | Path, vocab_size: int) -> PhiConfig:
+    """The backbone config of a Show-o model, read from a Phi config.
+
+    Show-o normalises queries and keys per head whatever the Phi file says (the stock Phi-1.5 config says no), and its
+    embeddings and head are resized to the whole vocabulary.
+    """
+    config = PhiConfig.from_pretrained(folder_or_name)
+    config.qk_layernorm = True
+    config.vocab_size = vocab_size
+    return config

@@ -1,0 +1,65 @@
+"""Does a picture show what its prompt asked for? GenEval's rules (arXiv 2310.11513) over the exact detector."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from PIL import Image
+
+from showo_turbo.evaluation.statistics import Estimate, mean_of_estimates, mean_of_groups
+from showo_turbo.scenes.benchmark import TAGS, ScenePrompt
+from showo_turbo.scenes.detector import detect
+from showo_turbo.scenes.scene import PLACES, Scene, SceneObject
+
+
+def fulfils(scene: Scene, prompt: ScenePrompt) -> bool:
+    """Whether a scene has everything the prompt includes, nothing it excludes, and its background.
+
+    As in GenEval, objects that the prompt does not speak of are no fault, and a position holds if any pair of matching
+    objects is so related.
+    """
+    if prompt.background not in (None, scene.background):
+        return False
+    if any(len(scene.matching(item["class"])) >= item["count"] for item in prompt.exclude):
+        return False
+    found = [_matching(scene, item) for item in prompt.include]
+    if any(len(things) < item["count"] for things, item in zip(found, prompt.include, strict=True)):
+        return False
+    return all(
+        _related(things, item["position"][0], found[item["position"][1]])
+        for things, item in zip(found, prompt.include, strict=True)
+        if "position" in item
+    )
+
+
+def _matching(scene: Scene, item: dict) -> list[SceneObject]:
+    things = scene.matching(item["class"], item.get("color"))
+    return [thing for thing in things if "place" not in item or PLACES[thing.place] == item["place"]]
+
+
+def _related(things: list[SceneObject], relation: str, others: list[SceneObject]) -> bool:
+    return any(thing.is_(relation, other) for thing in things for other in others)
+
+
+@dataclass(frozen=True)
+class TextToImageScores:
+    """Accuracy per GenEval category and their mean, each with its 95 % interval."""
+
+    by_tag: dict[str, Estimate]
+
+    @property
+    def overall(self) -> Estimate:
+        """Mean of the categories."""
+        return mean_of_estimates(list(self.by_tag.values()))
+
+
+def score_pictures(prompts: Sequence[ScenePrompt], pictures: Sequence[Sequence[Image.Image]]) -> TextToImageScores:
+    """Judge the pictures of each prompt.
+
+    Args:
+        prompts: what was asked.
+        pictures: for each prompt its pictures, 64 x 64.
+    """
+    groups: dict[str, list[list[float]]] = {tag: [] for tag in TAGS}
+    for prompt, drawn in zip(prompts, pictures, strict=True):
+        groups[prompt.tag].append([float(fulfils(detect(picture).scene, prompt)) for picture in drawn])
+    return TextToImageScores({tag: mean_of_groups(group) for tag, group in groups.items() if group})

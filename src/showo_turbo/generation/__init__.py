@@ -1,0 +1,1 @@
+"""Generation: text and images alike are a trajectory of states towards a fixed answer (see `trajectory`)."""

@@ -1,0 +1,66 @@
+"""How an image is sampled, in five numbers and names."""
+
+import math
+from dataclasses import dataclass, fields
+
+from showo_turbo.errors import InputError
+from showo_turbo.generation.scheduler import UnmaskingScheduler
+
+
+@dataclass(frozen=True)
+class SamplingOptions:
+    """Options of text to image; a checkpoint's `generation.json` holds those its authors recommend.
+
+    Attributes:
+        num_inference_steps: passes of the transformer, 1 to the image's codes.
+        guidance_scale: w in (1 + w) * conditional - w * unconditional, Show-o's convention: 0 is no guidance. (It is
+            diffusers' scale minus 1.)
+        top_k: draw among the k most probable codes only; None draws among all.
+        temperature: weight of the noise in choosing which codes to keep, before the first step.
+        schedule: how fast codes are kept: "cosine", "linear", "sigmoid" or "powX".
+
+    Raises:
+        InputError: when a value is of another type. Ranges depend on the model, which checks them.
+    """
+
+    num_inference_steps: int = 16
+    guidance_scale: float = 0.0
+    top_k: int | None = None
+    temperature: float = 1.0
+    schedule: str = "cosine"
+
+    def __post_init__(self) -> None:
+        self._check_whole("num_inference_steps", self.num_inference_steps)
+        if self.top_k is not None:
+            self._check_whole("top_k", self.top_k)
+        for name in ("guidance_scale", "temperature"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+                raise InputError(f"{name} is {value!r}: choose a finite number, 0 or more")
+
+    @staticmethod
+    def _check_whole(name: str, value: object) -> None:
+        if type(value) is not int:
+            raise InputError(f"{name} is {value!r}: choose a whole number, 1 or more")
+
+    @classmethod
+    def from_dict(cls, values: dict) -> "SamplingOptions":
+        """Options by name; what is left out takes its default.
+
+        Raises:
+            InputError: when a name is not an option, or a value cannot be.
+        """
+        known = [field.name for field in fields(cls)]
+        if unknown := sorted(set(values) - set(known)):
+            raise InputError(f"sampling options: unknown {', '.join(unknown)}; known are {', '.join(known)}")
+        return cls(**values)
+
+    def scheduler(self, codebook_size: int, num_codes: int) -> UnmaskingScheduler:
+        """A scheduler with these options for images of `num_codes` codes.
+
+        Raises:
+            InputError: when an option is out of its range.
+        """
+        scheduler = UnmaskingScheduler(codebook_size, self.temperature, self.top_k, self.schedule)
+        scheduler.set_timesteps(self.num_inference_steps, num_codes)
+        return scheduler

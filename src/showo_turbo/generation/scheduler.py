@@ -1,0 +1,170 @@
+"""One step of parallel unmasking (MaskGIT, arXiv 2202.04200; Show-o, arXiv 2408.12528, section 3.4).
+
+    logits -> softmax -> candidates: a random draw at every position (from the top k, renormalised, if asked)
+                      -> confidence: log p(candidate) + temperature * Gumbel noise, p before top-k
+                      -> the least confident candidates are masked again, as many as the schedule says
+
+Decisions:
+- The scheduler works on codebook indices and knows neither model nor vocabulary; the loop is `generation.image`.
+- Arithmetic is float32 and draws come in the published order (one multinomial over all positions, then one uniform
+  number each), so the same generator and the same logits give the codes of the published sampler.
+- The temperature falls by (1 - r) at every step, on its running value: 4 steps from 1.0 use .75, .375, .094, 0.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from showo_turbo.errors import InputError
+from showo_turbo.generation.schedules import mask_schedule
+
+Generators = torch.Generator | Sequence[torch.Generator] | None
+"""One generator for the whole batch, or several that share its rows equally and in order; None is torch's default."""
+
+
+@dataclass(frozen=True)
+class UnmaskingStep:
+    """What one step decides, for `batch` images of `n` codes.
+
+    Attributes:
+        candidates: long (batch, n), known codes where they are known, else the code drawn; of the last step, the image.
+        confidence: float32 (batch, n).
+        masked: bool (batch, n), the positions masked again.
+        temperature: what the Gumbel noise was multiplied with.
+    """
+
+    candidates: Tensor
+    confidence: Tensor
+    masked: Tensor
+    temperature: float
+
+
+class UnmaskingScheduler:
+    """Decides, step by step, which codes of an image to keep.
+
+    Example:
+        >>> scheduler = UnmaskingScheduler(codebook_size=8192, top_k=200)
+        >>> scheduler.set_timesteps(4, num_codes=256)
+        >>> step = scheduler.step(logits, 0, codes, masked, generator)
+    """
+
+    def __init__(
+        self, codebook_size: int, temperature: float = 1.0, top_k: int | None = None, schedule: str = "cosine"
+    ) -> None:
+        """Check and keep the options.
+
+        Args:
+            codebook_size: number of image codes.
+            temperature: weight of the Gumbel noise before the first step; 0 keeps the most probable candidates.
+            top_k: draw among the k most probable codes only; all of them if left out.
+            schedule: name of a mask schedule, see `generation.schedules`.
+
+        Raises:
+            InputError: when an option is out of its range.
+        """
+        if top_k is not None and not 1 <= top_k <= codebook_size:
+            raise InputError(f"top_k is {top_k}: choose 1 to {codebook_size} (the codebook's size), or None")
+        if not temperature >= 0:
+            raise InputError(f"temperature is {temperature}: choose 0 or more")
+        self.codebook_size = codebook_size
+        self.temperature = temperature
+        self.top_k = top_k
+        self.schedule = mask_schedule(schedule)
+
+    def set_timesteps(self, num_inference_steps: int, num_codes: int) -> None:
+        """Lay out the steps for images of `num_codes` codes.
+
+        Raises:
+            InputError: when there are fewer steps than one or more than codes.
+        """
+        if not 1 <= num_inference_steps <= num_codes:
+            raise InputError(
+                f"num_inference_steps is {num_inference_steps}: choose 1 to {num_codes} (the image's codes)"
+            )
+        self.num_inference_steps = num_inference_steps
+        self.temperatures, self.mask_counts = [], []
+        temperature = self.temperature
+        for step in range(num_inference_steps):
+            progress = (step + 1) / num_inference_steps
+            temperature = temperature * (1.0 - progress)
+            self.temperatures.append(temperature)
+            self.mask_counts.append(int((num_codes * self.schedule(torch.tensor(progress))).floor()))
+
+    def step(
+        self, logits: Tensor, step_index: int, codes: Tensor, masked: Tensor, generator: Generators = None
+    ) -> UnmaskingStep:
+        """Draw a candidate for every masked position and choose which ones to mask again.
+
+        Args:
+            logits: (batch, n, codebook_size), guidance applied; float32 is used whatever comes.
+            step_index: 0 to num_inference_steps - 1.
+            codes: long (batch, n), codebook indices; their values at masked positions do not matter.
+            masked: bool (batch, n), the positions not known before this step.
+            generator: where random numbers come from, see `Generators`.
+
+        Raises:
+            InputError: when the generators cannot share the rows equally.
+        """
+        probabilities = logits.float().softmax(-1)
+        temperature = self.temperatures[step_index]
+        pieces = []
+        for rows, source in share_rows(len(logits), generator):
+            drawn = draw_codes(probabilities[rows], self.top_k, source)
+            uniform = torch.rand(drawn.shape, generator=source, device=_device_of(source, logits)).to(logits.device)
+            pieces.append((drawn, uniform))
+        drawn, uniform = (torch.cat(piece) for piece in zip(*pieces, strict=True))
+        candidates = torch.where(masked, drawn, codes)
+        chosen = probabilities.gather(-1, candidates[..., None])[..., 0]
+        chosen = torch.where(masked, chosen, torch.finfo(torch.float32).max)
+        confidence = _log(chosen) + temperature * -_log(-_log(uniform))
+        again = least_confident(confidence, masked, self.mask_counts[step_index])
+        return UnmaskingStep(candidates, confidence, again, temperature)
+
+
+def share_rows(batch: int, generator: Generators) -> list[tuple[slice, torch.Generator | None]]:
+    """Which rows of a batch each generator draws for.
+
+    Raises:
+        InputError: when the generators cannot share the rows equally.
+    """
+    if generator is None or isinstance(generator, torch.Generator):
+        return [(slice(0, batch), generator)]
+    if not generator or batch % len(generator):
+        raise InputError(f"generator is a list of {len(generator)} for {batch} images: give one, or one per prompt")
+    share = batch // len(generator)
+    return [(slice(i * share, (i + 1) * share), source) for i, source in enumerate(generator)]
+
+
+def draw_codes(probabilities: Tensor, top_k: int | None, generator: torch.Generator | None) -> Tensor:
+    """One random code per position, long (batch, n), from (batch, n, codebook_size), on the generator's device."""
+    batch = len(probabilities)
+    pool = rearrange(probabilities, "b n codes -> (b n) codes")
+    if top_k is not None:
+        pool, codes = pool.topk(top_k)
+        pool = pool / pool.sum(-1, keepdim=True)
+    index = torch.multinomial(pool.to(_device_of(generator, pool)), 1, generator=generator).to(pool.device)
+    drawn = index if top_k is None else codes.gather(-1, index)
+    return rearrange(drawn, "(b n) 1 -> b n", b=batch)
+
+
+def least_confident(confidence: Tensor, masked: Tensor, count: int) -> Tensor:
+    """The `count` least confident of the masked positions, bool (batch, n).
+
+    Every row keeps at least one position masked and, if it can, settles at least one. Of candidates that tie at the
+    border, none is masked.
+    """
+    unknown = masked.sum(1, keepdim=True)
+    count_per_row = torch.minimum(unknown - 1, torch.full_like(unknown, count)).clamp(min=1)
+    border = confidence.sort(1).values.gather(1, count_per_row.clamp(max=confidence.shape[1] - 1))
+    return (confidence < border) & masked
+
+
+def _log(values: Tensor) -> Tensor:
+    return values.clamp(min=1e-20).log()
+
+
+def _device_of(generator: torch.Generator | None, like: Tensor) -> torch.device:
+    return like.device if generator is None else generator.device

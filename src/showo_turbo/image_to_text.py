@@ -1,0 +1,159 @@
+"""Image to text, in three steps: prepare -> decode -> unpack.
+
+codes, questions --prepare--> TextDecoder and first guesses --decode--> finished state --unpack--> ids, texts
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+import torch
+from torch import Tensor
+
+from showo_turbo.errors import InputError
+from showo_turbo.generation.text import TextDecoder, draw_guesses, greedy, sampler
+from showo_turbo.generation.trajectory import State
+from showo_turbo.models.showo import Showo
+from showo_turbo.outputs import TextOutput
+from showo_turbo.processing.prompts import PromptBuilder
+
+T = TypeVar("T")
+
+DECODINGS = ("jacobi", "autoregressive")
+
+
+class Streamer(Protocol):
+    """Receives an answer while it forms; transformers' streamers fit."""
+
+    def put(self, value: Tensor) -> None:
+        """Take ids that will not change any more, long (count,)."""
+
+    def end(self) -> None:
+        """Take note that the answer is complete."""
+
+
+@dataclass(frozen=True)
+class DecodingOptions:
+    """Options of image to text.
+
+    Attributes:
+        max_new_tokens: longest answer.
+        decoding: "jacobi" (guesses a block, corrects it in parallel) or "autoregressive" (an id a pass). Without
+            sampling both give the same answer.
+        block_length: guesses per pass of Jacobi decoding.
+        do_sample: draw ids at random instead of taking the best; autoregressive only.
+        temperature: divides the scores before drawing.
+        top_k: draw among the k best ids only; None draws among all.
+
+    Raises:
+        InputError: when a value cannot be, or goes with another one that is not there.
+    """
+
+    max_new_tokens: int = 64
+    decoding: str = "jacobi"
+    block_length: int = 16
+    do_sample: bool = False
+    temperature: float = 1.0
+    top_k: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.decoding not in DECODINGS:
+            raise InputError(f"decoding is {self.decoding!r}: choose {' or '.join(DECODINGS)}")
+        for name in ("max_new_tokens", "block_length"):
+            value = getattr(self, name)
+            if type(value) is not int or value < 1:
+                raise InputError(f"{name} is {value!r}: choose a whole number, 1 or more")
+        if self.do_sample and self.decoding == "jacobi":
+            raise InputError(
+                "do_sample needs decoding='autoregressive': Jacobi decoding converges to the best ids only"
+            )
+        if not self.do_sample and (self.temperature != 1.0 or self.top_k is not None):
+            raise InputError(
+                f"temperature {self.temperature} and top_k {self.top_k} are for drawing ids: set do_sample=True and "
+                "decoding='autoregressive', or leave them out"
+            )
+        sampler(self.temperature, self.top_k)
+
+
+def check_questions(
+    model: Showo, prompts: PromptBuilder, questions: Sequence[str], num_codes: int, options: DecodingOptions
+) -> list[str]:
+    """The questions as the model reads them, if they and their answers fit its positions.
+
+    Raises:
+        InputError: when one is no text, empty, too long, or holds a reserved token.
+    """
+    cleaned = []
+    for question in questions:
+        if not isinstance(question, str):
+            raise InputError(f"question is {question!r}: expected a text")
+        cleaned.append(prompts.check_question(question))
+        length = len(prompts.understanding([0] * num_codes, cleaned[-1]))
+        if length + options.max_new_tokens > model.max_positions:
+            raise InputError(
+                f"image and question take {length} tokens and max_new_tokens is {options.max_new_tokens}, but the "
+                f"model has {model.max_positions} positions: shorten the question, or choose fewer new tokens"
+            )
+    return cleaned
+
+
+def share(images: Sequence[T], questions: Sequence[str]) -> tuple[list[T], list[str]]:
+    """Pair images and questions: one of either goes with all of the other.
+
+    Raises:
+        InputError: when there are none, or several of both but not equally many.
+    """
+    counts = {len(images), len(questions)}
+    if 0 in counts or (len(counts) == 2 and 1 not in counts):
+        raise InputError(f"{len(images)} images and {len(questions)} questions: give equally many, or one for all")
+    batch = max(counts)
+    return list(images) * (batch // len(images)), list(questions) * (batch // len(questions))
+
+
+def prepare(
+    model: Showo,
+    prompts: PromptBuilder,
+    codes: Tensor,
+    questions: Sequence[str],
+    options: DecodingOptions,
+    generator: torch.Generator | None = None,
+) -> tuple[TextDecoder, Tensor]:
+    """Lay out rows of codes, long (batch, tokens), each with a question that `check_questions` returned.
+
+    Returns:
+        A decoder and its first guesses, long (batch, max_new_tokens).
+    """
+    rows = [prompts.understanding(row, question) for row, question in zip(codes.tolist(), questions, strict=True)]
+    if options.decoding == "jacobi":
+        decoder = TextDecoder(model, prompts.vocabulary, rows, options.max_new_tokens, options.block_length)
+        return decoder, draw_guesses(rows, options.max_new_tokens, prompts.vocabulary, generator)
+    choose = sampler(options.temperature, options.top_k, generator) if options.do_sample else greedy
+    decoder = TextDecoder(model, prompts.vocabulary, rows, options.max_new_tokens, block_length=1, choose=choose)
+    return decoder, torch.full((len(rows), options.max_new_tokens), prompts.vocabulary.end_of_text_id)
+
+
+def decode(decoder: TextDecoder, guesses: Tensor, streamer: Streamer | None = None) -> State:
+    """The finished state; a streamer, which takes one answer only, sees ids as they settle."""
+    sent = 0
+    for state in decoder.run(guesses):
+        if streamer is not None:
+            ids = _answer_ids(state, 0, decoder.vocabulary.end_of_text_id)
+            if len(ids) > sent:
+                streamer.put(torch.tensor(ids[sent:]))
+            sent = len(ids)
+    if streamer is not None:
+        streamer.end()
+    return state
+
+
+def unpack(state: State, prompts: PromptBuilder) -> TextOutput:
+    """Ids and texts of a finished state."""
+    token_ids = [_answer_ids(state, row, prompts.vocabulary.end_of_text_id) for row in range(len(state.ids))]
+    return TextOutput([prompts.decode(ids).strip() for ids in token_ids], token_ids, state.forward_passes)
+
+
+def _answer_ids(state: State, row: int, end_of_text_id: int) -> list[int]:
+    """The settled ids of a row up to the end of text."""
+    settled = int(state.settled[row].cumprod(0).sum())
+    ids = state.ids[row, :settled].tolist()
+    return ids[: ids.index(end_of_text_id)] if end_of_text_id in ids else ids

@@ -1,0 +1,106 @@
+"""Configuration of the image tokenizer; the defaults are the published model's."""
+
+from dataclasses import asdict, dataclass, fields
+
+from showo_turbo.errors import InputError
+
+_LARGEST_LATENT = 20
+
+
+@dataclass(frozen=True)
+class MagvitV2Config:
+    """Sizes of a `MagvitV2` image tokenizer.
+
+    One entry of a multiplier or block list is one resolution level, from the pixels' to the codes'; the decoder walks
+    its lists from the last entry to the first.
+
+    Attributes:
+        in_channels: colour channels of an image.
+        patch_size: side of the pixel squares folded into channels before the first convolution and unfolded after the
+            last one. The published model has 1: convolutions start at full resolution.
+        base_channels: channels of a level with multiplier 1.
+        encoder_channel_multipliers: channels of every encoder level, as multiples of `base_channels`.
+        encoder_num_blocks: residual blocks of every encoder level.
+        decoder_channel_multipliers: channels of every decoder level, as multiples of `base_channels`.
+        decoder_num_blocks: residual blocks of every decoder level.
+        latent_channels: channels of a latent, each of which is one bit of a code.
+        norm_num_groups: groups of every group normalisation; divides the channels of every level.
+
+    Raises:
+        InputError: when a size is not positive or the sizes contradict each other.
+    """
+
+    in_channels: int = 3
+    patch_size: int = 1
+    base_channels: int = 128
+    encoder_channel_multipliers: tuple[int, ...] = (1, 2, 2, 4, 4)
+    encoder_num_blocks: tuple[int, ...] = (4, 3, 4, 3, 4)
+    decoder_channel_multipliers: tuple[int, ...] = (1, 1, 2, 2, 4)
+    decoder_num_blocks: tuple[int, ...] = (4, 4, 3, 4, 3)
+    latent_channels: int = 13
+    norm_num_groups: int = 32
+
+    def __post_init__(self) -> None:
+        """Refuse sizes that make no model."""
+        for field in fields(self):
+            self._check_positive(field.name)
+        if self.latent_channels > _LARGEST_LATENT:
+            raise InputError(f"latent_channels is {self.latent_channels}; at most {_LARGEST_LATENT} bits a code")
+        self._check_levels()
+        for multiplier in (*self.encoder_channel_multipliers, *self.decoder_channel_multipliers):
+            if self.base_channels * multiplier % self.norm_num_groups:
+                raise InputError(
+                    f"norm_num_groups {self.norm_num_groups} does not divide the {self.base_channels * multiplier} "
+                    f"channels of a level (base_channels {self.base_channels} x multiplier {multiplier})"
+                )
+
+    def _check_positive(self, name: str) -> None:
+        value = getattr(self, name)
+        if isinstance(getattr(type(self), name), tuple):
+            if not isinstance(value, (tuple, list)) or not value:
+                raise InputError(f"{name} is {value!r}; expected one positive whole number for every level")
+            object.__setattr__(self, name, tuple(value))
+            numbers = tuple(value)
+        else:
+            numbers = (value,)
+        if any(type(number) is not int or number < 1 for number in numbers):
+            raise InputError(f"{name} is {value!r}; expected positive whole numbers only")
+
+    def _check_levels(self) -> None:
+        names = (
+            "encoder_channel_multipliers",
+            "encoder_num_blocks",
+            "decoder_channel_multipliers",
+            "decoder_num_blocks",
+        )
+        lengths = {name: len(getattr(self, name)) for name in names}
+        if len(set(lengths.values())) > 1:
+            found = ", ".join(f"{name} {length}" for name, length in lengths.items())
+            raise InputError(f"encoder and decoder need as many levels in every list, but found {found}")
+
+    @property
+    def codebook_size(self) -> int:
+        """Number of different codes."""
+        return 2**self.latent_channels
+
+    @property
+    def downsampling_factor(self) -> int:
+        """Side, in pixels, of the square that one code stands for."""
+        return self.patch_size * 2 ** (len(self.encoder_num_blocks) - 1)
+
+    def to_dict(self) -> dict:
+        """The fields as plain numbers and lists, ready for a JSON file."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, values: dict) -> "MagvitV2Config":
+        """The inverse of `to_dict`; what is left out takes its default.
+
+        Raises:
+            InputError: when a key is not a field, or a value cannot be.
+        """
+        known = [field.name for field in fields(cls)]
+        unknown = sorted(set(values) - set(known))
+        if unknown:
+            raise InputError(f"image tokenizer config: unknown {', '.join(unknown)}; known are {', '.join(known)}")
+        return cls(**values)

@@ -1,0 +1,72 @@
+"""Omni-attention: causal over text, bidirectional over an image (Show-o, arXiv 2408.12528, section 3.2).
+
+All masks are boolean, True where a row may look at a column, so they are safe in any precision.
+
+    text to image                                  understanding
+             pad t2i sot a  eot soi c  c  eoi               mmu soi c  c  eoi sot q  a
+    pad       x                                      mmu     x   x  x  x  x
+    t2i           x                                  soi     x   x  x  x  x
+    sot           x   x                              c       x   x  x  x  x
+    a             x   x  x                           c       x   x  x  x  x
+    eot           x   x  x  x                        eoi     x   x  x  x  x
+    soi           x   x  x  x   x  x  x  x           sot     x   x  x  x  x   x
+    c             x   x  x  x   x  x  x  x           q       x   x  x  x  x   x   x
+    c             x   x  x  x   x  x  x  x           a       x   x  x  x  x   x   x  x
+    eoi           x   x  x  x   x  x  x  x
+
+Two consequences carry the caches of `showo_turbo.generation`: no text row of a text-to-image sequence depends on the
+image, and in understanding nothing before a text token depends on it.
+"""
+
+import torch
+from torch import Tensor
+
+from showo_turbo.vocabulary import Vocabulary
+
+
+def causal_mask(length: int, device: torch.device | str | None = None) -> Tensor:
+    """Lower-triangular mask, bool (1, 1, length, length)."""
+    return torch.ones(length, length, dtype=torch.bool, device=device).tril()[None, None]
+
+
+def text_to_image_mask(ids: Tensor, vocabulary: Vocabulary) -> Tensor:
+    """Mask of `pads [t2i] [sot] text [eot] [soi] codes [eoi]`.
+
+    Args:
+        ids: long (batch, length).
+        vocabulary: tells pads and image borders apart.
+
+    Returns:
+        bool (batch, 1, length, length). Image rows (both borders included) see everything but padding, text rows are
+        causal and see no padding, padding rows see the padding before them, so no row is empty.
+    """
+    opened = (ids == vocabulary.soi_id).cumsum(1) > 0
+    closed_before = (ids == vocabulary.eoi_id).cumsum(1) - (ids == vocabulary.eoi_id).long() > 0
+    image_rows = (opened & ~closed_before)[:, None, :, None]
+    return _hide_left_padding(causal_mask(ids.shape[1], ids.device) | image_rows, ids, vocabulary)
+
+
+def understanding_mask(ids: Tensor, vocabulary: Vocabulary) -> Tensor:
+    """Mask of `[mmu] [soi] codes [eoi] [sot] text ...`, left padding allowed.
+
+    Args:
+        ids: long (batch, length).
+        vocabulary: tells where the image ends.
+
+    Returns:
+        bool (batch, 1, length, length). Every row sees the prefix up to the first `<|eoi|>`; what follows is causal.
+    """
+    is_eoi = ids == vocabulary.eoi_id
+    prefix_columns = (is_eoi.cumsum(1) - is_eoi.long() == 0) & is_eoi.any(1, keepdim=True)
+    return _hide_left_padding(causal_mask(ids.shape[1], ids.device) | prefix_columns[:, None, None, :], ids, vocabulary)
+
+
+def _hide_left_padding(visible: Tensor, ids: Tensor, vocabulary: Vocabulary) -> Tensor:
+    """Take padding columns away from all rows after the last pad, and leave pads only the pads before them."""
+    is_pad = ids == vocabulary.pad_id
+    columns = torch.arange(ids.shape[1], device=ids.device)
+    padded_length = torch.where(is_pad, columns + 1, 0).amax(1, keepdim=True)
+    in_padding = columns < padded_length
+    rows, cols = in_padding[:, None, :, None], in_padding[:, None, None, :]
+    causal = causal_mask(ids.shape[1], ids.device)
+    return torch.where(rows, causal, visible & ~cols)

@@ -1,0 +1,73 @@
+"""The Show-o transformer: Phi over one vocabulary of text and image ids, and a head on chosen rows and ids.
+
+Decisions:
+- The backbone is transformers' Phi with normalised queries and keys; parameter names are the published ones
+  (`showo.model...`, `showo.lm_head...`).
+- `forward` stops at the hidden states. The head is 10 % of a pass at full size, and image denoising needs it on the
+  codebook only, text on a few rows only; so callers ask `logits` for the rows and ids they will look at.
+- Logits of image tokens are read at the token's own position, logits of text tokens one position earlier.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import Cache, PhiConfig, PhiForCausalLM
+
+from showo_turbo.configuration import ShowoConfig
+
+
+class Showo(nn.Module):
+    """Show-o (arXiv 2408.12528, section 3): one transformer for text to image and understanding."""
+
+    def __init__(self, config: ShowoConfig, phi_config: PhiConfig) -> None:
+        """Build with random weights; `phi_config.vocab_size` is the whole vocabulary's."""
+        super().__init__()
+        self.config = config
+        self.showo = PhiForCausalLM(phi_config)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.showo.lm_head.weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the weights are stored as."""
+        return self.showo.lm_head.weight.dtype
+
+    @property
+    def max_positions(self) -> int:
+        """Longest sequence the backbone was made for."""
+        return self.showo.config.max_position_embeddings
+
+    def forward(
+        self,
+        ids: Tensor,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        past_key_values: Cache | None = None,
+    ) -> Tensor:
+        """Hidden states of a batch of sequences, or of the part of them that a cache does not hold yet.
+
+        Args:
+            ids: long (batch, length).
+            attention_mask: bool (batch or 1, 1, length, cached + length), True where a row may look; causal if left
+                out.
+            position_ids: long (batch or 1, length); counted on from the cache if left out.
+            past_key_values: keys and values of what came before; extended in place.
+
+        Returns:
+            (batch, length, hidden_size), after the final layer norm.
+        """
+        return self.showo.model(
+            input_ids=ids,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            past_key_values=past_key_values,
+            use_cache=past_key_values is not None,
+        ).last_hidden_state
+
+    def logits(self, hidden: Tensor, first_id: int = 0, last_id: int | None = None) -> Tensor:
+        """Scores of the ids first_id..last_id-1, all by default: float32 (..., ids) for hidden states (..., hidden)."""
+        head = self.showo.lm_head
+        return F.linear(hidden, head.weight[first_id:last_id], head.bias[first_id:last_id]).float()

@@ -1,0 +1,87 @@
+"""Training of a small MAGVIT-v2 image tokenizer on rendered scenes.
+
+The loss has no codebook entropy term: it would spread a plain background over many codes, which the transformer would
+then have to model for nothing.
+"""
+
+import json
+import random
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim import Optimizer
+
+from showo_turbo.models.magvit_v2 import MagvitV2
+from showo_turbo.models.magvit_v2_config import MagvitV2Config
+from showo_turbo.models.quantization import commitment_loss
+from showo_turbo.pretraining.loop import LoopConfig
+from showo_turbo.pretraining.scene_pool import scene_pixels
+from showo_turbo.scenes.split import training_scene
+
+
+def _small_model() -> MagvitV2Config:
+    return MagvitV2Config(
+        patch_size=4,
+        base_channels=64,
+        encoder_channel_multipliers=(1, 2),
+        encoder_num_blocks=(1, 1),
+        decoder_channel_multipliers=(1, 2),
+        decoder_num_blocks=(1, 1),
+        latent_channels=10,
+    )
+
+
+@dataclass(frozen=True)
+class ImageTokenizerTrainingConfig:
+    """One training of the image tokenizer.
+
+    Attributes:
+        loop: how long and how it runs.
+        model: sizes of the tokenizer.
+        batch_size: pictures a step.
+        lr: AdamW's learning rate.
+        mse_weight: weight of the squared error, beside the absolute error's 1.
+        commitment_weight: weight of the pull of latents towards their signs.
+    """
+
+    loop: LoopConfig = field(default_factory=LoopConfig)
+    model: MagvitV2Config = field(default_factory=_small_model)
+    batch_size: int = 16
+    lr: float = 2e-3
+    mse_weight: float = 2.0
+    commitment_weight: float = 0.1
+
+
+class ImageTokenizerTraining:
+    """The task that `loop.train` runs (see `loop.Task`)."""
+
+    def __init__(self, config: ImageTokenizerTrainingConfig) -> None:
+        """Build the model with the seed's weights."""
+        self.config = config
+        torch.manual_seed(config.loop.seed)
+        self.model = MagvitV2(config.model)
+
+    def optimizers(self) -> list[Optimizer]:
+        """One AdamW for all parameters."""
+        return [torch.optim.AdamW(self.model.parameters(), lr=self.config.lr, betas=(0.9, 0.99), weight_decay=0.0)]
+
+    def losses(self, model: nn.Module, step: int) -> dict[str, Tensor]:
+        """Absolute and squared error of the reconstruction, and commitment."""
+        rng = random.Random(f"{self.config.loop.seed}/{step}")
+        pixels = scene_pixels([training_scene(rng) for _ in range(self.config.batch_size)])
+        output = model(pixels)
+        l1 = F.l1_loss(output.reconstruction, pixels)
+        mse = F.mse_loss(output.reconstruction, pixels)
+        commitment = commitment_loss(output.latents)
+        loss = l1 + self.config.mse_weight * mse + self.config.commitment_weight * commitment
+        return {"loss": loss, "l1": l1, "mse": mse, "commitment": commitment}
+
+    def export(self, model: nn.Module, folder: Path) -> None:
+        """Write `model.safetensors` (float16) and `config.json`."""
+        weights = {name: t.half() if t.is_floating_point() else t for name, t in model.state_dict().items()}
+        save_file(weights, folder / "model.safetensors")
+        (folder / "config.json").write_text(json.dumps(self.config.model.to_dict(), indent=2) + "\n")

@@ -1,0 +1,182 @@
+"""Pre-training of Show-o on scenes: masked image tokens and next-token answers in one model."""
+
+import dataclasses
+import json
+import random
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim import Optimizer
+from transformers import PhiConfig
+
+from showo_turbo.configuration import ShowoConfig
+from showo_turbo.models.showo import Showo
+from showo_turbo.pretraining.batches import Batch, random_masking, text_to_image_batch, understanding_batch
+from showo_turbo.pretraining.loop import LoopConfig
+from showo_turbo.pretraining.muon import Muon
+from showo_turbo.pretraining.scene_pool import load_scene_pool
+from showo_turbo.processing.prompts import PromptBuilder, build_vocabulary, load_text_tokenizer
+from showo_turbo.scenes.language import QuestionAnswer, caption, description_question, questions
+from showo_turbo.scenes.scene import Scene
+from showo_turbo.vocabulary import SPECIAL_TOKENS
+
+_STEPS_DRAWN_TOGETHER = 8
+
+
+@dataclass(frozen=True)
+class ShowoPretrainingConfig:
+    """One pre-training of the transformer.
+
+    Attributes:
+        loop: how long and how it runs.
+        text_tokenizer: folder of the text tokenizer.
+        scene_pool: file of encoded scenes.
+        num_vq_tokens: image codes of a picture.
+        codebook_size: number of image codes.
+        hidden_size, intermediate_size, num_hidden_layers, num_attention_heads: the Phi backbone.
+        max_position_embeddings: longest sequence.
+        max_text_length: longest prompt in tokens.
+        text_to_image_batch_size: captioned pictures a step.
+        understanding_batch_size: pictures with questions a step.
+        questions_per_picture: turns packed behind one picture; in every other batch a description takes one's place.
+        condition_dropout: share of captions replaced by the empty prompt.
+        understanding_weight: weight of the answers' loss.
+        muon_lr: learning rate of the hidden matrices.
+        adamw_lr: learning rate of all other parameters.
+        init_from: weights to start from (model.safetensors of an earlier run), for another round of training.
+    """
+
+    loop: LoopConfig = field(default_factory=LoopConfig)
+    text_tokenizer: str = "runs/text_tokenizer"
+    scene_pool: str = "runs/scene_pool.safetensors"
+    num_vq_tokens: int = 64
+    codebook_size: int = 1024
+    hidden_size: int = 128
+    intermediate_size: int = 512
+    num_hidden_layers: int = 6
+    num_attention_heads: int = 4
+    max_position_embeddings: int = 512
+    max_text_length: int = 96
+    text_to_image_batch_size: int = 32
+    understanding_batch_size: int = 8
+    questions_per_picture: int = 3
+    condition_dropout: float = 0.1
+    understanding_weight: float = 0.5
+    muon_lr: float = 2e-3
+    adamw_lr: float = 2e-3
+    init_from: str | None = None
+
+    def model_config(self, llm_vocab_size: int) -> ShowoConfig:
+        """The checkpoint's config for a text tokenizer of this many ids."""
+        return ShowoConfig(
+            vocab_size=llm_vocab_size + len(SPECIAL_TOKENS) + self.codebook_size + 1,
+            llm_vocab_size=llm_vocab_size,
+            codebook_size=self.codebook_size,
+            num_vq_tokens=self.num_vq_tokens,
+            llm_model_path="phi",
+            max_text_length=self.max_text_length,
+        )
+
+    def phi_config(self, vocab_size: int) -> PhiConfig:
+        """The backbone's config."""
+        return PhiConfig(
+            vocab_size=vocab_size,
+            hidden_size=self.hidden_size,
+            intermediate_size=self.intermediate_size,
+            num_hidden_layers=self.num_hidden_layers,
+            num_attention_heads=self.num_attention_heads,
+            max_position_embeddings=self.max_position_embeddings,
+            hidden_act="gelu_pytorch_tanh",  # the same function as Phi's gelu_new, in one kernel
+            qk_layernorm=True,
+            bos_token_id=None,
+            eos_token_id=None,
+        )
+
+
+class ShowoPretraining:
+    """The task that `loop.train` runs (see `loop.Task`)."""
+
+    def __init__(self, config: ShowoPretrainingConfig) -> None:
+        """Load text tokenizer and scene pool, and build the model with the seed's weights or `config.init_from`'s."""
+        self.config, self.pool = config, load_scene_pool(Path(config.scene_pool))
+        tokenizer = load_text_tokenizer(config.text_tokenizer)
+        showo_config = config.model_config(len(tokenizer) - len(SPECIAL_TOKENS))
+        self.prompts = PromptBuilder(tokenizer, build_vocabulary(tokenizer, showo_config), config.max_text_length)
+        torch.manual_seed(config.loop.seed)
+        self.model = Showo(showo_config, config.phi_config(showo_config.vocab_size))
+        if config.init_from is not None:
+            self.model.load_state_dict(load_file(config.init_from))
+
+    def optimizers(self) -> list[Optimizer]:
+        """Muon for the hidden matrices, AdamW for embeddings, head, biases and norms."""
+        hidden = [p for name, p in self.model.named_parameters() if p.ndim == 2 and ".layers." in name]
+        chosen = set(map(id, hidden))
+        others = [p for p in self.model.parameters() if id(p) not in chosen]
+        adamw = torch.optim.AdamW(others, lr=self.config.adamw_lr, betas=(0.9, 0.98), weight_decay=0.0)
+        return [Muon(hidden, lr=self.config.muon_lr), adamw]
+
+    def losses(self, model: nn.Module, step: int) -> dict[str, Tensor]:
+        """Mean cross entropy of masked codes and of answer tokens."""
+        image = _image_loss(model, self._text_to_image(step), self.prompts)
+        answers = _answer_loss(model, self._understanding(step))
+        return {"loss": image + self.config.understanding_weight * answers, "image": image, "answers": answers}
+
+    def export(self, model: nn.Module, folder: Path) -> None:
+        """Write `model.safetensors`, `config.json` and the Phi folder with config and text tokenizer."""
+        save_checkpoint(model, self.prompts, folder)
+
+    def _draw(self, rng: random.Random, count: int) -> tuple[list[Scene], Tensor]:
+        rows = [rng.randrange(len(self.pool.scenes)) for _ in range(count)]
+        return [self.pool.scenes[row] for row in rows], self.pool.codes[rows]
+
+    def _text_to_image(self, step: int) -> Batch:
+        """Captions of like length go together: the pictures of several steps are drawn at once and sorted."""
+        group, member = divmod(step, _STEPS_DRAWN_TOGETHER)
+        rng = random.Random(f"{self.config.loop.seed}/captions/{group}")
+        size = self.config.text_to_image_batch_size
+        scenes, codes = self._draw(rng, size * _STEPS_DRAWN_TOGETHER)
+        texts = ["" if rng.random() < self.config.condition_dropout else caption(scene, rng) for scene in scenes]
+        by_length = sorted(range(len(texts)), key=lambda row: len(texts[row]))
+        first = size * rng.sample(range(_STEPS_DRAWN_TOGETHER), _STEPS_DRAWN_TOGETHER)[member]
+        chosen = by_length[first : first + size]
+        generator = torch.Generator().manual_seed(rng.getrandbits(48) + member)
+        masked = random_masking(size, codes.shape[1], generator)
+        return text_to_image_batch(self.prompts, [texts[row] for row in chosen], codes[chosen], masked)
+
+    def _understanding(self, step: int) -> Batch:
+        """Descriptions are long, so all rows of a batch have one or none has."""
+        rng = random.Random(f"{self.config.loop.seed}/questions/{step}")
+        scenes, codes = self._draw(rng, self.config.understanding_batch_size)
+        turns = [self._describe_and_ask(scene, rng) if step % 2 else self._ask(scene, rng) for scene in scenes]
+        return understanding_batch(self.prompts, turns, codes)
+
+    def _ask(self, scene: Scene, rng: random.Random) -> list[QuestionAnswer]:
+        asked = questions(scene, rng)
+        return rng.sample(asked, min(len(asked), self.config.questions_per_picture))
+
+    def _describe_and_ask(self, scene: Scene, rng: random.Random) -> list[QuestionAnswer]:
+        return [description_question(scene, rng), *self._ask(scene, rng)[1:]]
+
+
+def _image_loss(model: nn.Module, batch: Batch, prompts: PromptBuilder) -> Tensor:
+    hidden = model(batch.ids, batch.attention_mask, batch.position_ids)[batch.labelled]
+    logits = model.logits(hidden, prompts.vocabulary.image_offset, prompts.vocabulary.mask_id)
+    return F.cross_entropy(logits, batch.labels[batch.labelled])
+
+
+def _answer_loss(model: nn.Module, batch: Batch) -> Tensor:
+    hidden = model(batch.ids, batch.attention_mask, batch.position_ids)[batch.labelled]
+    return F.cross_entropy(model.logits(hidden), batch.labels[batch.labelled])
+
+
+def save_checkpoint(model: Showo, prompts: PromptBuilder, folder: Path) -> None:
+    """Write a model in the published layout: flat weights, `config.json`, the folder that `llm_model_path` names."""
+    save_file({name: value.half() for name, value in model.state_dict().items()}, folder / "model.safetensors")
+    (folder / "config.json").write_text(json.dumps(dataclasses.asdict(model.config), indent=2) + "\n")
+    phi = folder / model.config.llm_model_path
+    model.showo.config.save_pretrained(phi)
+    prompts.tokenizer.save_pretrained(phi)

@@ -1,0 +1,144 @@
+"""Images between files, PIL and pixel tensors.
+
+    path, open file or PIL --load_image--> RGB --resize_and_crop--> square --image_to_pixels--> (3, H, W) in [-1, 1]
+    pixels (B, 3, H, W) --pixels_to_images--> PIL images --make_grid--> one PIL image
+
+Resizing and rounding are those of the published models, pixel for pixel; the last step truncates to 8 bits.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import torch
+from einops import rearrange
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from showo_turbo.errors import InputError
+
+ImageSource = str | Path | BinaryIO | Image.Image
+"""What names an image: a path, an open binary file or a PIL image."""
+
+_LARGEST_ASPECT_RATIO = 50
+
+
+def open_image(source: ImageSource) -> Image.Image:
+    """Read an image whole, in its own colour mode and turned upright if its metadata ask for it.
+
+    Raises:
+        InputError: when there is no such file, it is not an image PIL can read, or it has no pixels.
+    """
+    if not isinstance(source, (str, Path, Image.Image)) and not hasattr(source, "read"):
+        raise InputError(f"image is a {type(source).__name__}; expected a path, an open binary file or a PIL image")
+    name = f"image {str(source)!r}" if isinstance(source, (str, Path)) else "image"
+    try:
+        image = source if isinstance(source, Image.Image) else Image.open(source)
+        image.load()
+    except FileNotFoundError:
+        raise InputError(f"{name} does not exist: expected the path of an image file") from None
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise InputError(f"{name} cannot be read ({error}): expected a whole PNG, JPEG or the like") from error
+    if 0 in image.size:
+        raise InputError(f"{name} has no pixels: its size is {image.width} x {image.height}")
+    return ImageOps.exif_transpose(image)
+
+
+def load_image(source: ImageSource) -> Image.Image:
+    """Read an image as RGB.
+
+    Raises:
+        InputError: as `open_image`.
+    """
+    return open_image(source).convert("RGB")
+
+
+def resize_and_crop(image: Image.Image, resolution: int) -> Image.Image:
+    """Scale the shorter side to `resolution` (bicubic) and cut the middle square out.
+
+    Raises:
+        InputError: when `resolution` is not positive, or the image is a strip so long that hardly any of it would stay.
+    """
+    if resolution < 1:
+        raise InputError(f"resolution is {resolution}; expected a positive number of pixels")
+    shorter, longer = sorted(image.size)
+    if longer > _LARGEST_ASPECT_RATIO * shorter:
+        raise InputError(
+            f"image is {image.width} x {image.height}; "
+            f"expected sides that differ at most {_LARGEST_ASPECT_RATIO}-fold: crop it first"
+        )
+    width, height = (resolution if side == shorter else int(resolution * side / shorter) for side in image.size)
+    if (width, height) != image.size:
+        image = image.resize((width, height), Image.Resampling.BICUBIC)
+    left, top = round((width - resolution) / 2), round((height - resolution) / 2)
+    return image.crop((left, top, left + resolution, top + resolution))
+
+
+def image_to_pixels(image: Image.Image) -> Tensor:
+    """Pixels of an RGB image, float32 (3, height, width) in [-1, 1]."""
+    levels = torch.from_numpy(np.array(image))
+    return rearrange((levels / 255 - 0.5) / 0.5, "height width channel -> channel height width").contiguous()
+
+
+def preprocess_images(sources: Sequence[ImageSource], resolution: int) -> Tensor:
+    """Read, resize and crop images into one batch, float32 (batch, 3, resolution, resolution) in [-1, 1].
+
+    Raises:
+        InputError: when there are no images, or as `load_image` and `resize_and_crop`.
+    """
+    if not sources:
+        raise InputError("images is empty; expected at least one image")
+    return torch.stack([image_to_pixels(resize_and_crop(load_image(source), resolution)) for source in sources])
+
+
+def pixels_to_images(pixels: Tensor) -> list[Image.Image]:
+    """PIL images of pixels (batch, 3, height, width) in [-1, 1]; what lies outside is clamped.
+
+    Raises:
+        InputError: when `pixels` has another shape.
+    """
+    if pixels.ndim != 4 or pixels.shape[1] != 3:
+        raise InputError(f"pixels have shape {tuple(pixels.shape)}; expected (batch, 3, height, width)")
+    levels = ((pixels.detach().float().cpu() + 1) / 2).clamp(0, 1) * 255
+    levels = rearrange(levels.to(torch.uint8), "batch channel height width -> batch height width channel")
+    return [Image.fromarray(image.numpy()) for image in levels.contiguous()]
+
+
+def mask_to_grid(mask: ImageSource, resolution: int, grid_size: int) -> Tensor:
+    """Which codes of an image a mask image covers: bool (grid_size, grid_size), True where it is white.
+
+    The mask is resized and cropped as the image it belongs to. A code is covered when at least half of the light that
+    falls on its square is white.
+
+    Args:
+        mask: black and white (or grey) image of the same size as the image.
+        resolution: side of the square the image is cropped to, in pixels.
+        grid_size: codes along that side.
+
+    Raises:
+        InputError: as `open_image` and `resize_and_crop`, or when `grid_size` is not in 1..resolution.
+    """
+    if not 1 <= grid_size <= resolution:
+        raise InputError(f"grid_size is {grid_size}; expected 1..{resolution} codes along {resolution} pixels")
+    square = resize_and_crop(open_image(mask).convert("L"), resolution)
+    brightness = np.array(square.resize((grid_size, grid_size), Image.Resampling.BOX))
+    return torch.from_numpy(brightness / 255 >= 0.5)
+
+
+def make_grid(images: Sequence[Image.Image], columns: int) -> Image.Image:
+    """Paste images row by row into one, on white, in cells that hold the largest of them.
+
+    Raises:
+        InputError: when there are no images or no columns.
+    """
+    if not images or columns < 1:
+        raise InputError(f"a grid of {len(images)} images in {columns} columns: expected at least one of each")
+    columns = min(columns, len(images))
+    rows = -(-len(images) // columns)
+    width, height = max(image.width for image in images), max(image.height for image in images)
+    grid = Image.new("RGB", (columns * width, rows * height), "white")
+    for index, image in enumerate(images):
+        row, column = divmod(index, columns)
+        grid.paste(image, (column * width, row * height))
+    return grid

@@ -1,0 +1,82 @@
+"""Pictures back to scenes, without a neural network: the judge of generated pictures.
+
+The background is the plain colour nearest to the pixels between the quarters, where no object ever lies. In each
+quarter the pixels away from the background must form one of the known shapes (intersection over union with the
+renderer's own template) in one of the known colours; what forms neither is reported as unrecognised, never guessed.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from showo_turbo.errors import InputError
+from showo_turbo.scenes.render import QUARTER, RESOLUTION, RGB, shape_coverage
+from showo_turbo.scenes.scene import BACKGROUNDS, COLORS, PLACES, SHAPES, Scene, SceneObject
+
+MIN_SHAPE_IOU = 0.85
+MAX_COLOR_DISTANCE = 60.0
+MIN_OBJECT_PIXELS = 24
+
+
+@dataclass(frozen=True)
+class Detection:
+    """What a picture shows.
+
+    Attributes:
+        scene: background and the objects that were recognised beyond doubt.
+        unrecognised: places (indices of PLACES) that hold something which is no known object.
+    """
+
+    scene: Scene
+    unrecognised: tuple[int, ...]
+
+
+def detect(picture: Image.Image | np.ndarray) -> Detection:
+    """Read the scene off a picture.
+
+    Args:
+        picture: 64 x 64 RGB, as a PIL image or a uint8 array (64, 64, 3).
+
+    Raises:
+        InputError: for a picture of another size.
+    """
+    pixels = np.asarray(picture, dtype=np.float32)
+    if pixels.shape != (RESOLUTION, RESOLUTION, 3):
+        raise InputError(f"the detector reads {RESOLUTION} x {RESOLUTION} RGB pictures, got an array {pixels.shape}")
+    background = _nearest(_gutter(pixels), BACKGROUNDS)[0]
+    objects, unrecognised = [], []
+    for place in range(len(PLACES)):
+        top, left = place // 2 * QUARTER, place % 2 * QUARTER
+        quarter = pixels[top : top + QUARTER, left : left + QUARTER]
+        foreground = np.linalg.norm(quarter - np.array(RGB[background], dtype=np.float32), axis=-1) > 100
+        if foreground.sum() < MIN_OBJECT_PIXELS:
+            continue
+        thing = _recognise(quarter, foreground, place)
+        if thing is None:
+            unrecognised.append(place)
+        else:
+            objects.append(thing)
+    return Detection(Scene(background, tuple(objects)), tuple(unrecognised))
+
+
+def _gutter(pixels: np.ndarray) -> np.ndarray:
+    """Median colour of the picture's rim and of the cross between the quarters."""
+    lines = [0, 1, QUARTER - 1, QUARTER, RESOLUTION - 2, RESOLUTION - 1]
+    return np.median(np.concatenate([pixels[lines].reshape(-1, 3), pixels[:, lines].reshape(-1, 3)]), axis=0)
+
+
+def _nearest(color: np.ndarray, names: tuple[str, ...]) -> tuple[str, float]:
+    distances = [float(np.linalg.norm(color - np.array(RGB[name]))) for name in names]
+    best = int(np.argmin(distances))
+    return names[best], distances[best]
+
+
+def _recognise(quarter: np.ndarray, foreground: np.ndarray, place: int) -> SceneObject | None:
+    color, distance = _nearest(np.median(quarter[foreground], axis=0), COLORS)
+    if distance > MAX_COLOR_DISTANCE:
+        return None
+    templates = [shape_coverage(shape) > 0.5 for shape in SHAPES]
+    overlaps = [(foreground & one).sum() / (foreground | one).sum() for one in templates]
+    best = int(np.argmax(overlaps))
+    return SceneObject(place, SHAPES[best], color) if overlaps[best] >= MIN_SHAPE_IOU else None

@@ -1,0 +1,70 @@
+"""Scenes: one to four coloured shapes in the four quarters of a plain square.
+
+The world is made for learning on a laptop: every object fills a quarter of the picture, so it covers the same patches
+of the image tokenizer's grid wherever it stands, and few patches are empty.
+"""
+
+import random
+from dataclasses import dataclass
+
+SHAPES = ("circle", "square", "triangle", "star", "cross")
+COLORS = ("red", "green", "blue", "yellow", "purple", "orange")
+BACKGROUNDS = ("white", "black")
+PLACES = ("top left", "top right", "bottom left", "bottom right")
+RELATIONS = ("left of", "right of", "above", "below")
+
+
+@dataclass(frozen=True, order=True)
+class SceneObject:
+    """One shape: `place` indexes PLACES; `shape` and `color` are names."""
+
+    place: int
+    shape: str
+    color: str
+
+    @property
+    def column(self) -> int:
+        """0 on the left, 1 on the right."""
+        return self.place % 2
+
+    @property
+    def row(self) -> int:
+        """0 at the top, 1 at the bottom."""
+        return self.place // 2
+
+    def is_(self, relation: str, other: "SceneObject") -> bool:
+        """Whether `self <relation> other` holds; objects that touch only diagonally are in two relations at once."""
+        return {
+            "left of": self.column < other.column,
+            "right of": self.column > other.column,
+            "above": self.row < other.row,
+            "below": self.row > other.row,
+        }[relation]
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A background and its objects in reading order, at most one at a place."""
+
+    background: str
+    objects: tuple[SceneObject, ...]
+
+    def at(self, place: int) -> SceneObject | None:
+        """The object at a place, if any."""
+        return next((thing for thing in self.objects if thing.place == place), None)
+
+    def matching(self, shape: str | None = None, color: str | None = None) -> list[SceneObject]:
+        """Objects of the given shape and colour; None matches all."""
+        return [thing for thing in self.objects if shape in (None, thing.shape) and color in (None, thing.color)]
+
+
+def random_scene(rng: random.Random) -> Scene:
+    """Draw a scene: one to four objects, in half of the larger ones all of one shape (the counting scenes)."""
+    places = sorted(rng.sample(range(len(PLACES)), rng.choices((1, 2, 3, 4), weights=(25, 35, 20, 20))[0]))
+    shapes = [rng.choice(SHAPES) for _ in places]
+    colors = [rng.choice(COLORS) for _ in places]
+    if len(places) > 1 and rng.random() < 0.4:
+        shapes = shapes[:1] * len(places)
+        if rng.random() < 0.7:
+            colors = colors[:1] * len(places)
+    return Scene(rng.choice(BACKGROUNDS), tuple(map(SceneObject, places, shapes, colors)))

@@ -1,0 +1,72 @@
+"""Configuration files and `key=value` arguments, read at the edge into data classes."""
+
+import difflib
+from pathlib import Path
+from typing import TypeVar
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from showo_turbo.errors import InputError
+
+T = TypeVar("T")
+
+
+def read_settings(cls: type[T], arguments: list[str]) -> T:
+    """Merge defaults, the YAML file of a `config=FILE` argument, and the other `key=value` arguments, in this order.
+
+    Args:
+        cls: a data class, nested ones allowed; keys of nested fields are written with dots, `loop.steps=100`.
+        arguments: as typed.
+
+    Raises:
+        InputError: for an argument without "=", a file that is missing or no YAML, a key that is no field (the nearest
+            one is named), or a value of the wrong type.
+    """
+    bare = [argument for argument in arguments if "=" not in argument]
+    if bare:
+        raise InputError(f"argument {bare[0]!r} is not of the form key=value, such as config=FILE or seed=1")
+    pairs = [argument.split("=", 1) for argument in arguments]
+    layers = [_read_file(Path(value)) for key, value in pairs if key == "config"]
+    try:
+        layers.append(OmegaConf.from_dotlist([f"{key}={value}" for key, value in pairs if key != "config"]))
+    except YAMLError as error:
+        raise InputError(f"arguments cannot be read: {_first_line(error)}") from error
+    settings = OmegaConf.structured(cls, flags={"readonly": False})
+    known = _keys(OmegaConf.to_container(settings))
+    for layer in layers:
+        _refuse_unknown(_keys(OmegaConf.to_container(layer)), known)
+    try:
+        return OmegaConf.to_object(OmegaConf.merge(settings, *layers))
+    except OmegaConfBaseException as error:
+        raise InputError(f"setting {error.full_key}: {_first_line(error)}") from error
+
+
+def _read_file(path: Path) -> DictConfig:
+    try:
+        loaded = OmegaConf.load(path)
+    except OSError as error:
+        raise InputError(f"config file {str(path)!r} cannot be read ({error.strerror})") from error
+    except YAMLError as error:
+        raise InputError(f"config file {str(path)!r} is not YAML: {_first_line(error)}") from error
+    if not OmegaConf.is_dict(loaded):
+        raise InputError(f"config file {str(path)!r} holds no keys: write `key: value` lines")
+    return loaded
+
+
+def _keys(values: dict, prefix: str = "") -> set[str]:
+    keys = set()
+    for key, value in values.items():
+        keys |= _keys(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}"}
+    return keys
+
+
+def _refuse_unknown(given: set[str], known: set[str]) -> None:
+    for key in sorted(given - known):
+        near = difflib.get_close_matches(key, known, n=1, cutoff=0.0)
+        raise InputError(f"unknown setting {key!r}; the nearest known one is {near[0]!r}")
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]

@@ -1,0 +1,99 @@
+"""Fixtures that many tests share: the golden data, the tiny checkpoint it was made with, and random tiny models."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import PhiConfig
+
+from showo_turbo.configuration import ShowoConfig, load_phi_config
+from showo_turbo.models.showo import Showo
+from showo_turbo.processing.prompts import PromptBuilder
+from showo_turbo.vocabulary import Vocabulary
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Tiny matrices are fastest on one thread, and bit-for-bit repeatable."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def golden() -> Path:
+    """The folder of golden data."""
+    return GOLDEN
+
+
+@pytest.fixture(scope="session")
+def tiny_folder() -> Path:
+    """A tiny checkpoint in the published on-disk layout."""
+    return GOLDEN / "showo-tiny"
+
+
+@pytest.fixture(scope="session")
+def tiny_config(tiny_folder: Path) -> ShowoConfig:
+    """Its config; its text part is 16 tokens long."""
+    return ShowoConfig.from_dict(json.loads((tiny_folder / "config.json").read_text()) | {"max_text_length": 16})
+
+
+@pytest.fixture(scope="session")
+def tiny_prompts(tiny_folder: Path, tiny_config: ShowoConfig) -> PromptBuilder:
+    """Its text tokenizer."""
+    return PromptBuilder.from_pretrained(tiny_folder / "phi-tiny", tiny_config)
+
+
+@pytest.fixture(scope="session")
+def tiny_vocabulary(tiny_prompts: PromptBuilder) -> Vocabulary:
+    """Its id layout."""
+    return tiny_prompts.vocabulary
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tiny_folder: Path, tiny_config: ShowoConfig) -> Showo:
+    """Its transformer; not to be changed by a test."""
+    model = Showo(tiny_config, load_phi_config(tiny_folder / "phi-tiny", tiny_config.vocab_size))
+    model.load_state_dict(load_file(tiny_folder / "pytorch_model.safetensors"))
+    return model.eval()
+
+
+@pytest.fixture(scope="session")
+def random_vocabulary() -> Vocabulary:
+    """20 text ids, 8 image codes."""
+    return Vocabulary(llm_vocab_size=20, codebook_size=8, end_of_text_id=19)
+
+
+@pytest.fixture(scope="session")
+def make_random_model(random_vocabulary: Vocabulary):
+    """A maker of two-layer models with random weights, `make_random_model(seed)`, for `random_vocabulary`."""
+
+    def make(seed: int) -> Showo:
+        config = ShowoConfig(
+            vocab_size=random_vocabulary.size,
+            llm_vocab_size=random_vocabulary.llm_vocab_size,
+            codebook_size=random_vocabulary.codebook_size,
+            num_vq_tokens=16,
+        )
+        phi = PhiConfig(
+            vocab_size=random_vocabulary.size,
+            hidden_size=32,
+            intermediate_size=64,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            max_position_embeddings=96,
+            qk_layernorm=True,
+            bos_token_id=random_vocabulary.end_of_text_id,
+            eos_token_id=random_vocabulary.end_of_text_id,
+        )
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            model = Showo(config, phi).eval()
+            for parameter in model.parameters():
+                if parameter.ndim == 2:  # far larger than trained weights, so that every id sways every later one
+                    torch.nn.init.normal_(parameter, std=4 / parameter.shape[1] ** 0.5)
+        return model
+
+    return make

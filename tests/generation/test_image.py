@@ -1,0 +1,143 @@
+"""The image loop: its cache, batches and known codes change nothing, on random models."""
+
+from collections.abc import Callable
+from itertools import pairwise
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from showo_turbo.errors import InputError
+from showo_turbo.generation.image import ImageDenoiser, blank_state, partly_known_state
+from showo_turbo.generation.scheduler import UnmaskingScheduler
+from showo_turbo.generation.trajectory import State, last_state
+from showo_turbo.models.omni_attention import text_to_image_mask
+from showo_turbo.models.showo import Showo
+from showo_turbo.processing.prompts import left_pad
+from showo_turbo.vocabulary import Vocabulary
+
+MakeModel = Callable[[int], Showo]
+NUM_CODES = 16
+few = settings(max_examples=25, deadline=None, derandomize=True)
+seeds = st.integers(0, 1000)
+texts = st.lists(st.integers(0, 18), min_size=0, max_size=8)
+
+
+def prompt_of(text: list[int], vocabulary: Vocabulary) -> list[int]:
+    return [vocabulary.t2i_id, vocabulary.end_of_text_id, *text, vocabulary.end_of_text_id]
+
+
+def make_denoiser(
+    model: Showo, vocabulary: Vocabulary, rows: list[list[int]], steps: int = 4, **options: object
+) -> ImageDenoiser:
+    scheduler = UnmaskingScheduler(vocabulary.codebook_size)
+    scheduler.set_timesteps(steps, NUM_CODES)
+    prompts = [prompt_of(text, vocabulary) for text in rows]
+    return ImageDenoiser(model, vocabulary, scheduler, prompts, NUM_CODES, prompt_of([], vocabulary), **options)
+
+
+def seeded(*numbers: int) -> list[torch.Generator]:
+    return [torch.Generator().manual_seed(number) for number in numbers]
+
+
+def random_state(batch: int, seed: int, vocabulary: Vocabulary) -> State:
+    generator = torch.Generator().manual_seed(seed)
+    codes = torch.randint(vocabulary.codebook_size, (batch, NUM_CODES), generator=generator)
+    return partly_known_state(codes, torch.rand(codes.shape, generator=generator) < 0.5, vocabulary)
+
+
+def uncached_logits(model: Showo, vocabulary: Vocabulary, texts: list[list[int]], image_ids: Tensor) -> Tensor:
+    prompts = [prompt_of(text, vocabulary) for text in texts]
+    rows = [
+        [*prompt, vocabulary.soi_id, *image, vocabulary.eoi_id]
+        for prompt, image in zip(prompts, image_ids.tolist(), strict=True)
+    ]
+    ids = left_pad(rows, vocabulary.pad_id).ids
+    with torch.no_grad():
+        logits = model.logits(model(ids, text_to_image_mask(ids, vocabulary)))
+    return logits[:, -NUM_CODES - 1 : -1, vocabulary.image_offset : vocabulary.mask_id]
+
+
+@few
+@given(seed=seeds, rows=st.lists(texts, min_size=1, max_size=3), guidance=st.sampled_from([0.0, 1.75, 5.0]))
+def test_cached_scores_equal_uncached_ones(
+    make_random_model: MakeModel, random_vocabulary: Vocabulary, seed: int, rows: list[list[int]], guidance: float
+) -> None:
+    model = make_random_model(seed % 3)
+    denoiser = make_denoiser(model, random_vocabulary, rows, guidance_scale=guidance)
+    for offset in range(3):
+        state = random_state(len(rows), seed + offset, random_vocabulary)
+        seen = state.hide_unsettled(random_vocabulary.mask_id)
+        conditional = uncached_logits(model, random_vocabulary, rows, seen)
+        unconditional = uncached_logits(model, random_vocabulary, [[]] * len(rows), seen)
+        expected = (1 + guidance) * conditional - guidance * unconditional
+        torch.testing.assert_close(denoiser.logits(state), expected, rtol=1e-4, atol=1e-3)
+
+
+@few
+@given(seed=seeds, rows=st.lists(texts, min_size=2, max_size=3), guidance=st.sampled_from([0.0, 1.75]))
+def test_an_image_is_the_same_alone_and_in_a_batch(
+    make_random_model: MakeModel, random_vocabulary: Vocabulary, seed: int, rows: list[list[int]], guidance: float
+) -> None:
+    model, vocabulary = make_random_model(seed % 3), random_vocabulary
+    numbers = [seed + row for row in range(len(rows))]
+    options = {"guidance_scale": guidance}
+    together = make_denoiser(model, vocabulary, rows, generator=seeded(*numbers), **options)
+    batch = last_state(together.run(blank_state(len(rows), NUM_CODES, vocabulary)))
+    for row, text in enumerate(rows):
+        alone = make_denoiser(model, vocabulary, [text], generator=seeded(numbers[row]), **options)
+        assert batch.ids[row].equal(last_state(alone.run(blank_state(1, NUM_CODES, vocabulary))).ids[0])
+
+
+@few
+@given(seed=seeds, steps=st.integers(1, NUM_CODES))
+def test_states_settle_step_by_step_and_known_codes_stay(
+    make_random_model: MakeModel, random_vocabulary: Vocabulary, seed: int, steps: int
+) -> None:
+    denoiser = make_denoiser(make_random_model(0), random_vocabulary, [[1], [2, 3]], steps, generator=seeded(seed))
+    start = random_state(2, seed, random_vocabulary)
+    states = list(denoiser.run(start))
+    assert len(states) == steps + 1
+    assert states[-1].forward_passes == steps
+    assert states[-1].done
+    for before, after in pairwise(states):
+        assert (after.settled >= before.settled).all()
+        assert after.ids[before.settled].equal(before.ids[before.settled])
+    codes = random_vocabulary.ids_to_codes(states[-1].ids)
+    assert ((codes >= 0) & (codes < random_vocabulary.codebook_size)).all()
+
+
+def test_a_trajectory_goes_on_from_any_of_its_states(
+    make_random_model: MakeModel, random_vocabulary: Vocabulary
+) -> None:
+    generator = seeded(0)[0]
+    first = make_denoiser(make_random_model(0), random_vocabulary, [[1, 2]], generator=generator)
+    middle = first.advance(first.advance(blank_state(1, NUM_CODES, random_vocabulary)))
+    noise = generator.get_state()
+    end = last_state(first.run(middle))
+    generator.set_state(noise)
+    second = make_denoiser(make_random_model(0), random_vocabulary, [[1, 2]], generator=generator)
+    assert last_state(second.run(middle)).ids.equal(end.ids)
+
+
+def test_half_precision_models_draw_too(make_random_model: MakeModel, random_vocabulary: Vocabulary) -> None:
+    denoiser = make_denoiser(
+        make_random_model(0).bfloat16(), random_vocabulary, [[1], [2, 3]], guidance_scale=2.0, generator=seeded(0)
+    )
+    state = last_state(denoiser.run(blank_state(2, NUM_CODES, random_vocabulary)))
+    assert ((state.ids >= random_vocabulary.image_offset) & (state.ids < random_vocabulary.mask_id)).all()
+
+
+def test_what_cannot_be_done_is_refused(make_random_model: MakeModel, random_vocabulary: Vocabulary) -> None:
+    model = make_random_model(0)
+    with pytest.raises(InputError, match="guidance_scale is -1"):
+        make_denoiser(model, random_vocabulary, [[1]], guidance_scale=-1.0)
+    with pytest.raises(InputError, match="list of 2 for 3 images"):
+        make_denoiser(model, random_vocabulary, [[1]] * 3, generator=seeded(0, 1))
+    with pytest.raises(InputError, match="prompt of 93 and image of 18 tokens exceed the model's 96 positions"):
+        make_denoiser(model, random_vocabulary, [[1] * 90])
+    scheduler = UnmaskingScheduler(random_vocabulary.codebook_size)
+    with pytest.raises(InputError, match="no unconditional prompt"):
+        ImageDenoiser(model, random_vocabulary, scheduler, [[1]], NUM_CODES, guidance_scale=1.0)

@@ -1,0 +1,117 @@
+"""The unmasking step: options, counts, ties, generators."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from showo_turbo.errors import InputError
+from showo_turbo.generation.scheduler import UnmaskingScheduler, least_confident, share_rows
+
+CODEBOOK, CODES = 8, 12
+
+
+def make_scheduler(steps: int = 4, **options: object) -> UnmaskingScheduler:
+    scheduler = UnmaskingScheduler(CODEBOOK, **options)
+    scheduler.set_timesteps(steps, CODES)
+    return scheduler
+
+
+def scores(batch: int, seed: int = 0) -> Tensor:
+    return 3 * torch.randn(batch, CODES, CODEBOOK, generator=torch.Generator().manual_seed(seed))
+
+
+def nothing_known(batch: int) -> tuple[Tensor, Tensor]:
+    return torch.zeros(batch, CODES, dtype=torch.long), torch.ones(batch, CODES, dtype=torch.bool)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"top_k": 0}, "top_k is 0: choose 1 to 8"),
+        ({"top_k": 9}, "top_k is 9: choose 1 to 8"),
+        ({"temperature": -0.1}, "temperature is -0.1"),
+        ({"temperature": float("nan")}, "temperature is nan"),
+        ({"schedule": "cosin"}, "'cosin' is unknown"),
+        ({"steps": 0}, "num_inference_steps is 0: choose 1 to 12"),
+        ({"steps": 13}, "num_inference_steps is 13: choose 1 to 12"),
+    ],
+)
+def test_options_out_of_range_are_refused(options: dict, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        make_scheduler(**options)
+
+
+def test_temperature_falls_on_its_running_value() -> None:
+    assert make_scheduler(4).temperatures == [0.75, 0.375, 0.09375, 0.0]
+
+
+def test_greedy_candidates_with_top_k_one_and_no_temperature() -> None:
+    step = make_scheduler(top_k=1, temperature=0.0).step(scores(2), 0, *nothing_known(2))
+    assert step.candidates.equal(scores(2).argmax(-1))
+    assert step.confidence.equal(scores(2).softmax(-1).amax(-1).log())
+
+
+def test_top_k_draws_from_the_best_only_but_leaves_confidence_alone() -> None:
+    logits = scores(50)
+    step = make_scheduler(top_k=3, temperature=0.0).step(
+        logits, 0, *nothing_known(50), torch.Generator().manual_seed(1)
+    )
+    best = logits.topk(3).indices
+    assert (best == step.candidates[..., None]).any(-1).all()
+    drawn = logits.log_softmax(-1).gather(-1, step.candidates[..., None])[..., 0]
+    torch.testing.assert_close(step.confidence, drawn)
+
+
+def test_half_precision_scores_are_treated_as_float32() -> None:
+    logits = scores(3).bfloat16()
+    steps = [
+        make_scheduler().step(given, 1, *nothing_known(3), torch.Generator().manual_seed(0))
+        for given in (logits, logits.float())
+    ]
+    assert steps[0].candidates.equal(steps[1].candidates)
+    assert steps[0].confidence.equal(steps[1].confidence)
+    assert steps[0].confidence.dtype == torch.float32
+
+
+def test_a_generator_per_prompt_draws_as_if_alone() -> None:
+    logits = scores(4)
+    sources = [torch.Generator().manual_seed(seed) for seed in (3, 4)]
+    together = make_scheduler(top_k=5).step(logits, 0, *nothing_known(4), sources)
+    for rows, seed in ((slice(0, 2), 3), (slice(2, 4), 4)):
+        source = torch.Generator().manual_seed(seed)
+        alone = make_scheduler(top_k=5).step(logits[rows], 0, *nothing_known(2), source)
+        assert together.candidates[rows].equal(alone.candidates)
+        assert together.confidence[rows].equal(alone.confidence)
+
+
+@pytest.mark.parametrize("count", [0, 3])
+def test_generators_that_cannot_share_the_rows_are_refused(count: int) -> None:
+    with pytest.raises(InputError, match=f"list of {count} for 4 images"):
+        share_rows(4, [torch.Generator() for _ in range(count)])
+
+
+def test_known_codes_stay_and_are_never_masked() -> None:
+    codes = torch.arange(CODES).remainder(CODEBOOK).expand(3, -1)
+    masked = torch.arange(CODES) >= torch.tensor([[0], [6], [CODES]])
+    step = make_scheduler(temperature=5.0).step(scores(3), 0, codes, masked, torch.Generator().manual_seed(0))
+    assert step.candidates[~masked].equal(codes[~masked])
+    assert not (step.masked & ~masked).any()
+    assert step.masked.sum(1).tolist() == [11, 5, 0]
+
+
+def test_the_least_confident_are_masked() -> None:
+    confidence = torch.tensor([[0.4, 0.1, 0.3, 0.2, 99.0]])
+    masked = torch.tensor([[True, True, True, True, False]])
+    assert least_confident(confidence, masked, 2).tolist() == [[False, True, False, True, False]]
+
+
+def test_of_a_tie_at_the_border_none_is_masked() -> None:
+    confidence = torch.tensor([[0.1, 0.2, 0.2, 0.2]])
+    assert least_confident(confidence, torch.ones(1, 4, dtype=torch.bool), 2).tolist() == [[True, False, False, False]]
+
+
+def test_one_position_stays_masked_and_one_is_settled() -> None:
+    confidence = torch.tensor([[0.1, 0.2, 0.3], [0.1, 99.0, 98.0]])
+    masked = torch.tensor([[True, True, True], [True, False, False]])
+    assert least_confident(confidence, masked, 0).sum(1).tolist() == [1, 1]
+    assert least_confident(confidence, masked, 3).sum(1).tolist() == [2, 1]

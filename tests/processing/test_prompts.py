@@ -1,0 +1,85 @@
+"""Prompts: what is refused, what is cut, and the way back from ids to text."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+
+from showo_turbo.configuration import ShowoConfig
+from showo_turbo.errors import InputError
+from showo_turbo.processing.prompts import PromptBuilder, left_pad, load_text_tokenizer
+from showo_turbo.vocabulary import SPECIAL_TOKENS
+
+
+def test_left_pad_aligns_ends() -> None:
+    batch = left_pad([[1, 2, 3], [9], [9, 0]], pad_id=0)
+    assert batch.ids.tolist() == [[1, 2, 3], [0, 0, 9], [0, 9, 0]]
+    assert batch.is_pad.tolist() == [[False] * 3, [True, True, False], [True, False, False]]
+
+
+def test_decode_stops_at_end_of_text_and_drops_what_is_no_text(tiny_prompts: PromptBuilder) -> None:
+    vocabulary = tiny_prompts.vocabulary
+    car, rest = tiny_prompts.encode("a red car"), tiny_prompts.encode(" and more")
+    ids = [vocabulary.mmu_id, *car, vocabulary.mask_id, vocabulary.image_offset, vocabulary.end_of_text_id, *rest]
+    assert tiny_prompts.decode(ids) == "a red car"
+    assert tiny_prompts.decode(torch.tensor(ids)) == "a red car"
+    assert tiny_prompts.decode([]) == ""
+
+
+def test_cut_part_and_what_is_kept_make_the_prompt(tiny_prompts: PromptBuilder) -> None:
+    prompt = "two dogs are playing in the snow near the house"
+    ids = tiny_prompts.text_to_image(prompt)
+    assert len(ids) == 1 + tiny_prompts.max_text_length
+    assert ids[-1] == tiny_prompts.vocabulary.end_of_text_id
+    assert tiny_prompts.decode(ids[2:-1]) + tiny_prompts.cut_part(prompt) == prompt
+    assert tiny_prompts.cut_part("a red car") == ""
+
+
+def test_unconditional_prompt_has_no_text(tiny_prompts: PromptBuilder) -> None:
+    vocabulary = tiny_prompts.vocabulary
+    end = vocabulary.end_of_text_id
+    assert tiny_prompts.unconditional() == [vocabulary.t2i_id, end, end]
+
+
+def test_good_prompts_pass(tiny_prompts: PromptBuilder) -> None:
+    tiny_prompts.check_prompt("a red car")
+    assert tiny_prompts.check_question("<image>\nWhat is\nthis?") == "What is this?"
+    assert len(tiny_prompts.check_question("x" * 1024)) == 1024
+
+
+@pytest.mark.parametrize("token", [*SPECIAL_TOKENS, "<|endoftext|>"])
+def test_reserved_tokens_are_refused(token: str, tiny_prompts: PromptBuilder) -> None:
+    with pytest.raises(InputError, match="reserved token"):
+        tiny_prompts.check_prompt(f"a {token} car")
+    with pytest.raises(InputError, match="reserved token"):
+        tiny_prompts.check_question(f"a {token} car?")
+
+
+def test_empty_and_overlong_texts_are_refused(tiny_prompts: PromptBuilder) -> None:
+    with pytest.raises(InputError, match="prompt is empty"):
+        tiny_prompts.check_prompt(" \n")
+    with pytest.raises(InputError, match="question is empty"):
+        tiny_prompts.check_question("<image>\n")
+    with pytest.raises(InputError, match=r"1025 characters, at most 1024"):
+        tiny_prompts.check_question("x" * 1025)
+
+
+def test_a_tokenizer_of_another_size_is_refused(tiny_folder: Path, tiny_config: ShowoConfig) -> None:
+    other = dataclasses.replace(tiny_config, llm_vocab_size=290, vocab_size=813)
+    with pytest.raises(InputError, match=r"310 ids .* 290 \+ 10 special tokens = 300"):
+        PromptBuilder.from_pretrained(tiny_folder / "phi-tiny", other)
+
+
+def test_a_folder_without_tokenizer_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="text tokenizer: none could be loaded"):
+        load_text_tokenizer(tmp_path)
+
+
+def test_a_tokenizer_saved_with_its_special_tokens_loads(
+    tmp_path: Path, tiny_prompts: PromptBuilder, tiny_config: ShowoConfig
+) -> None:
+    tiny_prompts.tokenizer.save_pretrained(tmp_path)
+    again = PromptBuilder.from_pretrained(tmp_path, tiny_config)
+    assert again.vocabulary == tiny_prompts.vocabulary
+    assert again.text_to_image("a <|soi|> car") == tiny_prompts.text_to_image("a <|soi|> car")
