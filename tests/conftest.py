@@ -8,10 +8,15 @@ import torch
 from safetensors.torch import load_file
 from transformers import PhiConfig
 
+from showo_turbo.checkpoints.saving import save_checkpoint
 from showo_turbo.configuration import ShowoConfig, load_phi_config
+from showo_turbo.generation.options import SamplingOptions
+from showo_turbo.models.magvit_v2 import MagvitV2
+from showo_turbo.models.magvit_v2_config import MagvitV2Config
 from showo_turbo.models.showo import Showo
+from showo_turbo.pipeline import ShowoPipeline
 from showo_turbo.processing.prompts import PromptBuilder
-from showo_turbo.vocabulary import Vocabulary
+from showo_turbo.vocabulary import SPECIAL_TOKENS, Vocabulary
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -97,3 +102,48 @@ def make_random_model(random_vocabulary: Vocabulary):
         return model
 
     return make
+
+
+@pytest.fixture(scope="session")
+def random_checkpoint(tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path) -> Path:
+    """A complete checkpoint folder with random weights: images of 16 codes of 16 kinds, 32 x 32 pixels."""
+    folder = tmp_path_factory.mktemp("models") / "random"
+    config = ShowoConfig(
+        vocab_size=300 + len(SPECIAL_TOKENS) + 16 + 1, llm_vocab_size=300, codebook_size=16, num_vq_tokens=16
+    )
+    phi = PhiConfig(
+        vocab_size=config.vocab_size,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        max_position_embeddings=256,
+        qk_layernorm=True,
+        bos_token_id=None,
+        eos_token_id=None,
+    )
+    sizes = MagvitV2Config(
+        patch_size=4,
+        base_channels=8,
+        encoder_channel_multipliers=(1, 1),
+        encoder_num_blocks=(1, 1),
+        decoder_channel_multipliers=(1, 1),
+        decoder_num_blocks=(1, 1),
+        latent_channels=4,
+        norm_num_groups=4,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model, image_tokenizer = Showo(config, phi), MagvitV2(sizes)
+        for parameter in model.parameters():
+            if parameter.ndim == 2:  # far larger than trained weights, so that prompts and codes matter
+                torch.nn.init.normal_(parameter, std=4 / parameter.shape[1] ** 0.5)
+    prompts = PromptBuilder.from_pretrained(tiny_folder / "phi-tiny", config)
+    save_checkpoint(folder, model, prompts, image_tokenizer, SamplingOptions(num_inference_steps=4))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def random_pipe(random_checkpoint: Path) -> ShowoPipeline:
+    """Its pipeline; not to be changed by a test."""
+    return ShowoPipeline.from_pretrained(random_checkpoint, device="cpu")

@@ -12,6 +12,7 @@ from torch import Tensor
 from showo_turbo import image_to_text as answering
 from showo_turbo import text_to_image as drawing
 from showo_turbo.checkpoints import loading
+from showo_turbo.checkpoints.image_tokenizer import load_image_tokenizer
 from showo_turbo.checkpoints.saving import save_checkpoint
 from showo_turbo.errors import InputError
 from showo_turbo.generation.options import SamplingOptions
@@ -92,7 +93,7 @@ class ShowoPipeline:
         files = loading.locate(name_or_path, image_tokenizer, text_tokenizer)
         recommended = loading.load_sampling_options(files.folder)
         prompts = loading.load_prompts(files)
-        images = None if files.image_tokenizer is None else loading.load_image_tokenizer(files.image_tokenizer)
+        images = None if files.image_tokenizer is None else load_image_tokenizer(files.image_tokenizer)
         return cls(loading.load_showo(files, dtype), prompts, images, recommended).to(device)
 
     def save_pretrained(self, folder: str | Path) -> None:
@@ -290,4 +291,8 @@ def _as_list(value: Any) -> list:
 
 def _seeded(seed: int | None) -> torch.Generator | None:
     """A generator on the CPU, so that a seed means the same on every device."""
-    return None if seed is None else torch.Generator().manual_seed(seed)
+    if seed is None:
+        return None
+    if type(seed) is not int or not 0 <= seed < 2**63:
+        raise InputError(f"seed is {seed!r}: choose a whole number from 0 to 2**63 - 1")
+    return torch.Generator().manual_seed(seed)

@@ -20,7 +20,7 @@ from showo_turbo.vocabulary import Vocabulary
 
 MakeModel = Callable[[int], Showo]
 NUM_CODES = 16
-few = settings(max_examples=25, deadline=None, derandomize=True)
+few = settings(max_examples=15, deadline=None, derandomize=True)
 seeds = st.integers(0, 1000)
 texts = st.lists(st.integers(0, 18), min_size=0, max_size=8)
 

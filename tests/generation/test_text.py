@@ -17,7 +17,7 @@ from showo_turbo.models.showo import Showo
 from showo_turbo.vocabulary import Vocabulary
 
 MakeModel = Callable[[int], Showo]
-few = settings(max_examples=40, deadline=None, derandomize=True)
+few = settings(max_examples=25, deadline=None, derandomize=True)
 seeds = st.integers(0, 1000)
 questions = st.lists(st.integers(0, 18), min_size=1, max_size=6)
 batches = st.lists(questions, min_size=1, max_size=3)

@@ -18,7 +18,7 @@ from showo_turbo.models.magvit_v2_config import MagvitV2Config
 from showo_turbo.models.quantization import LookupFreeQuantizer, bit_entropies, commitment_loss
 from showo_turbo.processing.images import pixels_to_images, preprocess_images
 
-TOLERANCE = 1e-4
+TOLERANCE = 5e-5
 HALF_PRECISION = 2e-3  # of values up to about 4, stored as float16
 
 

@@ -1,9 +1,11 @@
 """Checkpoints: from a name to a model and back.
 
-names      what `from_pretrained` is given -> the folders that hold the parts
-weights    a weight file -> tensors in a module, with nothing but tensors ever read
-loading    folders -> transformer, prompts, image tokenizer
-saving     the same parts -> one folder
+names             what `from_pretrained` is given -> a folder
+weights           a weight file -> tensors in a module, with nothing but tensors ever read
+loading           folders -> transformer, prompts, sampling options
+image_tokenizer   a folder -> image tokenizer
+saving            all parts -> one folder
+files             JSON
 
     folder/
         config.json            ShowoConfig

@@ -1,22 +1,21 @@
-"""Folders to parts: transformer, prompts, image tokenizer.
+"""Folders to parts: transformer, prompts, sampling options (the image tokenizer has its own module).
 
 Modules are laid out without memory first (torch's meta device), so weights are read once and a large model is never
 held twice.
 """
 
-import json
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 
+from showo_turbo.checkpoints.files import read_json
 from showo_turbo.checkpoints.names import IMAGE_TOKENIZER, MODEL, TEXT_TOKENIZER, resolve
 from showo_turbo.checkpoints.weights import find_weights, fit_weights, read_weights, sha256
 from showo_turbo.configuration import ShowoConfig, load_phi_config
 from showo_turbo.errors import InputError
 from showo_turbo.generation.options import SamplingOptions
-from showo_turbo.models.magvit_v2 import MagvitV2
-from showo_turbo.models.magvit_v2_config import MagvitV2Config
 from showo_turbo.models.showo import Showo
 from showo_turbo.processing.prompts import PromptBuilder
 
@@ -65,9 +64,10 @@ def locate(
     """
     folder = resolve(name, MODEL)
     find_weights(folder)
-    config = ShowoConfig.from_dict(_read_json(folder / "config.json"))
+    config = ShowoConfig.from_dict(read_json(folder / "config.json"))
     own_text = folder / config.llm_model_path
     backbone = own_text if own_text.is_dir() else resolve(text_tokenizer or config.llm_model_path, TEXT_TOKENIZER)
+    read_json(backbone / "config.json")  # transformers takes a missing file for the full-size Phi
     own_image = folder / IMAGE_TOKENIZER_FOLDER
     return CheckpointFiles(
         config=config,
@@ -90,8 +90,8 @@ def load_showo(files: CheckpointFiles, dtype: torch.dtype = torch.float32) -> Sh
     """
     try:
         phi_config = load_phi_config(files.backbone, files.config.vocab_size)
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
+    except (OSError, ValueError, StrictDataclassError) as error:
+        reason = " ".join(str(error).split())
         raise InputError(f"Phi config: none could be read from folder {str(files.backbone)!r} ({reason})") from error
     with torch.device("meta"):
         model = Showo(files.config, phi_config).to(dtype)
@@ -111,24 +111,6 @@ def load_prompts(files: CheckpointFiles) -> PromptBuilder:
     return PromptBuilder.from_pretrained(files.text_tokenizer, files.config)
 
 
-def load_image_tokenizer(folder: Path) -> MagvitV2:
-    """An image tokenizer, on the CPU, in float32 (its codes are signs) and evaluation mode.
-
-    A `config.json` that says nothing about sizes, or none at all, means the published ones.
-
-    Raises:
-        InputError: when config or weights cannot be read, or do not fit each other.
-    """
-    path = folder / "config.json"
-    values = _read_json(path) if path.exists() else {}
-    sized = not values.keys().isdisjoint(field.name for field in fields(MagvitV2Config))
-    with torch.device("meta"):
-        model = MagvitV2(MagvitV2Config.from_dict(values) if sized else MagvitV2Config())
-    weights = find_weights(folder)
-    fit_weights(model, read_weights(weights), weights)
-    return model.eval()
-
-
 def load_sampling_options(folder: Path) -> SamplingOptions:
     """What a checkpoint recommends for text to image in its `generation.json`, or the general defaults.
 
@@ -136,15 +118,4 @@ def load_sampling_options(folder: Path) -> SamplingOptions:
         InputError: when the file cannot be read or says something unknown.
     """
     path = folder / "generation.json"
-    return SamplingOptions.from_dict(_read_json(path)) if path.exists() else SamplingOptions()
-
-
-def _read_json(path: Path) -> dict:
-    try:
-        values = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise InputError(f"{str(path)!r} cannot be read ({reason}): expected a JSON file") from error
-    if not isinstance(values, dict):
-        raise InputError(f"{str(path)!r} holds a {type(values).__name__}; expected a JSON object")
-    return values
+    return SamplingOptions.from_dict(read_json(path)) if path.exists() else SamplingOptions()

@@ -1,12 +1,12 @@
 """Parts to one folder, in the layout that `loading` reads."""
 
-import json
 from dataclasses import asdict, replace
 from pathlib import Path
 
 from safetensors.torch import save_file
 from torch import nn
 
+from showo_turbo.checkpoints.files import write_json
 from showo_turbo.checkpoints.loading import IMAGE_TOKENIZER_FOLDER
 from showo_turbo.generation.options import SamplingOptions
 from showo_turbo.models.magvit_v2 import MagvitV2
@@ -22,22 +22,18 @@ def save_checkpoint(
     """Write everything that `from_pretrained` needs, weights in the precision they have."""
     folder.mkdir(parents=True, exist_ok=True)
     config = replace(model.config, llm_model_path=_TEXT_FOLDER)
-    _write_json(folder / "config.json", asdict(config))
-    _write_json(folder / "generation.json", asdict(options))
+    write_json(folder / "config.json", asdict(config))
+    write_json(folder / "generation.json", asdict(options))
     _write_weights(folder, model)
     model.showo.config.save_pretrained(folder / _TEXT_FOLDER)
     prompts.tokenizer.save_pretrained(folder / _TEXT_FOLDER)
     if image_tokenizer is not None:
         image_folder = folder / IMAGE_TOKENIZER_FOLDER
         image_folder.mkdir(exist_ok=True)
-        _write_json(image_folder / "config.json", image_tokenizer.config.to_dict())
+        write_json(image_folder / "config.json", image_tokenizer.config.to_dict())
         _write_weights(image_folder, image_tokenizer)
 
 
 def _write_weights(folder: Path, module: nn.Module) -> None:
     state = {name: value.contiguous() for name, value in module.state_dict().items()}
     save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
-
-
-def _write_json(path: Path, values: dict) -> None:
-    path.write_text(json.dumps(values, indent=2) + "\n")

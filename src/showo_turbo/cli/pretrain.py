@@ -56,3 +56,12 @@ def showo(settings: Settings = None) -> None:
 
     config = read_settings(ShowoPretrainingConfig, settings or [])
     train(ShowoPretraining(config), config.loop)
+
+
+@app.command()
+def assemble(settings: Settings = None) -> None:
+    """Put the trained parts into one folder that loads by its path (seconds)."""
+    from showo_turbo.pretraining import assemble as assembly
+    from showo_turbo.settings import read_settings
+
+    assembly.assemble(read_settings(assembly.AssemblyConfig, settings or []))

@@ -1,14 +1,20 @@
 """Scores as a table to read and as a JSON file that says everything about how they came about."""
 
-import dataclasses
+import hashlib
 import json
 import time
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import asdict
 
+import torch
 from rich.table import Table
 
+from showo_turbo import __version__
+from showo_turbo.checkpoints.loading import locate
 from showo_turbo.evaluation.run import TextToImageResult, UnderstandingResult
 from showo_turbo.evaluation.statistics import Estimate
+from showo_turbo.pipeline import ShowoPipeline
+from showo_turbo.scenes.benchmark import ScenePrompt
 
 
 def text_to_image_table(title: str, result: TextToImageResult) -> Table:
@@ -35,13 +41,28 @@ def _table(title: str, rows: dict[str, Estimate]) -> Table:
     return table
 
 
-def as_json(stamp: dict, **results: object) -> str:
-    """A stamp (what was evaluated and how) and results, data classes allowed, as indented JSON."""
-    values = {"stamp": stamp | {"finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}}
-    values |= {name: dataclasses.asdict(result) for name, result in results.items() if result is not None}
+def stamp(model: str, pipe: ShowoPipeline, prompts: Sequence[ScenePrompt]) -> dict:
+    """What was evaluated: the checkpoint and its hash, versions, where it ran, and the prompts' hash."""
+    listed = "".join(prompt.to_json() + "\n" for prompt in prompts)
+    return {
+        "model": model,
+        "weights_sha256": locate(model).weights_sha256(),
+        "showo_turbo": __version__,
+        "torch": torch.__version__,
+        "device": str(pipe.device),
+        "dtype": str(pipe.model.dtype).removeprefix("torch."),
+        "prompts": len(prompts),
+        "prompts_sha256": hashlib.sha256(listed.encode()).hexdigest(),
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+
+
+def as_json(stamp: dict, text_to_image: TextToImageResult | None, understanding: UnderstandingResult | None) -> str:
+    """A stamp, see `stamp`, and what was measured, as indented JSON."""
+    values: dict = {"stamp": stamp}
+    if text_to_image is not None:
+        values["text_to_image"] = asdict(text_to_image)
+        values["text_to_image"]["scores"]["overall"] = asdict(text_to_image.scores.overall)
+    if understanding is not None:
+        values["understanding"] = asdict(understanding)
     return json.dumps(values, indent=2) + "\n"
-
-
-def write_json(path: Path, text: str) -> None:
-    """Write a result file; the folder must exist."""
-    path.write_text(text)

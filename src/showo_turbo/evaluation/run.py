@@ -1,8 +1,8 @@
-"""Run a pipeline over the held-out prompts and pictures, and judge what it says and draws."""
+"""Run a pipeline over the held-out prompts and pictures, and judge what it draws and says."""
 
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 
 import torch
 from PIL import Image
@@ -10,6 +10,8 @@ from tqdm import tqdm
 
 from showo_turbo.evaluation.text_to_image import TextToImageScores, score_pictures
 from showo_turbo.evaluation.understanding import Examination, UnderstandingScores, score_answers
+from showo_turbo.generation.options import SamplingOptions
+from showo_turbo.image_to_text import DecodingOptions
 from showo_turbo.pipeline import ShowoPipeline
 from showo_turbo.scenes.benchmark import ScenePrompt
 from showo_turbo.scenes.language import DESCRIBE
@@ -17,124 +19,95 @@ from showo_turbo.scenes.render import render
 
 
 @dataclass(frozen=True)
-class SamplingSettings:
-    """How pictures are drawn in an evaluation; see `ShowoPipeline.text_to_image`.
-
-    Attributes:
-        num_inference_steps: denoising steps.
-        guidance_scale: strength of classifier-free guidance; 0 is off.
-        top_k: draw among the k most probable codes only.
-        temperature: weight of the noise in the confidence at the start.
-        schedule: mask schedule.
-        images_per_prompt: pictures drawn of every prompt.
-        seed: pictures of prompt i are drawn with the generator seeded by `seed * 100003 + i`.
-    """
-
-    num_inference_steps: int = 16
-    guidance_scale: float = 0.0
-    top_k: int | None = None
-    temperature: float = 1.0
-    schedule: str = "cosine"
-    images_per_prompt: int = 4
-    seed: int = 0
-
-
-@dataclass(frozen=True)
-class DecodingSettings:
-    """How answers are decoded in an evaluation; see `ShowoPipeline.image_to_text`.
-
-    Attributes:
-        decoding: "jacobi" or "autoregressive".
-        block_length: guesses a pass, for Jacobi decoding.
-        max_new_tokens: longest answer.
-    """
-
-    decoding: str = "jacobi"
-    block_length: int = 16
-    max_new_tokens: int = 64
-
-
-@dataclass(frozen=True)
 class TextToImageResult:
-    """Scores of the pictures and the seconds it took to draw one, in batches."""
+    """What the pictures are worth.
+
+    Attributes:
+        scores: the judge's.
+        seconds_per_image: wall time, drawn in batches.
+    """
 
     scores: TextToImageScores
     seconds_per_image: float
 
 
-def draw_benchmark(
-    pipe: ShowoPipeline, prompts: Sequence[ScenePrompt], settings: SamplingSettings, prompts_per_batch: int = 16
-) -> list[list[Image.Image]]:
-    """The pictures of every prompt; they do not depend on the batching."""
-    pictures = []
-    for first in tqdm(range(0, len(prompts), prompts_per_batch), desc=f"{settings.num_inference_steps} steps"):
-        rows = range(first, min(first + prompts_per_batch, len(prompts)))
-        output = pipe.text_to_image(
-            [prompts[row].prompt for row in rows],
-            num_inference_steps=settings.num_inference_steps,
-            guidance_scale=settings.guidance_scale,
-            top_k=settings.top_k,
-            temperature=settings.temperature,
-            schedule=settings.schedule,
-            num_images_per_prompt=settings.images_per_prompt,
-            generator=[torch.Generator().manual_seed(settings.seed * 100003 + row) for row in rows],
-        )
-        n = settings.images_per_prompt
-        pictures += [output.images[start : start + n] for start in range(0, len(output.images), n)]
-    return pictures
-
-
-def evaluate_text_to_image(
-    pipe: ShowoPipeline, prompts: Sequence[ScenePrompt], settings: SamplingSettings
-) -> TextToImageResult:
-    """Draw the benchmark and judge it."""
-    start = time.perf_counter()
-    pictures = draw_benchmark(pipe, prompts, settings)
-    seconds = (time.perf_counter() - start) / (len(prompts) * settings.images_per_prompt)
-    return TextToImageResult(score_pictures(prompts, pictures), seconds)
-
-
 @dataclass(frozen=True)
 class UnderstandingResult:
-    """Scores of the answers and what they cost.
+    """What the answers are worth and what they cost.
 
     Attributes:
         scores: the judge's.
-        tokens_per_pass: new tokens per call of the transformer and row, over all descriptions.
+        tokens_per_pass: ids per pass of the transformer, over the descriptions, which are decoded one by one.
     """
 
     scores: UnderstandingScores
     tokens_per_pass: float
 
 
+def draw_benchmark(
+    pipe: ShowoPipeline,
+    prompts: Sequence[ScenePrompt],
+    options: SamplingOptions,
+    images_per_prompt: int = 4,
+    seed: int = 0,
+    batch_size: int = 16,
+) -> list[list[Image.Image]]:
+    """The pictures of every prompt.
+
+    Prompt i is drawn with a generator of its own, seeded by `seed * 100003 + i`, so pictures do not depend on the
+    `batch_size` (in prompts).
+    """
+    pictures = []
+    numbered = list(enumerate(prompts))
+    for batch in _batches(numbered, batch_size, f"{options.num_inference_steps} steps"):
+        output = pipe.text_to_image(
+            [prompt.prompt for _, prompt in batch],
+            **asdict(options),
+            num_images_per_prompt=images_per_prompt,
+            generator=[torch.Generator().manual_seed(seed * 100003 + number) for number, _ in batch],
+        )
+        starts = range(0, len(output.images), images_per_prompt)
+        pictures += [output.images[start : start + images_per_prompt] for start in starts]
+    return pictures
+
+
+def evaluate_text_to_image(
+    pipe: ShowoPipeline,
+    prompts: Sequence[ScenePrompt],
+    options: SamplingOptions,
+    images_per_prompt: int = 4,
+    seed: int = 0,
+) -> TextToImageResult:
+    """Draw the prompts and judge the pictures; see `draw_benchmark`."""
+    start = time.perf_counter()
+    pictures = draw_benchmark(pipe, prompts, options, images_per_prompt, seed)
+    seconds = time.perf_counter() - start
+    return TextToImageResult(score_pictures(prompts, pictures), seconds / (len(prompts) * images_per_prompt))
+
+
 def evaluate_understanding(
-    pipe: ShowoPipeline, examination: Examination, settings: DecodingSettings, batch_size: int = 16
+    pipe: ShowoPipeline, examination: Examination, options: DecodingOptions, batch_size: int = 16
 ) -> UnderstandingResult:
-    """Ask every question of an examination, have every scene described one by one, and judge."""
-    options = {
-        "decoding": settings.decoding,
-        "block_length": settings.block_length,
-        "max_new_tokens": settings.max_new_tokens,
-    }
-    codes = [pipe.encode_image(render(scene)) for scene in examination.scenes]
+    """Ask every question of an examination, have every scene described, and judge."""
+    codes = [pipe.encode_image(render(scene)) for scene in tqdm(examination.scenes, desc="encoding")]
     asked = [(row, turn.question) for row, turns in enumerate(examination.turns) for turn in turns]
     asked.sort(key=lambda one: len(one[1]))
     said: dict[tuple[int, str], str] = {}
     for batch in _batches(asked, batch_size, "questions"):
-        output = pipe.image_to_text(
-            codes=torch.cat([codes[row] for row, _ in batch]), prompt=[question for _, question in batch], **options
-        )
+        rows = torch.cat([codes[row] for row, _ in batch])
+        output = pipe.image_to_text(codes=rows, prompt=[question for _, question in batch], **asdict(options))
         said |= dict(zip(batch, output.texts, strict=True))
     answers = [[said[row, turn.question] for turn in turns] for row, turns in enumerate(examination.turns)]
 
-    descriptions, tokens, passes = [], 0, 0
-    for batch in _batches(list(range(len(codes))), 1, "descriptions"):
-        output = pipe.image_to_text(codes=codes[batch[0]], prompt=DESCRIBE[0], **options)
-        descriptions += output.texts
-        tokens += len(output.token_ids[0])
-        passes += output.forward_passes
-    return UnderstandingResult(score_answers(examination, answers, descriptions), tokens / passes)
+    described = [
+        pipe.image_to_text(codes=one, prompt=DESCRIBE[0], **asdict(options)) for one in tqdm(codes, desc="descriptions")
+    ]
+    tokens = sum(len(output.token_ids[0]) for output in described)
+    passes = sum(output.forward_passes for output in described)
+    scores = score_answers(examination, answers, [output.texts[0] for output in described])
+    return UnderstandingResult(scores, tokens / passes)
 
 
-def _batches(items: list, size: int, name: str) -> Iterable[list]:
-    return (items[first : first + size] for first in tqdm(range(0, len(items), size), desc=name))
+def _batches(items: Sequence, size: int, name: str) -> Iterator[Sequence]:
+    for first in tqdm(range(0, len(items), size), desc=name):
+        yield items[first : first + size]

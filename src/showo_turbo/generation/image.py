@@ -80,7 +80,7 @@ class ImageDenoiser:
                 f"guidance_scale is {guidance_scale}, but there is no unconditional prompt to compare with"
             )
         share_rows(len(prompts), generator)
-        rows = list(prompts) + [unconditional] * len(prompts) * (guidance_scale > 0)
+        rows = [*prompts, *[unconditional] * len(prompts)] if guidance_scale > 0 else prompts
         self.prefix = left_pad(rows, vocabulary.pad_id, model.device).ids
         length = self.prefix.shape[1] + num_codes + 2
         if length > model.max_positions:

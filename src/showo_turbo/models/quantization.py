@@ -56,7 +56,9 @@ class LookupFreeQuantizer(nn.Module):
         outside = codes[(codes < 0) | (codes >= self.codebook_size)]
         if outside.numel():
             raise InputError(f"code {outside[0].item()} is outside the codebook: codes are 0..{self.codebook_size - 1}")
-        return rearrange(self.embedding[codes.long()], "batch height width channel -> batch channel height width")
+        signs = rearrange(self.embedding[codes.long()], "batch height width channel -> batch channel height width")
+        # Convolutions hand channels-last strides on, with which group norms on the CPU are ten times less exact.
+        return signs.contiguous()
 
 
 def commitment_loss(latents: Tensor) -> Tensor:

@@ -48,7 +48,7 @@ class Batch:
 
 
 def random_masking(count: int, tokens: int, generator: torch.Generator) -> Tensor:
-    """Mask a share cos(pi/2 * u) of each row, u uniform, at least one position (MaskGIT, arXiv 2202.04200, section 3.2).
+    """Mask a share cos(pi/2 * u) of each row, u uniform, but at least one position (arXiv 2202.04200, section 3.2).
 
     Returns:
         bool (count, tokens), True where masked.

@@ -1,0 +1,27 @@
+"""The JSON files of a checkpoint."""
+
+import json
+from pathlib import Path
+
+from showo_turbo.errors import InputError
+
+
+def read_json(path: Path) -> dict:
+    """The object in a JSON file.
+
+    Raises:
+        InputError: when the file cannot be read or holds no object.
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise InputError(f"{str(path)!r} cannot be read ({reason}): expected a JSON file") from error
+    if not isinstance(values, dict):
+        raise InputError(f"{str(path)!r} holds a {type(values).__name__}; expected a JSON object")
+    return values
+
+
+def write_json(path: Path, values: dict) -> None:
+    """Write an object for people to read."""
+    path.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,0 +1,29 @@
+"""A folder to an image tokenizer."""
+
+from dataclasses import fields
+from pathlib import Path
+
+import torch
+
+from showo_turbo.checkpoints.files import read_json
+from showo_turbo.checkpoints.weights import find_weights, fit_weights, read_weights
+from showo_turbo.models.magvit_v2 import MagvitV2
+from showo_turbo.models.magvit_v2_config import MagvitV2Config
+
+
+def load_image_tokenizer(folder: Path) -> MagvitV2:
+    """An image tokenizer, on the CPU, in float32 (its codes are signs) and evaluation mode.
+
+    A `config.json` that says nothing about sizes, or none at all, means the published ones.
+
+    Raises:
+        InputError: when config or weights cannot be read, or do not fit each other.
+    """
+    path = folder / "config.json"
+    values = read_json(path) if path.exists() else {}
+    sized = not values.keys().isdisjoint(field.name for field in fields(MagvitV2Config))
+    with torch.device("meta"):
+        model = MagvitV2(MagvitV2Config.from_dict(values) if sized else MagvitV2Config())
+    weights = find_weights(folder)
+    fit_weights(model, read_weights(weights), weights)
+    return model.eval()

@@ -1,0 +1,62 @@
+"""`showo-turbo demo`: a picture of what the model draws, and what it says about its own drawings."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from showo_turbo.cli.files import check_outputs, png_bytes, write_files
+from showo_turbo.cli.options import DEFAULT_DTYPE, DEFAULT_MODEL, Device, Model, Overwrite, load_pipeline
+from showo_turbo.cli.terminal import StepProgress, progress_bar
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+_DEFAULT_OUTPUT = Path("outputs/demo.png")
+_COLUMNS = 4
+_SIDE = 192
+
+DEMO = {
+    "a red circle and a blue star": "How many stars are there?",
+    "three green squares on a white background": "How many squares are there?",
+    "a purple star in the top left": "Where is the star?",
+    "a yellow triangle above a blue square": "Is the triangle above the square?",
+    "two orange crosses on a black background": "What color is the background?",
+    "a cross left of a circle": "How many objects are there?",
+    "four yellow stars on a black background": "How many stars are there?",
+    "a red square in the top left, a green circle in the top right and a blue triangle in the bottom left "
+    "on a white background": "Describe the image.",
+}
+"""Prompts, each with a question about the drawing."""
+
+
+def demo(
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help=f"A PNG file; {_DEFAULT_OUTPUT} (replaced) if left out.")
+    ] = None,
+    model: Model = DEFAULT_MODEL,
+    seed: Annotated[int, typer.Option(help="Seed of all drawings.")] = 0,
+    device: Device = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Draw eight prompts into one picture, and ask the model about its own drawings."""
+    import torch
+
+    from showo_turbo.cli.labels import labelled
+    from showo_turbo.processing.images import make_grid
+
+    if output is None:
+        _DEFAULT_OUTPUT.parent.mkdir(exist_ok=True)
+    check_outputs([output or _DEFAULT_OUTPUT], overwrite or output is None)
+    pipe = load_pipeline(model, device, DEFAULT_DTYPE)
+    prompts, questions = list(DEMO), list(DEMO.values())
+    with progress_bar() as progress:
+        on_step = StepProgress(progress, "drawing", pipe.recommended.num_inference_steps)
+        seeds = [torch.Generator().manual_seed(seed + row) for row in range(len(prompts))]
+        drawings: list[Image] = pipe.text_to_image(prompts, generator=seeds, callback_on_step_end=on_step).images
+    answers = pipe.image_to_text(drawings, questions, seed=seed)
+    cells = [labelled(drawing, prompt, _SIDE) for drawing, prompt in zip(drawings, prompts, strict=True)]
+    write_files({output or _DEFAULT_OUTPUT: png_bytes(make_grid(cells, _COLUMNS))})
+    for prompt, question, answer in zip(prompts, questions, answers.texts, strict=True):
+        typer.echo(f"drawn:  {prompt}\nasked:  {question}\nanswer: {answer}\n")
+    typer.echo(f"pictures: {output or _DEFAULT_OUTPUT}")

@@ -1,0 +1,105 @@
+"""`showo-turbo evaluate`: how good a model is on the built-in world, as tables and as JSON."""
+
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from showo_turbo.checkpoints.names import DEFAULT_MODEL
+from showo_turbo.cli.files import check_outputs, write_files
+from showo_turbo.cli.options import (
+    DEFAULT_DTYPE,
+    BlockLength,
+    Decoding,
+    Device,
+    Dtype,
+    Model,
+    Overwrite,
+    load_pipeline,
+)
+from showo_turbo.errors import InputError
+from showo_turbo.scenes.benchmark import benchmark_prompts
+
+if TYPE_CHECKING:
+    from showo_turbo.generation.options import SamplingOptions
+
+TASKS = ("all", "text-to-image", "understanding")
+
+
+def evaluate(
+    model: Model = DEFAULT_MODEL,
+    task: Annotated[str, typer.Option(help="all, text-to-image or understanding.")] = "all",
+    steps: Annotated[
+        int | None, typer.Option("--steps", "--num-inference-steps", help="The model's own choice if left out.")
+    ] = None,
+    guidance_scale: Annotated[float | None, typer.Option(help="0 is none; the model's own choice if left out.")] = None,
+    top_k: Annotated[int | None, typer.Option(help="Draw among the k most probable codes only.")] = None,
+    temperature: Annotated[float | None, typer.Option(help="Noise in choosing which codes to keep first.")] = None,
+    schedule: Annotated[str | None, typer.Option(help="cosine, linear, sigmoid or powX.")] = None,
+    images_per_prompt: Annotated[int, typer.Option(help="Pictures of every prompt.")] = 4,
+    prompts_file: Annotated[
+        Path | None, typer.Option(help="JSONL prompts in GenEval's format; the held-out set if left out.")
+    ] = None,
+    scenes: Annotated[int, typer.Option(help="Held-out pictures to ask about.")] = 300,
+    decoding: Decoding = "jacobi",
+    block_length: BlockLength = 16,
+    seed: Annotated[int, typer.Option(help="Of the pictures drawn and of the questions asked.")] = 0,
+    device: Device = None,
+    dtype: Dtype = DEFAULT_DTYPE,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="JSON file for scores and settings.")] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Judge a model on held-out prompts and pictures of the built-in world, with 95 % confidence intervals."""
+    if task not in TASKS:
+        raise InputError(f"task is {task!r}: choose {', '.join(TASKS)}")
+    for name, value in (("images-per-prompt", images_per_prompt), ("scenes", scenes)):
+        if value < 1:
+            raise InputError(f"{name} is {value}: choose 1 or more")
+    if output is not None:
+        check_outputs([output], overwrite)
+    prompts = benchmark_prompts(prompts_file)
+
+    from rich.console import Console
+
+    from showo_turbo.evaluation import report
+    from showo_turbo.evaluation.run import evaluate_text_to_image, evaluate_understanding
+    from showo_turbo.evaluation.understanding import make_examination
+    from showo_turbo.image_to_text import DecodingOptions
+
+    answering = DecodingOptions(decoding=decoding, block_length=block_length)
+    pipe = load_pipeline(model, device, dtype)
+    given = {
+        "num_inference_steps": steps,
+        "guidance_scale": guidance_scale,
+        "top_k": top_k,
+        "temperature": temperature,
+        "schedule": schedule,
+    }
+    drawing = replace(pipe.recommended, **{name: value for name, value in given.items() if value is not None})
+    drawing.scheduler(pipe.model.config.codebook_size, pipe.model.config.num_vq_tokens)
+
+    console, drawn, answered = Console(), None, None
+    if task != "understanding":
+        drawn = evaluate_text_to_image(pipe, prompts, drawing, images_per_prompt, seed)
+        console.print(report.text_to_image_table(_title(model, drawing, len(prompts), images_per_prompt), drawn))
+        console.print(f"{drawn.seconds_per_image:.3f} s per image")
+    if task != "text-to-image":
+        answered = evaluate_understanding(pipe, make_examination(scenes, seed), answering)
+        console.print(report.understanding_table(f"{model}: {scenes} held-out pictures, {decoding}", answered))
+        console.print(f"{answered.tokens_per_pass:.2f} tokens per pass on descriptions")
+    if output is not None:
+        stamp = {
+            **report.stamp(model, pipe, prompts),
+            "sampling": asdict(drawing),
+            "decoding": asdict(answering),
+            "images_per_prompt": images_per_prompt,
+            "scenes": scenes,
+            "seed": seed,
+        }
+        write_files({output: report.as_json(stamp, text_to_image=drawn, understanding=answered).encode()})
+
+
+def _title(model: str, drawing: "SamplingOptions", prompts: int, images: int) -> str:
+    guidance = f"guidance {drawing.guidance_scale:g}" if drawing.guidance_scale else "no guidance"
+    return f"{model}: {drawing.num_inference_steps} steps, {guidance}, {prompts} prompts x {images} images"

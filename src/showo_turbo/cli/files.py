@@ -1,0 +1,66 @@
+"""Files that a command writes: checked before the work, whole or not there after it."""
+
+import os
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from io import BytesIO
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import TYPE_CHECKING
+
+from showo_turbo.errors import InputError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+
+def check_outputs(paths: Iterable[Path], overwrite: bool) -> None:
+    """Refuse files that cannot, or must not, be written.
+
+    Raises:
+        InputError: when a folder is missing or not writable, or a file exists and may not be replaced.
+    """
+    paths = list(paths)
+    for folder in {path.parent for path in paths}:
+        _check_folder(folder)
+    for path in paths:
+        if path.is_dir():
+            raise InputError(f"output {str(path)!r} is a folder: give the name of a file")
+        if path.exists() and not overwrite:
+            raise InputError(f"output {str(path)!r} exists: choose another name, or pass --overwrite to replace it")
+
+
+def _check_folder(folder: Path) -> None:
+    if not folder.is_dir():
+        raise InputError(f"output folder {str(folder)!r} is missing: create it first")
+    try:
+        TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise InputError(
+            f"output folder {str(folder)!r} is not writable ({error.strerror}): choose another one"
+        ) from error
+
+
+def write_files(contents: Mapping[Path, bytes]) -> None:
+    """Write files that belong together: all are complete under a passing name before the first takes its own.
+
+    Raises:
+        OSError: when the disk is full or the like; then nothing is left behind.
+    """
+    partial = {path: path.with_name(f".{path.name}.{os.getpid()}.partial") for path in contents}
+    try:
+        for path, content in contents.items():
+            partial[path].write_bytes(content)
+        for path in contents:
+            os.replace(partial[path], path)
+    finally:
+        for path in partial.values():
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
+
+
+def png_bytes(image: "Image") -> bytes:
+    """A picture as the content of a PNG file."""
+    buffer = BytesIO()
+    image.save(buffer, format="PNG")
+    return buffer.getvalue()

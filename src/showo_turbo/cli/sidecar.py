@@ -1,0 +1,77 @@
+"""The JSON file beside a picture, which holds all it takes to make the picture again."""
+
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from showo_turbo.errors import InputError
+
+SAMPLING_KEYS = ("num_inference_steps", "guidance_scale", "top_k", "temperature", "schedule")
+
+
+@dataclass(frozen=True)
+class Sidecar:
+    """Every setting of one picture.
+
+    Attributes:
+        prompt: the text.
+        seed: of the one random generator that drew all images of the picture.
+        num_images: images in the picture, a grid if more than one.
+        num_inference_steps, guidance_scale, top_k, temperature, schedule: see `SamplingOptions`.
+        model: as given to `--model`; a folder as its full path.
+        weights_sha256: of the weight files of transformer and image tokenizer.
+        device, dtype: where and how precisely the transformer computed.
+        showo_turbo, torch: versions.
+    """
+
+    prompt: str
+    seed: int
+    num_images: int
+    num_inference_steps: int
+    guidance_scale: float
+    top_k: int | None
+    temperature: float
+    schedule: str
+    model: str
+    weights_sha256: dict[str, str]
+    device: str
+    dtype: str
+    showo_turbo: str
+    torch: str
+
+    def to_bytes(self) -> bytes:
+        """The content of the file."""
+        return (json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n").encode()
+
+    def sampling(self) -> dict[str, Any]:
+        """The sampling options by name."""
+        return {name: getattr(self, name) for name in SAMPLING_KEYS}
+
+    @classmethod
+    def read(cls, path: Path) -> "Sidecar":
+        """Read a file that `generate` wrote.
+
+        Raises:
+            InputError: when it cannot be read or is not such a file.
+        """
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise InputError(f"sidecar {str(path)!r} cannot be read ({error.strerror})") from error
+        except ValueError as error:
+            raise InputError(
+                f"sidecar {str(path)!r} is not JSON ({error}): give the .json file of a picture"
+            ) from error
+        names = {field.name for field in fields(cls)}
+        if not isinstance(values, dict) or values.keys() != names:
+            raise InputError(
+                f"sidecar {str(path)!r} is not one that `showo-turbo generate` wrote: expected the keys "
+                f"{', '.join(sorted(names))}"
+            )
+        return cls(**values)
+
+
+def sidecar_path(picture: Path) -> Path:
+    """Where the sidecar of a picture belongs."""
+    return picture.with_suffix(".json")

@@ -1,0 +1,59 @@
+"""The trained parts put together into one folder that loads by one name."""
+
+import json
+import shutil
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from showo_turbo.errors import InputError
+from showo_turbo.generation.options import SamplingOptions
+from showo_turbo.pretraining.curves import plot_curve
+
+
+@dataclass(frozen=True)
+class AssemblyConfig:
+    """Where the parts are.
+
+    Attributes:
+        output: folder to write; files of the same names are replaced.
+        showo: folder that pre-training exported.
+        image_tokenizer: folder that tokenizer training exported.
+        sampling: settings to recommend.
+    """
+
+    output: str = "runs/tiny/model"
+    showo: str = "runs/tiny/showo"
+    image_tokenizer: str = "runs/tiny/image_tokenizer"
+    sampling: SamplingOptions = field(default_factory=SamplingOptions)
+
+
+_SHOWO_FILES = (
+    "config.json",
+    "model.safetensors",
+    "phi/config.json",
+    "phi/tokenizer.json",
+    "phi/tokenizer_config.json",
+)
+_IMAGE_TOKENIZER_FILES = ("config.json", "model.safetensors")
+
+
+def assemble(config: AssemblyConfig) -> None:
+    """Copy weights, configs, text tokenizer and training logs, plot the logs, and write `generation.json`.
+
+    Raises:
+        InputError: when a part is missing.
+    """
+    output, showo, image_tokenizer = Path(config.output), Path(config.showo), Path(config.image_tokenizer)
+    copies = {showo / name: output / name for name in _SHOWO_FILES}
+    copies |= {image_tokenizer / name: output / "magvitv2" / name for name in _IMAGE_TOKENIZER_FILES}
+    logs = {"showo": showo / "log.jsonl", "image_tokenizer": image_tokenizer / "log.jsonl"}
+    copies |= {log: output / "training" / f"{name}.jsonl" for name, log in logs.items()}
+    missing = [str(source) for source in copies if not source.exists()]
+    if missing:
+        raise InputError(f"cannot assemble a model: {', '.join(missing)} missing; run the stages of pretrain first")
+    for source, target in copies.items():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, target)
+    for name, log in logs.items():
+        plot_curve(log, output / "training" / f"{name}.png")
+    (output / "generation.json").write_text(json.dumps(asdict(config.sampling), indent=2) + "\n")

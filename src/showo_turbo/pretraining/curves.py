@@ -1,0 +1,20 @@
+"""The curve of a training as a picture."""
+
+import json
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+
+def plot_curve(log: Path, picture: Path) -> None:
+    """Draw every loss of a `log.jsonl` over the steps, on a logarithmic scale, as a PNG."""
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    names = [name for name in lines[0] if name not in ("step", "seconds", "gradient_norm")]
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    for name in names:
+        axes.plot([line["step"] for line in lines], [line[name] for line in lines], label=name, linewidth=1)
+    axes.set(xlabel=f"step ({lines[-1]['seconds'] / 60:.0f} minutes in all)", ylabel="loss", yscale="log")
+    axes.legend()
+    axes.grid(alpha=0.3)
+    figure.savefig(picture, dpi=110)

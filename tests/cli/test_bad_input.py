@@ -1,0 +1,227 @@
+"""Every mistake is one line that names it, exit status 2, and nothing is written."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+from showo_turbo.cli import files
+
+
+class Malicious:
+    def __reduce__(self) -> tuple:
+        return os.mkdir, ("trace",)
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty current folder."""
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture
+def refused(cli: Callable, here: Path) -> Callable[..., str]:
+    """Run a command that must fail and leave the current folder as it was; its message."""
+
+    def call(*arguments: object) -> str:
+        before = {path: path.stat().st_mtime_ns for path in here.rglob("*")}
+        result = cli(*arguments)
+        assert result.status == 2
+        assert result.out == ""
+        assert result.err.startswith("error: ")
+        assert result.err.count("\n") == 1
+        assert {path: path.stat().st_mtime_ns for path in here.rglob("*")} == before
+        return result.err
+
+    return call
+
+
+@pytest.fixture
+def broken(random_checkpoint: Path, tmp_path: Path) -> Path:
+    """A copy of a checkpoint, to be broken."""
+    return Path(shutil.copytree(random_checkpoint, tmp_path / "broken"))
+
+
+def test_unknown_model_name(refused: Callable) -> None:
+    assert "model 'tinny' is unknown: it is neither a shipped model (tiny" in refused(
+        "generate", "a", "--model", "tinny"
+    )
+
+
+def test_hub_name_without_network(refused: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    message = refused("generate", "a", "--model", "nobody/nothing")
+    assert "could not be fetched from the hub" in message
+    assert "config.json" in message
+
+
+def test_folder_without_weights(refused: Callable, broken: Path) -> None:
+    (broken / "model.safetensors").unlink()
+    assert "holds no weights: expected one of model.safetensors" in refused("generate", "a", "--model", broken)
+
+
+def test_truncated_weights(refused: Callable, broken: Path) -> None:
+    file = broken / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:5000])
+    assert "model.safetensors' is truncated" in refused("generate", "a", "--model", broken)
+
+
+def test_weights_of_another_shape(refused: Callable, broken: Path) -> None:
+    file = broken / "model.safetensors"
+    weights = load_file(file)
+    weights["showo.lm_head.bias"] = weights["showo.lm_head.bias"][:-1].clone()
+    weights["stranger"] = weights.pop("showo.model.final_layernorm.bias")
+    save_file(weights, file)
+    message = refused("generate", "a", "--model", broken)
+    assert "missing: showo.model.final_layernorm.bias; unexpected: stranger" in message
+    assert "showo.lm_head.bias is (326,) where the config says (327,)" in message
+
+
+def test_weights_that_carry_code(refused: Callable, broken: Path) -> None:
+    (broken / "model.safetensors").unlink()
+    torch.save({"showo.lm_head.bias": Malicious()}, broken / "pytorch_model.bin")
+    message = refused("generate", "a", "--model", broken)
+    assert "pytorch_model.bin' was refused: it holds more than tensors" in message
+    assert "could run code" in message
+
+
+@pytest.mark.parametrize("command", [("ask", "image.png", "What?"), ("describe", "image.png")])
+def test_images_that_cannot_be_read(refused: Callable, here: Path, random_checkpoint: Path, command: tuple) -> None:
+    arguments = (*command, "--model", random_checkpoint)
+    assert "image.png' does not exist" in refused(*arguments)
+    (here / "image.png").touch()
+    assert "image.png' cannot be read as an image" in refused(*arguments)
+    (here / "image.png").write_text("not an image")
+    assert "image.png' cannot be read as an image" in refused(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([""], "prompt is empty"),
+        (["  "], "prompt is empty"),
+        (["a red car " * 60], "prompt is too long: the model takes 128 tokens, and its end, '"),
+        (["a", "--steps", 0], "num_inference_steps is 0: choose 1 to 16"),
+        (["a", "--num-inference-steps", 17], "num_inference_steps is 17: choose 1 to 16"),
+        (["a", "--top-k", 0], "top_k is 0: choose 1 to 16"),
+        (["a", "--top-k", 17], "top_k is 17: choose 1 to 16"),
+        (["a", "--guidance-scale", -1], "guidance_scale is -1.0: choose 0"),
+        (["a", "--temperature", -1], "temperature is -1.0"),
+        (["a", "--schedule", "cubist"], "schedule 'cubist' is unknown"),
+        (["a", "--seed", -1], "seed is -1"),
+        (["a", "--num-images", 0], "num_images_per_prompt is 0"),
+        (["a", "--device", "abacus"], "device 'abacus' cannot be used here"),
+        (["a", "--dtype", "float12"], "dtype 'float12' is unknown: choose float32"),
+        (["a", "-o", "missing/out.png"], "output folder 'missing' is missing: create it first"),
+        (["a", "-o", "out.jpg"], "output 'out.jpg' must end in .png"),
+        (["a", "b", "-o", "missing"], "output 'missing' must be a folder that exists"),
+        (["a", "--prompts-file", "missing.txt"], "prompts file 'missing.txt' cannot be read (No such file"),
+        ([], "no prompt: say what to draw"),
+        (["--from-sidecar", "missing.json"], "sidecar 'missing.json' cannot be read (No such file"),
+        (["a", ""], "prompt is empty"),
+    ],
+)
+def test_pictures_that_cannot_be_drawn(
+    refused: Callable, random_checkpoint: Path, arguments: list[object], message: str
+) -> None:
+    model = [] if "--from-sidecar" in arguments else ["--model", random_checkpoint]
+    assert message in refused("generate", *arguments, *model)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([""], "question is empty"),
+        (["What?", ""], "question is empty"),
+        (["why " * 400], "question has 1599 characters, at most 1024"),
+        (["What?", "--decoding", "guess"], "decoding is 'guess': choose jacobi or autoregressive"),
+        (["What?", "--block-length", 0], "block_length is 0"),
+        (["What?", "--max-new-tokens", 0], "max_new_tokens is 0"),
+        (["What?", "--max-new-tokens", 1000], "but the model has 256 positions"),
+    ],
+)
+def test_questions_that_cannot_be_answered(
+    refused: Callable, here: Path, random_checkpoint: Path, arguments: list[object], message: str
+) -> None:
+    Image.new("RGB", (40, 40)).save(here / "image.png")
+    assert message in refused("ask", "image.png", *arguments, "--model", random_checkpoint)
+
+
+@pytest.mark.parametrize("existing", ["out.png", "out.json"])
+def test_files_that_exist_stay(refused: Callable, here: Path, random_checkpoint: Path, existing: str) -> None:
+    (here / existing).write_text("precious")
+    assert f"output '{existing}' exists" in refused("generate", "a", "--model", random_checkpoint)
+    assert (here / existing).read_text() == "precious"
+
+
+def test_a_folder_that_takes_no_files(refused: Callable, random_checkpoint: Path) -> None:
+    message = refused("generate", "a", "-o", "/proc/out.png", "--model", random_checkpoint)
+    assert "output folder '/proc' is not writable" in message
+
+
+def test_a_full_disk_leaves_nothing(
+    refused: Callable, random_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, content: bytes) -> None:
+        path.touch()
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(files.Path, "write_bytes", full)
+    assert "No space left on device" in refused("generate", "a", "--model", random_checkpoint)
+
+
+@pytest.mark.parametrize("content", [b"", b" \n\n", b"\xff\xfe\xfa"])
+def test_prompts_files_without_prompts(refused: Callable, here: Path, content: bytes) -> None:
+    (here / "prompts.txt").write_bytes(content)
+    assert "prompts file 'prompts.txt' is" in refused("generate", "--prompts-file", "prompts.txt")
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[]", '{"prompt": "a"}'])
+def test_sidecars_that_are_none(refused: Callable, here: Path, content: str) -> None:
+    (here / "other.json").write_text(content)
+    assert "sidecar 'other.json' is not" in refused("generate", "--from-sidecar", "other.json")
+
+
+def test_a_sidecar_takes_no_other_options(refused: Callable, here: Path) -> None:
+    (here / "out.json").write_text(json.dumps({}))
+    message = refused("generate", "a", "--steps", 3, "--from-sidecar", "out.json")
+    assert "leave prompts, num-inference-steps out" in message
+
+
+def test_usage_errors_have_the_same_status(cli: Callable) -> None:
+    for arguments in (["paint"], ["generate", "a", "--steps", "many"], ["ask"]):
+        result = cli(*arguments)
+        assert result.status == 2
+        assert "Traceback" not in result.err
+
+
+def test_the_console_script_shows_no_traceback(here: Path) -> None:
+    command = [Path(sys.executable).parent / "showo-turbo", "generate", "a", "--model", "tinny"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: model 'tinny' is unknown")
+    assert done.stderr.count("\n") == 1
+    assert not list(here.iterdir())
+
+
+def test_an_interruption_is_quiet(cli: Callable, random_checkpoint: Path, here: Path, monkeypatch) -> None:
+    def interrupt(*arguments: object, **options: object) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr("showo_turbo.text_to_image.denoise", interrupt)
+    result = cli("generate", "a", "--model", random_checkpoint)
+    assert result.status == 130
+    assert "Traceback" not in result.err
+    assert not list(here.iterdir())

@@ -1,0 +1,168 @@
+"""The commands do what they say, and a picture can be made again from its sidecar."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from showo_turbo import ShowoPipeline, __version__
+from showo_turbo.cli.demo import DEMO
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty current folder."""
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture
+def image(here: Path, random_pipe: ShowoPipeline) -> Path:
+    path = here / "image.png"
+    random_pipe.text_to_image("a red car", seed=0).images[0].save(path)
+    return path
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_version_and_help(cli: Callable) -> None:
+    assert cli("--version").out == f"showo-turbo {__version__}\n"
+    overview = cli("--help")
+    assert overview.status == 0
+    for command in ("generate", "ask", "describe", "demo"):
+        assert command in overview.out
+        assert cli(command, "--help").status == 0
+
+
+def test_generate_draws_what_the_library_draws(
+    cli: Callable, here: Path, random_checkpoint: Path, random_pipe: ShowoPipeline
+) -> None:
+    result = cli("generate", "a red car", "--model", random_checkpoint, "--seed", 3, "--device", "cpu")
+    assert (result.status, result.out, result.err) == (0, "out.png\n", "")
+    assert names(here) == ["out.json", "out.png"]
+    assert Image.open("out.png").tobytes() == random_pipe.text_to_image("a red car", seed=3).images[0].tobytes()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        [],
+        ["--seed", 7, "--steps", 6, "--guidance-scale", 1.5, "--top-k", 5, "--temperature", 0.5, "--schedule", "pow2"],
+        ["--num-images", 3, "--dtype", "bfloat16"],
+    ],
+)
+def test_a_sidecar_makes_the_picture_again(
+    cli: Callable, here: Path, random_checkpoint: Path, options: list[object]
+) -> None:
+    assert cli("generate", "a red car", "--model", random_checkpoint, *options).status == 0
+    assert cli("generate", "--from-sidecar", "out.json", "-o", "again.png").status == 0
+    assert (here / "again.png").read_bytes() == (here / "out.png").read_bytes()
+    assert (here / "again.json").read_bytes() == (here / "out.json").read_bytes()
+
+
+def test_a_sidecar_holds_every_setting(cli: Callable, here: Path, random_checkpoint: Path) -> None:
+    cli("generate", "ein grünes Auto", "--model", random_checkpoint, "--seed", 3, "--device", "cpu")
+    settings = json.loads((here / "out.json").read_text(encoding="utf-8"))
+    digests = settings.pop("weights_sha256")
+    assert digests.keys() == {"transformer", "image_tokenizer"}
+    assert settings.pop("torch")
+    assert settings == {
+        "prompt": "ein grünes Auto",
+        "seed": 3,
+        "num_images": 1,
+        "num_inference_steps": 4,
+        "guidance_scale": 0.0,
+        "top_k": None,
+        "temperature": 1.0,
+        "schedule": "cosine",
+        "model": str(random_checkpoint),
+        "device": "cpu",
+        "dtype": "float32",
+        "showo_turbo": __version__,
+    }
+
+
+def test_a_sidecar_of_other_weights_is_refused(cli: Callable, here: Path, random_checkpoint: Path) -> None:
+    shutil.copytree(random_checkpoint, here / "model")
+    cli("generate", "a red car", "--model", "model", "-o", "first.png")
+    file = here / "model" / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-1] + b"\x01")
+    result = cli("generate", "--from-sidecar", "first.json", "-o", "second.png")
+    assert result.status == 2
+    assert "has other weights than those that made 'first.json'" in result.err
+    assert names(here) == ["first.json", "first.png", "model"]
+
+
+def test_several_prompts_make_the_files_they_make_alone(cli: Callable, here: Path, random_checkpoint: Path) -> None:
+    (here / "prompts.txt").write_text("two dogs\n\n***\n")
+    common = ("--model", random_checkpoint, "--seed", 3)
+    result = cli("generate", "A Red Car!", "--prompts-file", "prompts.txt", *common)
+    pictures = ["001-a-red-car.png", "002-two-dogs.png", "003-picture.png"]
+    assert result.out.split() == pictures
+    for prompt, name in zip(["A Red Car!", "two dogs", "***"], pictures, strict=True):
+        assert cli("generate", prompt, *common, "--overwrite").status == 0
+        assert (here / "out.png").read_bytes() == (here / name).read_bytes()
+        assert Path(name).with_suffix(".json").exists()
+
+
+def test_a_folder_takes_one_picture_too(cli: Callable, here: Path, random_checkpoint: Path) -> None:
+    (here / "pictures").mkdir()
+    cli("generate", "a red car", "-o", "pictures", "--model", random_checkpoint)
+    assert names(here / "pictures") == ["a-red-car.json", "a-red-car.png"]
+
+
+def test_several_images_make_a_grid(cli: Callable, here: Path, random_checkpoint: Path) -> None:
+    cli("generate", "a red car", "--num-images", 5, "--model", random_checkpoint)
+    assert Image.open("out.png").size == (3 * 32, 2 * 32)
+
+
+def test_overwrite_replaces(cli: Callable, here: Path, random_checkpoint: Path) -> None:
+    (here / "out.png").write_text("old")
+    assert cli("generate", "a red car", "--model", random_checkpoint, "--overwrite").status == 0
+    assert Image.open("out.png").size == (32, 32)
+    assert names(here) == ["out.json", "out.png"]
+
+
+@pytest.mark.parametrize("decoding", ["jacobi", "autoregressive"])
+def test_ask_prints_the_librarys_answer(
+    cli: Callable, image: Path, random_checkpoint: Path, random_pipe: ShowoPipeline, decoding: str
+) -> None:
+    common = ("--model", random_checkpoint, "--max-new-tokens", 9, "--decoding", decoding)
+    expected = random_pipe.image_to_text(str(image), "What?", max_new_tokens=9).texts[0]
+    result = cli("ask", image, "What?", *common)
+    assert (result.status, result.err) == (0, "")
+    assert result.out.strip() == expected
+    several = cli("ask", image, "What?", "Where?", *common).out
+    assert several.startswith(f"What?\n{expected}")
+    assert "\nWhere?\n" in several
+
+
+def test_stats_count_passes(cli: Callable, image: Path, random_checkpoint: Path) -> None:
+    common = ("--model", random_checkpoint, "--max-new-tokens", 9, "--stats")
+    plain = cli("ask", image, "What?", *common, "--decoding", "autoregressive").out.splitlines()[-1]
+    assert plain.endswith("1.00 tokens per pass")
+    assert "tokens in" in cli("describe", image, *common, "--block-length", 4).out.splitlines()[-1]
+
+
+def test_demo_draws_and_asks(cli: Callable, here: Path, random_checkpoint: Path) -> None:
+    for _ in range(2):
+        result = cli("demo", "--model", random_checkpoint)
+        assert (result.status, result.err) == (0, "")
+    assert Image.open("outputs/demo.png").width > 4 * 150
+    for prompt, question in DEMO.items():
+        assert f"drawn:  {prompt}\nasked:  {question}\nanswer: " in result.out
+
+
+def test_demo_replaces_a_named_file_only_if_told(cli: Callable, here: Path, random_checkpoint: Path) -> None:
+    (here / "mine.png").touch()
+    result = cli("demo", "--output", "mine.png", "--model", random_checkpoint)
+    assert result.status == 2
+    assert "'mine.png' exists" in result.err
+    assert cli("demo", "--output", "mine.png", "--model", random_checkpoint, "--overwrite").status == 0

@@ -1,0 +1,177 @@
+"""Pre-training: rows mean what inference builds, and a resumed run is the uninterrupted one."""
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from showo_turbo.errors import InputError
+from showo_turbo.models.magvit_v2 import MagvitV2
+from showo_turbo.models.magvit_v2_config import MagvitV2Config
+from showo_turbo.models.omni_attention import understanding_mask
+from showo_turbo.pretraining.batches import random_masking, text_to_image_batch, understanding_batch
+from showo_turbo.pretraining.image_tokenizer import ImageTokenizerTraining, ImageTokenizerTrainingConfig
+from showo_turbo.pretraining.loop import LoopConfig, train
+from showo_turbo.pretraining.muon import Muon, orthogonalize
+from showo_turbo.pretraining.scene_pool import build_scene_pool, load_scene_pool, scene_pixels
+from showo_turbo.pretraining.showo import ShowoPretraining, ShowoPretrainingConfig
+from showo_turbo.pretraining.text_tokenizer import TextTokenizerTrainingConfig, train_text_tokenizer
+from showo_turbo.scenes.language import description_question, questions
+from showo_turbo.scenes.split import is_training_scene
+
+SMALL_TOKENIZER = MagvitV2Config(
+    patch_size=4,
+    base_channels=8,
+    encoder_channel_multipliers=(1, 1),
+    encoder_num_blocks=(1, 1),
+    decoder_channel_multipliers=(1, 1),
+    decoder_num_blocks=(1, 1),
+    latent_channels=6,
+    norm_num_groups=4,
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Text tokenizer and scene pool, made by the first stages of the pipeline."""
+    folder = tmp_path_factory.mktemp("stages")
+    train_text_tokenizer(TextTokenizerTrainingConfig(output=str(folder / "text"), scenes=300))
+    torch.manual_seed(0)
+    build_scene_pool(folder / "pool.safetensors", MagvitV2(SMALL_TOKENIZER), count=200, seed=4)
+    return folder
+
+
+def showo_config(folder: Path, output: Path, steps: int) -> ShowoPretrainingConfig:
+    return ShowoPretrainingConfig(
+        loop=LoopConfig(str(output), steps=steps, warmup_steps=2, log_steps=2, threads=1, checkpoint_minutes=0),
+        text_tokenizer=str(folder / "text"),
+        scene_pool=str(folder / "pool.safetensors"),
+        codebook_size=SMALL_TOKENIZER.codebook_size,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        text_to_image_batch_size=4,
+        understanding_batch_size=2,
+    )
+
+
+def test_the_pool_holds_training_scenes_and_their_codes(folder: Path) -> None:
+    pool = load_scene_pool(folder / "pool.safetensors")
+    torch.manual_seed(0)
+    tokenizer = MagvitV2(SMALL_TOKENIZER)
+    assert len(pool.scenes) == 200
+    assert all(map(is_training_scene, pool.scenes))
+    assert torch.equal(pool.codes[:3], tokenizer.get_codes(scene_pixels(pool.scenes[:3])))
+
+
+def test_masking_hides_a_cosine_share_and_always_something() -> None:
+    masked = random_masking(4000, 64, torch.Generator().manual_seed(0))
+    assert masked.any(1).all()
+    assert masked.float().mean() == pytest.approx(2 / torch.pi, abs=0.02)
+
+
+def test_text_to_image_rows_ask_for_the_masked_codes_only(folder: Path) -> None:
+    task = ShowoPretraining(showo_config(folder, folder / "unused", 1))
+    vocabulary, codes = task.prompts.vocabulary, task.pool.codes[:2]
+    masked = random_masking(2, 64, torch.Generator().manual_seed(1))
+    batch = text_to_image_batch(task.prompts, ["a red circle", ""], codes, masked)
+    image = batch.ids[:, -65:-1]
+    assert torch.equal(image == vocabulary.mask_id, masked)
+    assert torch.equal(vocabulary.ids_to_codes(image[~masked]), codes[~masked])
+    assert torch.equal(batch.labels[batch.labelled], codes[masked])
+    assert batch.ids[1, -66 - 3 : -66].tolist() == task.prompts.unconditional()
+
+
+@torch.no_grad()
+def test_packed_turns_score_as_each_would_alone(folder: Path) -> None:
+    task = ShowoPretraining(showo_config(folder, folder / "unused", 1))
+    prompts, rng = task.prompts, random.Random(0)
+    turns = [[description_question(scene, rng), *questions(scene, rng)][:3] for scene in task.pool.scenes[:2]]
+    batch = understanding_batch(prompts, turns, task.pool.codes[:2])
+    packed = task.model.logits(task.model(batch.ids, batch.attention_mask, batch.position_ids))
+
+    for row, (asked, codes) in enumerate(zip(turns, task.pool.codes, strict=False)):
+        expected_labels = []
+        for turn in asked:
+            question = prompts.understanding(codes, turn.question)
+            answer = [*prompts.encode(f" {turn.answer}"), prompts.vocabulary.end_of_text_id]
+            ids = torch.tensor([question + answer])
+            alone = task.model.logits(task.model(ids, understanding_mask(ids, prompts.vocabulary)))
+            start = _find(batch.ids[row].tolist(), question[66 + 1 :] + answer)
+            span = slice(start + len(question) - 67 - 1, start + len(question) - 67 - 1 + len(answer))
+            torch.testing.assert_close(packed[row, span], alone[0, len(question) - 1 : -1], atol=1e-5, rtol=0)
+            assert batch.labels[row, span].tolist() == answer
+            expected_labels += answer
+        assert batch.labels[row][batch.labelled[row]].tolist() == expected_labels
+
+
+def _find(row: list[int], part: list[int]) -> int:
+    return next(start for start in range(len(row)) if row[start : start + len(part)] == part)
+
+
+def test_a_resumed_run_has_the_weights_of_an_uninterrupted_one(folder: Path, tmp_path: Path) -> None:
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    config = showo_config(folder, whole, 6)
+    train(ShowoPretraining(config), config.loop)
+
+    class PowerCutError(Exception):
+        pass
+
+    config = showo_config(folder, broken, 6)
+    task = ShowoPretraining(config)
+    losses = task.losses
+
+    def failing(model: torch.nn.Module, step: int) -> dict[str, torch.Tensor]:
+        if step == 4:
+            raise PowerCutError
+        return losses(model, step)
+
+    task.losses = failing
+    with pytest.raises(PowerCutError):
+        train(task, config.loop)
+    train(ShowoPretraining(config), config.loop)
+
+    expected, got = (load_file(run / "model.safetensors") for run in (whole, broken))
+    assert expected.keys() == got.keys()
+    assert all(torch.equal(expected[name], got[name]) for name in expected)
+    steps = [json.loads(line)["step"] for line in (broken / "log.jsonl").read_text().splitlines()]
+    assert steps == [2, 4, 6]
+
+
+def test_the_image_tokenizer_learns(tmp_path: Path) -> None:
+    loop = LoopConfig(str(tmp_path), steps=90, warmup_steps=2, decay_share=0.2, log_steps=10, threads=1)
+    config = ImageTokenizerTrainingConfig(loop=loop, model=SMALL_TOKENIZER, batch_size=4, lr=0.01)
+    train(ImageTokenizerTraining(config), config.loop)
+    curve = [json.loads(line)["loss"] for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert curve[-1] < 0.7 * curve[0]
+    saved = MagvitV2Config.from_dict(json.loads((tmp_path / "config.json").read_text()))
+    MagvitV2(saved).load_state_dict(load_file(tmp_path / "model.safetensors"))
+
+
+def test_muon_updates_are_close_to_orthogonal() -> None:
+    matrices = torch.randn(3, 16, 48, generator=torch.Generator().manual_seed(0))
+    for batch in (matrices, matrices.mT):
+        singular = torch.linalg.svdvals(orthogonalize(batch))
+        assert singular.min() > 0.5
+        assert singular.max() < 1.3
+
+
+def test_muon_fits_a_linear_map() -> None:
+    torch.manual_seed(0)
+    target, weight = torch.randn(8, 12), torch.nn.Parameter(torch.zeros(8, 12))
+    optimizer = Muon([weight], lr=0.05)
+    for _ in range(150):
+        optimizer.zero_grad()
+        (weight - target).square().mean().backward()
+        optimizer.step()
+    assert (weight - target).abs().mean() < 0.1
+
+
+@pytest.mark.parametrize("wrong", [{"steps": 0}, {"decay_share": 1.5}])
+def test_impossible_loops_are_refused(wrong: dict) -> None:
+    with pytest.raises(InputError, match=next(iter(wrong))):
+        LoopConfig(**wrong)

@@ -1,0 +1,249 @@
+"""The pipeline: published results, batches that change nothing, and requests that cannot be met."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from showo_turbo import ShowoPipeline
+from showo_turbo.errors import InputError
+
+PROMPTS = ["a red car", "two dogs in the snow", "a blue star"]
+
+
+def seeded(*seeds: int) -> list[torch.Generator]:
+    return [torch.Generator().manual_seed(seed) for seed in seeds]
+
+
+@pytest.fixture(scope="session")
+def image(random_pipe: ShowoPipeline) -> Image.Image:
+    return random_pipe.text_to_image("a red car", seed=0).images[0]
+
+
+@pytest.fixture(scope="session")
+def tiny_pipe(tiny_folder: Path) -> ShowoPipeline:
+    return ShowoPipeline.from_pretrained(tiny_folder, device="cpu", dtype="float32")
+
+
+class Recorder:
+    """A streamer that keeps what it gets."""
+
+    def __init__(self) -> None:
+        self.pieces: list[list[int]] = []
+        self.ended = 0
+
+    def put(self, value: torch.Tensor) -> None:
+        assert value.ndim == 1
+        assert not self.ended
+        self.pieces.append(value.tolist())
+
+    def end(self) -> None:
+        self.ended += 1
+
+
+def test_images_are_the_published_ones(tiny_pipe: ShowoPipeline, golden: Path) -> None:
+    recorded = np.load(golden / "t2i_turbo_s4.npz")["g1.75_k20_seed1/final_ids"]
+    output = tiny_pipe.text_to_image(
+        ["two dogs in the snow", "a red car"], 4, 1.75, top_k=20, seed=1, output_type="latent"
+    )
+    assert output.codes.numpy().tolist() == recorded.tolist()
+    assert output.forward_passes == 4
+
+
+@pytest.mark.parametrize("decoding", ["jacobi", "autoregressive"])
+def test_answers_are_the_published_ones(tiny_pipe: ShowoPipeline, golden: Path, decoding: str) -> None:
+    recorded = np.load(golden / "mmu.npz")
+    question = "What scene does this image depict"
+    output = tiny_pipe.image_to_text(
+        codes=torch.from_numpy(recorded["c0/codes"]).long(), prompt=question, max_new_tokens=48, decoding=decoding
+    )
+    end = tiny_pipe.prompts.vocabulary.end_of_text_id
+    assert [*output.token_ids[0], end] == recorded["c0/greedy48_stop_at_eos"].tolist()
+    assert output.texts == [tiny_pipe.prompts.decode(output.token_ids[0]).strip()]
+
+
+def test_sampled_answers_are_the_published_ones(tiny_pipe: ShowoPipeline, golden: Path) -> None:
+    recorded = np.load(golden / "mmu.npz")
+    output = tiny_pipe.image_to_text(
+        codes=torch.from_numpy(recorded["c0/codes"]).long(),
+        prompt="What scene does this image depict",
+        max_new_tokens=16,
+        decoding="autoregressive",
+        do_sample=True,
+        temperature=0.7,
+        top_k=5,
+        seed=9,
+    )
+    assert output.token_ids[0] == recorded["c0/sample_topk5_temp0.7_seed9"].tolist()
+
+
+def test_a_seed_is_a_generator_and_a_generator_wins(random_pipe: ShowoPipeline) -> None:
+    by_seed = random_pipe.text_to_image(PROMPTS, seed=5).codes
+    assert by_seed.equal(random_pipe.text_to_image(PROMPTS, generator=seeded(5)[0]).codes)
+    assert by_seed.equal(random_pipe.text_to_image(PROMPTS, generator=seeded(5)[0], seed=6).codes)
+    assert not by_seed.equal(random_pipe.text_to_image(PROMPTS, seed=6).codes)
+
+
+@pytest.mark.parametrize("guidance_scale", [0.0, 1.75])
+def test_a_prompt_in_a_batch_is_drawn_as_alone(random_pipe: ShowoPipeline, guidance_scale: float) -> None:
+    options = {"guidance_scale": guidance_scale, "num_images_per_prompt": 2}
+    together = random_pipe.text_to_image(PROMPTS, generator=seeded(1, 2, 3), **options)
+    alone = [random_pipe.text_to_image(one, seed=seed, **options).codes for seed, one in enumerate(PROMPTS, start=1)]
+    assert together.codes.equal(torch.cat(alone))
+    assert len(together.images) == 6
+    assert together.forward_passes == random_pipe.recommended.num_inference_steps
+
+
+def test_options_left_out_are_the_recommended_ones(random_pipe: ShowoPipeline) -> None:
+    assert random_pipe.text_to_image("a red car", seed=0).forward_passes == 4
+    assert random_pipe.text_to_image("a red car", num_inference_steps=7, seed=0).forward_passes == 7
+
+
+def test_output_types_show_the_same_image(random_pipe: ShowoPipeline) -> None:
+    outputs = {kind: random_pipe.text_to_image("a red car", seed=0, output_type=kind) for kind in ("pil", "np", "pt")}
+    array, tensor = outputs["np"].images, outputs["pt"].images
+    assert outputs["pil"].images[0].size == (random_pipe.resolution, random_pipe.resolution) == (32, 32)
+    assert array.shape == (1, 32, 32, 3)
+    assert tensor.shape == (1, 3, 32, 32)
+    assert array.dtype == np.float32
+    assert tensor.min() >= 0
+    assert tensor.max() <= 1
+    assert (array[0] == tensor[0].permute(1, 2, 0).numpy()).all()
+    assert (np.asarray(outputs["pil"].images[0]) == (array[0] * 255).astype(np.uint8)).all()
+
+
+def test_the_callback_sees_every_step(random_pipe: ShowoPipeline) -> None:
+    seen = []
+    output = random_pipe.text_to_image("a red car", seed=0, callback_on_step_end=lambda *args: seen.append(args))
+    assert [(pipe, step, timestep) for pipe, step, timestep, _ in seen] == [
+        (random_pipe, step, 3 - step) for step in range(4)
+    ]
+    masked = [int(kwargs["masked"].sum()) for *_, kwargs in seen]
+    assert masked == sorted(masked, reverse=True)
+    assert masked[-1] == 0
+    assert seen[-1][3]["codes"].equal(output.codes)
+
+
+def test_codes_and_images_convert(random_pipe: ShowoPipeline, image: Image.Image) -> None:
+    codes = random_pipe.encode_image([image, image.resize((90, 64))])
+    assert codes.shape == (2, 16)
+    assert codes.dtype == torch.long
+    assert random_pipe.encode_image(image).equal(codes[:1])
+    wide = random_pipe.decode_codes(codes, height=2, width=8)
+    assert [one.size for one in wide] == [(64, 16)] * 2
+
+
+@pytest.mark.parametrize(("images", "questions"), [(1, 3), (3, 1), (3, 3), (1, 1)])
+def test_images_and_questions_pair_up(
+    random_pipe: ShowoPipeline, image: Image.Image, images: int, questions: int
+) -> None:
+    pictures = [image.rotate(90 * number) for number in range(images)]
+    texts = ["How many stars are there?", "What is it?", "Describe the image."][:questions]
+    batch = random_pipe.image_to_text(pictures, texts, max_new_tokens=12)
+    pairs = [(pictures[row % images], texts[row % questions]) for row in range(max(images, questions))]
+    alone = [random_pipe.image_to_text(picture, text, max_new_tokens=12) for picture, text in pairs]
+    assert batch.token_ids == [one.token_ids[0] for one in alone]
+    assert batch.texts == [one.texts[0] for one in alone]
+
+
+@pytest.mark.parametrize("block_length", [1, 5, 16])
+def test_both_decodings_agree(random_pipe: ShowoPipeline, image: Image.Image, block_length: int) -> None:
+    jacobi = random_pipe.image_to_text(image, "What?", max_new_tokens=20, block_length=block_length, seed=0)
+    plain = random_pipe.image_to_text(image, "What?", max_new_tokens=20, decoding="autoregressive")
+    assert jacobi.token_ids == plain.token_ids
+    assert jacobi.forward_passes <= plain.forward_passes
+
+
+@pytest.mark.parametrize("decoding", ["jacobi", "autoregressive"])
+def test_a_streamer_gets_every_settled_id_once(
+    random_pipe: ShowoPipeline, tiny_pipe: ShowoPipeline, golden: Path, decoding: str
+) -> None:
+    codes = torch.from_numpy(np.load(golden / "mmu.npz")["c0/codes"]).long()
+    for pipe in (tiny_pipe, random_pipe):
+        recorder = Recorder()
+        known = codes % pipe.model.config.codebook_size
+        output = pipe.image_to_text(
+            codes=known, prompt="What?", max_new_tokens=40, decoding=decoding, seed=0, streamer=recorder
+        )
+        assert [token for piece in recorder.pieces for token in piece] == output.token_ids[0]
+        assert all(recorder.pieces)
+        assert recorder.ended == 1
+
+
+def test_transformers_streamers_fit(
+    random_pipe: ShowoPipeline, image: Image.Image, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from transformers import TextStreamer
+
+    output = random_pipe.image_to_text(
+        image, "What?", max_new_tokens=8, streamer=TextStreamer(random_pipe.prompts.tokenizer)
+    )
+    assert capsys.readouterr().out.strip() == random_pipe.prompts.tokenizer.decode(output.token_ids[0]).strip()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"prompt": ""}, "prompt is empty"),
+        ({"prompt": " \n"}, "prompt is empty"),
+        ({"prompt": []}, "prompt is an empty list"),
+        ({"prompt": ["a", 3]}, "prompt is 3: expected a text"),
+        ({"prompt": "a <|soi|>"}, "reserved token"),
+        ({"prompt": "a red car " * 60}, r"prompt is too long: the model takes 128 tokens, and its end, '.*red car'"),
+        ({"num_inference_steps": 0}, "num_inference_steps is 0: choose 1 to 16"),
+        ({"num_inference_steps": 17}, "num_inference_steps is 17: choose 1 to 16"),
+        ({"num_inference_steps": 2.5}, "num_inference_steps is 2.5: choose a whole number"),
+        ({"top_k": 0}, "top_k is 0: choose 1 to 16"),
+        ({"top_k": 17}, "top_k is 17: choose 1 to 16"),
+        ({"guidance_scale": -0.5}, "guidance_scale is -0.5: choose 0"),
+        ({"guidance_scale": float("inf")}, "guidance_scale is inf: choose a finite"),
+        ({"temperature": -1.0}, "temperature is -1.0"),
+        ({"temperature": float("nan")}, "temperature is nan"),
+        ({"schedule": "cubist"}, "schedule 'cubist' is unknown"),
+        ({"num_images_per_prompt": 0}, "num_images_per_prompt is 0"),
+        ({"generator": seeded(1, 2)}, "generator is a list of 2 for 1 prompts"),
+        ({"seed": -1}, "seed is -1"),
+        ({"output_type": "gif"}, "output_type is 'gif': choose pil, np, pt, latent"),
+    ],
+)
+def test_images_that_cannot_be_drawn_are_refused(
+    random_pipe: ShowoPipeline, options: dict[str, object], message: str
+) -> None:
+    steps = []
+    with pytest.raises(InputError, match=message):
+        random_pipe.text_to_image(**{"prompt": "a red car", **options}, callback_on_step_end=lambda *a: steps.append(a))
+    assert not steps
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"image": None}, "either image or codes"),
+        ({"codes": torch.zeros(16, dtype=torch.long)}, "either image or codes"),
+        ({"image": "nowhere.png"}, r"'nowhere.png' does not exist"),
+        ({"image": None, "codes": torch.zeros(16)}, "codes must be a torch.long tensor"),
+        ({"image": None, "codes": torch.full((16,), 16)}, r"codebook indices, 0\.\.15"),
+        ({"prompt": ""}, "question is empty"),
+        ({"prompt": 7}, "question is 7: expected a text"),
+        ({"prompt": "why " * 400}, "question has 1599 characters"),
+        ({"prompt": "why? " * 60}, "but the model has 256 positions: shorten the question"),
+        ({"prompt": ["a?", "b?", "c?"], "image": ["x.png", "y.png"]}, "2 images and 3 questions"),
+        ({"prompt": []}, "1 images and 0 questions"),
+        ({"max_new_tokens": 0}, "max_new_tokens is 0"),
+        ({"max_new_tokens": 500}, "max_new_tokens is 500, but the model has 256 positions"),
+        ({"block_length": 0}, "block_length is 0"),
+        ({"decoding": "guess"}, "decoding is 'guess': choose jacobi or autoregressive"),
+        ({"do_sample": True}, "do_sample needs decoding='autoregressive'"),
+        ({"temperature": 0.5}, "temperature 0.5 and top_k None are for drawing"),
+        ({"top_k": 5, "decoding": "autoregressive"}, "set do_sample=True"),
+        ({"do_sample": True, "decoding": "autoregressive", "temperature": 0.0}, "temperature is 0.0"),
+        ({"prompt": ["a?", "b?"], "streamer": Recorder()}, "one answer at a time, but there are 2"),
+    ],
+)
+def test_questions_that_cannot_be_answered_are_refused(
+    random_pipe: ShowoPipeline, image: Image.Image, options: dict[str, object], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        random_pipe.image_to_text(**{"image": image, "prompt": "What?", **options})

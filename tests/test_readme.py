@@ -1,0 +1,53 @@
+"""The README works by copy and paste."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from showo_turbo.pretraining.image_tokenizer import ImageTokenizerTrainingConfig
+from showo_turbo.pretraining.showo import ShowoPretrainingConfig
+from showo_turbo.settings import read_settings
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+ENVIRONMENT = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+def test_the_python_example_runs(tmp_path: Path) -> None:
+    (example,) = blocks("python")
+    done = subprocess.run([sys.executable, "-c", example], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "torch.Size([4, 64]) 16" in done.stdout
+    assert (tmp_path / "star.png").exists()
+
+
+def test_the_command_line_examples_run(tmp_path: Path) -> None:
+    (commands,) = [block for block in blocks("bash") if "generate" in block]
+    for command in commands.splitlines():
+        subprocess.run(shlex.split(command), cwd=tmp_path, env=ENVIRONMENT, check=True, capture_output=True)
+    assert (tmp_path / "again.png").read_bytes() == (tmp_path / "out.png").read_bytes()
+
+
+def test_every_make_target_and_config_file_named_exists() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    targets = re.findall(r"^make (\w+)", README, flags=re.MULTILINE)
+    assert targets
+    assert all(f"\n{target}:" in makefile for target in targets)
+    configs = re.findall(r"config=(\S+)", README)
+    assert configs
+    assert all((ROOT / config).is_file() for config in configs)
+
+
+@pytest.mark.parametrize(
+    ("cls", "name"), [(ImageTokenizerTrainingConfig, "image_tokenizer"), (ShowoPretrainingConfig, "showo")]
+)
+def test_the_shipped_training_configs_are_valid(cls: type, name: str) -> None:
+    assert read_settings(cls, [f"config={ROOT}/configs/tiny/{name}.yaml"]).loop.steps > 1
