@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from showo_turbo.checkpoints.image_tokenizer import load_image_tokenizer
+from showo_turbo.checkpoints.names import SHIPPED_MODELS
 from showo_turbo.errors import InputError
 from showo_turbo.models.showo import Showo
 from showo_turbo.pipeline import ShowoPipeline
@@ -153,3 +154,12 @@ def test_a_phi_config_elsewhere_is_looked_for_on_the_hub(copy: Path, monkeypatch
 def test_devices_and_dtypes_that_do_not_exist_are_refused(random_checkpoint: Path, option: str, value: str) -> None:
     with pytest.raises(InputError, match=value):
         ShowoPipeline.from_pretrained(random_checkpoint, **{option: value})
+
+
+@pytest.mark.parametrize("name", SHIPPED_MODELS)
+def test_shipped_models_draw_and_answer(name: str) -> None:
+    pipe = ShowoPipeline.from_pretrained(name, device="cpu")
+    output = pipe.text_to_image("a red circle", seed=0)
+    assert output.images[0].size == (pipe.resolution, pipe.resolution)
+    assert output.forward_passes == pipe.recommended.num_inference_steps
+    assert pipe.image_to_text(output.images[0], "How many circles are there?").texts[0]

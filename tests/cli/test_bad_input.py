@@ -102,9 +102,9 @@ def test_images_that_cannot_be_read(refused: Callable, here: Path, random_checkp
     arguments = (*command, "--model", random_checkpoint)
     assert "image.png' does not exist" in refused(*arguments)
     (here / "image.png").touch()
-    assert "image.png' cannot be read as an image" in refused(*arguments)
+    assert "image.png' cannot be read (" in refused(*arguments)
     (here / "image.png").write_text("not an image")
-    assert "image.png' cannot be read as an image" in refused(*arguments)
+    assert "image.png' cannot be read (" in refused(*arguments)
 
 
 @pytest.mark.parametrize(

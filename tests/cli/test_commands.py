@@ -6,10 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
 from showo_turbo import ShowoPipeline, __version__
 from showo_turbo.cli.demo import DEMO
+from showo_turbo.processing.images import load_image
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def test_generate_draws_what_the_library_draws(
     result = cli("generate", "a red car", "--model", random_checkpoint, "--seed", 3, "--device", "cpu")
     assert (result.status, result.out, result.err) == (0, "out.png\n", "")
     assert names(here) == ["out.json", "out.png"]
-    assert Image.open("out.png").tobytes() == random_pipe.text_to_image("a red car", seed=3).images[0].tobytes()
+    assert load_image("out.png").tobytes() == random_pipe.text_to_image("a red car", seed=3).images[0].tobytes()
 
 
 @pytest.mark.parametrize(
@@ -120,13 +120,13 @@ def test_a_folder_takes_one_picture_too(cli: Callable, here: Path, random_checkp
 
 def test_several_images_make_a_grid(cli: Callable, here: Path, random_checkpoint: Path) -> None:
     cli("generate", "a red car", "--num-images", 5, "--model", random_checkpoint)
-    assert Image.open("out.png").size == (3 * 32, 2 * 32)
+    assert load_image("out.png").size == (3 * 32, 2 * 32)
 
 
 def test_overwrite_replaces(cli: Callable, here: Path, random_checkpoint: Path) -> None:
     (here / "out.png").write_text("old")
     assert cli("generate", "a red car", "--model", random_checkpoint, "--overwrite").status == 0
-    assert Image.open("out.png").size == (32, 32)
+    assert load_image("out.png").size == (32, 32)
     assert names(here) == ["out.json", "out.png"]
 
 
@@ -155,7 +155,7 @@ def test_demo_draws_and_asks(cli: Callable, here: Path, random_checkpoint: Path)
     for _ in range(2):
         result = cli("demo", "--model", random_checkpoint)
         assert (result.status, result.err) == (0, "")
-    assert Image.open("outputs/demo.png").width > 4 * 150
+    assert load_image("outputs/demo.png").width > 4 * 150
     for prompt, question in DEMO.items():
         assert f"drawn:  {prompt}\nasked:  {question}\nanswer: " in result.out
 

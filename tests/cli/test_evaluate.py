@@ -38,9 +38,14 @@ def test_scores_are_printed_and_written_with_all_settings(prompts_file: Path, tm
     assert written["stamp"]["sampling"]["guidance_scale"] == 1.5
     assert written["stamp"]["prompts"] == len(prompts_file.read_text().splitlines())
     assert len(written["stamp"]["weights_sha256"]["transformer"]) == 64
-    for scores in (written["text_to_image"]["scores"]["overall"], written["understanding"]["scores"]["questions"]):
-        low, high = scores["interval"]
-        assert 0 <= low <= scores["value"] <= high <= 1
+    for score in (
+        written["text_to_image"]["scores"]["overall"],
+        written["understanding"]["scores"]["questions"],
+        written["reconstruction"]["reconstructions"],
+    ):
+        low, high = score["interval"]
+        assert 0 <= low <= score["value"] <= high <= 1
+    assert written["reconstruction"]["renders"]["value"] == 1
 
 
 @pytest.mark.parametrize(

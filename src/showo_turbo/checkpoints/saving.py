@@ -20,18 +20,26 @@ def save_checkpoint(
     folder: Path, model: Showo, prompts: PromptBuilder, image_tokenizer: MagvitV2 | None, options: SamplingOptions
 ) -> None:
     """Write everything that `from_pretrained` needs, weights in the precision they have."""
-    folder.mkdir(parents=True, exist_ok=True)
-    config = replace(model.config, llm_model_path=_TEXT_FOLDER)
-    write_json(folder / "config.json", asdict(config))
+    save_showo(folder, model, prompts)
     write_json(folder / "generation.json", asdict(options))
+    if image_tokenizer is not None:
+        save_image_tokenizer(folder / IMAGE_TOKENIZER_FOLDER, image_tokenizer)
+
+
+def save_showo(folder: Path, model: Showo, prompts: PromptBuilder) -> None:
+    """Write the transformer with its text side: config, weights, Phi config and text tokenizer."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "config.json", asdict(replace(model.config, llm_model_path=_TEXT_FOLDER)))
     _write_weights(folder, model)
     model.showo.config.save_pretrained(folder / _TEXT_FOLDER)
     prompts.tokenizer.save_pretrained(folder / _TEXT_FOLDER)
-    if image_tokenizer is not None:
-        image_folder = folder / IMAGE_TOKENIZER_FOLDER
-        image_folder.mkdir(exist_ok=True)
-        write_json(image_folder / "config.json", image_tokenizer.config.to_dict())
-        _write_weights(image_folder, image_tokenizer)
+
+
+def save_image_tokenizer(folder: Path, image_tokenizer: MagvitV2) -> None:
+    """Write config and weights of an image tokenizer."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "config.json", image_tokenizer.config.to_dict())
+    _write_weights(folder, image_tokenizer)
 
 
 def _write_weights(folder: Path, module: nn.Module) -> None:

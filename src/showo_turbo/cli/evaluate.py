@@ -24,12 +24,12 @@ from showo_turbo.scenes.benchmark import benchmark_prompts
 if TYPE_CHECKING:
     from showo_turbo.generation.options import SamplingOptions
 
-TASKS = ("all", "text-to-image", "understanding")
+TASKS = ("all", "text-to-image", "understanding", "reconstruction")
 
 
 def evaluate(
     model: Model = DEFAULT_MODEL,
-    task: Annotated[str, typer.Option(help="all, text-to-image or understanding.")] = "all",
+    task: Annotated[str, typer.Option(help="all, text-to-image, understanding or reconstruction.")] = "all",
     steps: Annotated[
         int | None, typer.Option("--steps", "--num-inference-steps", help="The model's own choice if left out.")
     ] = None,
@@ -63,6 +63,7 @@ def evaluate(
     from rich.console import Console
 
     from showo_turbo.evaluation import report
+    from showo_turbo.evaluation.reconstruction import evaluate_reconstruction
     from showo_turbo.evaluation.run import evaluate_text_to_image, evaluate_understanding
     from showo_turbo.evaluation.understanding import make_examination
     from showo_turbo.image_to_text import DecodingOptions
@@ -79,15 +80,20 @@ def evaluate(
     drawing = replace(pipe.recommended, **{name: value for name, value in given.items() if value is not None})
     drawing.scheduler(pipe.model.config.codebook_size, pipe.model.config.num_vq_tokens)
 
-    console, drawn, answered = Console(), None, None
-    if task != "understanding":
-        drawn = evaluate_text_to_image(pipe, prompts, drawing, images_per_prompt, seed)
+    console, results = Console(), {}
+    examination = make_examination(scenes, seed)
+    if task in ("all", "text-to-image"):
+        drawn = results["text_to_image"] = evaluate_text_to_image(pipe, prompts, drawing, images_per_prompt, seed)
         console.print(report.text_to_image_table(_title(model, drawing, len(prompts), images_per_prompt), drawn))
         console.print(f"{drawn.seconds_per_image:.3f} s per image")
-    if task != "text-to-image":
-        answered = evaluate_understanding(pipe, make_examination(scenes, seed), answering)
+    if task in ("all", "understanding"):
+        answered = results["understanding"] = evaluate_understanding(pipe, examination, answering)
         console.print(report.understanding_table(f"{model}: {scenes} held-out pictures, {decoding}", answered))
         console.print(f"{answered.tokens_per_pass:.2f} tokens per pass on descriptions")
+    if task in ("all", "reconstruction"):
+        rebuilt = results["reconstruction"] = evaluate_reconstruction(pipe, examination.scenes)
+        console.print(report.reconstruction_table(f"{model}: scenes read without a fault by the detector", rebuilt))
+        console.print(f"{rebuilt.psnr:.1f} dB")
     if output is not None:
         stamp = {
             **report.stamp(model, pipe, prompts),
@@ -97,7 +103,7 @@ def evaluate(
             "scenes": scenes,
             "seed": seed,
         }
-        write_files({output: report.as_json(stamp, text_to_image=drawn, understanding=answered).encode()})
+        write_files({output: report.as_json(stamp, results).encode()})
 
 
 def _title(model: str, drawing: "SamplingOptions", prompts: int, images: int) -> str:

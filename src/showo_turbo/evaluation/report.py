@@ -11,6 +11,7 @@ from rich.table import Table
 
 from showo_turbo import __version__
 from showo_turbo.checkpoints.loading import locate
+from showo_turbo.evaluation.reconstruction import ReconstructionResult
 from showo_turbo.evaluation.run import TextToImageResult, UnderstandingResult
 from showo_turbo.evaluation.statistics import Estimate
 from showo_turbo.pipeline import ShowoPipeline
@@ -28,6 +29,11 @@ def understanding_table(title: str, result: UnderstandingResult) -> Table:
     rows = {f"question: {kind}": estimate for kind, estimate in scores.by_kind.items()}
     rows |= {"questions": scores.questions, "facts true": scores.facts, "objects described": scores.recall}
     return _table(title, rows)
+
+
+def reconstruction_table(title: str, result: ReconstructionResult) -> Table:
+    """The detector on true pictures and on the image tokenizer's reconstructions of them."""
+    return _table(title, {"renders": result.renders, "reconstructions": result.reconstructions})
 
 
 def _table(title: str, rows: dict[str, Estimate]) -> Table:
@@ -57,12 +63,6 @@ def stamp(model: str, pipe: ShowoPipeline, prompts: Sequence[ScenePrompt]) -> di
     }
 
 
-def as_json(stamp: dict, text_to_image: TextToImageResult | None, understanding: UnderstandingResult | None) -> str:
-    """A stamp, see `stamp`, and what was measured, as indented JSON."""
-    values: dict = {"stamp": stamp}
-    if text_to_image is not None:
-        values["text_to_image"] = asdict(text_to_image)
-        values["text_to_image"]["scores"]["overall"] = asdict(text_to_image.scores.overall)
-    if understanding is not None:
-        values["understanding"] = asdict(understanding)
-    return json.dumps(values, indent=2) + "\n"
+def as_json(stamp: dict, results: dict[str, TextToImageResult | UnderstandingResult | ReconstructionResult]) -> str:
+    """A stamp, see `stamp`, and results by name, as indented JSON."""
+    return json.dumps({"stamp": stamp} | {name: asdict(result) for name, result in results.items()}, indent=2) + "\n"

@@ -42,14 +42,15 @@ def _related(things: list[SceneObject], relation: str, others: list[SceneObject]
 
 @dataclass(frozen=True)
 class TextToImageScores:
-    """Accuracy per GenEval category and their mean, each with its 95 % interval."""
+    """Accuracy with 95 % intervals.
+
+    Attributes:
+        by_tag: per GenEval category.
+        overall: mean of the categories.
+    """
 
     by_tag: dict[str, Estimate]
-
-    @property
-    def overall(self) -> Estimate:
-        """Mean of the categories."""
-        return mean_of_estimates(list(self.by_tag.values()))
+    overall: Estimate
 
 
 def score_pictures(prompts: Sequence[ScenePrompt], pictures: Sequence[Sequence[Image.Image]]) -> TextToImageScores:
@@ -62,4 +63,5 @@ def score_pictures(prompts: Sequence[ScenePrompt], pictures: Sequence[Sequence[I
     groups: dict[str, list[list[float]]] = {tag: [] for tag in TAGS}
     for prompt, drawn in zip(prompts, pictures, strict=True):
         groups[prompt.tag].append([float(fulfils(detect(picture).scene, prompt)) for picture in drawn])
-    return TextToImageScores({tag: mean_of_groups(group) for tag, group in groups.items() if group})
+    by_tag = {tag: mean_of_groups(group) for tag, group in groups.items() if group}
+    return TextToImageScores(by_tag, mean_of_estimates(list(by_tag.values())))

@@ -4,17 +4,17 @@ The loss has no codebook entropy term: it would spread a plain background over m
 then have to model for nothing.
 """
 
-import json
 import random
+from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
 
+from showo_turbo.checkpoints.saving import save_image_tokenizer
 from showo_turbo.models.magvit_v2 import MagvitV2
 from showo_turbo.models.magvit_v2_config import MagvitV2Config
 from showo_turbo.models.quantization import commitment_loss
@@ -81,7 +81,5 @@ class ImageTokenizerTraining:
         return {"loss": loss, "l1": l1, "mse": mse, "commitment": commitment}
 
     def export(self, model: nn.Module, folder: Path) -> None:
-        """Write `model.safetensors` (float16) and `config.json`."""
-        weights = {name: t.half() if t.is_floating_point() else t for name, t in model.state_dict().items()}
-        save_file(weights, folder / "model.safetensors")
-        (folder / "config.json").write_text(json.dumps(self.config.model.to_dict(), indent=2) + "\n")
+        """Write config and weights, in float16."""
+        save_image_tokenizer(folder, deepcopy(model).half())

@@ -1,18 +1,18 @@
 """Pre-training of Show-o on scenes: masked image tokens and next-token answers in one model."""
 
-import dataclasses
-import json
 import random
+from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
 from transformers import PhiConfig
 
+from showo_turbo.checkpoints.saving import save_showo
 from showo_turbo.configuration import ShowoConfig
 from showo_turbo.models.showo import Showo
 from showo_turbo.pretraining.batches import Batch, random_masking, text_to_image_batch, understanding_batch
@@ -126,8 +126,8 @@ class ShowoPretraining:
         return {"loss": image + self.config.understanding_weight * answers, "image": image, "answers": answers}
 
     def export(self, model: nn.Module, folder: Path) -> None:
-        """Write `model.safetensors`, `config.json` and the Phi folder with config and text tokenizer."""
-        save_checkpoint(model, self.prompts, folder)
+        """Write transformer and text side, weights in float16."""
+        save_showo(folder, deepcopy(model).half(), self.prompts)
 
     def _draw(self, rng: random.Random, count: int) -> tuple[list[Scene], Tensor]:
         rows = [rng.randrange(len(self.pool.scenes)) for _ in range(count)]
@@ -171,12 +171,3 @@ def _image_loss(model: nn.Module, batch: Batch, prompts: PromptBuilder) -> Tenso
 def _answer_loss(model: nn.Module, batch: Batch) -> Tensor:
     hidden = model(batch.ids, batch.attention_mask, batch.position_ids)[batch.labelled]
     return F.cross_entropy(model.logits(hidden), batch.labels[batch.labelled])
-
-
-def save_checkpoint(model: Showo, prompts: PromptBuilder, folder: Path) -> None:
-    """Write a model in the published layout: flat weights, `config.json`, the folder that `llm_model_path` names."""
-    save_file({name: value.half() for name, value in model.state_dict().items()}, folder / "model.safetensors")
-    (folder / "config.json").write_text(json.dumps(dataclasses.asdict(model.config), indent=2) + "\n")
-    phi = folder / model.config.llm_model_path
-    model.showo.config.save_pretrained(phi)
-    prompts.tokenizer.save_pretrained(phi)
