@@ -1,4 +1,4 @@
-"""How an image is sampled, in five numbers and names."""
+"""How an image is sampled, in six numbers and names."""
 
 import math
 from dataclasses import dataclass, fields
@@ -18,6 +18,7 @@ class SamplingOptions:
         top_k: draw among the k most probable codes only; None draws among all.
         temperature: weight of the noise in choosing which codes to keep, before the first step.
         schedule: how fast codes are kept: "cosine", "linear", "sigmoid" or "powX".
+        order: which codes are kept first: "confidence" (as published) or "halton" (places far apart).
 
     Raises:
         InputError: when a value is of another type. Ranges depend on the model, which checks them.
@@ -28,6 +29,7 @@ class SamplingOptions:
     top_k: int | None = None
     temperature: float = 1.0
     schedule: str = "cosine"
+    order: str = "confidence"
 
     def __post_init__(self) -> None:
         self._check_whole("num_inference_steps", self.num_inference_steps)
@@ -61,6 +63,6 @@ class SamplingOptions:
         Raises:
             InputError: when an option is out of its range.
         """
-        scheduler = UnmaskingScheduler(codebook_size, self.temperature, self.top_k, self.schedule)
+        scheduler = UnmaskingScheduler(codebook_size, self.temperature, self.top_k, self.schedule, self.order)
         scheduler.set_timesteps(self.num_inference_steps, num_codes)
         return scheduler

@@ -19,6 +19,7 @@ from einops import rearrange
 from torch import Tensor
 
 from showo_turbo.errors import InputError
+from showo_turbo.generation.orders import check_order, halton_ranks
 from showo_turbo.generation.schedules import mask_schedule
 
 Generators = torch.Generator | Sequence[torch.Generator] | None
@@ -52,7 +53,12 @@ class UnmaskingScheduler:
     """
 
     def __init__(
-        self, codebook_size: int, temperature: float = 1.0, top_k: int | None = None, schedule: str = "cosine"
+        self,
+        codebook_size: int,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        schedule: str = "cosine",
+        order: str = "confidence",
     ) -> None:
         """Check and keep the options.
 
@@ -61,6 +67,7 @@ class UnmaskingScheduler:
             temperature: weight of the Gumbel noise before the first step; 0 keeps the most probable candidates.
             top_k: draw among the k most probable codes only; all of them if left out.
             schedule: name of a mask schedule, see `generation.schedules`.
+            order: which codes to settle first, see `generation.orders`.
 
         Raises:
             InputError: when an option is out of its range.
@@ -73,17 +80,20 @@ class UnmaskingScheduler:
         self.temperature = temperature
         self.top_k = top_k
         self.schedule = mask_schedule(schedule)
+        self.order = check_order(order)
 
     def set_timesteps(self, num_inference_steps: int, num_codes: int) -> None:
         """Lay out the steps for images of `num_codes` codes.
 
         Raises:
-            InputError: when there are fewer steps than one or more than codes.
+            InputError: when there are fewer steps than one or more than codes, or the order does not suit the grid.
         """
         if not 1 <= num_inference_steps <= num_codes:
             raise InputError(
                 f"num_inference_steps is {num_inference_steps}: choose 1 to {num_codes} (the image's codes)"
             )
+        if self.order == "halton":
+            halton_ranks(num_codes)
         self.num_inference_steps = num_inference_steps
         self.temperatures, self.mask_counts = [], []
         temperature = self.temperature
@@ -120,8 +130,15 @@ class UnmaskingScheduler:
         chosen = probabilities.gather(-1, candidates[..., None])[..., 0]
         chosen = torch.where(masked, chosen, torch.finfo(torch.float32).max)
         confidence = _log(chosen) + temperature * -_log(-_log(uniform))
-        again = least_confident(confidence, masked, self.mask_counts[step_index])
+        again = least_confident(self._priority(confidence, masked), masked, self.mask_counts[step_index])
         return UnmaskingStep(candidates, confidence, again, temperature)
+
+    def _priority(self, confidence: Tensor, masked: Tensor) -> Tensor:
+        """What decides which candidates stay: confidence, or earliness in a fixed order."""
+        if self.order == "confidence":
+            return confidence
+        turn = halton_ranks(masked.shape[1]).to(confidence)
+        return torch.where(masked, -turn, torch.inf)
 
 
 def share_rows(batch: int, generator: Generators) -> list[tuple[slice, torch.Generator | None]]:

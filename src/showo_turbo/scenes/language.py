@@ -64,8 +64,8 @@ def described_facts(text: str) -> tuple[list[SceneObject], str | None]:
 
 
 def caption(scene: Scene, rng: random.Random) -> str:
-    """A random true caption of the whole scene: a third are dense, the others as vague as GenEval's prompts."""
-    if rng.random() < 0.35:
+    """A random true caption of the whole scene: a quarter are dense, the others as vague as GenEval's prompts."""
+    if rng.random() < 0.25:
         return rng.choice(OPENINGS) + description(scene)
     body = rng.choice(_CAPTIONS_BY_COUNT[len(scene.objects)])(scene, rng)
     return rng.choice(OPENINGS) + body + background_phrase(scene.background if rng.random() < 0.3 else None)
@@ -109,7 +109,7 @@ _by_shape = _listing(lambda thing: thing.shape)
 _by_color = _listing(lambda thing: f"{thing.color} {thing.shape}")
 _CAPTIONS_BY_COUNT = {
     1: (_by_shape, _by_color, _placed),
-    2: (_by_shape, _by_color, _by_color, _related, _related),
+    2: (_by_shape, _by_color, _related, _related),
     3: (_by_shape, _by_color),
     4: (_by_shape, _by_color),
 }
