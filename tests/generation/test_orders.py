@@ -1,5 +1,7 @@
 """Orders of unmasking other than by confidence."""
 
+import itertools
+
 import pytest
 import torch
 
@@ -12,7 +14,7 @@ def test_every_place_has_its_turn_and_early_turns_are_far_apart() -> None:
     ranks = halton_ranks(64)
     assert ranks.sort().values.tolist() == list(range(64))
     first = [divmod(place, 8) for place in ranks.argsort()[:4].tolist()]
-    gaps = [abs(a[0] - b[0]) + abs(a[1] - b[1]) for a, b in zip(first, first[1:], strict=False)]
+    gaps = [abs(a[0] - b[0]) + abs(a[1] - b[1]) for a, b in itertools.pairwise(first)]
     assert min(gaps) >= 3
 
 
