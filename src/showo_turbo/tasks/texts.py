@@ -1,0 +1,73 @@
+"""The tasks that answer."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from showo_turbo import image_to_text as answering
+from showo_turbo.errors import InputError
+from showo_turbo.image_to_text import DecodingOptions, Streamer
+from showo_turbo.outputs import TextOutput
+from showo_turbo.processing.images import ImageSource
+from showo_turbo.tasks.parts import PipelineParts, as_list, seeded
+
+
+class TextTasks(PipelineParts):
+    """Image to text."""
+
+    def image_to_text(
+        self,
+        image: ImageSource | Sequence[ImageSource] | None = None,
+        prompt: str | Sequence[str] = "Describe the image.",
+        *,
+        codes: Tensor | None = None,
+        max_new_tokens: int = 64,
+        decoding: str = "jacobi",
+        block_length: int = 16,
+        do_sample: bool = False,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        generator: torch.Generator | None = None,
+        seed: int | None = None,
+        streamer: Streamer | None = None,
+    ) -> TextOutput:
+        """Answer questions about images. One image goes with several questions, and one question with several images.
+
+        Args:
+            image: a path, an open file, a PIL image, or a list of these.
+            prompt: one question or several.
+            codes: in place of `image`: its codes, long (tokens,) or (batch, tokens).
+            max_new_tokens: longest answer.
+            decoding: "jacobi" or "autoregressive"; without sampling both give the same answer.
+            block_length: guesses per pass of Jacobi decoding.
+            do_sample: draw ids at random; autoregressive only.
+            temperature: divides the scores before drawing.
+            top_k: draw among the k best ids only; None draws among all.
+            generator: where random numbers come from: drawn ids, and the first guesses of Jacobi decoding, which change
+                the number of passes but not the answer.
+            seed: seed of a generator, if none is given.
+            streamer: sees the ids of the answer (one only) as they settle, through transformers' `put` and `end`.
+
+        Raises:
+            InputError: when an image cannot be read, a question is empty or too long, or an option is out of its range;
+                before any pass.
+        """
+        options = DecodingOptions(max_new_tokens, decoding, block_length, do_sample, temperature, top_k)
+        if (image is None) == (codes is None):
+            raise InputError("give either image or codes to image_to_text, and not both")
+        sources = as_list(image) if codes is None else list(self.check_codes(codes))
+        sources, questions = answering.share(sources, as_list(prompt))
+        if streamer is not None and len(questions) > 1:
+            raise InputError(f"streamer takes one answer at a time, but there are {len(questions)} questions")
+        num_codes = self.model.config.num_vq_tokens if codes is None else codes.shape[-1]
+        questions = answering.check_questions(self.model, self.prompts, questions, num_codes, options)
+        rows = torch.stack(sources) if image is None else self._encode_each_once(sources)
+        source = generator if generator is not None else seeded(seed)
+        decoder, guesses = answering.prepare(self.model, self.prompts, rows, questions, options, source)
+        return answering.unpack(answering.decode(decoder, guesses, streamer), self.prompts)
+
+    def _encode_each_once(self, images: Sequence[ImageSource]) -> Tensor:
+        different = {id(image): image for image in images}
+        rows = dict(zip(different, self.encode_image(list(different.values())), strict=True))
+        return torch.stack([rows[id(image)] for image in images])
