@@ -66,8 +66,8 @@ def understanding_mask(ids: Tensor, vocabulary: Vocabulary) -> Tensor:
         vocabulary: tells where the image ends.
 
     Returns:
-        bool (batch, 1, length, length). Every row sees the prefix up to the first `<|eoi|>`, or of a prefix with features
-        these only; the rest is causal.
+        bool (batch, 1, length, length). Every row sees the prefix up to the first `<|eoi|>`, or in a prefix with
+            features the features only; the rest is causal.
     """
     is_eoi, is_feature = ids == vocabulary.eoi_id, ids >= vocabulary.size
     prefix_columns = (is_eoi.cumsum(1) - is_eoi.long() == 0) & is_eoi.any(1, keepdim=True)
