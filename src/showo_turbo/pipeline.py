@@ -32,23 +32,26 @@ class ShowoPipeline(ImageTasks, TextTasks):
         dtype: str | torch.dtype = "float32",
         image_tokenizer: str | Path | None = None,
         text_tokenizer: str | Path | None = None,
+        base: str | Path | None = None,
     ) -> Self:
         """Load a checkpoint.
 
         Args:
-            name_or_path: a shipped model ("tiny"), a local folder, or a name on the Hugging Face hub.
+            name_or_path: a shipped model ("tiny"), a local folder, or a name on the Hugging Face hub; of a checkpoint,
+                or of a LoRA adapter, which is merged into its base.
             device: where to compute; the graphics processor if there is one, else the CPU, if left out.
             dtype: precision of the transformer: "float32", "bfloat16" or "float16". The image tokenizer stays in
                 float32, since its codes are signs.
             image_tokenizer: folder or hub name of an image tokenizer, where the checkpoint does not hold one.
             text_tokenizer: folder or hub name of a text tokenizer and Phi config, where the checkpoint holds none.
+            base: the checkpoint that an adapter changes, where the adapter does not name it.
 
         Raises:
             InputError: when something is missing, damaged, does not fit, or the device or dtype cannot be used.
         """
         device, dtype = parse_device(device), parse_dtype(dtype)
-        files = loading.locate(name_or_path, image_tokenizer, text_tokenizer)
-        recommended = loading.load_sampling_options(files.folder)
+        files = loading.locate(name_or_path, image_tokenizer, text_tokenizer, base)
+        recommended = loading.load_sampling_options(files)
         prompts = loading.load_prompts(files)
         images = None if files.image_tokenizer is None else load_image_tokenizer(files.image_tokenizer)
         return cls(loading.load_showo(files, dtype), prompts, images, recommended).to(device)

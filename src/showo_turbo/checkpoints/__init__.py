@@ -1,7 +1,10 @@
 """Checkpoints: from a name to a model and back.
 
 names             what `from_pretrained` is given -> a folder
-weights           a weight file -> tensors in a module, with nothing but tensors ever read
+published         what the files of the published checkpoints do not say
+weight_files      a weight file -> its tensors, one at a time, with nothing but tensors ever read
+weights           weight files of a folder -> tensors in a module
+lora              an adapter merged into the weights of its base
 loading           folders -> transformer, prompts, sampling options
 image_tokenizer   a folder -> image tokenizer
 saving            all parts -> one folder

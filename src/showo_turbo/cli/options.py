@@ -32,10 +32,10 @@ def load_pipeline(model: str, device: str | None, dtype: str) -> "ShowoPipeline"
     Raises:
         InputError: as `ShowoPipeline.from_pretrained`.
     """
-    folder = resolve(model)
+    resolve(model)
     from transformers.utils import logging
 
     from showo_turbo.pipeline import ShowoPipeline
 
     logging.set_verbosity_error()
-    return ShowoPipeline.from_pretrained(folder, device=device, dtype=dtype)
+    return ShowoPipeline.from_pretrained(model, device=device, dtype=dtype)
