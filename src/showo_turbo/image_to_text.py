@@ -5,7 +5,7 @@ codes, questions --prepare--> TextDecoder and first guesses --decode--> finished
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -16,8 +16,6 @@ from showo_turbo.generation.trajectory import State
 from showo_turbo.models.showo import Showo
 from showo_turbo.outputs import TextOutput
 from showo_turbo.processing.prompts import PromptBuilder
-
-T = TypeVar("T")
 
 DECODINGS = ("jacobi", "autoregressive")
 
@@ -95,19 +93,6 @@ def check_questions(
                 f"model has {model.max_positions} positions: shorten the question, or choose fewer new tokens"
             )
     return cleaned
-
-
-def share(images: Sequence[T], questions: Sequence[str]) -> tuple[list[T], list[str]]:
-    """Pair images and questions: one of either goes with all of the other.
-
-    Raises:
-        InputError: when there are none, or several of both but not equally many.
-    """
-    counts = {len(images), len(questions)}
-    if 0 in counts or (len(counts) == 2 and 1 not in counts):
-        raise InputError(f"{len(images)} images and {len(questions)} questions: give equally many, or one for all")
-    batch = max(counts)
-    return list(images) * (batch // len(images)), list(questions) * (batch // len(questions))
 
 
 def prepare(

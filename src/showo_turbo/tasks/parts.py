@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from math import isqrt
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -16,6 +16,9 @@ from showo_turbo.outputs import Images
 from showo_turbo.placement import parse_device
 from showo_turbo.processing.images import ImageSource, preprocess_images
 from showo_turbo.processing.prompts import PromptBuilder
+
+T = TypeVar("T")
+U = TypeVar("U")
 
 
 class PipelineParts:
@@ -65,14 +68,18 @@ class PipelineParts:
         return self.model.device
 
     @property
+    def side(self) -> int:
+        """Side of the square image that the model was trained on, in codes."""
+        return isqrt(self.model.config.num_vq_tokens)
+
+    @property
     def resolution(self) -> int:
-        """Side of a generated image in pixels.
+        """Side of the square image that the model was trained on, in pixels.
 
         Raises:
             InputError: when there is no image tokenizer.
         """
-        factor = drawing.require_image_tokenizer(self.image_tokenizer).config.downsampling_factor
-        return isqrt(self.model.config.num_vq_tokens) * factor
+        return self.side * drawing.require_image_tokenizer(self.image_tokenizer).config.downsampling_factor
 
     @torch.no_grad()
     def encode_image(self, image: ImageSource | Sequence[ImageSource]) -> Tensor:
@@ -101,23 +108,54 @@ class PipelineParts:
         """
         return drawing.unpack(codes, self.image_tokenizer, output_type, height, width)
 
+    def encode_each_once(self, images: Sequence[ImageSource]) -> Tensor:
+        """Codes of images, long (batch, tokens); one that comes several times is encoded once.
+
+        Raises:
+            InputError: as `encode_image`.
+        """
+        different = {id(image): image for image in images}
+        rows = dict(zip(different, self.encode_image(list(different.values())), strict=True))
+        return torch.stack([rows[id(image)] for image in images])
+
     def check_codes(self, codes: Tensor) -> Tensor:
-        """Codes of a user as long (batch, tokens).
+        """Codes as a user gives them.
+
+        Args:
+            codes: long (tokens,), (batch, tokens) or (batch, height, width).
+
+        Returns:
+            The same codes.
 
         Raises:
             InputError: when they are no codes of this model.
         """
         size = self.model.config.codebook_size
-        if not isinstance(codes, Tensor) or codes.dtype != torch.long or codes.ndim not in (1, 2):
-            raise InputError("codes must be a torch.long tensor of shape (tokens,) or (batch, tokens)")
+        if not isinstance(codes, Tensor) or codes.dtype != torch.long or not 1 <= codes.ndim <= 3:
+            raise InputError(
+                "codes must be a torch.long tensor of shape (tokens,), (batch, tokens) or (batch, height, width)"
+            )
         if codes.numel() == 0 or codes.min() < 0 or codes.max() >= size:
             raise InputError(f"codes must be codebook indices, 0..{size - 1}, at least one")
-        return codes.reshape(-1, codes.shape[-1])
+        return codes
 
 
 def as_list(value: Any) -> list:
     """One thing or several, as a list."""
     return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def share(some: Sequence[T], others: Sequence[U], names: tuple[str, str]) -> tuple[list[T], list[U]]:
+    """Pair things: one of either kind goes with all of the other.
+
+    Raises:
+        InputError: when there are none, or several of both but not equally many.
+    """
+    counts = {len(some), len(others)}
+    if 0 in counts or (len(counts) == 2 and 1 not in counts):
+        raise InputError(f"{len(some)} {names[0]} and {len(others)} {names[1]}: give equally many, or one for all")
+    batch = max(counts)
+    return list(some) * (batch // len(some)), list(others) * (batch // len(others))
 
 
 def seeded(seed: int | None) -> torch.Generator | None:

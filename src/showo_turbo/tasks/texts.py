@@ -10,7 +10,7 @@ from showo_turbo.errors import InputError
 from showo_turbo.image_to_text import DecodingOptions, Streamer
 from showo_turbo.outputs import TextOutput
 from showo_turbo.processing.images import ImageSource
-from showo_turbo.tasks.parts import PipelineParts, as_list, seeded
+from showo_turbo.tasks.parts import PipelineParts, as_list, seeded, share
 
 
 class TextTasks(PipelineParts):
@@ -37,7 +37,7 @@ class TextTasks(PipelineParts):
         Args:
             image: a path, an open file, a PIL image, or a list of these.
             prompt: one question or several.
-            codes: in place of `image`: its codes, long (tokens,) or (batch, tokens).
+            codes: in place of `image`: its codes, long (tokens,), (batch, tokens) or (batch, height, width).
             max_new_tokens: longest answer.
             decoding: "jacobi" or "autoregressive"; without sampling both give the same answer.
             block_length: guesses per pass of Jacobi decoding.
@@ -56,18 +56,17 @@ class TextTasks(PipelineParts):
         options = DecodingOptions(max_new_tokens, decoding, block_length, do_sample, temperature, top_k)
         if (image is None) == (codes is None):
             raise InputError("give either image or codes to image_to_text, and not both")
-        sources = as_list(image) if codes is None else list(self.check_codes(codes))
-        sources, questions = answering.share(sources, as_list(prompt))
+        sources = as_list(image) if codes is None else list(self.code_rows(codes))
+        sources, questions = share(sources, as_list(prompt), ("images", "questions"))
         if streamer is not None and len(questions) > 1:
             raise InputError(f"streamer takes one answer at a time, but there are {len(questions)} questions")
-        num_codes = self.model.config.num_vq_tokens if codes is None else codes.shape[-1]
+        num_codes = self.model.config.num_vq_tokens if codes is None else len(sources[0])
         questions = answering.check_questions(self.model, self.prompts, questions, num_codes, options)
-        rows = torch.stack(sources) if image is None else self._encode_each_once(sources)
+        rows = torch.stack(sources) if image is None else self.encode_each_once(sources)
         source = generator if generator is not None else seeded(seed)
         decoder, guesses = answering.prepare(self.model, self.prompts, rows, questions, options, source)
         return answering.unpack(answering.decode(decoder, guesses, streamer), self.prompts)
 
-    def _encode_each_once(self, images: Sequence[ImageSource]) -> Tensor:
-        different = {id(image): image for image in images}
-        rows = dict(zip(different, self.encode_image(list(different.values())), strict=True))
-        return torch.stack([rows[id(image)] for image in images])
+    def code_rows(self, codes: Tensor) -> Tensor:
+        """Codes as a user gives them, see `check_codes`, as the model reads them: long (batch, tokens)."""
+        return self.check_codes(codes).reshape(len(codes) if codes.ndim > 1 else 1, -1)
