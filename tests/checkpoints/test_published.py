@@ -68,10 +68,11 @@ def test_without_network_the_files_and_their_place_are_named(cache: Path, name: 
 def test_without_network_each_part_is_named(cache: Path, random_checkpoint: Path) -> None:
     model = fill(cache, "showlab/show-o", random_checkpoint)
     shutil.rmtree(model / "magvitv2")
+    (model / "phi").rename(model / "texts")
     with pytest.raises(InputError, match=r"text tokenizer 'microsoft/phi-1_5' .*merges\.txt.*path as text_tokenizer"):
         locate("showlab/show-o")
     with pytest.raises(InputError, match=r"image tokenizer 'showlab/magvitv2' .*path as image_tokenizer"):
-        locate("showlab/show-o", text_tokenizer=model / "phi")
+        locate("showlab/show-o", text_tokenizer=model / "texts")
 
 
 def test_a_folder_of_a_published_name_is_that_checkpoint(

@@ -8,11 +8,14 @@ lora              an adapter merged into the weights of its base
 loading           folders -> transformer, prompts, sampling options
 image_tokenizer   a folder -> image tokenizer
 saving            all parts -> one folder
+published_layout  all parts -> one folder that the published code loads too
+card              what a checkpoint is, in words
 files             JSON
 
     folder/
         config.json            ShowoConfig
         model.safetensors      the transformer (pytorch_model.safetensors and pytorch_model.bin load too)
+        README.md              model card, may be missing
         generation.json        recommended SamplingOptions, may be missing
         phi/                   Phi config and text tokenizer; config.json names it as llm_model_path
         magvitv2/              image tokenizer: config.json (MagvitV2Config) and weights, may be missing

@@ -27,9 +27,11 @@ from showo_turbo.configuration import ShowoConfig, load_phi_config
 from showo_turbo.errors import InputError
 from showo_turbo.generation.options import SamplingOptions
 from showo_turbo.models.showo import Showo
+from showo_turbo.placement import DTYPES
 from showo_turbo.processing.prompts import PromptBuilder
 
 IMAGE_TOKENIZER_FOLDER = "magvitv2"
+TEXT_FOLDER = "phi"
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,11 @@ class CheckpointFiles:
         """
         weights = open_weights(self.folder)
         return weights if self.adapter is None else merge_adapter(weights, self.adapter)
+
+    def stored_dtype(self) -> torch.dtype:
+        """The precision that all of the transformer's weights are stored in; float32 if it is none of ours."""
+        stored = {tensor.dtype for tensor in self.weights().layout.values()}
+        return stored.pop() if len(stored) == 1 and stored <= set(DTYPES.values()) else torch.float32
 
     def weights_sha256(self) -> dict[str, str]:
         """SHA-256 of the weight files that decide an image: transformer, adapter and image tokenizer."""
@@ -106,8 +113,8 @@ def locate(
     if published := PUBLISHED.get(str(name)):
         config = replace(config, num_vq_tokens=published.num_vq_tokens, llm_model_path=published.text_tokenizer)
         image_tokenizer, sampling = image_tokenizer or published.image_tokenizer, published.sampling
-    own_text = folder / config.llm_model_path
-    backbone = own_text if own_text.is_dir() else resolve(text_tokenizer or config.llm_model_path, TEXT_TOKENIZER)
+    own_text = [own for own in (folder / config.llm_model_path, folder / TEXT_FOLDER) if own.is_dir()]
+    backbone = own_text[0] if own_text else resolve(text_tokenizer or config.llm_model_path, TEXT_TOKENIZER)
     read_json(backbone / "config.json")  # transformers takes a missing file for the full-size Phi
     return CheckpointFiles(
         config=config,

@@ -19,6 +19,9 @@ WEIGHT_FILES = ("model.safetensors", "pytorch_model.safetensors", "pytorch_model
 INDEX_SUFFIX = ".index.json"
 """What the name of a sharded weight file's index ends with."""
 
+CARD = "README.md"
+"""A checkpoint's model card."""
+
 ADAPTER_CONFIG = "adapter_config.json"
 """What makes a folder a LoRA adapter on a base."""
 

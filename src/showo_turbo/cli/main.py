@@ -10,6 +10,7 @@ import typer
 
 from showo_turbo import __version__
 from showo_turbo.cli.ask import ask
+from showo_turbo.cli.convert import convert
 from showo_turbo.cli.demo import demo
 from showo_turbo.cli.describe import describe
 from showo_turbo.cli.evaluate import evaluate
@@ -23,6 +24,7 @@ app.command()(ask)
 app.command()(describe)
 app.command()(demo)
 app.command()(evaluate)
+app.command()(convert)
 app.add_typer(pretrain, name="pretrain")
 
 
