@@ -10,6 +10,7 @@ from showo_turbo.errors import InputError
 from showo_turbo.image_to_text import DecodingOptions, Streamer
 from showo_turbo.outputs import TextOutput
 from showo_turbo.processing.images import ImageSource
+from showo_turbo.tasks.dialogue import Dialogue
 from showo_turbo.tasks.parts import PipelineParts, as_list, seeded, share
 
 
@@ -62,10 +63,28 @@ class TextTasks(PipelineParts):
             raise InputError(f"streamer takes one answer at a time, but there are {len(questions)} questions")
         num_codes = self.model.config.num_vq_tokens if codes is None else len(sources[0])
         questions = answering.check_questions(self.model, self.prompts, questions, num_codes, options)
-        rows = torch.stack(sources) if image is None else self.encode_each_once(sources)
+        known = torch.stack(sources) if image is None else self.encode_each_once(sources)
+        rows = [self.prompts.understanding(row, one) for row, one in zip(known.tolist(), questions, strict=True)]
         source = generator if generator is not None else seeded(seed)
-        decoder, guesses = answering.prepare(self.model, self.prompts, rows, questions, options, source)
+        decoder, guesses = answering.prepare(self.model, self.prompts.vocabulary, rows, options, source)
         return answering.unpack(answering.decode(decoder, guesses, streamer), self.prompts)
+
+    def chat(self, image: ImageSource | None = None, *, codes: Tensor | None = None) -> Dialogue:
+        """A dialogue about one image: `pipe.chat(image).ask("What is it?")`, and so on.
+
+        Args:
+            image: a path, an open file or a PIL image.
+            codes: in place of `image`: its codes, long (tokens,), (1, tokens) or (1, height, width).
+
+        Raises:
+            InputError: when the image cannot be read, or there is more than one.
+        """
+        if (image is None) == (codes is None):
+            raise InputError("give either image or codes to chat, and not both")
+        rows = self.encode_image(image) if codes is None else self.code_rows(codes)
+        if len(rows) != 1:
+            raise InputError(f"a dialogue is about one image, but there are {len(rows)}: start one for each")
+        return Dialogue(self.model, self.prompts, rows[0])
 
     def code_rows(self, codes: Tensor) -> Tensor:
         """Codes as a user gives them, see `check_codes`, as the model reads them: long (batch, tokens)."""
