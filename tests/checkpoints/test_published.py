@@ -5,11 +5,15 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file
+from transformers import PhiConfig
 
 from showo_turbo.checkpoints.loading import load_sampling_options, locate
 from showo_turbo.checkpoints.published import PUBLISHED
+from showo_turbo.configuration import ShowoConfig
 from showo_turbo.errors import InputError
+from showo_turbo.models.showo import Showo
 from showo_turbo.pipeline import ShowoPipeline
 
 
@@ -95,3 +99,11 @@ def test_a_folder_of_shards_loads(random_checkpoint: Path, tmp_path: Path) -> No
     loaded = ShowoPipeline.from_pretrained(folder, device="cpu").model.state_dict()
     assert all(loaded[name].equal(stored[name]) for name in stored)
     assert len(locate(folder).weights_sha256()["transformer"]) == 64
+
+
+def test_the_full_size_model_has_the_published_names_and_shapes(golden: Path) -> None:
+    phi = PhiConfig(hidden_size=2048, intermediate_size=8192, qk_layernorm=True, vocab_size=ShowoConfig().vocab_size)
+    with torch.device("meta"):
+        state = Showo(ShowoConfig(), phi).state_dict()
+    published = json.loads((golden / "showo_full_state_dict_shapes.json").read_text())
+    assert {name: list(tensor.shape) for name, tensor in state.items()} == published
