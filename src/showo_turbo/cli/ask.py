@@ -11,13 +11,13 @@ from showo_turbo.cli.options import (
     Decoding,
     Device,
     Dtype,
+    ImageFile,
+    MaxNewTokens,
     Model,
     Stats,
     load_pipeline,
 )
 from showo_turbo.cli.terminal import TextPrinter, stats_line
-
-ImageFile = Annotated[str, typer.Argument(help="A PNG or JPEG file or the like.", show_default=False)]
 
 
 def ask(
@@ -26,7 +26,7 @@ def ask(
     model: Model = DEFAULT_MODEL,
     decoding: Decoding = "jacobi",
     block_length: BlockLength = 16,
-    max_new_tokens: Annotated[int, typer.Option(help="Longest answer, in tokens.")] = 64,
+    max_new_tokens: MaxNewTokens = 64,
     stats: Stats = False,
     device: Device = None,
     dtype: Dtype = DEFAULT_DTYPE,

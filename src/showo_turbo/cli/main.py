@@ -6,18 +6,26 @@ import typer
 
 from showo_turbo import __version__
 from showo_turbo.cli.ask import ask
+from showo_turbo.cli.chat import chat
 from showo_turbo.cli.convert import convert
 from showo_turbo.cli.demo import demo
 from showo_turbo.cli.describe import describe
 from showo_turbo.cli.errors import run_or_exit
 from showo_turbo.cli.evaluate import evaluate
+from showo_turbo.cli.extrapolate import extrapolate
 from showo_turbo.cli.generate import generate
+from showo_turbo.cli.inpaint import inpaint
 from showo_turbo.cli.pretrain import app as pretrain
+from showo_turbo.cli.vary import vary
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
 app.command()(generate)
+app.command()(inpaint)
+app.command()(extrapolate)
+app.command()(vary)
 app.command()(ask)
 app.command()(describe)
+app.command()(chat)
 app.command()(demo)
 app.command()(evaluate)
 app.command()(convert)
