@@ -8,6 +8,7 @@ import torch
 from showo_turbo.checkpoints import loading
 from showo_turbo.checkpoints.image_tokenizer import load_image_tokenizer
 from showo_turbo.checkpoints.saving import save_checkpoint
+from showo_turbo.checkpoints.vision_tower import load_vision_tower
 from showo_turbo.placement import parse_device, parse_dtype
 from showo_turbo.tasks.images import ImageTasks
 from showo_turbo.tasks.texts import TextTasks
@@ -33,6 +34,7 @@ class ShowoPipeline(ImageTasks, TextTasks):
         image_tokenizer: str | Path | None = None,
         text_tokenizer: str | Path | None = None,
         base: str | Path | None = None,
+        vision_tower: str | Path | None = None,
     ) -> Self:
         """Load a checkpoint.
 
@@ -45,17 +47,21 @@ class ShowoPipeline(ImageTasks, TextTasks):
             image_tokenizer: folder or hub name of an image tokenizer, where the checkpoint does not hold one.
             text_tokenizer: folder or hub name of a text tokenizer and Phi config, where the checkpoint holds none.
             base: the checkpoint that an adapter changes, where the adapter does not name it.
+            vision_tower: folder or hub name of a CLIP picture tower, where a checkpoint that answers by CLIP features
+                (`w_clip_vit`) does not hold one.
 
         Raises:
             InputError: when something is missing, damaged, does not fit, or the device or dtype cannot be used.
         """
         device, dtype = parse_device(device), parse_dtype(dtype)
-        files = loading.locate(name_or_path, image_tokenizer, text_tokenizer, base)
+        files = loading.locate(name_or_path, image_tokenizer, text_tokenizer, base, vision_tower)
         recommended = loading.load_sampling_options(files)
         prompts = loading.load_prompts(files)
         images = None if files.image_tokenizer is None else load_image_tokenizer(files.image_tokenizer)
-        return cls(loading.load_showo(files, dtype), prompts, images, recommended).to(device)
+        tower = None if files.vision_tower is None else load_vision_tower(files.vision_tower, dtype)
+        return cls(loading.load_showo(files, dtype), prompts, images, recommended, tower).to(device)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write everything `from_pretrained` needs into one folder, weights in the precision they have."""
-        save_checkpoint(Path(folder), self.model, self.prompts, self.image_tokenizer, self.recommended)
+        parts = self.model, self.prompts, self.image_tokenizer, self.recommended, self.vision_tower
+        save_checkpoint(Path(folder), *parts)

@@ -7,6 +7,7 @@ weights           weight files of a folder -> tensors in a module
 lora              an adapter merged into the weights of its base
 loading           folders -> transformer, prompts, sampling options
 image_tokenizer   a folder -> image tokenizer
+vision_tower      a folder -> CLIP picture tower
 saving            all parts -> one folder
 published_layout  all parts -> one folder that the published code loads too
 card              what a checkpoint is, in words
@@ -19,4 +20,5 @@ files             JSON
         generation.json        recommended SamplingOptions, may be missing
         phi/                   Phi config and text tokenizer; config.json names it as llm_model_path
         magvitv2/              image tokenizer: config.json (MagvitV2Config) and weights, may be missing
+        clip/                  CLIP picture tower, only with w_clip_vit, may be missing
 """

@@ -18,6 +18,7 @@ from showo_turbo.checkpoints.names import (
     IMAGE_TOKENIZER,
     MODEL,
     TEXT_TOKENIZER,
+    VISION_TOWER,
     resolve,
 )
 from showo_turbo.checkpoints.published import PUBLISHED
@@ -28,10 +29,12 @@ from showo_turbo.errors import InputError
 from showo_turbo.generation.options import SamplingOptions
 from showo_turbo.models.showo import Showo
 from showo_turbo.placement import DTYPES
+from showo_turbo.processing.clip_prompts import ClipPromptBuilder
 from showo_turbo.processing.prompts import PromptBuilder
 
 IMAGE_TOKENIZER_FOLDER = "magvitv2"
 TEXT_FOLDER = "phi"
+VISION_FOLDER = "clip"
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,7 @@ class CheckpointFiles:
         backbone: folder of the Phi config.
         text_tokenizer: folder of the text tokenizer.
         image_tokenizer: folder of the image tokenizer, if there is one.
+        vision_tower: folder of the CLIP picture tower, if the transformer takes its features and there is one.
         adapter: folder of a LoRA adapter on the transformer, if there is one.
         sampling: what to draw with, where no `generation.json` says otherwise.
     """
@@ -53,6 +57,7 @@ class CheckpointFiles:
     backbone: Path
     text_tokenizer: Path
     image_tokenizer: Path | None
+    vision_tower: Path | None = None
     adapter: Path | None = None
     sampling: SamplingOptions = field(default_factory=SamplingOptions)
 
@@ -85,6 +90,7 @@ def locate(
     image_tokenizer: str | Path | None = None,
     text_tokenizer: str | Path | None = None,
     base: str | Path | None = None,
+    vision_tower: str | Path | None = None,
 ) -> CheckpointFiles:
     """Find the parts of a checkpoint. A published name brings its tokenizers, resolution and sampling settings along.
 
@@ -94,14 +100,17 @@ def locate(
         text_tokenizer: folder or hub name of another text tokenizer than the checkpoint's own; also of the Phi config,
             if the checkpoint does not hold it.
         base: shipped model, folder or hub name of what an adapter changes; the one that it names itself if left out.
+        vision_tower: folder or hub name of another CLIP picture tower than the checkpoint's own.
 
     Raises:
-        InputError: when something is not there.
+        InputError: when something is not there, or a picture tower is named for a checkpoint that takes image codes.
     """
     folder = resolve(name, MODEL)
     if (folder / ADAPTER_CONFIG).is_file():
         find_weights(folder, ADAPTER_FILES)
-        return replace(locate(_base_of(folder, base), image_tokenizer, text_tokenizer), adapter=folder)
+        return replace(
+            locate(_base_of(folder, base), image_tokenizer, text_tokenizer, vision_tower=vision_tower), adapter=folder
+        )
     if base is not None:
         raise InputError(f"base is {str(base)!r}, but model {str(name)!r} is no adapter: it has no {ADAPTER_CONFIG}")
     find_weights(folder)
@@ -122,8 +131,21 @@ def locate(
         backbone=backbone,
         text_tokenizer=resolve(text_tokenizer, TEXT_TOKENIZER) if text_tokenizer else backbone,
         image_tokenizer=resolve(image_tokenizer, IMAGE_TOKENIZER) if image_tokenizer else None,
+        vision_tower=_vision_tower_of(str(name), folder, config, vision_tower),
         sampling=sampling,
     )
+
+
+def _vision_tower_of(name: str, folder: Path, config: ShowoConfig, other: str | Path | None) -> Path | None:
+    """Where the CLIP picture tower of a checkpoint is, if it needs and has one."""
+    if not config.w_clip_vit:
+        if other is not None:
+            raise InputError(f"vision_tower is {str(other)!r}, but model {name!r} takes image codes: leave it out")
+        return None
+    own = folder / VISION_FOLDER
+    published = PUBLISHED[name].vision_tower if name in PUBLISHED else None
+    tower = other or (own if own.is_dir() else published)
+    return resolve(tower, VISION_TOWER) if tower else None
 
 
 def _base_of(adapter: Path, base: str | Path | None) -> str | Path:
@@ -160,7 +182,8 @@ def load_prompts(files: CheckpointFiles) -> PromptBuilder:
     Raises:
         InputError: when there is no text tokenizer, or it does not fit the checkpoint.
     """
-    return PromptBuilder.from_pretrained(files.text_tokenizer, files.config)
+    builder = ClipPromptBuilder if files.config.w_clip_vit else PromptBuilder
+    return builder.from_pretrained(files.text_tokenizer, files.config)
 
 
 def load_sampling_options(files: CheckpointFiles) -> SamplingOptions:

@@ -46,10 +46,20 @@ class Part:
 
 _WEIGHTS = (*WEIGHT_FILES, "*-of-*.safetensors", "*-of-*.bin", f"*{INDEX_SUFFIX}")
 _TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt", "*_tokens*.json")
-_MODEL_FILES = ("config.json", "generation.json", *_WEIGHTS, ADAPTER_CONFIG, *ADAPTER_FILES, "phi/*", "magvitv2/*")
+_MODEL_FILES = (
+    "config.json",
+    "generation.json",
+    *_WEIGHTS,
+    ADAPTER_CONFIG,
+    *ADAPTER_FILES,
+    "phi/*",
+    "magvitv2/*",
+    "clip/*",
+)
 MODEL = Part("model", _MODEL_FILES, "the model")
 TEXT_TOKENIZER = Part("text tokenizer", ("config.json", *_TOKENIZER), "text_tokenizer")
 IMAGE_TOKENIZER = Part("image tokenizer", ("config.json", *_WEIGHTS), "image_tokenizer")
+VISION_TOWER = Part("CLIP picture tower", ("config.json", *_WEIGHTS), "vision_tower")
 
 
 def resolve(name: str | Path, part: Part = MODEL) -> Path:

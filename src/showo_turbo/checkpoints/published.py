@@ -21,6 +21,7 @@ class PublishedCheckpoint:
         sampling: what its authors draw with.
         text_tokenizer: hub name of text tokenizer and Phi config.
         image_tokenizer: hub name of the image tokenizer.
+        vision_tower: hub name of the CLIP picture tower, used if the checkpoint's config says `w_clip_vit`.
     """
 
     name: str
@@ -29,6 +30,7 @@ class PublishedCheckpoint:
     sampling: SamplingOptions
     text_tokenizer: str = "microsoft/phi-1_5"
     image_tokenizer: str = "showlab/magvitv2"
+    vision_tower: str = "openai/clip-vit-large-patch14-336"
 
 
 _TEACHER = SamplingOptions(num_inference_steps=50, guidance_scale=5.0)
@@ -40,6 +42,8 @@ PUBLISHED = {
     for checkpoint in (
         PublishedCheckpoint("showlab/show-o", 256, 256, _TEACHER),
         PublishedCheckpoint("showlab/show-o-512x512", 512, 1024, _TEACHER),
+        PublishedCheckpoint("showlab/show-o-w-clip-vit", 256, 256, _TEACHER),
+        PublishedCheckpoint("showlab/show-o-w-clip-vit-512x512", 512, 1024, _TEACHER),
         PublishedCheckpoint("SJTU-Deng-Lab/Show-o-Turbo-256", 256, 256, _STUDENT_256),
         PublishedCheckpoint("SJTU-Deng-Lab/Show-o-Turbo-512", 512, 1024, _STUDENT_512),
     )

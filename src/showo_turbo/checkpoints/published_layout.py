@@ -5,6 +5,7 @@ folder/
     pytorch_model.safetensors      the transformer
     phi/                           Phi config and text tokenizer
     magvitv2/                      image tokenizer: config.json and pytorch_model.safetensors
+    clip/                          ours; the published code takes the CLIP picture tower of w_clip_vit from the hub
     generation.json                ours; the published code takes its sampling settings from elsewhere
 """
 
@@ -12,10 +13,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 from showo_turbo.checkpoints.files import write_json
-from showo_turbo.checkpoints.loading import IMAGE_TOKENIZER_FOLDER, TEXT_FOLDER
-from showo_turbo.checkpoints.saving import save_text_side, save_weights
+from showo_turbo.checkpoints.loading import IMAGE_TOKENIZER_FOLDER, TEXT_FOLDER, VISION_FOLDER
+from showo_turbo.checkpoints.saving import save_text_side, save_vision_tower, save_weights
 from showo_turbo.configuration import ShowoConfig
 from showo_turbo.generation.options import SamplingOptions
+from showo_turbo.models.clip_vision import ClipVisionTower
 from showo_turbo.models.magvit_v2 import MagvitV2
 from showo_turbo.models.magvit_v2_config import MagvitV2Config
 from showo_turbo.models.showo import Showo
@@ -32,6 +34,7 @@ def save_published(
     prompts: PromptBuilder,
     image_tokenizer: MagvitV2 | None,
     options: SamplingOptions,
+    vision_tower: ClipVisionTower | None = None,
     llm_model_path: str = TEXT_FOLDER,
 ) -> None:
     """Write the published layout, weights in the precision they have.
@@ -42,6 +45,7 @@ def save_published(
         prompts: its text side.
         image_tokenizer: its pixel side, if there is one.
         options: recommended sampling settings.
+        vision_tower: what gives the transformer its CLIP features, if it takes them.
         llm_model_path: where the published code is to look for the Phi config: a hub name, or a folder seen from where
             that code runs. (Here `phi/` is always found.)
     """
@@ -52,6 +56,8 @@ def save_published(
     write_json(folder / "generation.json", asdict(options))
     if image_tokenizer is not None:
         _save_image_tokenizer(folder / IMAGE_TOKENIZER_FOLDER, image_tokenizer)
+    if vision_tower is not None:
+        save_vision_tower(folder / VISION_FOLDER, vision_tower)
 
 
 def published_config(config: ShowoConfig, llm_model_path: str) -> dict:

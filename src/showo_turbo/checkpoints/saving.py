@@ -8,22 +8,30 @@ from torch import nn
 
 from showo_turbo.checkpoints.card import model_card
 from showo_turbo.checkpoints.files import write_json
-from showo_turbo.checkpoints.loading import IMAGE_TOKENIZER_FOLDER, TEXT_FOLDER
+from showo_turbo.checkpoints.loading import IMAGE_TOKENIZER_FOLDER, TEXT_FOLDER, VISION_FOLDER
 from showo_turbo.checkpoints.names import CARD
 from showo_turbo.generation.options import SamplingOptions
+from showo_turbo.models.clip_vision import ClipVisionTower
 from showo_turbo.models.magvit_v2 import MagvitV2
 from showo_turbo.models.showo import Showo
 from showo_turbo.processing.prompts import PromptBuilder
 
 
 def save_checkpoint(
-    folder: Path, model: Showo, prompts: PromptBuilder, image_tokenizer: MagvitV2 | None, options: SamplingOptions
+    folder: Path,
+    model: Showo,
+    prompts: PromptBuilder,
+    image_tokenizer: MagvitV2 | None,
+    options: SamplingOptions,
+    vision_tower: ClipVisionTower | None = None,
 ) -> None:
     """Write everything that `from_pretrained` needs, weights in the precision they have, and a model card."""
     save_showo(folder, model, prompts)
     write_json(folder / "generation.json", asdict(options))
     if image_tokenizer is not None:
         save_image_tokenizer(folder / IMAGE_TOKENIZER_FOLDER, image_tokenizer)
+    if vision_tower is not None:
+        save_vision_tower(folder / VISION_FOLDER, vision_tower)
     (folder / CARD).write_text(model_card(folder.name, model, image_tokenizer, options), encoding="utf-8")
 
 
@@ -46,6 +54,13 @@ def save_image_tokenizer(folder: Path, image_tokenizer: MagvitV2) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "config.json", image_tokenizer.config.to_dict())
     save_weights(folder / "model.safetensors", image_tokenizer)
+
+
+def save_vision_tower(folder: Path, vision_tower: ClipVisionTower) -> None:
+    """Write config and weights of a CLIP picture tower."""
+    folder.mkdir(parents=True, exist_ok=True)
+    vision_tower.tower.config.save_pretrained(folder)
+    save_weights(folder / "model.safetensors", vision_tower.tower)
 
 
 def save_weights(file: Path, module: nn.Module) -> None:

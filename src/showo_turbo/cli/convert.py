@@ -26,6 +26,9 @@ def convert(
     base: Annotated[str | None, typer.Option(help="What an adapter changes, where it does not say so itself.")] = None,
     image_tokenizer: Annotated[str | None, typer.Option(help="Folder or hub name of the image tokenizer.")] = None,
     text_tokenizer: Annotated[str | None, typer.Option(help="Folder or hub name of text tokenizer and Phi.")] = None,
+    vision_tower: Annotated[
+        str | None, typer.Option(help="Folder or hub name of the CLIP picture tower, for w_clip_vit.")
+    ] = None,
     llm_model_path: Annotated[
         str | None, typer.Option(help="Where the published code is to find the Phi config: hub name or folder. [phi]")
     ] = None,
@@ -45,12 +48,17 @@ def convert(
     from showo_turbo.pipeline import ShowoPipeline
 
     logging.set_verbosity_error()
-    parts = {"image_tokenizer": image_tokenizer, "text_tokenizer": text_tokenizer, "base": base}
+    parts = {
+        "image_tokenizer": image_tokenizer,
+        "text_tokenizer": text_tokenizer,
+        "base": base,
+        "vision_tower": vision_tower,
+    }
     dtype = dtype or locate(source, **parts).stored_dtype()
     pipe = ShowoPipeline.from_pretrained(source, device="cpu", dtype=dtype, **parts)
     with _whole_folder(output) as folder:
         if to == "published":
-            contents = pipe.model, pipe.prompts, pipe.image_tokenizer, pipe.recommended
+            contents = pipe.model, pipe.prompts, pipe.image_tokenizer, pipe.recommended, pipe.vision_tower
             save_published(folder, *contents, llm_model_path or TEXT_FOLDER)
         else:
             pipe.save_pretrained(folder)

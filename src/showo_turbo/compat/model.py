@@ -27,6 +27,7 @@ def load_pipeline(options: CommonOptions) -> "ShowoPipeline":
         dtype=options.dtype,
         image_tokenizer=model.vq_model.vq_model_name,
         text_tokenizer=model.showo.llm_model_path,
+        vision_tower=model.clip_model_name,
     )
     _check(pipe, options)
     longest = options.dataset.preprocessing.max_seq_length

@@ -10,6 +10,7 @@ from torch import Tensor
 from showo_turbo import text_to_image as drawing
 from showo_turbo.errors import InputError
 from showo_turbo.generation.options import SamplingOptions
+from showo_turbo.models.clip_vision import ClipVisionTower
 from showo_turbo.models.magvit_v2 import MagvitV2
 from showo_turbo.models.showo import Showo
 from showo_turbo.outputs import Images
@@ -30,6 +31,7 @@ class PipelineParts:
         prompts: PromptBuilder,
         image_tokenizer: MagvitV2 | None = None,
         recommended: SamplingOptions | None = None,
+        vision_tower: ClipVisionTower | None = None,
     ) -> None:
         """Put the parts together; `from_pretrained` loads them.
 
@@ -38,16 +40,24 @@ class PipelineParts:
             prompts: the text side, for the same vocabulary.
             image_tokenizer: the pixel side; without it the pipeline works on codes.
             recommended: what `text_to_image` uses for options that are left out.
+            vision_tower: what a transformer with `w_clip_vit` sees images by when it answers.
 
         Raises:
-            InputError: when the image tokenizer has another codebook than the transformer.
+            InputError: when the image tokenizer has another codebook than the transformer, or the CLIP picture tower
+                features of another size.
         """
         if image_tokenizer is not None and image_tokenizer.config.codebook_size != model.config.codebook_size:
             raise InputError(
                 f"image tokenizer has {image_tokenizer.config.codebook_size} codes, the transformer "
                 f"{model.config.codebook_size}: they do not belong together"
             )
+        if vision_tower is not None and vision_tower.feature_size != model.config.clip_feature_size:
+            raise InputError(
+                f"CLIP picture tower has features of {vision_tower.feature_size} numbers, the transformer takes "
+                f"{model.config.clip_feature_size}: they do not belong together"
+            )
         self.model, self.prompts, self.image_tokenizer = model, prompts, image_tokenizer
+        self.vision_tower = vision_tower
         self.recommended = recommended or SamplingOptions()
 
     def to(self, device: str | torch.device) -> Self:
@@ -58,8 +68,9 @@ class PipelineParts:
         """
         device = parse_device(device)
         self.model.to(device)
-        if self.image_tokenizer is not None:
-            self.image_tokenizer.to(device)
+        for part in (self.image_tokenizer, self.vision_tower):
+            if part is not None:
+                part.to(device)
         return self
 
     @property

@@ -12,6 +12,7 @@ from showo_turbo.outputs import TextOutput
 from showo_turbo.processing.images import ImageSource
 from showo_turbo.tasks.dialogue import Dialogue
 from showo_turbo.tasks.parts import PipelineParts, as_list, seeded, share
+from showo_turbo.tasks.sight import Sight, require_vision_tower, see_features
 
 
 class TextTasks(PipelineParts):
@@ -61,12 +62,12 @@ class TextTasks(PipelineParts):
         sources, questions = share(sources, as_list(prompt), ("images", "questions"))
         if streamer is not None and len(questions) > 1:
             raise InputError(f"streamer takes one answer at a time, but there are {len(questions)} questions")
-        num_codes = self.model.config.num_vq_tokens if codes is None else len(sources[0])
-        questions = answering.check_questions(self.model, self.prompts, questions, num_codes, options)
-        known = torch.stack(sources) if image is None else self.encode_each_once(sources)
-        rows = [self.prompts.understanding(row, one) for row, one in zip(known.tolist(), questions, strict=True)]
+        length = self.image_length if codes is None else len(sources[0])
+        questions = answering.check_questions(self.model, self.prompts, questions, length, options)
+        sight = Sight(self.model, torch.stack(sources)) if image is None else self.see(sources)
+        rows = [self.prompts.understanding(row, one) for row, one in zip(sight.rows.tolist(), questions, strict=True)]
         source = generator if generator is not None else seeded(seed)
-        decoder, guesses = answering.prepare(self.model, self.prompts.vocabulary, rows, options, source)
+        decoder, guesses = answering.prepare(sight.model, self.prompts.vocabulary, rows, options, source)
         return answering.unpack(answering.decode(decoder, guesses, streamer), self.prompts)
 
     def chat(self, image: ImageSource | None = None, *, codes: Tensor | None = None) -> Dialogue:
@@ -81,11 +82,37 @@ class TextTasks(PipelineParts):
         """
         if (image is None) == (codes is None):
             raise InputError("give either image or codes to chat, and not both")
-        rows = self.encode_image(image) if codes is None else self.code_rows(codes)
-        if len(rows) != 1:
-            raise InputError(f"a dialogue is about one image, but there are {len(rows)}: start one for each")
-        return Dialogue(self.model, self.prompts, rows[0])
+        sight = self.see(as_list(image)) if codes is None else Sight(self.model, self.code_rows(codes))
+        if len(sight.rows) != 1:
+            raise InputError(f"a dialogue is about one image, but there are {len(sight.rows)}: start one for each")
+        return Dialogue(sight.model, self.prompts, sight.rows[0])
+
+    @property
+    def image_length(self) -> int:
+        """Tokens that an image takes in a question about it.
+
+        Raises:
+            InputError: when the checkpoint answers by CLIP features, and there is no CLIP picture tower.
+        """
+        config = self.model.config
+        return require_vision_tower(self.vision_tower).num_features if config.w_clip_vit else config.num_vq_tokens
+
+    def see(self, images: Sequence[ImageSource]) -> Sight:
+        """Images as the transformer sees them when it answers.
+
+        Raises:
+            InputError: when an image cannot be read, or there is nothing to see it by.
+        """
+        if self.model.config.w_clip_vit:
+            return see_features(self.model, require_vision_tower(self.vision_tower), images)
+        return Sight(self.model, self.encode_each_once(images))
 
     def code_rows(self, codes: Tensor) -> Tensor:
-        """Codes as a user gives them, see `check_codes`, as the model reads them: long (batch, tokens)."""
+        """Codes as a user gives them, see `check_codes`, as the model reads them: long (batch, tokens).
+
+        Raises:
+            InputError: when they are no codes of this model, or it answers by CLIP features.
+        """
+        if self.model.config.w_clip_vit:
+            raise InputError("this checkpoint answers by CLIP features and cannot be asked about codes: give the image")
         return self.check_codes(codes).reshape(len(codes) if codes.ndim > 1 else 1, -1)
