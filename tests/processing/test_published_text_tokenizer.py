@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from showo_turbo.configuration import ShowoConfig
+from showo_turbo.processing.clip_prompts import SYSTEM_PROMPT
 from showo_turbo.processing.prompts import PromptBuilder
 from showo_turbo.vocabulary import SPECIAL_TOKENS
 
@@ -70,6 +71,10 @@ def test_every_id_has_its_published_place(prompts: PromptBuilder) -> None:
 
 def test_white_space_has_its_own_tokens(prompts: PromptBuilder) -> None:
     assert [prompts.encode(text) for text in WHITE_SPACE] == [[number] for number in range(50257, 50295)]
+
+
+def test_the_system_prompt_has_its_published_length(prompts: PromptBuilder) -> None:
+    assert len(prompts.encode(SYSTEM_PROMPT)) == 28
 
 
 def test_text_is_the_bpe_of_gpt_2(prompts: PromptBuilder) -> None:

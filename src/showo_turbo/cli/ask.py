@@ -38,13 +38,13 @@ def ask(
     options = DecodingOptions(max_new_tokens, decoding, block_length)
     picture = load_image(image)
     pipe = load_pipeline(model, device, dtype)
-    check_questions(pipe.model, pipe.prompts, questions, pipe.model.config.num_vq_tokens, options)
-    codes = pipe.encode_image(picture)
+    check_questions(pipe.model, pipe.prompts, questions, pipe.image_length, options)
+    image_once = {"image": picture} if pipe.model.config.w_clip_vit else {"codes": pipe.encode_image(picture)}
     for question in questions:
         if len(questions) > 1:
             typer.echo(question)
         answer = pipe.image_to_text(
-            codes=codes,
+            **image_once,
             prompt=question,
             max_new_tokens=max_new_tokens,
             decoding=decoding,
