@@ -21,6 +21,10 @@ def test_importing_the_command_line_loads_nothing_heavy() -> None:
     assert not modules_after("import showo_turbo.cli.main").intersection(HEAVY)
 
 
+def test_importing_the_documented_commands_loads_nothing_heavy() -> None:
+    assert not modules_after("import showo_turbo.compat.entry").intersection(HEAVY)
+
+
 def test_every_public_name_is_there() -> None:
     assert all(getattr(showo_turbo, name) is not None for name in showo_turbo.__all__)
     assert set(showo_turbo.__all__) <= set(dir(showo_turbo))

@@ -22,6 +22,8 @@ class ShowoConfig:
         w_clip_vit: whether understanding takes CLIP features in place of image codes.
         max_text_length: longest prompt of text to image, in tokens with `<|sot|>` and `<|eot|>`. Published checkpoints
             do not store it; all of them use 128.
+        clip_feature_size: with `w_clip_vit`, numbers in a CLIP feature. Published checkpoints do not store it; all of
+            them use 1024.
 
     Raises:
         InputError: when the sizes contradict each other.
@@ -34,6 +36,7 @@ class ShowoConfig:
     llm_model_path: str = "microsoft/phi-1_5"
     w_clip_vit: bool = False
     max_text_length: int = 128
+    clip_feature_size: int = 1024
 
     def __post_init__(self) -> None:
         expected = self.llm_vocab_size + len(SPECIAL_TOKENS) + self.codebook_size + 1

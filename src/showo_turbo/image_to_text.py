@@ -1,23 +1,23 @@
 """Image to text, in three steps: prepare -> decode -> unpack.
 
-codes, questions --prepare--> TextDecoder and first guesses --decode--> finished state --unpack--> ids, texts
+prompts --prepare--> TextDecoder and first guesses --decode--> finished state --unpack--> ids, texts
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from showo_turbo.errors import InputError
+from showo_turbo.generation.cache import CachedPasses
 from showo_turbo.generation.text import TextDecoder, draw_guesses, greedy, sampler
 from showo_turbo.generation.trajectory import State
 from showo_turbo.models.showo import Showo
 from showo_turbo.outputs import TextOutput
 from showo_turbo.processing.prompts import PromptBuilder
-
-T = TypeVar("T")
+from showo_turbo.vocabulary import Vocabulary
 
 DECODINGS = ("jacobi", "autoregressive")
 
@@ -83,53 +83,64 @@ def check_questions(
     Raises:
         InputError: when one is no text, empty, too long, or holds a reserved token.
     """
-    cleaned = []
-    for question in questions:
-        if not isinstance(question, str):
-            raise InputError(f"question is {question!r}: expected a text")
-        cleaned.append(prompts.check_question(question))
-        length = len(prompts.understanding([0] * num_codes, cleaned[-1]))
-        if length + options.max_new_tokens > model.max_positions:
-            raise InputError(
-                f"image and question take {length} tokens and max_new_tokens is {options.max_new_tokens}, but the "
-                f"model has {model.max_positions} positions: shorten the question, or choose fewer new tokens"
-            )
+    cleaned = [check_question(prompts, question) for question in questions]
+    for question in cleaned:
+        check_room(model, len(prompts.understanding([0] * num_codes, question)), options)
     return cleaned
 
 
-def share(images: Sequence[T], questions: Sequence[str]) -> tuple[list[T], list[str]]:
-    """Pair images and questions: one of either goes with all of the other.
+def check_question(prompts: PromptBuilder, question: object) -> str:
+    """One question as the model reads it.
 
     Raises:
-        InputError: when there are none, or several of both but not equally many.
+        InputError: when it is no text, empty, too long, or holds a reserved token.
     """
-    counts = {len(images), len(questions)}
-    if 0 in counts or (len(counts) == 2 and 1 not in counts):
-        raise InputError(f"{len(images)} images and {len(questions)} questions: give equally many, or one for all")
-    batch = max(counts)
-    return list(images) * (batch // len(images)), list(questions) * (batch // len(questions))
+    if not isinstance(question, str):
+        raise InputError(f"question is {question!r}: expected a text")
+    return prompts.check_question(question)
+
+
+def check_room(model: Showo, length: int, options: DecodingOptions, said: str = "image and question") -> None:
+    """Refuse a prompt (what is `said`, of `length` tokens) that leaves no room for its answer.
+
+    Raises:
+        InputError: when both exceed the model's positions.
+    """
+    if length + options.max_new_tokens > model.max_positions:
+        raise InputError(
+            f"{said} take {length} tokens and max_new_tokens is {options.max_new_tokens}, but the "
+            f"model has {model.max_positions} positions: shorten the question, or choose fewer new tokens"
+        )
 
 
 def prepare(
     model: Showo,
-    prompts: PromptBuilder,
-    codes: Tensor,
-    questions: Sequence[str],
+    vocabulary: Vocabulary,
+    rows: Sequence[Sequence[int]],
     options: DecodingOptions,
     generator: torch.Generator | None = None,
+    passes: CachedPasses | None = None,
 ) -> tuple[TextDecoder, Tensor]:
-    """Lay out rows of codes, long (batch, tokens), each with a question that `check_questions` returned.
+    """Lay out prompts, lists of ids that end where the answers begin.
+
+    Args:
+        model: the transformer.
+        vocabulary: the id layout.
+        rows: as `PromptBuilder.understanding` builds them.
+        options: checked against the rows by `check_room`.
+        generator: where random numbers come from.
+        passes: see `TextDecoder`.
 
     Returns:
         A decoder and its first guesses, long (batch, max_new_tokens).
     """
-    rows = [prompts.understanding(row, question) for row, question in zip(codes.tolist(), questions, strict=True)]
-    if options.decoding == "jacobi":
-        decoder = TextDecoder(model, prompts.vocabulary, rows, options.max_new_tokens, options.block_length)
-        return decoder, draw_guesses(rows, options.max_new_tokens, prompts.vocabulary, generator)
+    jacobi = options.decoding == "jacobi"
     choose = sampler(options.temperature, options.top_k, generator) if options.do_sample else greedy
-    decoder = TextDecoder(model, prompts.vocabulary, rows, options.max_new_tokens, block_length=1, choose=choose)
-    return decoder, torch.full((len(rows), options.max_new_tokens), prompts.vocabulary.end_of_text_id)
+    block_length = options.block_length if jacobi else 1
+    decoder = TextDecoder(model, vocabulary, rows, options.max_new_tokens, block_length, choose, passes)
+    if jacobi:
+        return decoder, draw_guesses(rows, options.max_new_tokens, vocabulary, generator)
+    return decoder, torch.full((len(rows), options.max_new_tokens), vocabulary.end_of_text_id)
 
 
 def decode(decoder: TextDecoder, guesses: Tensor, streamer: Streamer | None = None) -> State:

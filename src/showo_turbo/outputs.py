@@ -22,11 +22,13 @@ class ImageOutput:
         images: in the output type asked for; all images of the first prompt, then those of the second, ...
         codes: long (batch, tokens), codebook indices 0..codebook_size-1, row-major.
         forward_passes: calls of the transformer, whatever the batch.
+        grid: rows and columns of the codes.
     """
 
     images: Images
     codes: Tensor
     forward_passes: int
+    grid: tuple[int, int]
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ import difflib
 from pathlib import Path
 from typing import TypeVar
 
+import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
@@ -15,6 +16,9 @@ T = TypeVar("T")
 
 def read_settings(cls: type[T], arguments: list[str]) -> T:
     """Merge defaults, the YAML file of a `config=FILE` argument, and the other `key=value` arguments, in this order.
+
+    The value of an argument is a number, true, false, null, or a list or table in brackets, as in YAML; anything else
+    is text as it was typed, colons and hashes included.
 
     Args:
         cls: a data class, nested ones allowed; keys of nested fields are written with dots, `loop.steps=100`.
@@ -29,10 +33,7 @@ def read_settings(cls: type[T], arguments: list[str]) -> T:
         raise InputError(f"argument {bare[0]!r} is not of the form key=value, such as config=FILE or seed=1")
     pairs = [argument.split("=", 1) for argument in arguments]
     layers = [_read_file(Path(value)) for key, value in pairs if key == "config"]
-    try:
-        layers.append(OmegaConf.from_dotlist([f"{key}={value}" for key, value in pairs if key != "config"]))
-    except YAMLError as error:
-        raise InputError(f"arguments cannot be read: {_first_line(error)}") from error
+    layers.append(_layer([(key, _value(value)) for key, value in pairs if key != "config"]))
     settings = OmegaConf.structured(cls, flags={"readonly": False})
     known = _keys(OmegaConf.to_container(settings))
     for layer in layers:
@@ -41,6 +42,25 @@ def read_settings(cls: type[T], arguments: list[str]) -> T:
         return OmegaConf.to_object(OmegaConf.merge(settings, *layers))
     except OmegaConfBaseException as error:
         raise InputError(f"setting {error.full_key}: {_first_line(error)}") from error
+
+
+def _layer(pairs: list[tuple[str, object]]) -> DictConfig:
+    layer = OmegaConf.create()
+    for key, value in pairs:
+        OmegaConf.update(layer, key, value)
+    return layer
+
+
+def _value(text: str) -> object:
+    """What an argument's value means; see `read_settings`."""
+    try:
+        parsed = yaml.safe_load(text)
+    except YAMLError as error:
+        if text[0] in "[{":
+            raise InputError(f"argument value {text!r} cannot be read: {_first_line(error)}") from error
+        return text
+    in_brackets = text[:1] in ("[", "{") and isinstance(parsed, list | dict)
+    return parsed if in_brackets or parsed is None or isinstance(parsed, bool | int | float) else text
 
 
 def _read_file(path: Path) -> DictConfig:

@@ -1,6 +1,11 @@
-"""Text to image, in three steps: prepare -> denoise -> unpack.
+"""Text to image, and every other task that draws, in three steps: prepare -> denoise -> unpack.
 
-texts --prepare--> ImageDenoiser and a blank state --denoise--> finished state --unpack--> codes, images
+    texts --prepare--> ImageDenoiser --+
+                                       +--denoise--> finished canvas --unpack--> images
+    what is known ------> Canvas ------+
+
+The tasks differ in what is known at the start: nothing (text to image), all around a mask (inpainting), one side
+(extrapolation), a random part (variation).
 """
 
 from collections.abc import Callable, Sequence
@@ -10,10 +15,10 @@ from einops import rearrange
 from torch import Tensor
 
 from showo_turbo.errors import InputError
-from showo_turbo.generation.image import ImageDenoiser, blank_state
+from showo_turbo.generation.canvas import Canvas, Square, paint
+from showo_turbo.generation.image import ImageDenoiser
 from showo_turbo.generation.options import SamplingOptions
 from showo_turbo.generation.scheduler import Generators
-from showo_turbo.generation.trajectory import State
 from showo_turbo.models.magvit_v2 import MagvitV2
 from showo_turbo.models.showo import Showo
 from showo_turbo.outputs import Images
@@ -30,8 +35,8 @@ def prepare(
     options: SamplingOptions,
     num_images_per_prompt: int = 1,
     generator: Generators = None,
-) -> tuple[ImageDenoiser, State]:
-    """Check a request and lay it out: a denoiser, and the images of which nothing is known yet, prompt-major.
+) -> ImageDenoiser:
+    """Check a request and lay it out: a denoiser of all images, those of the first prompt first.
 
     Raises:
         InputError: when a prompt is empty or too long, an option is out of its range, or the number of generators is
@@ -50,7 +55,7 @@ def prepare(
     for text in texts:
         check_prompt(prompts, text)
     rows = [row for text in texts for row in [prompts.text_to_image(text)] * num_images_per_prompt]
-    denoiser = ImageDenoiser(
+    return ImageDenoiser(
         model,
         prompts.vocabulary,
         scheduler,
@@ -60,7 +65,6 @@ def prepare(
         guidance_scale=options.guidance_scale,
         generator=generator,
     )
-    return denoiser, blank_state(len(rows), num_codes, prompts.vocabulary, model.device)
 
 
 def check_prompt(prompts: PromptBuilder, text: object) -> None:
@@ -79,13 +83,17 @@ def check_prompt(prompts: PromptBuilder, text: object) -> None:
         )
 
 
-def denoise(denoiser: ImageDenoiser, start: State, on_step: Callable[[int, State], None] | None = None) -> State:
-    """The finished state; `on_step(step, state)` sees every state on the way, the first after step 0."""
-    for state in denoiser.run(start):
-        step = state.forward_passes - start.forward_passes - 1
-        if on_step is not None and step >= 0:
-            on_step(step, state)
-    return state
+def denoise(
+    denoiser: ImageDenoiser,
+    canvas: Canvas,
+    squares: Sequence[Square],
+    on_step: Callable[[Canvas], None] | None = None,
+) -> Canvas:
+    """The finished canvas; `on_step` sees the canvas after every pass."""
+    for seen in paint(denoiser, canvas, squares):
+        if on_step is not None and seen.forward_passes > 0:
+            on_step(seen)
+    return seen
 
 
 def check_output_type(output_type: str, image_tokenizer: MagvitV2 | None) -> None:

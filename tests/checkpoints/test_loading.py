@@ -143,9 +143,13 @@ def test_weights_of_another_size_are_named(copy: Path) -> None:
         load(copy)
 
 
-def test_a_phi_config_elsewhere_is_looked_for_on_the_hub(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_phi_config_that_the_checkpoint_lacks_is_looked_for_on_the_hub(
+    copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     edit_json(copy / "config.json", llm_model_path="nobody/phi")
+    assert load(copy).model.config.llm_model_path == "nobody/phi"
+    (copy / "phi").rename(copy / "texts")
     with pytest.raises(InputError, match=r"text tokenizer 'nobody/phi' .*could not be fetched"):
         load(copy)
 

@@ -1,5 +1,7 @@
-"""Weight files: only tensors are ever read, and what does not fit is named."""
+"""Weights: every layout holds the same, only tensors are ever read, and what does not fit is named."""
 
+import hashlib
+import json
 import os
 import pickle
 from pathlib import Path
@@ -9,7 +11,9 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from showo_turbo.checkpoints.weights import find_weights, fit_weights, read_weights
+from showo_turbo.checkpoints import weight_files
+from showo_turbo.checkpoints.weight_files import describe, sha256, stream
+from showo_turbo.checkpoints.weights import Weights, find_weights, fit_weights, open_weights
 from showo_turbo.errors import InputError
 
 
@@ -28,23 +32,117 @@ def state() -> dict[str, torch.Tensor]:
     return nn.Linear(3, 2).state_dict()
 
 
-def test_all_formats_hold_the_same(tmp_path: Path, state: dict[str, torch.Tensor]) -> None:
+def write(file: Path, state: dict[str, torch.Tensor]) -> Path:
+    (torch.save if file.suffix == ".bin" else save_file)(state, file)
+    return file
+
+
+def write_shards(folder: Path, suffix: str, state: dict[str, torch.Tensor]) -> None:
+    """One shard a tensor, and their index."""
+    name = {"bin": "pytorch_model", "safetensors": "model"}[suffix]
+    files = {key: f"{name}-{number:05}-of-{len(state):05}.{suffix}" for number, key in enumerate(state, start=1)}
+    for key, file in files.items():
+        write(folder / file, {key: state[key]})
+    (folder / f"{name}.{suffix}.index.json").write_text(json.dumps({"metadata": {}, "weight_map": files}))
+
+
+def read(weights: Weights) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in weights.stream()}
+
+
+def assert_same(found: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor]) -> None:
+    assert found.keys() == wanted.keys()
+    assert all(found[name].equal(wanted[name]) and found[name].dtype == wanted[name].dtype for name in wanted)
+
+
+def in_folder(folder: Path, state: dict[str, torch.Tensor]) -> Weights:
+    write(folder / "model.safetensors", state)
+    return open_weights(folder)
+
+
+@pytest.mark.parametrize("bytes_per_map", [1, 2**27])
+def test_all_formats_hold_the_same(
+    tmp_path: Path, state: dict[str, torch.Tensor], monkeypatch: pytest.MonkeyPatch, bytes_per_map: int
+) -> None:
+    monkeypatch.setattr(weight_files, "_BYTES_PER_MAP", bytes_per_map)
+    state = state | {"half": torch.ones(2, 2).half()}
     save_file(state, tmp_path / "a.safetensors")
     torch.save(state, tmp_path / "b.bin")
     torch.save(state, tmp_path / "c.bin", _use_new_zipfile_serialization=False)
     for name in ("a.safetensors", "b.bin", "c.bin"):
-        read = read_weights(tmp_path / name)
-        assert read.keys() == state.keys()
-        assert all(read[key].equal(state[key]) for key in state)
+        assert_same(dict(stream(tmp_path / name)), state)
+        described = describe(tmp_path / name)
+        assert {key: (value.shape, value.dtype, value.device.type) for key, value in described.items()} == {
+            key: (value.shape, value.dtype, "meta") for key, value in state.items()
+        }
+
+
+@pytest.mark.parametrize("suffix", ["bin", "safetensors"])
+def test_shards_hold_the_same(tmp_path: Path, state: dict[str, torch.Tensor], suffix: str) -> None:
+    write_shards(tmp_path, suffix, state)
+    weights = open_weights(tmp_path)
+    assert_same(read(weights), state)
+    assert weights.layout.keys() == state.keys()
+    assert [file.suffix for file in find_weights(tmp_path)] == [".json", f".{suffix}", f".{suffix}"]
+
+
+@pytest.mark.parametrize("damage", ["gone", "empty", "lacking"])
+def test_a_faulty_shard_is_named(tmp_path: Path, state: dict[str, torch.Tensor], damage: str) -> None:
+    write_shards(tmp_path, "safetensors", state)
+    shard = tmp_path / "model-00002-of-00002.safetensors"
+    if damage == "gone":
+        shard.unlink()
+        message = (
+            r"model\.safetensors\.index\.json' names 2 files, of which model-00002-of-00002\.safetensors is missing"
+        )
+    elif damage == "empty":
+        shard.write_bytes(b"")
+        message = r"model-00002-of-00002\.safetensors' is truncated or damaged"
+    else:
+        write(shard, {"other": torch.ones(1)})
+        message = r"model-00002-of-00002\.safetensors' lacks bias, which model\.safetensors\.index\.json says"
+    with pytest.raises(InputError, match=message):
+        open_weights(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("index", "message"),
+    [
+        ({"weight_map": {"weight": "../model.safetensors"}}, "must lie beside their index"),
+        ({"weight_map": {"weight": 3}}, "has no weight_map"),
+        ({}, "has no weight_map"),
+    ],
+)
+def test_a_faulty_index_is_named(tmp_path: Path, index: dict, message: str) -> None:
+    (tmp_path / "pytorch_model.bin.index.json").write_text(json.dumps(index))
+    with pytest.raises(InputError, match=rf"pytorch_model\.bin\.index\.json' .*{message}"):
+        open_weights(tmp_path)
+
+
+@pytest.mark.parametrize("wrapper", ["module.", "_orig_mod.", "module._orig_mod."])
+def test_what_wraps_all_names_is_taken_off(tmp_path: Path, state: dict[str, torch.Tensor], wrapper: str) -> None:
+    assert_same(read(in_folder(tmp_path, {wrapper + name: tensor for name, tensor in state.items()})), state)
+
+
+def test_what_wraps_some_names_only_is_part_of_them(tmp_path: Path, state: dict[str, torch.Tensor]) -> None:
+    named = {"module.weight": state["weight"], "bias": state["bias"]}
+    assert open_weights(write(tmp_path / "model.safetensors", named).parent).layout.keys() == named.keys()
 
 
 def test_safetensors_come_first(tmp_path: Path, state: dict[str, torch.Tensor]) -> None:
-    with pytest.raises(InputError, match=r"holds no weights: expected one of model\.safetensors"):
+    with pytest.raises(InputError, match=r"holds no weights: expected one of model\.safetensors.*index\.json"):
         find_weights(tmp_path)
     torch.save(state, tmp_path / "pytorch_model.bin")
-    assert find_weights(tmp_path).name == "pytorch_model.bin"
+    assert find_weights(tmp_path)[0].name == "pytorch_model.bin"
     save_file(state, tmp_path / "model.safetensors")
-    assert find_weights(tmp_path).name == "model.safetensors"
+    assert find_weights(tmp_path)[0].name == "model.safetensors"
+
+
+def test_the_digest_of_one_file_is_its_own(tmp_path: Path) -> None:
+    for name, content in {"a": b"one", "b": b"two", "both": b"onetwo"}.items():
+        (tmp_path / name).write_bytes(content)
+    assert sha256(tmp_path / "a") == hashlib.sha256(b"one").hexdigest()
+    assert sha256(tmp_path / "a", tmp_path / "b") == sha256(tmp_path / "both")
 
 
 @pytest.mark.parametrize("archive", [True, False])
@@ -55,7 +153,7 @@ def test_code_in_a_bin_file_is_refused_and_does_not_run(tmp_path: Path, archive:
     else:
         file.write_bytes(pickle.dumps({"weight": Malicious(trace)}))
     with pytest.raises(InputError, match=r"pytorch_model\.bin' was refused: it holds more than tensors"):
-        read_weights(file)
+        describe(file)
     assert not trace.exists()
 
 
@@ -70,38 +168,49 @@ def test_a_truncated_file_is_refused(tmp_path: Path, name: str, share: float) ->
     whole = file.read_bytes()
     file.write_bytes(whole[: int(share * len(whole))])
     with pytest.raises(InputError, match="is truncated"):
-        read_weights(file)
+        describe(file)
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
 def test_noise_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"not weights at all " * 20)
     with pytest.raises(InputError, match=r"damaged|refused"):
-        read_weights(tmp_path / name)
+        describe(tmp_path / name)
 
 
 def test_a_nested_file_is_refused(tmp_path: Path, state: dict[str, torch.Tensor]) -> None:
     torch.save({"state_dict": state}, tmp_path / "pytorch_model.bin")
     with pytest.raises(InputError, match="not a flat table of tensors"):
-        read_weights(tmp_path / "pytorch_model.bin")
+        describe(tmp_path / "pytorch_model.bin")
 
 
-def test_weights_take_the_modules_precision(state: dict[str, torch.Tensor]) -> None:
+@pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
+def test_weights_take_the_modules_precision(tmp_path: Path, state: dict[str, torch.Tensor], name: str) -> None:
     with torch.device("meta"):
         module = nn.Linear(3, 2).to(torch.bfloat16)
-    fit_weights(module, {key: value.half() for key, value in state.items()}, Path("file"))
+    write(tmp_path / name, {key: value.half() for key, value in state.items()})
+    fit_weights(module, open_weights(tmp_path))
     assert module.weight.dtype == torch.bfloat16
     assert module.weight.equal(state["weight"].half().bfloat16())
 
 
-def test_what_does_not_fit_is_named(state: dict[str, torch.Tensor]) -> None:
-    with pytest.raises(InputError, match=r"'file' does not fit.*missing: bias; unexpected: extra"):
-        fit_weights(nn.Linear(3, 2), {"weight": state["weight"], "extra": state["bias"]}, Path("file"))
+@pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
+def test_a_loaded_module_does_not_depend_on_its_file(tmp_path: Path, name: str) -> None:
+    module, state = nn.Linear(300, 200), nn.Linear(300, 200).state_dict()
+    file = write(tmp_path / name, state)
+    fit_weights(module, open_weights(tmp_path))
+    file.write_bytes(bytes(file.stat().st_size))
+    assert_same(module.state_dict(), state)
+
+
+def test_what_does_not_fit_is_named(tmp_path: Path, state: dict[str, torch.Tensor]) -> None:
+    with pytest.raises(InputError, match=r"model\.safetensors' does not fit.*missing: bias; unexpected: extra"):
+        fit_weights(nn.Linear(3, 2), in_folder(tmp_path, {"weight": state["weight"], "extra": state["bias"]}))
     with pytest.raises(InputError, match=r"weight is \(2, 3\) where the config says \(5, 3\)"):
-        fit_weights(nn.Linear(3, 5), state, Path("file"))
+        fit_weights(nn.Linear(3, 5), in_folder(tmp_path, state))
 
 
-def test_long_lists_of_names_are_cut() -> None:
+def test_long_lists_of_names_are_cut(tmp_path: Path, state: dict[str, torch.Tensor]) -> None:
     module = nn.Sequential(*(nn.Linear(1, 1) for _ in range(5)))
-    with pytest.raises(InputError, match=r"missing: 0\.bias, 0\.weight, 1\.bias and 7 more$"):
-        fit_weights(module, {}, Path("file"))
+    with pytest.raises(InputError, match=r"missing: 0\.bias, 0\.weight, 1\.bias and 7 more; unexpected: bias, weight$"):
+        fit_weights(module, in_folder(tmp_path, state))

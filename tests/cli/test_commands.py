@@ -36,7 +36,7 @@ def test_version_and_help(cli: Callable) -> None:
     assert cli("--version").out == f"showo-turbo {__version__}\n"
     overview = cli("--help")
     assert overview.status == 0
-    for command in ("generate", "ask", "describe", "demo"):
+    for command in ("generate", "inpaint", "extrapolate", "vary", "ask", "describe", "chat", "demo"):
         assert command in overview.out
         assert cli(command, "--help").status == 0
 
@@ -74,6 +74,9 @@ def test_a_sidecar_holds_every_setting(cli: Callable, here: Path, random_checkpo
     assert digests.keys() == {"transformer", "image_tokenizer"}
     assert settings.pop("torch")
     assert settings == {
+        "task": "text_to_image",
+        "arguments": {},
+        "inputs_sha256": {},
         "prompt": "ein grünes Auto",
         "seed": 3,
         "num_images": 1,

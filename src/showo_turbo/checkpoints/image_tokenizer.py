@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from showo_turbo.checkpoints.files import read_json
-from showo_turbo.checkpoints.weights import find_weights, fit_weights, read_weights
+from showo_turbo.checkpoints.weights import fit_weights, open_weights
 from showo_turbo.models.magvit_v2 import MagvitV2
 from showo_turbo.models.magvit_v2_config import MagvitV2Config
 
@@ -24,6 +24,5 @@ def load_image_tokenizer(folder: Path) -> MagvitV2:
     sized = not values.keys().isdisjoint(field.name for field in fields(MagvitV2Config))
     with torch.device("meta"):
         model = MagvitV2(MagvitV2Config.from_dict(values) if sized else MagvitV2Config())
-    weights = find_weights(folder)
-    fit_weights(model, read_weights(weights), weights)
+    fit_weights(model, open_weights(folder))
     return model.eval()

@@ -13,6 +13,22 @@ _SHIPPED_FOLDER = Path(__file__).parent.parent / "weights"
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
+WEIGHT_FILES = ("model.safetensors", "pytorch_model.safetensors", "pytorch_model.bin")
+"""Names of a weight file; of several in one folder the first of these is taken."""
+
+INDEX_SUFFIX = ".index.json"
+"""What the name of a sharded weight file's index ends with."""
+
+CARD = "README.md"
+"""A checkpoint's model card."""
+
+ADAPTER_CONFIG = "adapter_config.json"
+"""What makes a folder a LoRA adapter on a base."""
+
+ADAPTER_FILES = ("adapter_model.safetensors", "adapter_model.bin")
+"""Names of an adapter's weight file."""
+
+
 @dataclass(frozen=True)
 class Part:
     """One thing a name can stand for.
@@ -20,19 +36,30 @@ class Part:
     Attributes:
         title: what errors call it.
         files: the files that make it up, as patterns.
+        option: the argument that names it.
     """
 
     title: str
     files: tuple[str, ...]
+    option: str
 
 
-WEIGHT_FILES = ("model.safetensors", "pytorch_model.safetensors", "pytorch_model.bin")
-"""Names of a weight file; of several in one folder the first of these is taken."""
-
-_TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt", "*_tokens*.json")
-MODEL = Part("model", ("config.json", "generation.json", *WEIGHT_FILES, "phi/*", "magvitv2/*"))
-TEXT_TOKENIZER = Part("text tokenizer", ("config.json", *_TOKENIZER_FILES))
-IMAGE_TOKENIZER = Part("image tokenizer", ("config.json", *WEIGHT_FILES))
+_WEIGHTS = (*WEIGHT_FILES, "*-of-*.safetensors", "*-of-*.bin", f"*{INDEX_SUFFIX}")
+_TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt", "*_tokens*.json")
+_MODEL_FILES = (
+    "config.json",
+    "generation.json",
+    *_WEIGHTS,
+    ADAPTER_CONFIG,
+    *ADAPTER_FILES,
+    "phi/*",
+    "magvitv2/*",
+    "clip/*",
+)
+MODEL = Part("model", _MODEL_FILES, "the model")
+TEXT_TOKENIZER = Part("text tokenizer", ("config.json", *_TOKENIZER), "text_tokenizer")
+IMAGE_TOKENIZER = Part("image tokenizer", ("config.json", *_WEIGHTS), "image_tokenizer")
+VISION_TOWER = Part("CLIP picture tower", ("config.json", *_WEIGHTS), "vision_tower")
 
 
 def resolve(name: str | Path, part: Part = MODEL) -> Path:
@@ -74,6 +101,7 @@ def _fetch(name: str, part: Part) -> Path:
     except (OSError, HfHubHTTPError, HFValidationError) as error:
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise InputError(
-            f"{part.title} {name!r} is no folder here and could not be fetched from the hub ({reason}): "
-            f"put its files ({', '.join(part.files)}) in a folder and give the folder's path"
+            f"{part.title} {name!r} is no folder here and could not be fetched from the hub ({reason}): where there is "
+            f"network, fetch those of {name}'s files that are there of {', '.join(part.files)}; put them in folder "
+            f"{name!r} here, or in another and give its path as {part.option}"
         ) from error

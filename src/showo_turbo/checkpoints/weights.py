@@ -1,116 +1,151 @@
-"""Weight files: reading nothing but tensors, and fitting them into a module.
+"""The weights of a checkpoint folder, in one file or in shards, and fitting them into a module.
 
-A `.bin` file is a pickle, which can run code when it is read. It is only ever opened by torch's restricted reader,
-which refuses anything but tensors.
+    folder --open_weights--> Weights --(lora.merge_adapter)--> Weights --fit_weights--> module
+
+`Weights` is a description with a way to read: what does not fit is refused before any data is read, and then the data
+comes one tensor at a time, so that the module's own weights are all that is ever held.
 """
 
-import pickle
-import warnings
-import zipfile
-from collections.abc import Iterable
-from hashlib import file_digest
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from showo_turbo.checkpoints.names import WEIGHT_FILES
+from showo_turbo.checkpoints.files import read_json
+from showo_turbo.checkpoints.names import INDEX_SUFFIX, WEIGHT_FILES
+from showo_turbo.checkpoints.weight_files import describe, stream
 from showo_turbo.errors import InputError
+
+WRAPPERS = ("module.", "_orig_mod.", "_fsdp_wrapped_module.")
+"""What `DistributedDataParallel`, `torch.compile` and `FullyShardedDataParallel` put before every name."""
 
 _NAMES_IN_ERRORS = 3
 
 
-def find_weights(folder: Path) -> Path:
-    """The weight file of a folder.
+@dataclass(frozen=True)
+class Weights:
+    """Tensors by name, described but not yet read.
+
+    Attributes:
+        source: where they come from, for errors.
+        layout: shapes and dtypes: tensors on the meta device, by name.
+        stream: reads the tensors, in any order, on the CPU. Each may be used until the next is asked for.
+    """
+
+    source: str
+    layout: Mapping[str, Tensor]
+    stream: Callable[[], Iterator[tuple[str, Tensor]]]
+
+
+def find_weights(folder: Path, names: Iterable[str] = WEIGHT_FILES) -> tuple[Path, ...]:
+    """The weight files of a folder: one file, or an index and its shards. Of several the first of `names` counts.
 
     Raises:
-        InputError: when there is none.
+        InputError: when there is none, or an index names shards that are not there.
     """
-    found = [folder / name for name in WEIGHT_FILES if (folder / name).is_file()]
-    if not found:
-        raise InputError(f"folder {str(folder)!r} holds no weights: expected one of {', '.join(WEIGHT_FILES)} in it")
-    return found[0]
+    names = tuple(names)
+    for name in names:
+        if (folder / name).is_file():
+            return (folder / name,)
+        if (folder / (name + INDEX_SUFFIX)).is_file():
+            index = folder / (name + INDEX_SUFFIX)
+            return (index, *(folder / shard for shard in sorted(set(_read_index(index).values()))))
+    raise InputError(
+        f"folder {str(folder)!r} holds no weights: expected one of {', '.join(names)} in it, or shards with their "
+        f"{INDEX_SUFFIX[1:]}"
+    )
 
 
-def sha256(file: Path) -> str:
-    """Hexadecimal SHA-256 of a file."""
-    with file.open("rb") as opened:
-        return file_digest(opened, "sha256").hexdigest()
-
-
-def read_weights(file: Path) -> dict[str, Tensor]:
-    """Tensors of a weight file by name, on the CPU.
+def open_weights(folder: Path, names: Iterable[str] = WEIGHT_FILES) -> Weights:
+    """The weights of a folder, with what wraps all of their names taken off.
 
     Raises:
-        InputError: when the file is truncated, is no weight file, or holds anything besides tensors.
+        InputError: when there are none, a file is damaged or holds anything besides tensors, or a shard is incomplete.
     """
-    state = _read_pickle(file) if file.suffix == ".bin" else _read_safetensors(file)
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise InputError(f"weight file {str(file)!r} is not a flat table of tensors: save a model's state_dict()")
-    return state
+    first, *shards = find_weights(folder, names)
+    source = f"weight {'index' if shards else 'file'} {str(first)!r}"
+    files = shards or [first]
+    layouts = {file: describe(file) for file in files}
+    if shards:
+        layouts = _indexed(first, layouts)
+    wrapper = _wrapper([name for layout in layouts.values() for name in layout])
+
+    def read() -> Iterator[tuple[str, Tensor]]:
+        for file, layout in layouts.items():
+            yield from ((name[len(wrapper) :], tensor) for name, tensor in stream(file) if name in layout)
+
+    layout = {name[len(wrapper) :]: tensor for layout in layouts.values() for name, tensor in layout.items()}
+    return Weights(source, layout, read)
 
 
-def _read_safetensors(file: Path) -> dict[str, Tensor]:
-    try:
-        return load_file(file)
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"weight file {str(file)!r} is truncated or damaged ({error}): fetch it again") from error
-
-
-def _read_pickle(file: Path) -> object:
-    whole_archive = zipfile.is_zipfile(file)
-    with file.open("rb") as opened:
-        begins_archive = opened.read(2) == b"PK"
-    if file.stat().st_size == 0 or (begins_archive and not whole_archive):
-        raise InputError(f"weight file {str(file)!r} is truncated: fetch it again")
-    try:
-        with warnings.catch_warnings(action="ignore"):
-            return torch.load(file, map_location="cpu", weights_only=True, mmap=whole_archive)
-    except pickle.UnpicklingError as error:
+def _read_index(index: Path) -> dict[str, str]:
+    """File names by tensor name."""
+    files = read_json(index).get("weight_map")
+    if not isinstance(files, dict) or not files or not all(isinstance(file, str) for file in files.values()):
+        raise InputError(f"weight index {str(index)!r} has no weight_map from names of tensors to names of files")
+    if outside := [file for file in files.values() if Path(file).name != file]:
+        raise InputError(f"weight index {str(index)!r} names {outside[0]!r}: shards must lie beside their index")
+    if missing := sorted({file for file in files.values() if not (index.parent / file).is_file()}):
         raise InputError(
-            f"weight file {str(file)!r} was refused: it holds more than tensors ({_reason(error)}), and reading that "
-            f"could run code hidden in it; use a safetensors file"
-        ) from error
-    except (OSError, RuntimeError, EOFError, ValueError) as error:
-        raise InputError(f"weight file {str(file)!r} is damaged ({_reason(error)}): fetch it again") from error
+            f"weight index {str(index)!r} names {len(set(files.values()))} files, of which {_listed(missing)} "
+            f"{'is' if len(missing) == 1 else 'are'} missing: put {'it' if len(missing) == 1 else 'them'} beside the "
+            f"index"
+        )
+    return files
 
 
-def _reason(error: Exception) -> str:
-    """The telling line of torch's long messages."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    telling = [line for line in lines if line.startswith(("Trying to", "Unsupported"))]
-    return next(iter([*telling, *lines]), type(error).__name__).rstrip(".")
+def _indexed(index: Path, layouts: dict[Path, dict[str, Tensor]]) -> dict[Path, dict[str, Tensor]]:
+    """Of the tensors in shards those that their index names."""
+    chosen = {file: {} for file in layouts}
+    for name, shard in _read_index(index).items():
+        file = index.parent / shard
+        if name not in layouts[file]:
+            raise InputError(f"weight file {str(file)!r} lacks {name}, which {index.name} says it holds")
+        chosen[file][name] = layouts[file][name]
+    return chosen
 
 
-def fit_weights(module: nn.Module, state: dict[str, Tensor], source: Path) -> None:
+def _wrapper(names: list[str]) -> str:
+    """What all names begin with that is no part of the model."""
+    found = ""
+    while wrapper := next((one for one in WRAPPERS if names and all(n.startswith(found + one) for n in names)), None):
+        found += wrapper
+    return found
+
+
+def fit_weights(module: nn.Module, weights: Weights) -> None:
     """Put tensors in place of a module's own, cast to the module's dtypes; the module may be on the meta device.
 
     Raises:
-        InputError: when keys are missing, unexpected, or of another shape.
+        InputError: when keys are missing, unexpected, or of another shape; before any data is read.
     """
     expected = module.state_dict()
-    problems = [
-        *_listed("missing", (key for key in expected if key not in state)),
-        *_listed("unexpected", (key for key in state if key not in expected)),
-        *_listed("of another shape", _other_shapes(expected, state)),
+    problems = {
+        "missing": expected.keys() - weights.layout.keys(),
+        "unexpected": weights.layout.keys() - expected.keys(),
+        "of another shape": _other_shapes(expected, weights.layout),
+    }
+    if found := [f"{problem}: {_listed(names)}" for problem, names in problems.items() if names]:
+        raise InputError(f"{weights.source} does not fit the config: {'; '.join(found)}")
+    fitted = {name: _own(tensor, expected[name].dtype) for name, tensor in weights.stream()}
+    module.load_state_dict(fitted, assign=True)
+
+
+def _own(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    return tensor.to(dtype, copy=True, memory_format=torch.contiguous_format)
+
+
+def _other_shapes(expected: Mapping[str, Tensor], layout: Mapping[str, Tensor]) -> list[str]:
+    return [
+        f"{key} is {tuple(layout[key].shape)} where the config says {tuple(expected[key].shape)}"
+        for key in expected.keys() & layout.keys()
+        if layout[key].shape != expected[key].shape
     ]
-    if problems:
-        raise InputError(f"weight file {str(source)!r} does not fit the config: {'; '.join(problems)}")
-    module.load_state_dict({key: value.to(expected[key].dtype) for key, value in state.items()}, assign=True)
 
 
-def _other_shapes(expected: dict[str, Tensor], state: dict[str, Tensor]) -> Iterable[str]:
-    for key in expected.keys() & state.keys():
-        found, wanted = tuple(state[key].shape), tuple(expected[key].shape)
-        if found != wanted:
-            yield f"{key} is {found} where the config says {wanted}"
-
-
-def _listed(problem: str, names: Iterable[str]) -> list[str]:
+def _listed(names: Iterable[str]) -> str:
     names = sorted(names)
-    if not names:
-        return []
     more = f" and {len(names) - _NAMES_IN_ERRORS} more" if len(names) > _NAMES_IN_ERRORS else ""
-    return [f"{problem}: {', '.join(names[:_NAMES_IN_ERRORS])}{more}"]
+    return f"{', '.join(names[:_NAMES_IN_ERRORS])}{more}"

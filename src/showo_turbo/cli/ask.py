@@ -11,13 +11,13 @@ from showo_turbo.cli.options import (
     Decoding,
     Device,
     Dtype,
+    ImageFile,
+    MaxNewTokens,
     Model,
     Stats,
     load_pipeline,
 )
 from showo_turbo.cli.terminal import TextPrinter, stats_line
-
-ImageFile = Annotated[str, typer.Argument(help="A PNG or JPEG file or the like.", show_default=False)]
 
 
 def ask(
@@ -26,7 +26,7 @@ def ask(
     model: Model = DEFAULT_MODEL,
     decoding: Decoding = "jacobi",
     block_length: BlockLength = 16,
-    max_new_tokens: Annotated[int, typer.Option(help="Longest answer, in tokens.")] = 64,
+    max_new_tokens: MaxNewTokens = 64,
     stats: Stats = False,
     device: Device = None,
     dtype: Dtype = DEFAULT_DTYPE,
@@ -38,13 +38,13 @@ def ask(
     options = DecodingOptions(max_new_tokens, decoding, block_length)
     picture = load_image(image)
     pipe = load_pipeline(model, device, dtype)
-    check_questions(pipe.model, pipe.prompts, questions, pipe.model.config.num_vq_tokens, options)
-    codes = pipe.encode_image(picture)
+    check_questions(pipe.model, pipe.prompts, questions, pipe.image_length, options)
+    image_once = {"image": picture} if pipe.model.config.w_clip_vit else {"codes": pipe.encode_image(picture)}
     for question in questions:
         if len(questions) > 1:
             typer.echo(question)
         answer = pipe.image_to_text(
-            codes=codes,
+            **image_once,
             prompt=question,
             max_new_tokens=max_new_tokens,
             decoding=decoding,

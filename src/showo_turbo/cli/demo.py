@@ -51,7 +51,7 @@ def demo(
     pipe = load_pipeline(model, device, DEFAULT_DTYPE)
     prompts, questions = list(DEMO), list(DEMO.values())
     with progress_bar() as progress:
-        on_step = StepProgress(progress, "drawing", pipe.recommended.num_inference_steps)
+        on_step = StepProgress(progress, "drawing")
         seeds = [torch.Generator().manual_seed(seed + row) for row in range(len(prompts))]
         drawings: list[Image] = pipe.text_to_image(prompts, generator=seeds, callback_on_step_end=on_step).images
     answers = pipe.image_to_text(drawings, questions, seed=seed)

@@ -1,10 +1,6 @@
 """`showo-turbo describe`: what an image shows, in words."""
 
-from typing import Annotated
-
-import typer
-
-from showo_turbo.cli.ask import ImageFile, ask
+from showo_turbo.cli.ask import ask
 from showo_turbo.cli.options import (
     DEFAULT_DTYPE,
     DEFAULT_MODEL,
@@ -12,6 +8,8 @@ from showo_turbo.cli.options import (
     Decoding,
     Device,
     Dtype,
+    ImageFile,
+    MaxNewTokens,
     Model,
     Stats,
 )
@@ -22,7 +20,7 @@ def describe(
     model: Model = DEFAULT_MODEL,
     decoding: Decoding = "jacobi",
     block_length: BlockLength = 16,
-    max_new_tokens: Annotated[int, typer.Option(help="Longest description, in tokens.")] = 128,
+    max_new_tokens: MaxNewTokens = 128,
     stats: Stats = False,
     device: Device = None,
     dtype: Dtype = DEFAULT_DTYPE,

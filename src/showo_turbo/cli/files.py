@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 
-def check_outputs(paths: Iterable[Path], overwrite: bool) -> None:
-    """Refuse files that cannot, or must not, be written.
+def check_outputs(paths: Iterable[Path], overwrite: bool, permission: str = "pass --overwrite") -> None:
+    """Refuse files that cannot, or must not, be written. `permission` is how a user allows to replace files.
 
     Raises:
         InputError: when a folder is missing or not writable, or a file exists and may not be replaced.
@@ -27,7 +27,7 @@ def check_outputs(paths: Iterable[Path], overwrite: bool) -> None:
         if path.is_dir():
             raise InputError(f"output {str(path)!r} is a folder: give the name of a file")
         if path.exists() and not overwrite:
-            raise InputError(f"output {str(path)!r} exists: choose another name, or pass --overwrite to replace it")
+            raise InputError(f"output {str(path)!r} exists: choose another name, or {permission} to replace it")
 
 
 def _check_folder(folder: Path) -> None:

@@ -1,28 +1,34 @@
-"""`showo-turbo`: the list of commands, and what becomes of errors.
+"""`showo-turbo`: the list of commands."""
 
-A user's mistake is one line on standard error and exit status 2; an interruption is 130.
-"""
-
-import sys
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 
 from showo_turbo import __version__
 from showo_turbo.cli.ask import ask
+from showo_turbo.cli.chat import chat
+from showo_turbo.cli.convert import convert
 from showo_turbo.cli.demo import demo
 from showo_turbo.cli.describe import describe
+from showo_turbo.cli.errors import run_or_exit
 from showo_turbo.cli.evaluate import evaluate
+from showo_turbo.cli.extrapolate import extrapolate
 from showo_turbo.cli.generate import generate
+from showo_turbo.cli.inpaint import inpaint
 from showo_turbo.cli.pretrain import app as pretrain
-from showo_turbo.errors import InputError
+from showo_turbo.cli.vary import vary
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
 app.command()(generate)
+app.command()(inpaint)
+app.command()(extrapolate)
+app.command()(vary)
 app.command()(ask)
 app.command()(describe)
+app.command()(chat)
 app.command()(demo)
 app.command()(evaluate)
+app.command()(convert)
 app.add_typer(pretrain, name="pretrain")
 
 
@@ -43,17 +49,4 @@ def showo_turbo(
 
 def run() -> None:
     """Run the command in `sys.argv`; always ends in SystemExit."""
-    try:
-        app()
-    except InputError as error:
-        _fail(str(error))
-    except OSError as error:
-        where = f"{str(error.filename)!r}: " if error.filename else ""
-        _fail(f"{where}{error.strerror or error}")
-    except KeyboardInterrupt:
-        sys.exit(130)
-
-
-def _fail(message: str) -> NoReturn:
-    typer.echo(f"error: {' '.join(message.split())}", err=True)
-    sys.exit(2)
+    run_or_exit(app)

@@ -19,7 +19,9 @@ Dtype = Annotated[str, typer.Option(help="Precision of the transformer: float32,
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")]
 Decoding = Annotated[str, typer.Option(help="jacobi (in parallel) or autoregressive: the same answer.")]
 BlockLength = Annotated[int, typer.Option(help="Guesses per pass of Jacobi decoding.")]
+MaxNewTokens = Annotated[int, typer.Option(help="Longest answer, in tokens.")]
 Stats = Annotated[bool, typer.Option("--stats", help="Print passes of the transformer and tokens per pass.")]
+ImageFile = Annotated[str, typer.Argument(help="A PNG or JPEG file or the like.", show_default=False)]
 
 DEFAULT_DTYPE = "float32"
 
@@ -32,10 +34,10 @@ def load_pipeline(model: str, device: str | None, dtype: str) -> "ShowoPipeline"
     Raises:
         InputError: as `ShowoPipeline.from_pretrained`.
     """
-    folder = resolve(model)
+    resolve(model)
     from transformers.utils import logging
 
     from showo_turbo.pipeline import ShowoPipeline
 
     logging.set_verbosity_error()
-    return ShowoPipeline.from_pretrained(folder, device=device, dtype=dtype)
+    return ShowoPipeline.from_pretrained(model, device=device, dtype=dtype)

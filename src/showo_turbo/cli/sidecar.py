@@ -1,4 +1,4 @@
-"""The JSON file beside a picture, which holds all it takes to make the picture again."""
+"""The JSON file beside a picture, which holds all it takes to make the picture again, by whatever task."""
 
 import json
 from dataclasses import asdict, dataclass, fields
@@ -7,6 +7,15 @@ from typing import Any
 
 from showo_turbo.errors import InputError
 
+TASKS = {
+    "text_to_image": ("height", "width"),
+    "inpaint": ("image", "mask"),
+    "extrapolate": ("image", "direction", "offset"),
+    "vary": ("image", "strength"),
+}
+"""Methods of the pipeline that draw, each with its own arguments besides the prompt."""
+
+FILE_ARGUMENTS = ("image", "mask")
 SAMPLING_KEYS = ("num_inference_steps", "guidance_scale", "top_k", "temperature", "schedule")
 
 
@@ -15,6 +24,9 @@ class Sidecar:
     """Every setting of one picture.
 
     Attributes:
+        task: one of `TASKS`.
+        arguments: of the task; files by their full paths.
+        inputs_sha256: of these files, by argument.
         prompt: the text.
         seed: of the one random generator that drew all images of the picture.
         num_images: images in the picture, a grid if more than one.
@@ -25,6 +37,9 @@ class Sidecar:
         showo_turbo, torch: versions.
     """
 
+    task: str
+    arguments: dict[str, Any]
+    inputs_sha256: dict[str, str]
     prompt: str
     seed: int
     num_images: int
@@ -44,13 +59,17 @@ class Sidecar:
         """The content of the file."""
         return (json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n").encode()
 
+    def files(self) -> dict[str, Path]:
+        """The files among the arguments."""
+        return {name: Path(self.arguments[name]) for name in FILE_ARGUMENTS if name in self.arguments}
+
     def sampling(self) -> dict[str, Any]:
         """The sampling options by name."""
         return {name: getattr(self, name) for name in SAMPLING_KEYS}
 
     @classmethod
     def read(cls, path: Path) -> "Sidecar":
-        """Read a file that `generate` wrote.
+        """Read a file that a command wrote.
 
         Raises:
             InputError: when it cannot be read or is not such a file.
@@ -66,8 +85,12 @@ class Sidecar:
         names = {field.name for field in fields(cls)}
         if not isinstance(values, dict) or values.keys() != names:
             raise InputError(
-                f"sidecar {str(path)!r} is not one that `showo-turbo generate` wrote: expected the keys "
-                f"{', '.join(sorted(names))}"
+                f"sidecar {str(path)!r} is not one that showo-turbo wrote: expected the keys {', '.join(sorted(names))}"
+            )
+        if values["task"] not in TASKS or not set(values["arguments"]) <= set(TASKS[values["task"]]):
+            raise InputError(
+                f"sidecar {str(path)!r} has task {values['task']!r} with {', '.join(values['arguments'])}: expected "
+                f"one of {', '.join(TASKS)} with its own arguments"
             )
         return cls(**values)
 

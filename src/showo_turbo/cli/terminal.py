@@ -21,16 +21,18 @@ def progress_bar() -> "Progress":
 
 
 class StepProgress:
-    """A `callback_on_step_end` that moves a bar."""
+    """A `callback_on_step_end` that moves a bar, for one call after another."""
 
-    def __init__(self, progress: "Progress", description: str, total_steps: int) -> None:
-        """Add a bar of `total_steps` to a running progress display."""
+    def __init__(self, progress: "Progress", description: str, calls: int = 1) -> None:
+        """Add a bar for so many calls of the pipeline to a running progress display."""
         self.progress = progress
-        self.task = progress.add_task(description, total=total_steps)
+        self.task = progress.add_task(description, total=calls)
+        self.finished = 0
 
     def __call__(self, pipe: object, step: int, timestep: int, callback_kwargs: dict[str, Any]) -> None:
-        """Move on by one step."""
-        self.progress.advance(self.task)
+        """Move on by one step of the call, of which `timestep` are still to come."""
+        self.progress.update(self.task, completed=self.finished + (step + 1) / (step + 1 + timestep))
+        self.finished += timestep == 0
 
 
 class TextPrinter:

@@ -44,6 +44,10 @@ class CachedPasses:
         self.kept_ids = ids
         return hidden
 
+    def make_room(self, attention_mask: Tensor) -> None:
+        """Go on with longer sequences: with their mask, of which the part that was there before must be the same."""
+        self.attention_mask = attention_mask
+
     def keep(self, length: int) -> None:
         """Forget everything but the first `length` positions."""
         self.cache.crop(min(length - self.kept_ids.shape[1], 0))

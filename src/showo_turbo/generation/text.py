@@ -91,6 +91,7 @@ class TextDecoder:
         max_new_tokens: int,
         block_length: int = 16,
         choose: Chooser = greedy,
+        passes: CachedPasses | None = None,
     ) -> None:
         """Lay out the sequences.
 
@@ -101,6 +102,7 @@ class TextDecoder:
             max_new_tokens: longest answer.
             block_length: guesses per pass; 1 is autoregressive decoding.
             choose: how an id follows from its scores.
+            passes: those of a decoder whose prompts these begin with, to use what it has kept.
 
         Raises:
             InputError: when a number is below 1, prompt and answer exceed the model's positions, or a chooser other
@@ -122,7 +124,9 @@ class TextDecoder:
         self.model, self.vocabulary, self.choose = model, vocabulary, choose
         self.max_new_tokens, self.block_length = max_new_tokens, block_length
         answer = torch.full((len(prompts), max_new_tokens), vocabulary.end_of_text_id, device=model.device)
-        self.passes = CachedPasses(model, understanding_mask(torch.cat([self.prompt, answer], 1), vocabulary))
+        mask = understanding_mask(torch.cat([self.prompt, answer], 1), vocabulary)
+        self.passes = passes or CachedPasses(model, mask)
+        self.passes.make_room(mask)
 
     def start(self, guesses: Tensor) -> State:
         """The state before the first pass, from guesses long (batch, max_new_tokens)."""

@@ -14,6 +14,18 @@ All masks are boolean, True where a row may look at a column, so they are safe i
     c             x   x  x  x   x  x  x  x           a       x   x  x  x  x   x   x  x
     eoi           x   x  x  x   x  x  x  x
 
+With CLIP features in place of codes (`w_clip_vit`) every row sees the features, and all else is causal:
+
+          mmu sys soi f  f  eoi q  a
+    mmu    x           x  x
+    sys    x   x       x  x
+    soi    x   x   x   x  x
+    f      x   x   x   x  x
+    f      x   x   x   x  x
+    eoi    x   x   x   x  x   x
+    q      x   x   x   x  x   x   x
+    a      x   x   x   x  x   x   x  x
+
 Two consequences carry the caches of `showo_turbo.generation`: no text row of a text-to-image sequence depends on the
 image, and in understanding nothing before a text token depends on it.
 """
@@ -47,18 +59,20 @@ def text_to_image_mask(ids: Tensor, vocabulary: Vocabulary) -> Tensor:
 
 
 def understanding_mask(ids: Tensor, vocabulary: Vocabulary) -> Tensor:
-    """Mask of `[mmu] [soi] codes [eoi] [sot] text ...`, left padding allowed.
+    """Mask of `[mmu] [soi] codes [eoi] [sot] text ...` or `[mmu] text [soi] features [eoi] text ...`.
 
     Args:
-        ids: long (batch, length).
+        ids: long (batch, length), left padding allowed; those from the vocabulary's size on are features.
         vocabulary: tells where the image ends.
 
     Returns:
-        bool (batch, 1, length, length). Every row sees the prefix up to the first `<|eoi|>`; what follows is causal.
+        bool (batch, 1, length, length). Every row sees the prefix up to the first `<|eoi|>`, or in a prefix with
+            features the features only; the rest is causal.
     """
-    is_eoi = ids == vocabulary.eoi_id
+    is_eoi, is_feature = ids == vocabulary.eoi_id, ids >= vocabulary.size
     prefix_columns = (is_eoi.cumsum(1) - is_eoi.long() == 0) & is_eoi.any(1, keepdim=True)
-    return _hide_left_padding(causal_mask(ids.shape[1], ids.device) | prefix_columns[:, None, None, :], ids, vocabulary)
+    seen_by_all = torch.where(is_feature.any(1, keepdim=True), is_feature, prefix_columns)
+    return _hide_left_padding(causal_mask(ids.shape[1], ids.device) | seen_by_all[:, None, None, :], ids, vocabulary)
 
 
 def _hide_left_padding(visible: Tensor, ids: Tensor, vocabulary: Vocabulary) -> Tensor:

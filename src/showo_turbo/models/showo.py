@@ -6,6 +6,7 @@ Decisions:
 - `forward` stops at the hidden states. The head is 10 % of a pass at full size, and image denoising needs it on the
   codebook only, text on a few rows only; so callers ask `logits` for the rows and ids they will look at.
 - Logits of image tokens are read at the token's own position, logits of text tokens one position earlier.
+- The `w_clip_vit` variant has a projector for CLIP features besides; `showo_features` shows them to the transformer.
 """
 
 import torch
@@ -14,6 +15,7 @@ from torch.nn import functional as F
 from transformers import Cache, PhiConfig, PhiForCausalLM
 
 from showo_turbo.configuration import ShowoConfig
+from showo_turbo.models.clip_projector import ClipProjector
 
 
 class Showo(nn.Module):
@@ -24,6 +26,8 @@ class Showo(nn.Module):
         super().__init__()
         self.config = config
         self.showo = PhiForCausalLM(phi_config)
+        if config.w_clip_vit:
+            self.mm_projector = ClipProjector(config.clip_feature_size, phi_config.hidden_size)
 
     @property
     def device(self) -> torch.device:
@@ -39,6 +43,10 @@ class Showo(nn.Module):
     def max_positions(self) -> int:
         """Longest sequence the backbone was made for."""
         return self.showo.config.max_position_embeddings
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """Embeddings (batch, length, hidden_size) of ids, long (batch, length)."""
+        return self.showo.model.embed_tokens(ids)
 
     def forward(
         self,
@@ -60,7 +68,7 @@ class Showo(nn.Module):
             (batch, length, hidden_size), after the final layer norm.
         """
         return self.showo.model(
-            input_ids=ids,
+            inputs_embeds=self.embed(ids),
             attention_mask=attention_mask,
             position_ids=position_ids,
             past_key_values=past_key_values,

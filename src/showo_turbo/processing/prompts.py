@@ -157,6 +157,14 @@ class PromptBuilder:
             *self.encode(f"USER: \n{question} ASSISTANT:"),
         ]
 
+    def next_turn(self, question: str) -> list[int]:
+        """What follows an answer in a dialogue: `[eot]`, which ends it, and the next question.
+
+        Args:
+            question: a text that `check_question` has passed.
+        """
+        return [self.vocabulary.end_of_text_id, *self.encode(f"USER: {question} ASSISTANT:")]
+
     def image_prefix(self, codes: Iterable[int] | Tensor) -> list[int]:
         """`[mmu] [soi] codes [eoi]`, what every understanding sequence starts with."""
         ids = (int(code) + self.vocabulary.image_offset for code in codes)

@@ -1,0 +1,288 @@
+"""Memory of a full-size model, measured without its published weights.
+
+    python benchmarks/full_size_memory.py [--layout NAME ...] [--stored DTYPE] [--dtype DTYPE] [--resolution SIDE ...]
+
+Writes a checkpoint of the published sizes (1.45 billion parameters and the image tokenizer) with random numbers in one
+layout after another into a temporary folder, loads it in a process of its own, and runs one step of text to image and
+one Jacobi block. Linux only: peaks are the kernel's count of resident memory, files mapped into memory included.
+
+Stand-ins: one block of random numbers fills all weights; the head's bias prefers one id, so that a Jacobi block settles
+in two passes; the text tokenizer has the published ids, but no merges.
+"""
+
+import gc
+import json
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import torch
+import typer
+from rich.console import Console
+from rich.table import Table
+from safetensors.torch import save_file
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+from torch import Tensor
+from transformers import PreTrainedTokenizerFast
+
+from showo_turbo.checkpoints.files import write_json
+from showo_turbo.checkpoints.names import INDEX_SUFFIX
+from showo_turbo.checkpoints.published_layout import published_config
+from showo_turbo.configuration import ShowoConfig, load_phi_config
+from showo_turbo.models.magvit_v2 import MagvitV2
+from showo_turbo.models.magvit_v2_config import MagvitV2Config
+from showo_turbo.models.showo import Showo
+from showo_turbo.pipeline import ShowoPipeline
+from showo_turbo.placement import DTYPES
+
+ADAPTER = "adapter"
+LAYOUTS = (
+    "pytorch_model.bin",
+    "pytorch_model.safetensors",
+    "model.safetensors",
+    "pytorch_model.bin.index.json",
+    "model.safetensors.index.json",
+    ADAPTER,
+)
+PHI_1_5 = {
+    "model_type": "phi",
+    "hidden_size": 2048,
+    "num_hidden_layers": 24,
+    "num_attention_heads": 32,
+    "intermediate_size": 8192,
+    "hidden_act": "gelu_new",
+    "partial_rotary_factor": 0.5,
+    "rope_theta": 10000.0,
+    "layer_norm_eps": 1e-5,
+    "max_position_embeddings": 2048,
+    "vocab_size": 51200,
+    "tie_word_embeddings": False,
+}
+GIB = 2**30
+SHARD_BYTES = 2**30
+LORA_RANK = 64
+RANDOM_BLOCK = 2**24
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Run:
+    """What running cost at one resolution: peaks of the whole process in GiB, seconds."""
+
+    resolution: int
+    step_peak: float
+    step_seconds: float
+    block_peak: float
+    block_seconds: float
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What one checkpoint cost.
+
+    Attributes:
+        layout: of the files.
+        stored, dtype: precision of the files, and of the loaded transformer.
+        weights: GiB of the loaded weights.
+        loading_peak: GiB that loading added at its worst.
+        loading_seconds: with files that had just been written.
+        runs: one per resolution.
+    """
+
+    layout: str
+    stored: str
+    dtype: str
+    weights: float
+    loading_peak: float
+    loading_seconds: float
+    runs: tuple[Run, ...]
+
+
+# A checkpoint of the published sizes
+
+
+def build(folder: Path, layout: str, stored: str) -> Path:
+    """Write a checkpoint; the folder to load."""
+    write_text_side(folder / "phi")
+    config = ShowoConfig(num_vq_tokens=256)
+    write_json(folder / "config.json", published_config(config, "phi"))
+    with torch.device("meta"):
+        model = Showo(config, load_phi_config(folder / "phi", config.vocab_size))
+    state = random_state(model.state_dict(), DTYPES[stored])
+    state["showo.lm_head.bias"][0] = 100.0
+    write_weights(folder, LAYOUTS[2] if layout == ADAPTER else layout, state)
+    (folder / "magvitv2").mkdir()
+    write_json(folder / "magvitv2" / "config.json", {"_class_name": "MAGVITv2"})
+    torch.save(MagvitV2(MagvitV2Config()).state_dict(), folder / "magvitv2" / "pytorch_model.bin")
+    return write_adapter(folder, state) if layout == ADAPTER else folder
+
+
+def random_state(layout: dict[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
+    """Tensors of the shapes given, on the CPU."""
+    block = (0.02 * torch.randn(RANDOM_BLOCK, generator=torch.Generator().manual_seed(0))).to(dtype)
+    return {name: fill(tensor.shape, block) for name, tensor in layout.items()}
+
+
+def fill(shape: torch.Size, block: Tensor) -> Tensor:
+    """A tensor made of as many copies of a block as it takes."""
+    tensor = torch.empty(shape, dtype=block.dtype)
+    for part in tensor.view(-1).split(len(block)):
+        part.copy_(block[: len(part)])
+    return tensor
+
+
+def write_weights(folder: Path, layout: str, state: dict[str, Tensor]) -> None:
+    """Write one file, or shards and their index."""
+    name = layout.removesuffix(INDEX_SUFFIX)
+    if name == layout:
+        return write_file(folder / name, state)
+    groups = list(shards(state))
+    files = [Path(name).stem + f"-{n:05}-of-{len(groups):05}" + Path(name).suffix for n in range(1, len(groups) + 1)]
+    for file, group in zip(files, groups, strict=True):
+        write_file(folder / file, group)
+    holders = {tensor: file for file, group in zip(files, groups, strict=True) for tensor in group}
+    return write_json(folder / layout, {"metadata": {}, "weight_map": holders})
+
+
+def write_file(file: Path, state: dict[str, Tensor]) -> None:
+    """Write a `.bin` or `.safetensors` file."""
+    if file.suffix == ".bin":
+        torch.save(state, file)
+    else:
+        save_file(state, file, metadata={"format": "pt"})
+
+
+def shards(state: dict[str, Tensor]) -> Iterator[dict[str, Tensor]]:
+    """Groups of about `SHARD_BYTES`."""
+    group: dict[str, Tensor] = {}
+    for name, tensor in state.items():
+        group[name] = tensor
+        if sum(one.nbytes for one in group.values()) >= SHARD_BYTES:
+            yield group
+            group = {}
+    if group:
+        yield group
+
+
+def write_adapter(base: Path, state: dict[str, Tensor]) -> Path:
+    """A LoRA adapter on every matrix inside the layers, in a folder in its base."""
+    folder = base / "adapter"
+    folder.mkdir()
+    factors = {}
+    for name, tensor in state.items():
+        if ".layers." in name and tensor.ndim == 2:
+            module = f"base_model.model.{name.removesuffix('.weight')}"
+            factors[f"{module}.lora_A.weight"] = torch.randn(LORA_RANK, tensor.shape[1])
+            factors[f"{module}.lora_B.weight"] = torch.randn(tensor.shape[0], LORA_RANK)
+    save_file(factors, folder / "adapter_model.safetensors")
+    config = {"peft_type": "LORA", "r": LORA_RANK, "lora_alpha": LORA_RANK, "base_model_name_or_path": ".."}
+    write_json(folder / "adapter_config.json", config)
+    return folder
+
+
+def write_text_side(folder: Path) -> None:
+    """The Phi-1.5 config, and a byte-level tokenizer of as many ids as Phi-1.5's."""
+    folder.mkdir(parents=True)
+    write_json(folder / "config.json", PHI_1_5)
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    fillers = [f"<filler {number}>" for number in range(50256 - len(letters))]
+    tokenizer = Tokenizer(models.BPE({text: number for number, text in enumerate([*letters, *fillers])}, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens(["<|endoftext|>"])
+    white_space = [" " * count for count in range(31, 1, -1)] + ["\t" * count for count in range(9, 1, -1)]
+    tokenizer.add_tokens([AddedToken(text, normalized=True) for text in white_space])
+    end_of_text = dict.fromkeys(("bos_token", "eos_token", "unk_token"), "<|endoftext|>")
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, **end_of_text).save_pretrained(folder)
+
+
+# Measuring
+
+
+def resident(peak: bool = False) -> float:
+    """Resident memory of this process in GiB, now or at its most since `forget_peak`."""
+    key = "VmHWM:" if peak else "VmRSS:"
+    (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(key)]
+    return int(line.split()[1]) * 1024 / GIB
+
+
+def forget_peak() -> None:
+    """Start counting the peak anew."""
+    gc.collect()
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+def measure(folder: Path, layout: str, stored: str, dtype: str, resolutions: list[int]) -> Measurement:
+    """Load a checkpoint and run it."""
+    before = resident()
+    forget_peak()
+    start = time.perf_counter()
+    pipe = ShowoPipeline.from_pretrained(folder, device="cpu", dtype=dtype)
+    seconds, peak = time.perf_counter() - start, resident(peak=True)
+    tensors = [*pipe.model.state_dict().values(), *pipe.image_tokenizer.state_dict().values()]
+    weights = sum(tensor.nbytes for tensor in tensors) / GIB
+    runs = tuple(run_at(pipe, resolution) for resolution in resolutions)
+    return Measurement(layout, stored, dtype, weights, peak - before, seconds, runs)
+
+
+def run_at(pipe: ShowoPipeline, resolution: int) -> Run:
+    """One step of text to image and one Jacobi block of 16; the weights are the same at every resolution."""
+    num_codes = (resolution // pipe.image_tokenizer.config.downsampling_factor) ** 2
+    pipe.model.config = replace(pipe.model.config, num_vq_tokens=num_codes)
+    forget_peak()
+    start = time.perf_counter()
+    drawn = pipe.text_to_image("a red car", 1, 0.0, top_k=None, seed=0, output_type="latent")
+    middle, step_peak = time.perf_counter(), resident(peak=True)
+    forget_peak()
+    pipe.image_to_text(codes=drawn.codes, prompt="What is this?", max_new_tokens=16, block_length=16, seed=0)
+    end, block_peak = time.perf_counter(), resident(peak=True)
+    return Run(resolution, step_peak, middle - start, block_peak, end - middle)
+
+
+def in_new_process(function: Callable[..., Result], *arguments: object) -> Result:
+    """Run a function where nothing has been allocated yet."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(function, *arguments).result()
+
+
+def as_table(measurements: list[Measurement]) -> Table:
+    """One row a checkpoint."""
+    table = Table(title="GiB of resident memory")
+    sides = [run.resolution for run in measurements[0].runs] if measurements else []
+    runs = [f"{what} at {side}" for side in sides for what in ("step", "block")]
+    for column in ("layout", "stored", "loaded as", "weights", "peak of loading", "x weights", "seconds", *runs):
+        table.add_column(column)
+    for one in measurements:
+        loading = (f"{one.weights:.2f}", f"{one.loading_peak:.2f}", f"{one.loading_peak / one.weights:.2f}")
+        peaks = (f"{peak:.2f}" for run in one.runs for peak in (run.step_peak, run.block_peak))
+        table.add_row(one.layout, one.stored, one.dtype, *loading, f"{one.loading_seconds:.0f}", *peaks)
+    return table
+
+
+def main(
+    layout: Annotated[list[str], typer.Option(help=f"Any of {', '.join(LAYOUTS)}.")] = list(LAYOUTS),  # noqa: B006
+    stored: Annotated[str, typer.Option(help=f"Precision of the files: {', '.join(DTYPES)}.")] = "float32",
+    dtype: Annotated[str, typer.Option(help="Precision of the loaded transformer.")] = "float32",
+    resolution: Annotated[list[int], typer.Option(help="Run at these; 0 for none.")] = [256, 512],  # noqa: B006
+    output: Annotated[Path | None, typer.Option(help="A JSON file, written after every layout.")] = None,
+) -> None:
+    """Measure the memory that loading and running a full-size model take."""
+    measurements: list[Measurement] = []
+    for name in layout:
+        with tempfile.TemporaryDirectory() as place:
+            folder = in_new_process(build, Path(place) / "model", name, stored)
+            sides = [side for side in resolution if side]
+            measurements.append(in_new_process(measure, folder, name, stored, dtype, sides))
+        if output is not None:
+            output.write_text(json.dumps([asdict(one) for one in measurements], indent=2) + "\n")
+    Console(width=160).print(as_table(measurements))
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,51 @@
+"""The published checkpoints: what their files do not say, as data.
+
+Their `config.json` names neither image tokenizer nor sampling settings, and the published code takes the resolution
+from a YAML file beside it. Settings are those of the published commands and tables (Show-o, arXiv 2408.12528; Show-o
+Turbo, arXiv 2502.05415, section 5).
+"""
+
+from dataclasses import dataclass
+
+from showo_turbo.generation.options import SamplingOptions
+
+
+@dataclass(frozen=True)
+class PublishedCheckpoint:
+    """One published checkpoint.
+
+    Attributes:
+        name: on the Hugging Face hub.
+        resolution: side of its images in pixels.
+        num_vq_tokens: codes of one image.
+        sampling: what its authors draw with.
+        text_tokenizer: hub name of text tokenizer and Phi config.
+        image_tokenizer: hub name of the image tokenizer.
+        vision_tower: hub name of the CLIP picture tower, used if the checkpoint's config says `w_clip_vit`.
+    """
+
+    name: str
+    resolution: int
+    num_vq_tokens: int
+    sampling: SamplingOptions
+    text_tokenizer: str = "microsoft/phi-1_5"
+    image_tokenizer: str = "showlab/magvitv2"
+    vision_tower: str = "openai/clip-vit-large-patch14-336"
+
+
+_TEACHER = SamplingOptions(num_inference_steps=50, guidance_scale=5.0)
+_STUDENT_256 = SamplingOptions(num_inference_steps=4, guidance_scale=0.0, top_k=200)
+_STUDENT_512 = SamplingOptions(num_inference_steps=4, guidance_scale=0.0, top_k=500)
+
+PUBLISHED = {
+    checkpoint.name: checkpoint
+    for checkpoint in (
+        PublishedCheckpoint("showlab/show-o", 256, 256, _TEACHER),
+        PublishedCheckpoint("showlab/show-o-512x512", 512, 1024, _TEACHER),
+        PublishedCheckpoint("showlab/show-o-w-clip-vit", 256, 256, _TEACHER),
+        PublishedCheckpoint("showlab/show-o-w-clip-vit-512x512", 512, 1024, _TEACHER),
+        PublishedCheckpoint("SJTU-Deng-Lab/Show-o-Turbo-256", 256, 256, _STUDENT_256),
+        PublishedCheckpoint("SJTU-Deng-Lab/Show-o-Turbo-512", 512, 1024, _STUDENT_512),
+    )
+}
+"""By name."""

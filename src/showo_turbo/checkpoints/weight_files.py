@@ -1,0 +1,119 @@
+"""One weight file: what tensors it holds, and the tensors one after another.
+
+A `.bin` file is a pickle, which can run code when it is read. It is only ever opened by torch's restricted reader,
+which refuses anything but tensors.
+
+Decisions:
+- `describe` reads no tensor's data, so a large file that does not fit is refused at once.
+- `stream` holds one tensor of the file at a time. A `.bin` file is mapped into memory, and what is read of a map stays
+  in memory until the map is let go; so the file is mapped anew after every `_BYTES_PER_MAP`. (Files in torch's format
+  of before 2020 cannot be mapped and are read whole.)
+"""
+
+import pickle
+import warnings
+import zipfile
+from collections.abc import Iterator
+from hashlib import sha256 as new_sha256
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from showo_turbo.errors import InputError
+
+_BYTES_PER_MAP = 2**27
+_BYTES_PER_READ = 2**20
+
+
+def sha256(*files: Path) -> str:
+    """Hexadecimal SHA-256 of the contents of files, one after the other."""
+    digest = new_sha256()
+    for file in files:
+        with file.open("rb") as opened:
+            while block := opened.read(_BYTES_PER_READ):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def describe(file: Path) -> dict[str, Tensor]:
+    """Shapes and dtypes of a file's tensors: tensors on the meta device, by name.
+
+    Raises:
+        InputError: when the file is truncated, is no weight file, or holds anything besides tensors.
+    """
+    if file.suffix == ".bin":
+        return _load_pickle(file, "meta")
+    try:
+        with safe_open(file, framework="pt") as opened:
+            return {name: opened.get_tensor(name).to("meta") for name in opened.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"weight file {str(file)!r} is truncated or damaged ({error}): fetch it again") from error
+
+
+def stream(file: Path) -> Iterator[tuple[str, Tensor]]:
+    """A file's tensors by name, on the CPU. Each may be used until the next is asked for.
+
+    Raises:
+        InputError: as `describe`.
+    """
+    return _stream_pickle(file) if file.suffix == ".bin" else _stream_safetensors(file)
+
+
+def _stream_safetensors(file: Path) -> Iterator[tuple[str, Tensor]]:
+    layout = describe(file)
+    with safe_open(file, framework="pt", backend="pread") as opened:
+        for name in layout:
+            yield name, opened.get_tensor(name)
+
+
+def _stream_pickle(file: Path) -> Iterator[tuple[str, Tensor]]:
+    if not zipfile.is_zipfile(file):
+        yield from _load_pickle(file, "cpu").items()
+        return
+    for names in _batches(describe(file)):
+        state = _load_pickle(file, "cpu")
+        for name in names:
+            yield name, state[name]
+
+
+def _batches(layout: dict[str, Tensor]) -> Iterator[list[str]]:
+    """Names of tensors in groups of at most `_BYTES_PER_MAP`, or of one."""
+    names, size = [], 0
+    for name, tensor in layout.items():
+        if names and size + tensor.nbytes > _BYTES_PER_MAP:
+            yield names
+            names, size = [], 0
+        names.append(name)
+        size += tensor.nbytes
+    if names:
+        yield names
+
+
+def _load_pickle(file: Path, device: str) -> dict[str, Tensor]:
+    whole_archive = zipfile.is_zipfile(file)
+    with file.open("rb") as opened:
+        begins_archive = opened.read(2) == b"PK"
+    if file.stat().st_size == 0 or (begins_archive and not whole_archive):
+        raise InputError(f"weight file {str(file)!r} is truncated: fetch it again")
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            state = torch.load(file, map_location=device, weights_only=True, mmap=whole_archive)
+    except pickle.UnpicklingError as error:
+        raise InputError(
+            f"weight file {str(file)!r} was refused: it holds more than tensors ({_reason(error)}), and reading that "
+            f"could run code hidden in it; use a safetensors file"
+        ) from error
+    except (OSError, RuntimeError, EOFError, ValueError) as error:
+        raise InputError(f"weight file {str(file)!r} is damaged ({_reason(error)}): fetch it again") from error
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise InputError(f"weight file {str(file)!r} is not a flat table of tensors: save a model's state_dict()")
+    return state
+
+
+def _reason(error: Exception) -> str:
+    """The telling line of torch's long messages."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    telling = [line for line in lines if line.startswith(("Trying to", "Unsupported"))]
+    return next(iter([*telling, *lines]), type(error).__name__).rstrip(".")

@@ -1,0 +1,86 @@
+"""`showo-turbo convert`: a checkpoint of any layout to one folder of ours, and back to the published layout."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from showo_turbo.checkpoints.names import resolve
+from showo_turbo.errors import InputError
+
+LAYOUTS = ("showo-turbo", "published")
+
+
+def convert(
+    source: Annotated[
+        str, typer.Argument(help="A shipped model, a folder or a hub name; of a checkpoint or of a LoRA adapter.")
+    ],
+    output: Annotated[Path, typer.Argument(help="The folder to write; must not exist, or be empty.")],
+    to: Annotated[str, typer.Option(help="showo-turbo (one folder with everything) or published.")] = LAYOUTS[0],
+    dtype: Annotated[
+        str | None, typer.Option(help="float32, bfloat16 or float16; as it is stored, if left out.")
+    ] = None,
+    base: Annotated[str | None, typer.Option(help="What an adapter changes, where it does not say so itself.")] = None,
+    image_tokenizer: Annotated[str | None, typer.Option(help="Folder or hub name of the image tokenizer.")] = None,
+    text_tokenizer: Annotated[str | None, typer.Option(help="Folder or hub name of text tokenizer and Phi.")] = None,
+    vision_tower: Annotated[
+        str | None, typer.Option(help="Folder or hub name of the CLIP picture tower, for w_clip_vit.")
+    ] = None,
+    llm_model_path: Annotated[
+        str | None, typer.Option(help="Where the published code is to find the Phi config: hub name or folder. [phi]")
+    ] = None,
+) -> None:
+    """Write a checkpoint anew: tokenizers, weights, settings and a card in one folder, or the published layout."""
+    if to not in LAYOUTS:
+        raise InputError(f"to is {to!r}: choose {', '.join(LAYOUTS)}")
+    if llm_model_path is not None and to != "published":
+        raise InputError("llm-model-path is for --to published: our own layout holds the Phi config")
+    _check_output(output)
+    resolve(source)
+
+    from transformers.utils import logging
+
+    from showo_turbo.checkpoints.loading import TEXT_FOLDER, locate
+    from showo_turbo.checkpoints.published_layout import save_published
+    from showo_turbo.pipeline import ShowoPipeline
+
+    logging.set_verbosity_error()
+    parts = {
+        "image_tokenizer": image_tokenizer,
+        "text_tokenizer": text_tokenizer,
+        "base": base,
+        "vision_tower": vision_tower,
+    }
+    dtype = dtype or locate(source, **parts).stored_dtype()
+    pipe = ShowoPipeline.from_pretrained(source, device="cpu", dtype=dtype, **parts)
+    with _whole_folder(output) as folder:
+        if to == "published":
+            contents = pipe.model, pipe.prompts, pipe.image_tokenizer, pipe.recommended, pipe.vision_tower
+            save_published(folder, *contents, llm_model_path or TEXT_FOLDER)
+        else:
+            pipe.save_pretrained(folder)
+    typer.echo(f"checkpoint: {output}")
+
+
+def _check_output(output: Path) -> None:
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise InputError(f"output {str(output)!r} exists: give the name of a new or an empty folder")
+    if not output.absolute().parent.is_dir():
+        raise InputError(f"output folder {str(output.absolute().parent)!r} is missing: create it first")
+
+
+@contextmanager
+def _whole_folder(output: Path) -> Iterator[Path]:
+    """A folder to fill, which takes the name `output` when all is well and is gone otherwise."""
+    output = output.resolve()
+    hidden = output.parent / f".{output.name}.partial"
+    partial = hidden / output.name
+    try:
+        partial.mkdir(parents=True)
+        yield partial
+        partial.replace(output)
+    finally:
+        shutil.rmtree(hidden, ignore_errors=True)

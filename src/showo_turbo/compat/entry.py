@@ -1,0 +1,27 @@
+"""From the words of a command line to a run."""
+
+import sys
+from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
+
+from showo_turbo.cli.errors import run_or_exit
+from showo_turbo.compat import text_to_image, understanding
+from showo_turbo.compat.options import TextToImageOptions, UnderstandingOptions
+from showo_turbo.settings import read_settings
+
+T = TypeVar("T")
+
+
+def inference_t2i() -> None:
+    """Run `inference_t2i.py`."""
+    run_or_exit(partial(_run, TextToImageOptions, text_to_image.run))
+
+
+def inference_mmu() -> None:
+    """Run `inference_mmu.py`."""
+    run_or_exit(partial(_run, UnderstandingOptions, understanding.run))
+
+
+def _run(cls: type[T], command: Callable[[T], None]) -> None:
+    command(read_settings(cls, sys.argv[1:]))

@@ -1,0 +1,39 @@
+"""Weights & Biases, for those who ask for it with `tracker=wandb`."""
+
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from showo_turbo.compat.options import CommonOptions
+from showo_turbo.errors import InputError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+
+def check_tracker(options: CommonOptions) -> None:
+    """Refuse a tracker that is not installed.
+
+    Raises:
+        InputError: when it is not.
+    """
+    if options.tracker is not None and find_spec(options.tracker) is None:
+        raise InputError(
+            f"tracker {options.tracker!r} is not installed: pip install {options.tracker}, or leave it out"
+        )
+
+
+def track(options: CommonOptions, task: str, title: str, captioned: "list[tuple[Image, str]]") -> None:
+    """Send pictures with their captions as one run, if a tracker was asked for."""
+    if options.tracker is None:
+        return
+    import wandb
+
+    section = options.wandb
+    with wandb.init(
+        project=options.experiment.project,
+        name=f"{options.experiment.name}_{task}",
+        entity=section.entity,
+        id=section.run_id,
+        resume=section.resume if section.run_id else None,
+    ) as run:
+        run.log({title: [wandb.Image(image, caption=caption) for image, caption in captioned]})

@@ -1,0 +1,118 @@
+"""The tasks that answer."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from showo_turbo import image_to_text as answering
+from showo_turbo.errors import InputError
+from showo_turbo.image_to_text import DecodingOptions, Streamer
+from showo_turbo.outputs import TextOutput
+from showo_turbo.processing.images import ImageSource
+from showo_turbo.tasks.dialogue import Dialogue
+from showo_turbo.tasks.parts import PipelineParts, as_list, seeded, share
+from showo_turbo.tasks.sight import Sight, require_vision_tower, see_features
+
+
+class TextTasks(PipelineParts):
+    """Image to text."""
+
+    def image_to_text(
+        self,
+        image: ImageSource | Sequence[ImageSource] | None = None,
+        prompt: str | Sequence[str] = "Describe the image.",
+        *,
+        codes: Tensor | None = None,
+        max_new_tokens: int = 64,
+        decoding: str = "jacobi",
+        block_length: int = 16,
+        do_sample: bool = False,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        generator: torch.Generator | None = None,
+        seed: int | None = None,
+        streamer: Streamer | None = None,
+    ) -> TextOutput:
+        """Answer questions about images. One image goes with several questions, and one question with several images.
+
+        Args:
+            image: a path, an open file, a PIL image, or a list of these.
+            prompt: one question or several.
+            codes: in place of `image`: its codes, long (tokens,), (batch, tokens) or (batch, height, width).
+            max_new_tokens: longest answer.
+            decoding: "jacobi" or "autoregressive"; without sampling both give the same answer.
+            block_length: guesses per pass of Jacobi decoding.
+            do_sample: draw ids at random; autoregressive only.
+            temperature: divides the scores before drawing.
+            top_k: draw among the k best ids only; None draws among all.
+            generator: where random numbers come from: drawn ids, and the first guesses of Jacobi decoding, which change
+                the number of passes but not the answer.
+            seed: seed of a generator, if none is given.
+            streamer: sees the ids of the answer (one only) as they settle, through transformers' `put` and `end`.
+
+        Raises:
+            InputError: when an image cannot be read, a question is empty or too long, or an option is out of its range;
+                before any pass.
+        """
+        options = DecodingOptions(max_new_tokens, decoding, block_length, do_sample, temperature, top_k)
+        if (image is None) == (codes is None):
+            raise InputError("give either image or codes to image_to_text, and not both")
+        sources = as_list(image) if codes is None else list(self.code_rows(codes))
+        sources, questions = share(sources, as_list(prompt), ("images", "questions"))
+        if streamer is not None and len(questions) > 1:
+            raise InputError(f"streamer takes one answer at a time, but there are {len(questions)} questions")
+        length = self.image_length if codes is None else len(sources[0])
+        questions = answering.check_questions(self.model, self.prompts, questions, length, options)
+        sight = Sight(self.model, torch.stack(sources)) if image is None else self.see(sources)
+        rows = [self.prompts.understanding(row, one) for row, one in zip(sight.rows.tolist(), questions, strict=True)]
+        source = generator if generator is not None else seeded(seed)
+        decoder, guesses = answering.prepare(sight.model, self.prompts.vocabulary, rows, options, source)
+        return answering.unpack(answering.decode(decoder, guesses, streamer), self.prompts)
+
+    def chat(self, image: ImageSource | None = None, *, codes: Tensor | None = None) -> Dialogue:
+        """A dialogue about one image: `pipe.chat(image).ask("What is it?")`, and so on.
+
+        Args:
+            image: a path, an open file or a PIL image.
+            codes: in place of `image`: its codes, long (tokens,), (1, tokens) or (1, height, width).
+
+        Raises:
+            InputError: when the image cannot be read, or there is more than one.
+        """
+        if (image is None) == (codes is None):
+            raise InputError("give either image or codes to chat, and not both")
+        sight = self.see(as_list(image)) if codes is None else Sight(self.model, self.code_rows(codes))
+        if len(sight.rows) != 1:
+            raise InputError(f"a dialogue is about one image, but there are {len(sight.rows)}: start one for each")
+        return Dialogue(sight.model, self.prompts, sight.rows[0])
+
+    @property
+    def image_length(self) -> int:
+        """Tokens that an image takes in a question about it.
+
+        Raises:
+            InputError: when the checkpoint answers by CLIP features, and there is no CLIP picture tower.
+        """
+        config = self.model.config
+        return require_vision_tower(self.vision_tower).num_features if config.w_clip_vit else config.num_vq_tokens
+
+    def see(self, images: Sequence[ImageSource]) -> Sight:
+        """Images as the transformer sees them when it answers.
+
+        Raises:
+            InputError: when an image cannot be read, or there is nothing to see it by.
+        """
+        if self.model.config.w_clip_vit:
+            return see_features(self.model, require_vision_tower(self.vision_tower), images)
+        return Sight(self.model, self.encode_each_once(images))
+
+    def code_rows(self, codes: Tensor) -> Tensor:
+        """Codes as a user gives them, see `check_codes`, as the model reads them: long (batch, tokens).
+
+        Raises:
+            InputError: when they are no codes of this model, or it answers by CLIP features.
+        """
+        if self.model.config.w_clip_vit:
+            raise InputError("this checkpoint answers by CLIP features and cannot be asked about codes: give the image")
+        return self.check_codes(codes).reshape(len(codes) if codes.ndim > 1 else 1, -1)

@@ -1,0 +1,162 @@
+"""Show-o's options: its demo files load as they are, arguments win over them, and mistakes are named."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from showo_turbo.compat.options import TextToImageOptions, UnderstandingOptions, split
+from showo_turbo.errors import InputError
+from showo_turbo.settings import read_settings
+
+ROOT = Path(__file__).parent.parent.parent
+
+DEMO = """
+wandb:
+  entity: null
+  resume: 'auto'
+experiment: {{project: "demo", name: "show-o-demo", output_dir: "show-o-demo"}}
+model:
+    vq_model: {{type: "magvitv2", vq_model_name: "showlab/magvitv2"}}
+    showo:
+        pretrained_model_path: "{name}"
+        w_clip_vit: {w_clip_vit}
+        vocab_size: 58498
+        llm_vocab_size: 50295
+        llm_model_path: 'microsoft/phi-1_5'
+        codebook_size: 8192
+        num_vq_tokens: {num_vq_tokens}
+        num_new_special_tokens: 10  # a comment
+    gradient_checkpointing: True
+dataset:
+    gen_type: "t2i"
+    und_type: "captioning"
+    params:
+        batch_size: ${{training.batch_size}}
+        shuffle_buffer_size: 1000
+        num_workers: 32
+        resolution: {resolution}
+        pin_memory: True
+        persistent_workers: True
+    preprocessing: {{max_seq_length: 128, resolution: {resolution}, center_crop: False, random_flip: False}}
+training: {{gradient_accumulation_steps: 1, cond_dropout_prob: 0.1, batch_size: 20}}
+"""
+"""All keys of Show-o's configs/showo_demo*.yaml."""
+
+
+@pytest.fixture(params=[("showlab/show-o", False, 256), ("showlab/show-o-w-clip-vit-512x512", True, 512)])
+def demo(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    name, w_clip_vit, resolution = request.param
+    file = tmp_path / "demo.yaml"
+    num_vq_tokens = (resolution // 16) ** 2
+    file.write_text(DEMO.format(name=name, w_clip_vit=w_clip_vit, resolution=resolution, num_vq_tokens=num_vq_tokens))
+    return file
+
+
+def drawing(*arguments: object) -> TextToImageOptions:
+    return read_settings(TextToImageOptions, [str(argument) for argument in arguments])
+
+
+def asking(*arguments: object) -> UnderstandingOptions:
+    return read_settings(UnderstandingOptions, [str(argument) for argument in arguments])
+
+
+def test_the_published_files_and_commands_are_understood(demo: Path) -> None:
+    common = [f"config={demo}", "guidance_scale=1.75", "generation_timesteps=16"]
+    changes = [*common, "batch_size=1", "image_path=a.jpg"]
+    assert drawing(*common, "mode=t2i", "validation_prompts_file=prompts.txt").images_at_once == 20
+    inpainting = drawing(*changes, "mode=inpainting", "prompt=A blue sports car", "inpainting_mask_path=m.webp")
+    assert inpainting.images_at_once == 1
+    assert inpainting.sampling == {"num_inference_steps": 16, "guidance_scale": 1.75, "top_k": "recommended"}
+    extrapolation = drawing(
+        *changes, "mode=extrapolation", "extra_direction=left *** right", "offset=0", "prompt=a lake *** a wood"
+    )
+    assert split(extrapolation.prompt) == ["a lake", "a wood"]
+    question = "question=Please describe this image in detail. *** Do you think the image is unusual or not?"
+    answers = asking(f"config={demo}", "max_new_tokens=100", "mmu_image_root=./mmu_validation", question)
+    assert split(answers.question)[1] == "Do you think the image is unusual or not?"
+    assert answers.model.vq_model.vq_model_name == "showlab/magvitv2"
+
+
+def test_options_win_over_sections() -> None:
+    file_says = ["training.guidance_scale=2", "training.generation_timesteps=9", "training.mask_schedule=linear"]
+    assert drawing(*file_says).sampling == {
+        "num_inference_steps": 9,
+        "guidance_scale": 2.0,
+        "schedule": "linear",
+        "top_k": "recommended",
+    }
+    given = ["guidance_scale=0", "generation_timesteps=4", "mask_schedule.schedule=pow2", "top_k=null"]
+    assert drawing(*file_says, *given).sampling == {
+        "num_inference_steps": 4,
+        "guidance_scale": 0.0,
+        "schedule": "pow2",
+        "top_k": None,
+    }
+
+
+@pytest.mark.parametrize(
+    "text", ["a cat: sitting #1", "Is it 'red', or not?", "50% [blue] {green}", "2 dogs", "[eot", "-"]
+)
+def test_texts_are_taken_as_typed(text: str) -> None:
+    assert drawing(f"prompt=the {text}").prompt == f"the {text}"
+    if text != "[eot":
+        assert drawing(f"prompt={text}").prompt == text
+
+
+def test_every_run_gets_a_folder_of_its_own(tmp_path: Path) -> None:
+    options = drawing(f"experiment.output_dir={tmp_path}")
+    assert options.output_folder("t2i") == tmp_path / "t2i-001"
+    (tmp_path / "t2i-001").mkdir()
+    assert options.output_folder("t2i") == tmp_path / "t2i-002"
+    assert drawing(f"output_dir={tmp_path}").output_folder("t2i") == tmp_path
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["guidence_scale=5"], "'guidence_scale'; the nearest known one is 'guidance_scale'"),
+        (["model.showo.num_vq_token=5"], "'model.showo.num_vq_token'.*'model.showo.num_vq_tokens'"),
+        (["mode=video"], "mode is 'video': choose t2i or inpainting or extrapolation"),
+        (["mode=inpainting", "prompt=a", "image_path=a.png"], "'inpainting' needs inpainting_mask_path"),
+        (["mode=inpainting", "image_path=a.png", "inpainting_mask_path=b.png"], "'inpainting' needs prompt"),
+        (["mode=extrapolation", "prompt=a", "image_path=a.png"], "needs extra_direction"),
+        (["mode=extrapolation", "prompt=a", "image_path=a.png", "extra_direction=north"], "'north': choose left or"),
+        (["top_k=many"], "top_k is 'many': choose a whole number"),
+        (["batch_size=0"], "batch_size is 0: choose 1 or more"),
+        (["tracker=mlflow"], "tracker is 'mlflow': choose wandb"),
+        (["model.vq_model.type=vqgan"], "model.vq_model.type is 'vqgan': choose magvitv2"),
+        (["training.noise_type=random_replace"], "noise_type is 'random_replace': choose mask"),
+        (["mask_schedule.params.tau=0.5"], "mask_schedule.params cannot be changed"),
+        (["offset=half"], "offset.*half"),
+    ],
+)
+def test_what_cannot_be_drawn_is_named(arguments: list[str], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        drawing(*arguments)
+
+
+def test_understanding_needs_images_and_a_question() -> None:
+    with pytest.raises(InputError, match="mmu_image_root is missing"):
+        asking("question=a?")
+    with pytest.raises(InputError, match="question is missing"):
+        asking("mmu_image_root=.", "question= *** ")
+
+
+@pytest.mark.parametrize(("cls", "name"), [(TextToImageOptions, "t2i"), (UnderstandingOptions, "mmu")])
+def test_the_shipped_files_are_valid(cls: type, name: str) -> None:
+    assert read_settings(cls, [f"config={ROOT}/configs/showo_turbo_{name}.yaml"]).model.showo.pretrained_model_path
+    for resolution in (256, 512):
+        options = read_settings(
+            cls, [f"config={ROOT}/configs/{resolution}/{name}.yaml", "mmu_image_root=."][: 1 + (name == "mmu")]
+        )
+        assert options.dataset.params.resolution == resolution
+
+
+def test_a_mistake_is_one_line_and_status_2() -> None:
+    for script in ("inference_t2i.py", "inference_mmu.py"):
+        done = subprocess.run([sys.executable, ROOT / script, "quesion=a"], capture_output=True, text=True)
+        assert done.returncode == 2
+        assert done.stderr.startswith("error: unknown setting 'quesion'")
+        assert done.stderr.count("\n") == 1

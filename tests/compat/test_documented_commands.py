@@ -1,0 +1,227 @@
+"""The two documented commands: what they write, in every mode."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from PIL import Image
+
+from showo_turbo.compat import text_to_image, understanding
+from showo_turbo.compat.options import TextToImageOptions, UnderstandingOptions
+from showo_turbo.errors import InputError
+from showo_turbo.pipeline import ShowoPipeline
+from showo_turbo.processing.images import load_image
+from showo_turbo.settings import read_settings
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def draw(checkpoint: Path, output: Path, *arguments: object) -> list[dict]:
+    model = f"model.showo.pretrained_model_path={checkpoint}"
+    words = [model, f"output_dir={output}", "device=cpu", "seed=3", *map(str, arguments)]
+    text_to_image.run(read_settings(TextToImageOptions, words))
+    return [json.loads(line) for line in (output / "images.jsonl").read_text().splitlines()]
+
+
+def ask(checkpoint: Path, output: Path, *arguments: object) -> list[dict]:
+    model = f"model.showo.pretrained_model_path={checkpoint}"
+    words = [model, f"output_dir={output}", "device=cpu", *map(str, arguments)]
+    understanding.run(read_settings(UnderstandingOptions, words))
+    return [json.loads(line) for line in (output / "answers.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    Image.effect_noise((40, 32), 90).convert("RGB").save(folder / "b.png")
+    Image.linear_gradient("L").convert("RGB").save(folder / "a.JPG", format="JPEG")
+    (folder / ".DS_Store").write_bytes(b"no image")
+    return folder
+
+
+def test_a_prompts_file_is_drawn_in_batches(
+    random_checkpoint: Path, random_pipe: ShowoPipeline, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prompts = ["a red car", "two dogs", "a blue star"]
+    (tmp_path / "prompts.txt").write_text("\n\n".join(prompts))
+    results = draw(
+        random_checkpoint,
+        tmp_path / "out",
+        f"validation_prompts_file={tmp_path / 'prompts.txt'}",
+        "batch_size=2",
+        "generation_timesteps=2",
+        "guidance_scale=1",
+    )
+    assert [result["prompt"] for result in results] == prompts
+    files = [tmp_path / "out" / result["image"] for result in results]
+    assert capsys.readouterr().out.split() == [str(file) for file in files]
+    assert files[1].name == "0002-two-dogs.png"
+
+    generator = torch.Generator().manual_seed(3)
+    for batch, file in ((prompts[:2], files[0]), (prompts[2:], files[2])):
+        expected = random_pipe.text_to_image(batch, 2, 1.0, generator=generator).images[0]
+        assert load_image(file).tobytes() == expected.tobytes()
+
+
+def test_files_are_replaced_only_if_asked(random_checkpoint: Path, tmp_path: Path) -> None:
+    (tmp_path / "0001-a-cat.png").touch()
+    with pytest.raises(InputError, match=r"0001-a-cat.png' exists.*add overwrite=true"):
+        draw(random_checkpoint, tmp_path, "prompt=a cat")
+    assert draw(random_checkpoint, tmp_path, "prompt=a cat", "overwrite=true", "generation_timesteps=1")
+
+
+def test_over_long_prompts_lose_their_end(
+    random_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    short = ["dataset.preprocessing.max_seq_length=8", "generation_timesteps=1"]
+    (result,) = draw(random_checkpoint, tmp_path, "prompt=a red car in the snow", *short)
+    assert result["prompt"] == "a red car in the snow"
+    assert "of 'a red car in the snow'" in capsys.readouterr().err
+
+
+def test_inpainting_takes_image_and_mask_of_any_size(random_checkpoint: Path, pictures: Path, tmp_path: Path) -> None:
+    mask = Image.new("L", (64, 80))
+    mask.paste(255, (32, 0, 64, 80))
+    mask.save(tmp_path / "mask.png")
+    results = draw(
+        random_checkpoint,
+        tmp_path / "out",
+        "mode=inpainting",
+        "prompt=a red car",
+        f"image_path={pictures / 'b.png'}",
+        f"inpainting_mask_path={tmp_path / 'mask.png'}",
+        "batch_size=2",
+        "generation_timesteps=2",
+    )
+    first, second = (load_image(tmp_path / "out" / result["image"]) for result in results)
+    assert first.size == (32, 32)
+    assert first.tobytes() != second.tobytes()
+
+
+def test_extrapolation_takes_a_prompt_a_direction(random_checkpoint: Path, pictures: Path, tmp_path: Path) -> None:
+    common = ["mode=extrapolation", f"image_path={pictures / 'b.png'}", "generation_timesteps=2"]
+    (result,) = draw(
+        random_checkpoint,
+        tmp_path / "out",
+        *common,
+        "prompt=a lake *** a wood *** a hill",
+        "extra_direction=left *** up *** left",
+    )
+    assert result["prompt"] == "a lake a wood a hill"
+    assert load_image(tmp_path / "out" / result["image"]).size == (64, 48)
+    with pytest.raises(InputError, match="prompt has 2 parts and extra_direction 3"):
+        draw(random_checkpoint, tmp_path, *common, "prompt=a *** b", "extra_direction=left *** up *** left")
+
+
+def test_every_image_is_asked_every_question(
+    random_checkpoint: Path,
+    random_pipe: ShowoPipeline,
+    pictures: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    questions = ["What is it?", "How many stars are there?"]
+    results = ask(
+        random_checkpoint,
+        tmp_path / "out",
+        f"mmu_image_root={pictures}",
+        f"question={questions[0]} *** {questions[1]}",
+        "max_new_tokens=8",
+    )
+    names = [pictures / "a.JPG", pictures / "b.png"]
+    assert [(result["image"], result["question"]) for result in results] == [
+        (str(name), question) for name in names for question in questions
+    ]
+    expected = [
+        random_pipe.image_to_text(name, question, max_new_tokens=8, decoding="autoregressive").texts[0]
+        for name in names
+        for question in questions
+    ]
+    assert [result["answer"] for result in results] == expected
+    assert questions[1] in capsys.readouterr().out
+
+
+def test_sizes_must_be_the_checkpoints(random_checkpoint: Path, tmp_path: Path) -> None:
+    for wrong, words in [
+        ("model.showo.num_vq_tokens=256", "model.showo.num_vq_tokens is 256, but .* has 16"),
+        ("model.showo.w_clip_vit=true", "w_clip_vit is True, but .* has False"),
+        ("dataset.params.resolution=64", "dataset.params.resolution is 64, but .* has 32"),
+    ]:
+        with pytest.raises(InputError, match=words):
+            draw(random_checkpoint, tmp_path, "prompt=a cat", wrong)
+
+
+def test_what_cannot_be_read_is_named(random_checkpoint: Path, tmp_path: Path) -> None:
+    for arguments, words in [
+        (["validation_prompts_file=none.txt"], "'none.txt' cannot be read"),
+        (["validation_prompts_file=none.txt", "prompt=a"], "both given"),
+        ([], "nothing to draw"),
+        (
+            ["mode=extrapolation", "image_path=none.png", "prompt=a", "extra_direction=left"],
+            "'none.png' does not exist",
+        ),
+    ]:
+        with pytest.raises(InputError, match=words):
+            draw(random_checkpoint, tmp_path, *arguments)
+    with pytest.raises(InputError, match="is no folder"):
+        ask(random_checkpoint, tmp_path, "mmu_image_root=nowhere", "question=a?")
+    with pytest.raises(InputError, match="holds no image"):
+        ask(random_checkpoint, tmp_path, f"mmu_image_root={tmp_path}", "question=a?")
+
+
+class Run:
+    """What a tracker's run is asked to log."""
+
+    logged: dict
+
+    def __enter__(self) -> "Run":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    def log(self, values: dict) -> None:
+        self.logged = values
+
+
+def test_a_tracker_gets_images_and_captions(
+    random_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, started = Run(), []
+
+    def init(**settings: object) -> Run:
+        started.append(settings)
+        return run
+
+    wandb = SimpleNamespace(init=init, Image=lambda image, caption: (image.size, caption), __spec__=object())
+    monkeypatch.setitem(sys.modules, "wandb", wandb)
+    draw(random_checkpoint, tmp_path, "prompt=a cat", "generation_timesteps=1", "tracker=wandb", "wandb.entity=me")
+    assert started[0] | {"name": "show-o_t2i_t2i", "entity": "me", "project": "demo"} == started[0]
+    assert run.logged == {"generated_images": [((32, 32), "a cat")]}
+
+
+def test_a_missing_tracker_is_named(random_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("showo_turbo.compat.tracker.find_spec", lambda name: None)
+    with pytest.raises(InputError, match="tracker 'wandb' is not installed"):
+        draw(random_checkpoint, tmp_path, "prompt=a cat", "tracker=wandb")
+
+
+@pytest.mark.slow
+def test_the_scripts_run_from_a_clone(tmp_path: Path) -> None:
+    def run(script: str, *arguments: str) -> str:
+        words = [sys.executable, script, *arguments, f"output_dir={tmp_path}", "overwrite=true"]
+        return subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+    drawn = run("inference_t2i.py", "config=configs/showo_turbo_t2i.yaml", "generation_timesteps=2")
+    assert len(drawn.splitlines()) == 4
+    assert all(Path(line).exists() for line in drawn.splitlines())
+    inpainting = ["mode=inpainting", "prompt=a blue star", "image_path=examples/pictures/one.png"]
+    run("inference_t2i.py", *inpainting, "inpainting_mask_path=examples/right_half.png", "generation_timesteps=2")
+    assert (tmp_path / "0001-a-blue-star.png").exists()
+    answered = run("inference_mmu.py", "config=configs/showo_turbo_mmu.yaml", "max_new_tokens=8")
+    assert answered.count("Describe the image.") == 3

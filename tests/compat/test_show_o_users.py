@@ -1,0 +1,33 @@
+"""The page for Show-o's users: its commands run as they are written, its options exist."""
+
+import re
+import shlex
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from showo_turbo.compat.options import TextToImageOptions, UnderstandingOptions
+from showo_turbo.settings import read_settings
+
+ROOT = Path(__file__).parent.parent.parent
+PAGE = (ROOT / "docs" / "show-o-users.md").read_text()
+OPTIONS = {"inference_t2i.py": TextToImageOptions, "inference_mmu.py": UnderstandingOptions}
+
+
+def test_every_command_is_understood_and_names_files_that_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    commands = re.findall(r"```bash\n(.*?)```", PAGE, flags=re.DOTALL)
+    assert len(commands) == 4
+    for command in commands:
+        python, script, *arguments = shlex.split(command.replace("\\\n", ""))
+        assert python == "python3"
+        options = read_settings(OPTIONS[script], arguments)
+        paths = ("image_path", "inpainting_mask_path", "validation_prompts_file", "mmu_image_root")
+        assert all(Path(named).exists() for name in paths if (named := getattr(options, name, None)))
+
+
+def test_every_option_is_described() -> None:
+    sections = {"wandb", "experiment", "model", "dataset", "training"}
+    names = {field.name for cls in OPTIONS.values() for field in fields(cls)} - sections
+    assert not [name for name in names if f"`{name}" not in PAGE]
