@@ -32,6 +32,7 @@ class DrawingOptions:
     top_k: Annotated[int | None, typer.Option(help="Draw among the k most probable codes only.")] = None
     temperature: Annotated[float | None, typer.Option(help="Noise in choosing which codes to keep first.")] = None
     schedule: Annotated[str | None, typer.Option(help="cosine, linear, sigmoid or powX.")] = None
+    order: Annotated[str | None, typer.Option(help="Which codes to keep first: confidence or halton.")] = None
     seed: Annotated[int | None, typer.Option(help="Random if left out; each prompt starts from it anew.")] = None
     num_images: Annotated[int | None, typer.Option(help="Images per prompt, in a grid. [1]")] = None
     device: Device = None

@@ -37,6 +37,7 @@ def evaluate(
     top_k: Annotated[int | None, typer.Option(help="Draw among the k most probable codes only.")] = None,
     temperature: Annotated[float | None, typer.Option(help="Noise in choosing which codes to keep first.")] = None,
     schedule: Annotated[str | None, typer.Option(help="cosine, linear, sigmoid or powX.")] = None,
+    order: Annotated[str | None, typer.Option(help="Which codes to keep first: confidence or halton.")] = None,
     images_per_prompt: Annotated[int, typer.Option(help="Pictures of every prompt.")] = 4,
     prompts_file: Annotated[
         Path | None, typer.Option(help="JSONL prompts in GenEval's format; the held-out set if left out.")
@@ -76,6 +77,7 @@ def evaluate(
         "top_k": top_k,
         "temperature": temperature,
         "schedule": schedule,
+        "order": order,
     }
     drawing = replace(pipe.recommended, **{name: value for name, value in given.items() if value is not None})
     drawing.scheduler(pipe.model.config.codebook_size, pipe.model.config.num_vq_tokens)

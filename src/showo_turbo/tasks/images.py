@@ -36,6 +36,7 @@ class DrawingOptions(TypedDict, total=False):
     top_k: int | Literal["recommended"] | None
     temperature: float | None
     schedule: str | None
+    order: str | None
     num_images_per_prompt: int
     generator: Generators
     seed: int | None
@@ -70,6 +71,7 @@ class ImageTasks(PipelineParts):
         top_k: int | Literal["recommended"] | None = "recommended",
         temperature: float | None = None,
         schedule: str | None = None,
+        order: str | None = None,
         num_images_per_prompt: int = 1,
         generator: Generators = None,
         seed: int | None = None,
@@ -90,6 +92,7 @@ class ImageTasks(PipelineParts):
             top_k: draw among the k most probable codes only; None draws among all.
             temperature: weight of the noise in choosing which codes to keep, before the first step.
             schedule: how fast codes are kept: "cosine", "linear", "sigmoid" or "powX".
+            order: which codes are kept first: "confidence" (as published) or "halton" (places far apart).
             num_images_per_prompt: images of every prompt.
             generator: a random generator for all images, or one per prompt; with a list, each prompt's images are those
                 it would have alone.
@@ -115,6 +118,7 @@ class ImageTasks(PipelineParts):
             top_k=top_k,
             temperature=temperature,
             schedule=schedule,
+            order=order,
             num_images_per_prompt=num_images_per_prompt,
             generator=generator,
             seed=seed,
