@@ -22,18 +22,39 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
 
 
+@pytest.fixture(autouse=True)
+def examples(tmp_path: Path) -> None:
+    """The repository's examples, where the commands of the README look for them."""
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+
+
 def test_the_python_example_runs(tmp_path: Path) -> None:
-    (example,) = blocks("python")
+    (example,) = [block for block in blocks("python") if "save(" in block]
     done = subprocess.run([sys.executable, "-c", example], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert "torch.Size([4, 64]) 16" in done.stdout
     assert (tmp_path / "star.png").exists()
 
 
 def test_the_command_line_examples_run(tmp_path: Path) -> None:
-    (commands,) = [block for block in blocks("bash") if "generate" in block]
+    (commands,) = [block for block in blocks("bash") if "--from-sidecar" in block]
     for command in commands.splitlines():
         subprocess.run(shlex.split(command), cwd=tmp_path, env=ENVIRONMENT, check=True, capture_output=True)
     assert (tmp_path / "again.png").read_bytes() == (tmp_path / "out.png").read_bytes()
+
+
+def test_the_python_example_of_every_task_runs(tmp_path: Path) -> None:
+    (example,) = [block for block in blocks("python") if "inpaint(" in block]
+    subprocess.run([sys.executable, "-c", example], cwd=tmp_path, capture_output=True, check=True)
+
+
+@pytest.mark.slow
+def test_the_command_of_every_task_runs(tmp_path: Path) -> None:
+    (commands,) = [block for block in blocks("bash") if "inpaint" in block]
+    for command in commands.splitlines():
+        subprocess.run(command, shell=True, cwd=tmp_path, env=ENVIRONMENT, check=True, capture_output=True)
+    for name in ("image", "wide", "inpainted", "larger", "varied"):
+        assert (tmp_path / f"{name}.png").stat().st_size
+        assert (tmp_path / f"{name}.json").exists()
 
 
 def test_every_make_target_and_config_file_named_exists() -> None:
