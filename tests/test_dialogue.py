@@ -108,5 +108,5 @@ def test_a_long_dialogue_says_that_it_is_full(random_pipe: ShowoPipeline, codes:
     dialogue = random_pipe.chat(codes=codes)
     for _ in range(3):
         dialogue.ask("How many stars are there?", max_new_tokens=16)
-    with pytest.raises(InputError, match="dialogue so far and question take .* but the model has 256 positions"):
+    with pytest.raises(InputError, match=r"dialogue so far and question take .* but the model has 256 positions"):
         dialogue.ask("Why? " * 30, max_new_tokens=16)
