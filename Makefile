@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin
 
-.PHONY: venv demo test lint format
+.PHONY: help venv demo test slow lint format
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -21,14 +21,17 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 venv: $(VENV)/.installed-dev  ## create .venv with everything for development
 
 demo: $(VENV)/.installed  ## draw pictures and answer questions: outputs/demo.png
-	$(RUN)/showo-turbo demo --output outputs/demo.png --overwrite
+	$(RUN)/showo-turbo demo
 
 lint: $(VENV)/.installed-dev  ## formatting and lint
 	$(RUN)/ruff format --check .
 	$(RUN)/ruff check .
 
-test: lint  ## lint, then the tests
-	$(RUN)/python -m pytest
+test: lint  ## lint, then all tests but the slow ones
+	$(RUN)/python -m pytest -m "not slow"
+
+slow: $(VENV)/.installed-dev  ## the slow tests: full-size models, every documented command
+	$(RUN)/python -m pytest -m slow
 
 format: $(VENV)/.installed-dev  ## format and fix in place
 	$(RUN)/ruff format .
