@@ -85,6 +85,7 @@ def test_a_sidecar_holds_every_setting(cli: Callable, here: Path, random_checkpo
         "top_k": None,
         "temperature": 1.0,
         "schedule": "cosine",
+        "order": "confidence",
         "model": str(random_checkpoint),
         "device": "cpu",
         "dtype": "float32",
