@@ -1,6 +1,7 @@
 """`showo-turbo evaluate`: how good a model is on the built-in world, as tables and as JSON."""
 
-from dataclasses import asdict, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,7 +23,13 @@ from showo_turbo.errors import InputError
 from showo_turbo.scenes.benchmark import benchmark_prompts
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
+    from showo_turbo.evaluation.understanding import Examination
     from showo_turbo.generation.options import SamplingOptions
+    from showo_turbo.image_to_text import DecodingOptions
+    from showo_turbo.pipeline import ShowoPipeline
+    from showo_turbo.scenes.benchmark import ScenePrompt
 
 TASKS = ("all", "text-to-image", "understanding", "reconstruction")
 
@@ -64,8 +71,6 @@ def evaluate(
     from rich.console import Console
 
     from showo_turbo.evaluation import report
-    from showo_turbo.evaluation.reconstruction import evaluate_reconstruction
-    from showo_turbo.evaluation.run import evaluate_text_to_image, evaluate_understanding
     from showo_turbo.evaluation.understanding import make_examination
     from showo_turbo.image_to_text import DecodingOptions
 
@@ -82,20 +87,11 @@ def evaluate(
     drawing = replace(pipe.recommended, **{name: value for name, value in given.items() if value is not None})
     drawing.scheduler(pipe.model.config.codebook_size, pipe.model.config.num_vq_tokens)
 
+    plan = _Plan(model, prompts, drawing, images_per_prompt, make_examination(scenes, seed), answering, seed)
     console, results = Console(), {}
-    examination = make_examination(scenes, seed)
-    if task in ("all", "text-to-image"):
-        drawn = results["text_to_image"] = evaluate_text_to_image(pipe, prompts, drawing, images_per_prompt, seed)
-        console.print(report.text_to_image_table(_title(model, drawing, len(prompts), images_per_prompt), drawn))
-        console.print(f"{drawn.seconds_per_image:.3f} s per image")
-    if task in ("all", "understanding"):
-        answered = results["understanding"] = evaluate_understanding(pipe, examination, answering)
-        console.print(report.understanding_table(f"{model}: {scenes} held-out pictures, {decoding}", answered))
-        console.print(f"{answered.tokens_per_pass:.2f} tokens per pass on descriptions")
-    if task in ("all", "reconstruction"):
-        rebuilt = results["reconstruction"] = evaluate_reconstruction(pipe, examination.scenes)
-        console.print(report.reconstruction_table(f"{model}: scenes read without a fault by the detector", rebuilt))
-        console.print(f"{rebuilt.psnr:.1f} dB")
+    for name, result, table in _measure(pipe, plan, TASKS[1:] if task == "all" else (task,)):
+        results[name] = result
+        console.print(table)
     if output is not None:
         stamp = {
             **report.stamp(model, pipe, prompts),
@@ -106,6 +102,39 @@ def evaluate(
             "seed": seed,
         }
         write_files({output: report.as_json(stamp, results).encode()})
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What is to be measured and how; the fields are those of `evaluate`."""
+
+    model: str
+    prompts: "list[ScenePrompt]"
+    drawing: "SamplingOptions"
+    images_per_prompt: int
+    examination: "Examination"
+    answering: "DecodingOptions"
+    seed: int
+
+
+def _measure(pipe: "ShowoPipeline", plan: _Plan, tasks: Sequence[str]) -> "Iterator[tuple[str, object, Table]]":
+    """Each task's result, with the name it has in the JSON file and its table, as soon as it is there."""
+    from showo_turbo.evaluation import report
+    from showo_turbo.evaluation.reconstruction import evaluate_reconstruction
+    from showo_turbo.evaluation.run import evaluate_text_to_image, evaluate_understanding
+
+    if "text-to-image" in tasks:
+        drawn = evaluate_text_to_image(pipe, plan.prompts, plan.drawing, plan.images_per_prompt, plan.seed)
+        title = _title(plan.model, plan.drawing, len(plan.prompts), plan.images_per_prompt)
+        yield "text_to_image", drawn, report.text_to_image_table(title, drawn)
+    if "understanding" in tasks:
+        answered = evaluate_understanding(pipe, plan.examination, plan.answering)
+        title = f"{plan.model}: {len(plan.examination.scenes)} held-out pictures, {plan.answering.decoding}"
+        yield "understanding", answered, report.understanding_table(title, answered)
+    if "reconstruction" in tasks:
+        rebuilt = evaluate_reconstruction(pipe, plan.examination.scenes)
+        title = f"{plan.model}: scenes read without a fault by the detector"
+        yield "reconstruction", rebuilt, report.reconstruction_table(title, rebuilt)
 
 
 def _title(model: str, drawing: "SamplingOptions", prompts: int, images: int) -> str:

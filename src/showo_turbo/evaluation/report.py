@@ -20,7 +20,8 @@ from showo_turbo.scenes.benchmark import ScenePrompt
 
 def text_to_image_table(title: str, result: TextToImageResult) -> Table:
     """One row per GenEval category, with 95 % intervals."""
-    return _table(title, result.scores.by_tag | {"overall": result.scores.overall})
+    rows = result.scores.by_tag | {"overall": result.scores.overall}
+    return _table(title, rows, f"{result.seconds_per_image:.3f} s per image")
 
 
 def understanding_table(title: str, result: UnderstandingResult) -> Table:
@@ -28,16 +29,17 @@ def understanding_table(title: str, result: UnderstandingResult) -> Table:
     scores = result.scores
     rows = {f"question: {kind}": estimate for kind, estimate in scores.by_kind.items()}
     rows |= {"questions": scores.questions, "facts true": scores.facts, "objects described": scores.recall}
-    return _table(title, rows)
+    return _table(title, rows, f"{result.tokens_per_pass:.2f} tokens per pass on descriptions")
 
 
 def reconstruction_table(title: str, result: ReconstructionResult) -> Table:
     """The detector on true pictures and on the image tokenizer's reconstructions of them."""
-    return _table(title, {"renders": result.renders, "reconstructions": result.reconstructions})
+    rows = {"renders": result.renders, "reconstructions": result.reconstructions}
+    return _table(title, rows, f"{result.psnr:.1f} dB")
 
 
-def _table(title: str, rows: dict[str, Estimate]) -> Table:
-    table = Table(title=title, title_justify="left")
+def _table(title: str, rows: dict[str, Estimate], caption: str) -> Table:
+    table = Table(title=title, title_justify="left", caption=caption, caption_justify="left")
     table.add_column("category")
     table.add_column("score", justify="right")
     table.add_column("95 % interval", justify="right")
