@@ -1,5 +1,7 @@
 """The judge: GenEval's rules over the exact detector, and truth of sentences."""
 
+import random
+
 import pytest
 
 from showo_turbo.evaluation.statistics import Estimate, mean_of_estimates, mean_of_groups
@@ -40,8 +42,6 @@ def test_fulfils(prompt: ScenePrompt, expected: bool) -> None:
 
 
 def test_true_pictures_of_every_prompt_score_one_and_empty_ones_nothing() -> None:
-    import random
-
     rng = random.Random(0)
     prompts = benchmark_prompts()[::12]
     pictures = []

@@ -11,7 +11,7 @@ from showo_turbo.scenes.benchmark import TAGS, benchmark_prompts, make_benchmark
 from showo_turbo.scenes.detector import detect
 from showo_turbo.scenes.language import caption, described_facts, description, questions
 from showo_turbo.scenes.render import RGB, render, render_array
-from showo_turbo.scenes.scene import BACKGROUNDS, COLORS, RELATIONS, SHAPES, Scene, SceneObject, random_scene
+from showo_turbo.scenes.scene import BACKGROUNDS, COLORS, PLACES, RELATIONS, SHAPES, Scene, SceneObject, random_scene
 from showo_turbo.scenes.split import combinations_in, held_out_scene, is_held_out, is_training_scene, training_scene
 
 
@@ -108,8 +108,6 @@ def test_training_never_shows_a_scene_that_fulfils_a_lone_object_prompt() -> Non
         for prompt in benchmark_prompts()
         if prompt.tag == "single_object"
     }
-    from showo_turbo.scenes.scene import PLACES
-
     for shape, place, background in asked:
         for color in COLORS:
             assert not is_training_scene(Scene(background, (SceneObject(PLACES.index(place), shape, color),)))
