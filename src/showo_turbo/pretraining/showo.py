@@ -155,11 +155,14 @@ class ShowoPretraining:
         return understanding_batch(self.prompts, turns, codes)
 
     def _ask(self, scene: Scene, rng: random.Random) -> list[QuestionAnswer]:
+        """Relations are the hardest questions and rarely apply, so where one does it is asked."""
         asked = questions(scene, rng)
-        return rng.sample(asked, min(len(asked), self.config.questions_per_picture))
+        rng.shuffle(asked)
+        asked.sort(key=lambda one: one.kind != "relation")
+        return asked[: self.config.questions_per_picture]
 
     def _describe_and_ask(self, scene: Scene, rng: random.Random) -> list[QuestionAnswer]:
-        return [description_question(scene, rng), *self._ask(scene, rng)[1:]]
+        return [description_question(scene, rng), *self._ask(scene, rng)[:-1]]
 
 
 def _image_loss(model: nn.Module, batch: Batch, prompts: PromptBuilder) -> Tensor:

@@ -68,7 +68,7 @@ def caption(scene: Scene, rng: random.Random) -> str:
     if rng.random() < 0.25:
         return rng.choice(OPENINGS) + description(scene)
     body = rng.choice(_CAPTIONS_BY_COUNT[len(scene.objects)])(scene, rng)
-    return rng.choice(OPENINGS) + body + background_phrase(scene.background if rng.random() < 0.3 else None)
+    return rng.choice(OPENINGS) + body + background_phrase(scene.background if rng.random() < 0.5 else None)
 
 
 def background_phrase(background: str | None) -> str:

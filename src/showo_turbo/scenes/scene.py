@@ -59,12 +59,15 @@ class Scene:
 
 
 def random_scene(rng: random.Random) -> Scene:
-    """Draw a scene: one to four objects, in half of the larger ones all of one shape (the counting scenes)."""
+    """Draw a scene: one to four objects, often all of one shape (the counting scenes) or all but one."""
     places = sorted(rng.sample(range(len(PLACES)), rng.choices((1, 2, 3, 4), weights=(25, 35, 20, 20))[0]))
-    shapes = [rng.choice(SHAPES) for _ in places]
-    colors = [rng.choice(COLORS) for _ in places]
-    if len(places) > 1 and rng.random() < 0.4:
-        shapes = shapes[:1] * len(places)
-        if rng.random() < 0.7:
-            colors = colors[:1] * len(places)
-    return Scene(rng.choice(BACKGROUNDS), tuple(map(SceneObject, places, shapes, colors)))
+    looks = [(rng.choice(SHAPES), rng.choice(COLORS)) for _ in places]
+    alike = rng.choices((len(places), len(places) - 1, 0), weights=(40, 20, 40))[0]
+    if alike > 1:
+        shape, color = looks[0]
+        same_color = rng.random() < 0.7
+        looks[:alike] = [(shape, color if same_color else other) for _, other in looks[:alike]]
+        rng.shuffle(looks)
+    return Scene(
+        rng.choice(BACKGROUNDS), tuple(SceneObject(place, *look) for place, look in zip(places, looks, strict=True))
+    )
