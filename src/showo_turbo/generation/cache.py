@@ -40,7 +40,7 @@ class CachedPasses:
         self.keep(int(same.cumprod(0).sum()))
         first, length = self.kept_ids.shape[1], ids.shape[1]
         mask = self.attention_mask[:, :, first:length, :length]
-        hidden = self.model(ids[:, first:], mask, past_key_values=self.cache)
+        hidden = self.model(ids[:, first:], mask, cache=self.cache)
         self.kept_ids = ids
         return hidden
 

@@ -53,7 +53,7 @@ class Showo(nn.Module):
         ids: Tensor,
         attention_mask: Tensor | None = None,
         position_ids: Tensor | None = None,
-        past_key_values: Cache | None = None,
+        cache: Cache | None = None,
     ) -> Tensor:
         """Hidden states of a batch of sequences, or of the part of them that a cache does not hold yet.
 
@@ -62,7 +62,7 @@ class Showo(nn.Module):
             attention_mask: bool (batch or 1, 1, length, cached + length), True where a row may look; causal if left
                 out.
             position_ids: long (batch or 1, length); counted on from the cache if left out.
-            past_key_values: keys and values of what came before; extended in place.
+            cache: keys and values of what came before; extended in place.
 
         Returns:
             (batch, length, hidden_size), after the final layer norm.
@@ -71,8 +71,8 @@ class Showo(nn.Module):
             inputs_embeds=self.embed(ids),
             attention_mask=attention_mask,
             position_ids=position_ids,
-            past_key_values=past_key_values,
-            use_cache=past_key_values is not None,
+            cache=cache,
+            use_cache=cache is not None,
         ).last_hidden_state
 
     def logits(self, hidden: Tensor, first_id: int = 0, last_id: int | None = None) -> Tensor:
