@@ -1,0 +1,79 @@
+"""The teacher's way from masked codes to images, recorded (Show-o Turbo, arXiv 2502.05415, section 3.2).
+
+    step          0    1    2    3          decided   2  0  3  1     the step that settled each place
+    u^0  ? ? ? ?  |    |    |    |          codes     7  5  1  2     what it settled on
+    u^1  ? 5 ? ?  <----+    |    |
+    u^2  ? 5 ? 2  <---------+    |          u^k is `codes` where `decided` < k, and masks elsewhere,
+    u^3  7 5 ? 2  <--------------+          so two numbers a place are the whole trajectory
+    u^4  7 5 1 2
+
+Decisions:
+- The roll-out is the sampler's own loop with the most probable candidates (top_k 1, temperature 0), so there is no
+  second image loop.
+- A place's soft label for a segment that ends at e is the teacher's distribution at the last step before e at which the
+  place was open: it is frozen at the step that decides the place. One roll-out yields the labels of all segments.
+- The published code takes its snapshots one step late where there are several segments; here they are taken on time.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from showo_turbo.distillation.soft_labels import SoftLabels
+from showo_turbo.generation.image import ImageDenoiser
+from showo_turbo.generation.trajectory import State
+
+
+@dataclass(frozen=True)
+class ImageTrajectories:
+    """Roll-outs of a batch of prompts.
+
+    Attributes:
+        codes: long (batch, n), the finished images.
+        decided: long (batch, n), the step, from 0, that settled each place.
+        labels: by segment end, soft labels (batch, n); see the module.
+    """
+
+    codes: Tensor
+    decided: Tensor
+    labels: dict[int, SoftLabels]
+
+    def known(self, steps: Tensor) -> Tensor:
+        """Which places are settled in the states `steps`, long (batch,): bool (batch, n)."""
+        return self.decided < steps[:, None]
+
+    def labels_at(self, ends: Tensor) -> SoftLabels:
+        """The soft labels of every row's segment end, long (batch,)."""
+        chosen, *others = self.labels.items()
+        labels = chosen[1]
+        for end, candidate in others:
+            labels = candidate.where((ends == end)[:, None].expand_as(self.codes), labels)
+        return labels
+
+
+@torch.no_grad()
+def record_images(
+    denoiser: ImageDenoiser, start: State, ends: Sequence[int], label_size: int | None = None
+) -> ImageTrajectories:
+    """Let a teacher draw, and keep what a student is to learn from.
+
+    Args:
+        denoiser: the teacher with its prompts, guidance and a scheduler of greedy candidates (top_k 1, temperature 0).
+        start: the states to begin with, see `generation.image.blank_state`.
+        ends: segment ends whose labels are wanted.
+        label_size: codes kept of every distribution; all if left out.
+    """
+    state, labels, kept = start, None, {}
+    decided = torch.zeros_like(start.ids)
+    while not state.done:
+        logits = denoiser.logits(state)
+        fresh = SoftLabels.of(logits, label_size)
+        labels = fresh if labels is None else fresh.where(~state.settled, labels)
+        after = denoiser.unmask(state, logits)
+        decided = torch.where(after.settled & ~state.settled, state.forward_passes, decided)
+        state = after
+        if state.forward_passes in ends:
+            kept[state.forward_passes] = labels
+    return ImageTrajectories(denoiser.vocabulary.ids_to_codes(state.ids), decided, kept)
