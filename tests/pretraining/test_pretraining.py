@@ -8,19 +8,17 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from showo_turbo.errors import InputError
 from showo_turbo.models.magvit_v2 import MagvitV2
 from showo_turbo.models.magvit_v2_config import MagvitV2Config
 from showo_turbo.models.omni_attention import understanding_mask
 from showo_turbo.pretraining.batches import random_masking, text_to_image_batch, understanding_batch
 from showo_turbo.pretraining.image_tokenizer import ImageTokenizerTraining, ImageTokenizerTrainingConfig
-from showo_turbo.pretraining.loop import LoopConfig, train
-from showo_turbo.pretraining.muon import Muon, orthogonalize
 from showo_turbo.pretraining.scene_pool import build_scene_pool, load_scene_pool, scene_pixels
 from showo_turbo.pretraining.showo import ShowoPretraining, ShowoPretrainingConfig
 from showo_turbo.pretraining.text_tokenizer import TextTokenizerTrainingConfig, train_text_tokenizer
 from showo_turbo.scenes.language import description_question, questions
 from showo_turbo.scenes.split import is_training_scene
+from showo_turbo.training.loop import LoopConfig, train
 
 SMALL_TOKENIZER = MagvitV2Config(
     patch_size=4,
@@ -113,35 +111,6 @@ def _find(row: list[int], part: list[int]) -> int:
     return next(start for start in range(len(row)) if row[start : start + len(part)] == part)
 
 
-def test_a_resumed_run_has_the_weights_of_an_uninterrupted_one(folder: Path, tmp_path: Path) -> None:
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
-    config = showo_config(folder, whole, 6)
-    train(ShowoPretraining(config), config.loop)
-
-    class PowerCutError(Exception):
-        pass
-
-    config = showo_config(folder, broken, 6)
-    task = ShowoPretraining(config)
-    losses = task.losses
-
-    def failing(model: torch.nn.Module, step: int) -> dict[str, torch.Tensor]:
-        if step == 4:
-            raise PowerCutError
-        return losses(model, step)
-
-    task.losses = failing
-    with pytest.raises(PowerCutError):
-        train(task, config.loop)
-    train(ShowoPretraining(config), config.loop)
-
-    expected, got = (load_file(run / "model.safetensors") for run in (whole, broken))
-    assert expected.keys() == got.keys()
-    assert all(torch.equal(expected[name], got[name]) for name in expected)
-    steps = [json.loads(line)["step"] for line in (broken / "log.jsonl").read_text().splitlines()]
-    assert steps == [2, 4, 6]
-
-
 def test_the_image_tokenizer_learns(tmp_path: Path) -> None:
     loop = LoopConfig(str(tmp_path), steps=90, warmup_steps=2, decay_share=0.2, log_steps=10, threads=1)
     config = ImageTokenizerTrainingConfig(loop=loop, model=SMALL_TOKENIZER, batch_size=4, lr=0.01)
@@ -150,28 +119,3 @@ def test_the_image_tokenizer_learns(tmp_path: Path) -> None:
     assert curve[-1] < 0.7 * curve[0]
     saved = MagvitV2Config.from_dict(json.loads((tmp_path / "config.json").read_text()))
     MagvitV2(saved).load_state_dict(load_file(tmp_path / "model.safetensors"))
-
-
-def test_muon_updates_are_close_to_orthogonal() -> None:
-    matrices = torch.randn(3, 16, 48, generator=torch.Generator().manual_seed(0))
-    for batch in (matrices, matrices.mT):
-        singular = torch.linalg.svdvals(orthogonalize(batch))
-        assert singular.min() > 0.5
-        assert singular.max() < 1.3
-
-
-def test_muon_fits_a_linear_map() -> None:
-    torch.manual_seed(0)
-    target, weight = torch.randn(8, 12), torch.nn.Parameter(torch.zeros(8, 12))
-    optimizer = Muon([weight], lr=0.05)
-    for _ in range(150):
-        optimizer.zero_grad()
-        (weight - target).square().mean().backward()
-        optimizer.step()
-    assert (weight - target).abs().mean() < 0.1
-
-
-@pytest.mark.parametrize("wrong", [{"steps": 0}, {"decay_share": 1.5}])
-def test_impossible_loops_are_refused(wrong: dict) -> None:
-    with pytest.raises(InputError, match=next(iter(wrong))):
-        LoopConfig(**wrong)

@@ -28,8 +28,8 @@ def text_tokenizer(settings: Settings = None) -> None:
 def image_tokenizer(settings: Settings = None) -> None:
     """Train the MAGVIT-v2 image tokenizer on rendered scenes (minutes)."""
     from showo_turbo.pretraining.image_tokenizer import ImageTokenizerTraining, ImageTokenizerTrainingConfig
-    from showo_turbo.pretraining.loop import train
     from showo_turbo.settings import read_settings
+    from showo_turbo.training.loop import train
 
     config = read_settings(ImageTokenizerTrainingConfig, settings or [])
     train(ImageTokenizerTraining(config), config.loop)
@@ -50,9 +50,9 @@ def scene_pool(settings: Settings = None) -> None:
 @app.command()
 def showo(settings: Settings = None) -> None:
     """Pre-train the transformer: masked image codes and next-token answers (hours)."""
-    from showo_turbo.pretraining.loop import train
     from showo_turbo.pretraining.showo import ShowoPretraining, ShowoPretrainingConfig
     from showo_turbo.settings import read_settings
+    from showo_turbo.training.loop import train
 
     config = read_settings(ShowoPretrainingConfig, settings or [])
     train(ShowoPretraining(config), config.loop)

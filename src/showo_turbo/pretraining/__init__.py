@@ -5,5 +5,4 @@ image_tokenizer  pictures -> MAGVIT-v2 codes
 scene_pool       scenes -> codes, once, kept in a file
 batches          scenes and codes -> rows of ids, masks, labels
 showo            rows -> the transformer's weights
-loop             what both trainings share: steps, schedule, average, checkpoints, log
 """

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from showo_turbo.errors import InputError
 from showo_turbo.generation.options import SamplingOptions
-from showo_turbo.pretraining.curves import plot_curve
+from showo_turbo.training.curves import plot_curve
 
 
 @dataclass(frozen=True)

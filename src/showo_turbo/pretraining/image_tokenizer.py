@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
 
@@ -18,9 +18,9 @@ from showo_turbo.checkpoints.saving import save_image_tokenizer
 from showo_turbo.models.magvit_v2 import MagvitV2
 from showo_turbo.models.magvit_v2_config import MagvitV2Config
 from showo_turbo.models.quantization import commitment_loss
-from showo_turbo.pretraining.loop import LoopConfig
 from showo_turbo.pretraining.scene_pool import scene_pixels
 from showo_turbo.scenes.split import training_scene
+from showo_turbo.training.loop import LoopConfig, StepLosses, Task
 
 
 def _small_model() -> MagvitV2Config:
@@ -56,8 +56,8 @@ class ImageTokenizerTrainingConfig:
     commitment_weight: float = 0.1
 
 
-class ImageTokenizerTraining:
-    """The task that `loop.train` runs (see `loop.Task`)."""
+class ImageTokenizerTraining(Task):
+    """The task of `showo-turbo pretrain image-tokenizer`."""
 
     def __init__(self, config: ImageTokenizerTrainingConfig) -> None:
         """Build the model with the seed's weights."""
@@ -69,16 +69,16 @@ class ImageTokenizerTraining:
         """One AdamW for all parameters."""
         return [torch.optim.AdamW(self.model.parameters(), lr=self.config.lr, betas=(0.9, 0.99), weight_decay=0.0)]
 
-    def losses(self, model: nn.Module, step: int) -> dict[str, Tensor]:
+    def losses(self, average: nn.Module, batch: int) -> StepLosses:
         """Absolute and squared error of the reconstruction, and commitment."""
-        rng = random.Random(f"{self.config.loop.seed}/{step}")
+        rng = random.Random(f"{self.config.loop.seed}/{batch}")
         pixels = scene_pixels([training_scene(rng) for _ in range(self.config.batch_size)])
-        output = model(pixels)
+        output = self.model(pixels)
         l1 = F.l1_loss(output.reconstruction, pixels)
         mse = F.mse_loss(output.reconstruction, pixels)
         commitment = commitment_loss(output.latents)
         loss = l1 + self.config.mse_weight * mse + self.config.commitment_weight * commitment
-        return {"loss": loss, "l1": l1, "mse": mse, "commitment": commitment}
+        return StepLosses(loss, {"l1": l1, "mse": mse, "commitment": commitment}, len(pixels))
 
     def export(self, model: nn.Module, folder: Path) -> None:
         """Write config and weights, in float16."""

@@ -16,15 +16,19 @@ from showo_turbo.checkpoints.saving import save_showo
 from showo_turbo.configuration import ShowoConfig
 from showo_turbo.models.showo import Showo
 from showo_turbo.pretraining.batches import Batch, random_masking, text_to_image_batch, understanding_batch
-from showo_turbo.pretraining.loop import LoopConfig
-from showo_turbo.pretraining.muon import Muon
 from showo_turbo.pretraining.scene_pool import load_scene_pool
 from showo_turbo.processing.prompts import PromptBuilder, build_vocabulary, load_text_tokenizer
 from showo_turbo.scenes.language import QuestionAnswer, caption, description_question, questions
 from showo_turbo.scenes.scene import Scene
+from showo_turbo.training.loop import LoopConfig, StepLosses, Task
+from showo_turbo.training.optimizers import OptimizerConfig, build_optimizers
 from showo_turbo.vocabulary import SPECIAL_TOKENS
 
 _STEPS_DRAWN_TOGETHER = 8
+
+
+def _muon() -> OptimizerConfig:
+    return OptimizerConfig("muon", lr=2e-3, muon_lr=2e-3, betas=(0.9, 0.98), weight_decay=0.0)
 
 
 @dataclass(frozen=True)
@@ -45,8 +49,7 @@ class ShowoPretrainingConfig:
         questions_per_picture: turns packed behind one picture; in every other batch a description takes one's place.
         condition_dropout: share of captions replaced by the empty prompt.
         understanding_weight: weight of the answers' loss.
-        muon_lr: learning rate of the hidden matrices.
-        adamw_lr: learning rate of all other parameters.
+        optimizer: what changes the weights.
         init_from: weights to start from (model.safetensors of an earlier run), for another round of training.
     """
 
@@ -66,8 +69,7 @@ class ShowoPretrainingConfig:
     questions_per_picture: int = 3
     condition_dropout: float = 0.1
     understanding_weight: float = 0.5
-    muon_lr: float = 2e-3
-    adamw_lr: float = 2e-3
+    optimizer: OptimizerConfig = field(default_factory=_muon)
     init_from: str | None = None
 
     def model_config(self, llm_vocab_size: int) -> ShowoConfig:
@@ -97,8 +99,8 @@ class ShowoPretrainingConfig:
         )
 
 
-class ShowoPretraining:
-    """The task that `loop.train` runs (see `loop.Task`)."""
+class ShowoPretraining(Task):
+    """The task of `showo-turbo pretrain showo`."""
 
     def __init__(self, config: ShowoPretrainingConfig) -> None:
         """Load text tokenizer and scene pool, and build the model with the seed's weights or `config.init_from`'s."""
@@ -112,18 +114,16 @@ class ShowoPretraining:
             self.model.load_state_dict(load_file(config.init_from))
 
     def optimizers(self) -> list[Optimizer]:
-        """Muon for the hidden matrices, AdamW for embeddings, head, biases and norms."""
-        hidden = [p for name, p in self.model.named_parameters() if p.ndim == 2 and ".layers." in name]
-        chosen = set(map(id, hidden))
-        others = [p for p in self.model.parameters() if id(p) not in chosen]
-        adamw = torch.optim.AdamW(others, lr=self.config.adamw_lr, betas=(0.9, 0.98), weight_decay=0.0)
-        return [Muon(hidden, lr=self.config.muon_lr), adamw]
+        """As configured."""
+        return build_optimizers(self.model, self.config.optimizer)
 
-    def losses(self, model: nn.Module, step: int) -> dict[str, Tensor]:
+    def losses(self, average: nn.Module, batch: int) -> StepLosses:
         """Mean cross entropy of masked codes and of answer tokens."""
-        image = _image_loss(model, self._text_to_image(step), self.prompts)
-        answers = _answer_loss(model, self._understanding(step))
-        return {"loss": image + self.config.understanding_weight * answers, "image": image, "answers": answers}
+        image = _image_loss(self.model, self._text_to_image(batch), self.prompts)
+        answers = _answer_loss(self.model, self._understanding(batch))
+        total = image + self.config.understanding_weight * answers
+        count = self.config.text_to_image_batch_size + self.config.understanding_batch_size
+        return StepLosses(total, {"image": image, "answers": answers}, count)
 
     def export(self, model: nn.Module, folder: Path) -> None:
         """Write transformer and text side, weights in float16."""

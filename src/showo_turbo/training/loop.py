@@ -1,0 +1,272 @@
+"""The training loop, the only one in the project.
+
+A task knows its model, its optimizers and the loss of one step; the loop knows steps, learning rates, the running
+average of the weights, checkpoints and the log.
+
+Decisions:
+- Data is drawn from (seed, step) or from a position that the task's state holds, so a resumed run sees what an
+  uninterrupted one would have seen, and a checkpoint needs no random state.
+- What a step computes is the `forward` of one module, so that accelerate's wrappers (DDP, FSDP, autocast) fit whatever
+  a task calls its model for.
+- A loss or gradient that is no finite number changes nothing: weights, optimizers and average stay as they were, the
+  step and its samples are named in `skipped.jsonl`, and training goes on, or ends if there are too many in a row.
+- A disk that is full costs a checkpoint, not the run.
+"""
+
+import json
+import logging
+import time
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from tqdm import tqdm
+from transformers import get_wsd_schedule
+
+from showo_turbo.errors import InputError
+from showo_turbo.training.checkpoints import read_newest, write_checkpoint
+from showo_turbo.training.log import TrainingLog
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class LoopConfig:
+    """How long and how a training runs.
+
+    Attributes:
+        output: folder of the run: `checkpoints/`, `log.jsonl` (curve), `skipped.jsonl` and what the task exports.
+        steps: optimizer steps in all.
+        seed: of weights and data.
+        warmup_steps: linear rise of the learning rate.
+        decay_share: share of the steps, at the end, over which the learning rate falls linearly to zero; 0 keeps it.
+        ema_decay: of the running average of the weights, which is what is exported; 0 exports the weights themselves.
+        clip_norm: largest gradient norm.
+        gradient_accumulation_steps: batches a step.
+        max_skipped: so many steps in a row without a finite loss end the training.
+        log_steps: steps between two lines of the log.
+        checkpoint_minutes: minutes between two checkpoints.
+        tracker: "tensorboard", "wandb", "trackio" or whatever accelerate knows; none if left out.
+        threads: processor threads; as many as torch likes if left out.
+    """
+
+    output: str = "runs/unnamed"
+    steps: int = 1000
+    seed: int = 0
+    warmup_steps: int = 100
+    decay_share: float = 0.4
+    ema_decay: float = 0.999
+    clip_norm: float = 1.0
+    gradient_accumulation_steps: int = 1
+    max_skipped: int = 20
+    log_steps: int = 50
+    checkpoint_minutes: float = 3.0
+    tracker: str | None = None
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "gradient_accumulation_steps", "log_steps"):
+            if getattr(self, name) < 1:
+                raise InputError(f"loop.{name} is {getattr(self, name)}; choose 1 or more")
+        for name in ("decay_share", "ema_decay"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(f"loop.{name} is {getattr(self, name)}; it is a share between 0 and 1")
+
+
+@dataclass(frozen=True)
+class StepLosses:
+    """What one batch gave.
+
+    Attributes:
+        total: the loss to minimise, a scalar.
+        parts: scalars for the log, by name.
+        count: samples in the batch.
+        samples: their names, where the number of the step does not tell what they were.
+    """
+
+    total: Tensor
+    parts: dict[str, Tensor | float]
+    count: int
+    samples: tuple[str, ...] = ()
+
+
+class Task(ABC):
+    """What is trained; `model` is its module."""
+
+    model: nn.Module
+
+    @abstractmethod
+    def optimizers(self) -> list[Optimizer]:
+        """Optimizers over the model's parameters."""
+
+    @abstractmethod
+    def losses(self, average: nn.Module, batch: int) -> StepLosses:
+        """Losses of a batch, by its number from 0; `average` is the running average of the model (or the model)."""
+
+    @abstractmethod
+    def export(self, model: nn.Module, folder: Path) -> None:
+        """Write a model in the layout that the library loads."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run needs beyond the number of its next batch."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take a state back.
+
+        Raises:
+            InputError: when it is another task's.
+        """
+        if state:
+            raise InputError(f"checkpoint holds {', '.join(state)}, which this training has no use for")
+
+
+class _Step(nn.Module):
+    """One batch as the forward pass of a module, whose parameters are the model's."""
+
+    def __init__(self, task: Task) -> None:
+        super().__init__()
+        self.model = task.model
+        self.losses = task.losses
+
+    def forward(self, average: nn.Module, batch: int) -> StepLosses:
+        return self.losses(average, batch)
+
+
+def train(task: Task, config: LoopConfig) -> None:
+    """Run a task to its last step, from its newest checkpoint if the output folder holds one.
+
+    Raises:
+        InputError: when too many steps in a row have no finite loss.
+    """
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
+    accelerator = Accelerator(log_with=config.tracker, project_dir=config.output if config.tracker else None)
+    Path(config.output).mkdir(parents=True, exist_ok=True)
+    if config.tracker:
+        accelerator.init_trackers(Path(config.output).name)
+    _Run(task, config, accelerator).to_the_end()
+    accelerator.end_training()
+
+
+class _Run:
+    """One call of `train`."""
+
+    def __init__(self, task: Task, config: LoopConfig, accelerator: Accelerator) -> None:
+        self.task, self.config, self.accelerator = task, config, accelerator
+        self.folder = Path(config.output)
+        self.step_module = accelerator.prepare(_Step(task))
+        self.average = _running_average(task.model, config.ema_decay)
+        self.optimizers = [accelerator.prepare(optimizer) for optimizer in task.optimizers()]
+        self.schedules = [_schedule(optimizer, config) for optimizer in self.optimizers]
+        self.step, self.skipped_in_a_row = 0, 0
+        seconds = self._resume()
+        self.log = TrainingLog(self.folder / "log.jsonl", accelerator, seconds)
+        self.saved_at = time.monotonic()
+
+    def to_the_end(self) -> None:
+        """All steps that are left."""
+        config, visible = self.config, self.accelerator.is_local_main_process
+        with tqdm(
+            total=config.steps, initial=self.step, desc=self.folder.name, mininterval=5, disable=not visible
+        ) as bar:
+            while self.step < config.steps:
+                self._take_step()
+                self.step += 1
+                bar.update()
+                if self.step % config.log_steps == 0 and self.log.steps:
+                    bar.set_postfix(self.log.write(self.step))
+                due = time.monotonic() - self.saved_at > config.checkpoint_minutes * 60
+                if due or self.step == config.steps:
+                    self._save()
+
+    def _take_step(self) -> None:
+        """Forward and back over the batches of a step; the weights change if all is finite."""
+        count = self.config.gradient_accumulation_steps
+        batches = []
+        for batch in range(self.step * count, (self.step + 1) * count):
+            losses = self.step_module(self.average, batch)
+            self.accelerator.backward(losses.total / count)
+            batches.append(losses)
+        norm = self.accelerator.clip_grad_norm_(self.task.model.parameters(), self.config.clip_norm)
+        finite = bool(torch.isfinite(norm)) and all(bool(torch.isfinite(one.total)) for one in batches)
+        if self._agreed(finite):
+            self._update()
+            for losses in batches:
+                self.log.add({"loss": losses.total, **losses.parts, "gradient_norm": norm}, losses.count)
+        else:
+            self._skip([name for losses in batches for name in losses.samples])
+        for schedule in self.schedules:
+            schedule.step()
+        for optimizer in self.optimizers:
+            optimizer.zero_grad()
+
+    def _update(self) -> None:
+        self.skipped_in_a_row = 0
+        for optimizer in self.optimizers:
+            optimizer.step()
+        if isinstance(self.average, AveragedModel):
+            self.average.update_parameters(self.task.model)
+
+    def _skip(self, samples: list[str]) -> None:
+        self.skipped_in_a_row += 1
+        with (self.folder / "skipped.jsonl").open("a") as file:
+            file.write(json.dumps({"step": self.step, "samples": samples}) + "\n")
+        if self.skipped_in_a_row >= self.config.max_skipped:
+            raise InputError(
+                f"training in {self.config.output!r}: the last {self.skipped_in_a_row} steps had no finite loss "
+                "(skipped.jsonl names their samples): lower the learning rate or look at the samples"
+            )
+
+    def _agreed(self, finite: bool) -> bool:
+        """Whether all processes say so."""
+        flag = torch.tensor(float(finite), device=self.accelerator.device)
+        return self.accelerator.reduce(flag, "mean").item() == 1.0
+
+    def _parts(self) -> list[Any]:
+        return [self.task, self.task.model, self.average, *self.optimizers, *self.schedules]
+
+    def _save(self) -> None:
+        """Checkpoint and export; what fails is reported, and the last good ones stay."""
+        self.saved_at = time.monotonic()
+        if not self.accelerator.is_main_process:
+            return
+        state = {"step": self.step, "seconds": self.log.seconds, "parts": [part.state_dict() for part in self._parts()]}
+        try:
+            write_checkpoint(self.folder / "checkpoints", self.step, state)
+            self.task.export(
+                self.average.module if isinstance(self.average, AveragedModel) else self.average, self.folder
+            )
+        except OSError as error:
+            logger.warning("step %d could not be saved (%s): the last good checkpoint stays", self.step, error)
+
+    def _resume(self) -> float:
+        """Go on from the newest checkpoint, if there is one; the seconds spent so far."""
+        saved = read_newest(self.folder / "checkpoints")
+        if saved is None:
+            return 0.0
+        for part, state in zip(self._parts(), saved["parts"], strict=True):
+            part.load_state_dict(state)
+        self.step = saved["step"]
+        return saved["seconds"]
+
+
+def _running_average(model: nn.Module, decay: float) -> nn.Module:
+    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay)) if decay else model
+
+
+def _schedule(optimizer: Optimizer, config: LoopConfig) -> LRScheduler:
+    return get_wsd_schedule(
+        optimizer,
+        num_warmup_steps=config.warmup_steps,
+        num_decay_steps=round(config.steps * config.decay_share),
+        num_training_steps=config.steps,
+        decay_type="linear",
+    )

@@ -1,0 +1,67 @@
+"""Optimizers by name."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from showo_turbo.errors import InputError
+from showo_turbo.training.muon import Muon
+
+OPTIMIZERS = ("adamw", "adamw8bit", "muon")
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """What changes the weights.
+
+    Attributes:
+        name: "adamw"; "adamw8bit", whose state takes a quarter of the memory (needs bitsandbytes and a graphics
+            processor); or "muon" for the hidden matrices and AdamW for all else.
+        lr: AdamW's learning rate.
+        muon_lr: Muon's.
+        betas: AdamW's.
+        weight_decay: decoupled.
+
+    Raises:
+        InputError: when the name is unknown.
+    """
+
+    name: str = "adamw"
+    lr: float = 1e-5
+    muon_lr: float = 2e-3
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = 0.01
+
+    def __post_init__(self) -> None:
+        if self.name not in OPTIMIZERS:
+            raise InputError(f"optimizer.name is {self.name!r}: choose {', '.join(OPTIMIZERS)}")
+
+
+def build_optimizers(model: nn.Module, config: OptimizerConfig) -> list[Optimizer]:
+    """The optimizers of all weights of a model that learn.
+
+    Raises:
+        InputError: when bitsandbytes is asked for and missing.
+    """
+    learning = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    settings = {"lr": config.lr, "betas": config.betas, "weight_decay": config.weight_decay}
+    if config.name == "adamw8bit":
+        return [_adamw_of_8_bits()(learning.values(), **settings)]
+    hidden = {name: p for name, p in learning.items() if config.name == "muon" and p.ndim == 2 and ".layers." in name}
+    others = [parameter for name, parameter in learning.items() if name not in hidden]
+    optimizers: list[Optimizer] = [torch.optim.AdamW(others, **settings)]
+    if hidden:
+        optimizers.insert(0, Muon(hidden.values(), lr=config.muon_lr, weight_decay=config.weight_decay))
+    return optimizers
+
+
+def _adamw_of_8_bits() -> type[Optimizer]:
+    try:
+        from bitsandbytes.optim import AdamW8bit
+    except ImportError as error:
+        raise InputError(
+            "optimizer.name is 'adamw8bit', which needs bitsandbytes: install it, or choose adamw"
+        ) from error
+    return AdamW8bit

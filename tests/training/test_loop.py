@@ -1,0 +1,194 @@
+"""Training survives: kills, damaged and missing checkpoints, full disks, losses that are no number."""
+
+import json
+import logging
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import IO, Any
+
+import pytest
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from showo_turbo.errors import InputError
+from showo_turbo.training import checkpoints
+from showo_turbo.training.loop import LoopConfig, StepLosses, Task, train
+
+
+class Regression(Task):
+    """A line through points, one batch a number; counts batches in its state."""
+
+    def __init__(self, bad_batches: tuple[int, ...] = (), stop_at: int | None = None) -> None:
+        torch.manual_seed(0)
+        self.model = nn.Linear(3, 1)
+        self.bad_batches, self.stop_at, self.seen = bad_batches, stop_at, 0
+
+    def optimizers(self) -> list[Optimizer]:
+        return [torch.optim.AdamW(self.model.parameters(), lr=0.05)]
+
+    def losses(self, average: nn.Module, batch: int) -> StepLosses:
+        if batch == self.stop_at:
+            raise KeyboardInterrupt
+        self.seen += 1
+        x = torch.randn(8, 3, generator=torch.Generator().manual_seed(batch))
+        loss = (self.model(x) - x.sum(1, keepdim=True)).square().mean()
+        if batch in self.bad_batches:
+            loss = loss * torch.nan
+        return StepLosses(loss, {"error": loss}, 8, (f"sample {batch}",))
+
+    def export(self, model: nn.Module, folder: Path) -> None:
+        torch.save(model.state_dict(), folder / "model.pt")
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"seen": self.seen}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.seen = state["seen"]
+
+
+def config(folder: Path, **changes: Any) -> LoopConfig:
+    settings = {"steps": 6, "warmup_steps": 2, "log_steps": 2, "threads": 1, "checkpoint_minutes": 0.0} | changes
+    return LoopConfig(str(folder), **settings)
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return torch.load(folder / "model.pt", weights_only=True)
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(one[name].equal(other[name]) for name in one)
+
+
+def test_a_resumed_run_has_the_weights_of_an_uninterrupted_one(tmp_path: Path) -> None:
+    train(Regression(), config(tmp_path / "whole"))
+    with pytest.raises(KeyboardInterrupt):
+        train(Regression(stop_at=4), config(tmp_path / "broken"))
+    task = Regression()
+    train(task, config(tmp_path / "broken"))
+    assert task.seen == 6
+    assert same(weights(tmp_path / "whole"), weights(tmp_path / "broken"))
+    lines = [json.loads(line) for line in (tmp_path / "broken" / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [2, 4, 6]
+    assert set(lines[0]) == {"step", "seconds", "loss", "error", "gradient_norm", "samples_per_second"}
+
+
+KILLED = """
+import sys, time
+from pathlib import Path
+sys.path.insert(0, {folder!r})
+from test_loop import Regression, config
+from showo_turbo.training.loop import train
+
+class Slow(Regression):
+    def losses(self, average, batch):
+        time.sleep(0.02)
+        return super().losses(average, batch)
+
+train(Slow(), config(Path({output!r}), steps=100))
+"""
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_at_any_moment_goes_on_to_the_same_weights(tmp_path: Path) -> None:
+    train(Regression(), config(tmp_path / "whole", steps=100))
+    output = tmp_path / "killed"
+    command = [sys.executable, "-c", KILLED.format(folder=str(Path(__file__).parent), output=str(output))]
+    for delay in (0.0, 0.07, 0.15, 0.31):
+        process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+        _wait_for_a_checkpoint_newer_than(time.time(), output / "checkpoints")
+        time.sleep(delay)
+        process.kill()
+        process.wait()
+    subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+    assert same(weights(tmp_path / "whole"), weights(output))
+
+
+def _wait_for_a_checkpoint_newer_than(start: float, folder: Path) -> None:
+    deadline = time.monotonic() + 120
+    while not any(path.stat().st_mtime > start for path in folder.glob("*.sha256")):
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def test_a_damaged_checkpoint_is_skipped_with_a_word(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    train(Regression(), config(tmp_path / "whole"))
+    with pytest.raises(KeyboardInterrupt):
+        train(Regression(stop_at=4), config(tmp_path / "broken"))
+    newest = tmp_path / "broken" / "checkpoints" / "step-00000004.pt"
+    content = bytearray(newest.read_bytes())
+    content[len(content) // 2] ^= 1
+    newest.write_bytes(content)
+    with caplog.at_level(logging.WARNING):
+        train(Regression(), config(tmp_path / "broken"))
+    assert "step-00000004.pt is skipped" in caplog.text
+    assert same(weights(tmp_path / "whole"), weights(tmp_path / "broken"))
+
+
+def test_a_full_disk_costs_no_checkpoint_and_no_run(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """/dev/full is a disk that is always full."""
+    with pytest.raises(KeyboardInterrupt):
+        train(Regression(stop_at=3), config(tmp_path))
+    real_open = Path.open
+
+    def open_on_full_disk(self: Path, *how: Any, **more: Any) -> IO:
+        return real_open(Path("/dev/full") if self.suffix == ".partial" else self, *how, **more)
+
+    monkeypatch.setattr(Path, "open", open_on_full_disk)
+    with caplog.at_level(logging.WARNING), pytest.raises(KeyboardInterrupt):
+        train(Regression(stop_at=5), config(tmp_path))
+    assert "No space left on device" in caplog.text
+    folder = tmp_path / "checkpoints"
+    assert sorted(path.name for path in folder.glob("*.pt")) == ["step-00000002.pt", "step-00000003.pt"]
+    assert not list(folder.glob("*.partial"))
+    assert checkpoints.read_newest(folder)["step"] == 3
+
+
+def test_a_loss_that_is_no_number_changes_nothing_and_is_named(tmp_path: Path) -> None:
+    train(Regression(bad_batches=(3,)), config(tmp_path))
+    skipped = [json.loads(line) for line in (tmp_path / "skipped.jsonl").read_text().splitlines()]
+    assert skipped == [{"step": 3, "samples": ["sample 3"]}]
+    assert all(value.isfinite().all() for value in weights(tmp_path).values())
+
+
+def test_too_many_of_them_end_the_run(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"last 2 steps had no finite loss"):
+        train(Regression(bad_batches=(2, 3, 4)), config(tmp_path, max_skipped=2))
+    assert checkpoints.read_newest(tmp_path / "checkpoints")["step"] == 3
+
+
+def test_accumulated_batches_are_one_step(tmp_path: Path) -> None:
+    """Two batches a step move the weights as the mean of their losses would."""
+
+    class Both(Regression):
+        def losses(self, average: nn.Module, batch: int) -> StepLosses:
+            first, second = (super(Both, self).losses(average, number) for number in (2 * batch, 2 * batch + 1))
+            return StepLosses((first.total + second.total) / 2, {}, 16)
+
+    train(Regression(), config(tmp_path / "accumulated", gradient_accumulation_steps=2, steps=4))
+    train(Both(), config(tmp_path / "together", steps=4))
+    accumulated, together = weights(tmp_path / "accumulated"), weights(tmp_path / "together")
+    for name, value in accumulated.items():
+        torch.testing.assert_close(value, together[name], atol=1e-6, rtol=1e-5)
+
+
+def test_without_an_average_the_weights_themselves_are_exported(tmp_path: Path) -> None:
+    task = Regression()
+    train(task, config(tmp_path, ema_decay=0.0))
+    assert same(weights(tmp_path), task.model.state_dict())
+
+
+def test_a_tracker_gets_the_curve(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    train(Regression(), config(tmp_path, tracker="tensorboard"))
+    assert list(tmp_path.rglob("events.out.tfevents*"))
+
+
+@pytest.mark.parametrize("wrong", [{"steps": 0}, {"decay_share": 1.5}, {"gradient_accumulation_steps": 0}])
+def test_impossible_loops_are_refused(wrong: dict) -> None:
+    with pytest.raises(InputError, match=next(iter(wrong))):
+        LoopConfig(**wrong)
