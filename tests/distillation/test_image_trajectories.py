@@ -27,7 +27,7 @@ def roll_out(
     scheduler = options.scheduler(prompts.vocabulary.codebook_size, 64)
     rows = [prompts.text_to_image(PROMPT)]
     denoiser = ImageDenoiser(teacher, prompts.vocabulary, scheduler, rows, 64, prompts.unconditional(), guidance)
-    return record_images(denoiser, blank_state(1, 64, prompts.vocabulary), ends, label_size)
+    return record_images(denoiser, rows, blank_state(1, 64, prompts.vocabulary), ends, label_size)
 
 
 def case_of(recorded: dict[str, np.ndarray], name: str) -> tuple[int, int, int, float]:
@@ -67,7 +67,7 @@ def test_targets_and_losses_of_one_segment(
     torch.testing.assert_close(labels, torch.from_numpy(recorded[f"{name}/teacher_target"]), atol=1e-4, rtol=0)
 
     ends = torch.tensor([segment_end(step, steps, segments)])
-    picks = ImagePicks([tiny_prompts.text_to_image(PROMPT)], trajectories, torch.tensor([step]), ends)
+    picks = ImagePicks(trajectories, torch.tensor([step]), ends)
     with torch.no_grad():
         plain, with_own = (
             image_consistency(tiny_student, tiny_student, picks, tiny_prompts.vocabulary, weight).item()
@@ -104,7 +104,7 @@ def test_few_codes_are_the_best_ones_renormalised(tiny_model: Showo, tiny_prompt
 def test_rows_take_the_labels_of_their_own_ends() -> None:
     codes = torch.zeros(3, 2, dtype=torch.long)
     labels = {end: SoftLabels(torch.full((3, 2, 1), end), torch.ones(3, 2, 1)) for end in (2, 4)}
-    trajectories = ImageTrajectories(codes, codes, labels)
+    trajectories = ImageTrajectories([[0]] * 3, codes, codes, labels)
     assert trajectories.labels_at(torch.tensor([4, 2, 4])).codes[:, :, 0].tolist() == [[4, 4], [2, 2], [4, 4]]
 
 

@@ -10,6 +10,7 @@ from showo_turbo.cli.chat import chat
 from showo_turbo.cli.convert import convert
 from showo_turbo.cli.demo import demo
 from showo_turbo.cli.describe import describe
+from showo_turbo.cli.distill import distill
 from showo_turbo.cli.errors import run_or_exit
 from showo_turbo.cli.evaluate import evaluate
 from showo_turbo.cli.extrapolate import extrapolate
@@ -29,6 +30,7 @@ app.command()(chat)
 app.command()(demo)
 app.command()(evaluate)
 app.command()(convert)
+app.command()(distill)
 app.add_typer(pretrain, name="pretrain")
 
 

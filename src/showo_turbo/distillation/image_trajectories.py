@@ -31,14 +31,41 @@ class ImageTrajectories:
     """Roll-outs of a batch of prompts.
 
     Attributes:
+        prompts: id lists, one a row.
         codes: long (batch, n), the finished images.
         decided: long (batch, n), the step, from 0, that settled each place.
         labels: by segment end, soft labels (batch, n); see the module.
     """
 
+    prompts: Sequence[Sequence[int]]
     codes: Tensor
     decided: Tensor
     labels: dict[int, SoftLabels]
+
+    def rows(self, chosen: Sequence[int]) -> "ImageTrajectories":
+        """Some of the roll-outs."""
+        labels = {end: SoftLabels(one.codes[chosen], one.probabilities[chosen]) for end, one in self.labels.items()}
+        prompts = [self.prompts[row] for row in chosen]
+        return ImageTrajectories(prompts, self.codes[chosen], self.decided[chosen], labels)
+
+    def to(self, device: torch.device) -> "ImageTrajectories":
+        """The same on a device."""
+        labels = {end: SoftLabels(x.codes.to(device), x.probabilities.to(device)) for end, x in self.labels.items()}
+        return ImageTrajectories(self.prompts, self.codes.to(device), self.decided.to(device), labels)
+
+    @classmethod
+    def joined(cls, parts: Sequence["ImageTrajectories"]) -> "ImageTrajectories":
+        """The roll-outs of several batches."""
+        labels = {
+            end: SoftLabels(
+                torch.cat([part.labels[end].codes for part in parts]),
+                torch.cat([part.labels[end].probabilities for part in parts]),
+            )
+            for end in parts[0].labels
+        }
+        prompts = [prompt for part in parts for prompt in part.prompts]
+        codes, decided = (torch.cat([getattr(part, name) for part in parts]) for name in ("codes", "decided"))
+        return cls(prompts, codes, decided, labels)
 
     def known(self, steps: Tensor) -> Tensor:
         """Which places are settled in the states `steps`, long (batch,): bool (batch, n)."""
@@ -55,12 +82,17 @@ class ImageTrajectories:
 
 @torch.no_grad()
 def record_images(
-    denoiser: ImageDenoiser, start: State, ends: Sequence[int], label_size: int | None = None
+    denoiser: ImageDenoiser,
+    prompts: Sequence[Sequence[int]],
+    start: State,
+    ends: Sequence[int],
+    label_size: int | None = None,
 ) -> ImageTrajectories:
     """Let a teacher draw, and keep what a student is to learn from.
 
     Args:
-        denoiser: the teacher with its prompts, guidance and a scheduler of greedy candidates (top_k 1, temperature 0).
+        denoiser: the teacher with guidance and a scheduler of greedy candidates (top_k 1, temperature 0).
+        prompts: those of the denoiser.
         start: the states to begin with, see `generation.image.blank_state`.
         ends: segment ends whose labels are wanted.
         label_size: codes kept of every distribution; all if left out.
@@ -76,4 +108,4 @@ def record_images(
         state = after
         if state.forward_passes in ends:
             kept[state.forward_passes] = labels
-    return ImageTrajectories(denoiser.vocabulary.ids_to_codes(state.ids), decided, kept)
+    return ImageTrajectories(prompts, denoiser.vocabulary.ids_to_codes(state.ids), decided, kept)

@@ -31,13 +31,11 @@ class ImagePicks:
     """Roll-outs with the state that the student sees of each, and where it is to get.
 
     Attributes:
-        prompts: id lists, one a row.
-        trajectories: of the rows.
+        trajectories: one a row.
         steps: long (batch,), k.
         ends: long (batch,), the end of k's segment.
     """
 
-    prompts: Sequence[Sequence[int]]
     trajectories: ImageTrajectories
     steps: Tensor
     ends: Tensor
@@ -62,7 +60,7 @@ def image_consistency(
 
 def _code_logits(model: Showo, picks: ImagePicks, steps: Tensor, chosen: Tensor, vocabulary: Vocabulary) -> Tensor:
     """Scores of all codes at the chosen places of the states `steps`: float32 (count, codebook_size)."""
-    prefix = left_pad(picks.prompts, vocabulary.pad_id, model.device).ids
+    prefix = left_pad(picks.trajectories.prompts, vocabulary.pad_id, model.device).ids
     codes, known = picks.trajectories.codes, picks.trajectories.known(steps)
     image = torch.where(known, vocabulary.codes_to_ids(codes), vocabulary.mask_id)
     ids = image_sequences(prefix, image, vocabulary)

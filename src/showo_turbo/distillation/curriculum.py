@@ -1,0 +1,201 @@
+"""A distillation as data: stages, one after the other, each from the student of the one before.
+
+    teacher --stage 1, many segments--> student (Show-o Turbo*) --stage 2, fewer segments--> student (Show-o Turbo)
+                                             = teacher and start of stage 2
+
+(Show-o Turbo, arXiv 2502.05415, section 3.3.) What changes from stage to stage is all in here; no stage has code of its
+own.
+"""
+
+from dataclasses import dataclass, field
+
+from showo_turbo.data import SourceConfig
+from showo_turbo.errors import InputError
+from showo_turbo.generation.options import SamplingOptions
+from showo_turbo.training.loop import LoopConfig
+from showo_turbo.training.optimizers import OptimizerConfig
+
+PREVIOUS = "previous"
+"""As a stage's teacher: the student of the stage before it."""
+
+
+@dataclass(frozen=True)
+class ImageTerm:
+    """The image term of a stage.
+
+    Attributes:
+        weight: in the total loss.
+        batch_size: roll-outs a batch.
+        num_inference_steps: length of the teacher's trajectory.
+        segments: parts it is cut into.
+        guidance_scale: of the teacher, see `SamplingOptions`; the student learns to do without.
+        schedule: how fast the teacher settles codes, see `SamplingOptions`.
+        order: which codes the teacher settles first, see `SamplingOptions`.
+        self_weight: weight of the student's own labels beside the teacher's 1.
+        label_size: codes kept of every soft label; all if left out.
+    """
+
+    weight: float = 1.0
+    batch_size: int = 8
+    num_inference_steps: int = 16
+    segments: int = 1
+    guidance_scale: float = 1.75
+    schedule: str = "cosine"
+    order: str = "confidence"
+    self_weight: float = 0.05
+    label_size: int | None = None
+
+    def __post_init__(self) -> None:
+        _check_positive("image", self, "batch_size", "num_inference_steps", "segments")
+
+    @property
+    def sampling(self) -> SamplingOptions:
+        """How the teacher draws: its most probable candidates, without noise."""
+        return SamplingOptions(
+            self.num_inference_steps, self.guidance_scale, 1, temperature=0.0, schedule=self.schedule, order=self.order
+        )
+
+
+@dataclass(frozen=True)
+class TextTerm:
+    """The text term of a stage.
+
+    Attributes:
+        weight: in the total loss.
+        batch_size: blocks a batch.
+        block_length: ids of a Jacobi block.
+        max_new_tokens: longest answer of the teacher, a multiple of the block length.
+        segments: parts that a trajectory is cut into.
+        autoregressive_weight: of the converged answer's own cross entropy, inside the term.
+    """
+
+    weight: float = 0.5
+    batch_size: int = 8
+    block_length: int = 16
+    max_new_tokens: int = 64
+    segments: int = 1
+    autoregressive_weight: float = 10.0
+
+    def __post_init__(self) -> None:
+        _check_positive("text", self, "batch_size", "block_length", "max_new_tokens", "segments")
+        if self.max_new_tokens % self.block_length:
+            raise InputError(
+                f"text.max_new_tokens is {self.max_new_tokens}: choose a multiple of block_length, {self.block_length}"
+            )
+
+
+@dataclass(frozen=True)
+class LanguageTerm:
+    """The regularisation of a stage: plain language modelling.
+
+    Attributes:
+        weight: in the total loss; 0 leaves the term out.
+        batch_size: texts a batch.
+        max_length: ids of a text; what is longer is cut.
+    """
+
+    weight: float = 0.1
+    batch_size: int = 8
+    max_length: int = 512
+
+    def __post_init__(self) -> None:
+        _check_positive("language", self, "batch_size", "max_length")
+
+
+@dataclass(frozen=True)
+class LoraConfig:
+    """Low-rank adapters in place of all weights.
+
+    Attributes:
+        rank: of the adapters; 0 trains all weights.
+        alpha: their scale times the rank.
+        targets: names of the layers that get one.
+    """
+
+    rank: int = 0
+    alpha: float = 16.0
+    targets: list[str] = field(default_factory=lambda: ["q_proj", "k_proj", "v_proj", "dense", "fc1", "fc2"])
+
+
+@dataclass(frozen=True)
+class TrajectoryFiles:
+    """Trajectories that the teacher makes once, before a stage, to be read back in every epoch.
+
+    Attributes:
+        count: roll-outs, and dialogues; 0 makes new ones for every batch instead.
+        folder: where they are; the stage's own if left out. Stages of one teacher and setting may share it.
+        seed: of what is drawn and asked.
+    """
+
+    count: int = 0
+    folder: str | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage.
+
+    Attributes:
+        name: of its folder.
+        teacher: shipped model, folder or hub name; "previous" for the student of the stage before. The student starts
+            from it.
+        loop: how long and how it runs; `output` is set from the distillation's.
+        optimizer: what changes the weights.
+        image, text, language: the terms of the loss.
+        trajectories: whether the teacher's work is kept in files.
+        average_target: take the student's own targets from the running average of its weights.
+        lora: adapters in place of all weights.
+        gradient_checkpointing: less memory for more time.
+        sampling: what to recommend to those who draw with the student.
+    """
+
+    name: str
+    teacher: str = PREVIOUS
+    loop: LoopConfig = field(default_factory=LoopConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    image: ImageTerm = field(default_factory=ImageTerm)
+    text: TextTerm = field(default_factory=TextTerm)
+    language: LanguageTerm = field(default_factory=LanguageTerm)
+    trajectories: TrajectoryFiles = field(default_factory=TrajectoryFiles)
+    average_target: bool = False
+    lora: LoraConfig = field(default_factory=LoraConfig)
+    gradient_checkpointing: bool = False
+    sampling: SamplingOptions = field(default_factory=lambda: SamplingOptions(4, 0.0))
+
+
+@dataclass(frozen=True)
+class DistillationConfig:
+    """All stages and what they read.
+
+    Attributes:
+        output: folder of the run; every stage has one in it.
+        stages: in order.
+        captions, dialogues, texts: sources of each kind, see `data.opening`.
+        dtype: precision of the teacher; the student learns in float32, or what accelerate is told.
+        image_tokenizer, text_tokenizer: where the first teacher does not hold them, see `ShowoPipeline`.
+    """
+
+    output: str = "runs/turbo"
+    stages: list[Stage] = field(default_factory=list)
+    captions: list[SourceConfig] = field(default_factory=list)
+    dialogues: list[SourceConfig] = field(default_factory=list)
+    texts: list[SourceConfig] = field(default_factory=list)
+    dtype: str = "float32"
+    image_tokenizer: str | None = None
+    text_tokenizer: str | None = None
+
+    def __post_init__(self) -> None:
+        names = [stage.name for stage in self.stages]
+        if not names or len(set(names)) < len(names):
+            raise InputError(f"stages are named {names}: give at least one, and each a name of its own")
+        if self.stages[0].teacher == PREVIOUS:
+            raise InputError(
+                f"stage {names[0]!r} is the first, so its teacher cannot be {PREVIOUS!r}: name a checkpoint"
+            )
+
+
+def _check_positive(term: str, config: object, *names: str) -> None:
+    for name in names:
+        if getattr(config, name) < 1:
+            raise InputError(f"{term}.{name} is {getattr(config, name)}: choose 1 or more")

@@ -1,0 +1,111 @@
+"""All stages of a distillation, one after the other."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from accelerate import PartialState
+
+from showo_turbo.checkpoints.loading import locate
+from showo_turbo.data import (
+    CaptionSample,
+    DialogueSample,
+    MixedStream,
+    Sample,
+    SourceConfig,
+    TextSample,
+    check_sources,
+    open_stream,
+)
+from showo_turbo.distillation.curriculum import PREVIOUS, DistillationConfig, Stage
+from showo_turbo.distillation.task import Distillation
+from showo_turbo.distillation.teacher import dialogue_ids
+from showo_turbo.distillation.trajectories import FreshTrajectories, StoredTrajectories, Trajectories, make_files
+from showo_turbo.errors import InputError
+from showo_turbo.pipeline import ShowoPipeline
+from showo_turbo.text_to_image import check_prompt
+from showo_turbo.training.loop import train
+
+
+def distill(config: DistillationConfig) -> Path:
+    """Run all stages, each from its newest checkpoint; the folder of the last student.
+
+    Raises:
+        InputError: when a source or a teacher is missing or does not fit; before anything is computed.
+    """
+    check_sources(config.captions, CaptionSample)
+    check_sources(config.dialogues, DialogueSample)
+    if any(stage.language.weight for stage in config.stages):
+        check_sources(config.texts, TextSample)
+    named = [stage.teacher for stage in config.stages if stage.teacher != PREVIOUS]
+    for name in named:
+        locate(name, config.image_tokenizer, config.text_tokenizer)
+    student = Path(config.output)
+    for stage in config.stages:
+        student = _run_stage(config, stage, student)
+    return student
+
+
+def _run_stage(config: DistillationConfig, stage: Stage, previous: Path) -> Path:
+    """The folder of the stage's student."""
+    output = Path(config.output) / stage.name
+    stage = replace(stage, loop=replace(stage.loop, output=str(output)))
+    own_parts = {"image_tokenizer": config.image_tokenizer, "text_tokenizer": config.text_tokenizer}
+    name, parts = (previous, {}) if stage.teacher == PREVIOUS else (stage.teacher, own_parts)
+    teacher = ShowoPipeline.from_pretrained(name, device=PartialState().device, dtype=config.dtype, **parts)
+    streams = _Streams(teacher, stage, output)
+    texts = streams.open(config.texts, TextSample) if stage.language.weight else None
+    trajectories = _trajectories(config, stage, streams, locate(name, **parts).weights_sha256())
+    train(Distillation(stage, teacher, trajectories, texts), stage.loop)
+    return output / "model"
+
+
+def _trajectories(
+    config: DistillationConfig, stage: Stage, streams: "_Streams", teacher_sha256: dict[str, str]
+) -> Trajectories:
+    """New ones for every batch, or files, which the first process makes."""
+    files, terms = stage.trajectories, (stage.image, stage.text)
+    seed = files.seed if files.count else stage.loop.seed
+    captions = streams.open(config.captions, CaptionSample, seed, alone=files.count > 0)
+    dialogues = streams.open(config.dialogues, DialogueSample, seed, alone=files.count > 0)
+    fresh = FreshTrajectories(streams.teacher, captions, dialogues, *terms, seed)
+    if not files.count:
+        return fresh
+    folder = Path(files.folder) if files.folder else streams.output / "trajectories"
+    with PartialState().main_process_first():
+        make_files(folder, fresh, files.count, teacher_sha256)
+    return StoredTrajectories(folder, *terms, stage.loop.seed + PartialState().process_index)
+
+
+@dataclass(frozen=True)
+class _Streams:
+    """Opens a stage's sources, with what its teacher cannot use left out and named in a log."""
+
+    teacher: ShowoPipeline
+    stage: Stage
+    output: Path
+
+    def open(
+        self, sources: Sequence[SourceConfig], kind: type[Sample], seed: int | None = None, alone: bool = False
+    ) -> MixedStream:
+        """A stream of the samples that this process reads, or, `alone`, of all."""
+        state = PartialState()
+        rank, world_size = (0, 1) if alone else (state.process_index, state.num_processes)
+        self.output.mkdir(parents=True, exist_ok=True)
+        log = self.output / f"bad_{kind.__name__}_{rank}.jsonl"
+        seed = self.stage.loop.seed if seed is None else seed
+        checks: dict[type, Callable] = {CaptionSample: self._check_caption, DialogueSample: self._check_dialogue}
+        return open_stream(sources, kind, seed, rank=rank, world_size=world_size, log=log, check=checks.get(kind))
+
+    def _check_caption(self, sample: CaptionSample) -> None:
+        check_prompt(self.teacher.prompts, sample.text)
+
+    def _check_dialogue(self, sample: DialogueSample) -> None:
+        """Refuse questions that are none, and dialogues that leave no room for an answer."""
+        prompts, model = self.teacher.prompts, self.teacher.model
+        for turn in sample.turns:
+            prompts.check_question(turn.question)
+        spoken = dialogue_ids(prompts, [0] * model.config.num_vq_tokens, sample.turns)
+        length = len(spoken) + self.stage.text.max_new_tokens
+        if length > model.max_positions:
+            raise InputError(f"dialogue and answer take {length} tokens, the model has {model.max_positions}")

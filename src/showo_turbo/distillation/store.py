@@ -1,0 +1,89 @@
+"""Trajectories in files: made once by the teacher, read back in every epoch.
+
+    image-00000.safetensors   prompts, codes, decided, and the labels of every segment end
+    text-00000.safetensors    prompts, where the answers begin, iterates
+
+Rows of unequal length lie one after the other in one tensor, with their lengths in another. Ids are int32 and
+probabilities float16, so a soft label of 16 codes takes 96 bytes.
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from showo_turbo.distillation.image_trajectories import ImageTrajectories
+from showo_turbo.distillation.soft_labels import SoftLabels
+from showo_turbo.distillation.text_trajectories import JacobiTrajectory
+
+
+def write_images(path: Path, trajectories: ImageTrajectories) -> None:
+    """Write roll-outs; the file is whole or absent."""
+    ids, lengths = _joined(trajectories.prompts)
+    tensors = {
+        "prompt_ids": ids,
+        "prompt_lengths": lengths,
+        "codes": trajectories.codes.int(),
+        "decided": trajectories.decided.int(),
+    }
+    for end, labels in trajectories.labels.items():
+        tensors[f"label_codes_{end}"] = labels.codes.int()
+        tensors[f"label_probabilities_{end}"] = labels.probabilities.half()
+    _write(path, tensors)
+
+
+def read_images(path: Path) -> ImageTrajectories:
+    """Read roll-outs back."""
+    tensors = load_file(path)
+    ends = sorted(int(name.rsplit("_", 1)[1]) for name in tensors if name.startswith("label_codes_"))
+    labels = {
+        end: SoftLabels(tensors[f"label_codes_{end}"].long(), tensors[f"label_probabilities_{end}"].float())
+        for end in ends
+    }
+    prompts = _parted(tensors["prompt_ids"], tensors["prompt_lengths"])
+    return ImageTrajectories(prompts, tensors["codes"].long(), tensors["decided"].long(), labels)
+
+
+def write_texts(path: Path, blocks: Sequence[JacobiTrajectory]) -> None:
+    """Write Jacobi trajectories of one block length; the file is whole or absent."""
+    ids, lengths = _joined([block.prompt for block in blocks])
+    _write(
+        path,
+        {
+            "prompt_ids": ids,
+            "prompt_lengths": lengths,
+            "answer_starts": torch.tensor([block.answer_start for block in blocks]).int(),
+            "iterates": torch.cat([block.iterates for block in blocks]).int(),
+            "iterate_counts": torch.tensor([len(block.iterates) for block in blocks]).int(),
+        },
+    )
+
+
+def read_texts(path: Path) -> list[JacobiTrajectory]:
+    """Read Jacobi trajectories back."""
+    tensors = load_file(path)
+    prompts = _parted(tensors["prompt_ids"], tensors["prompt_lengths"])
+    iterates = tensors["iterates"].long().split(tensors["iterate_counts"].tolist())
+    starts = tensors["answer_starts"].tolist()
+    return [JacobiTrajectory(tuple(p), start, one) for p, start, one in zip(prompts, starts, iterates, strict=True)]
+
+
+def _joined(rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+    ids = torch.tensor([token for row in rows for token in row], dtype=torch.int32)
+    return ids, torch.tensor([len(row) for row in rows], dtype=torch.int32)
+
+
+def _parted(ids: Tensor, lengths: Tensor) -> list[list[int]]:
+    return [part.tolist() for part in ids.split(lengths.tolist())]
+
+
+def _write(path: Path, tensors: dict[str, Tensor]) -> None:
+    partial = path.with_suffix(".partial")
+    try:
+        save_file({name: tensor.contiguous().cpu() for name, tensor in tensors.items()}, partial)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -1,0 +1,54 @@
+"""The teacher at work: prompts and dialogues to recorded trajectories."""
+
+import random
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from showo_turbo.data import DialogueSample, Turn
+from showo_turbo.distillation.curriculum import ImageTerm, TextTerm
+from showo_turbo.distillation.image_trajectories import ImageTrajectories, record_images
+from showo_turbo.distillation.segments import segment_ends
+from showo_turbo.distillation.text_trajectories import JacobiTrajectory, record_texts
+from showo_turbo.generation.image import ImageDenoiser, blank_state
+from showo_turbo.generation.text import TextDecoder, draw_guesses
+from showo_turbo.pipeline import ShowoPipeline
+from showo_turbo.processing.prompts import PromptBuilder
+
+
+def draw(pipe: ShowoPipeline, prompts: Sequence[str], term: ImageTerm) -> ImageTrajectories:
+    """Draw prompts, greedily and guided; the trajectories with the labels of all segment ends."""
+    vocabulary, num_codes = pipe.prompts.vocabulary, pipe.model.config.num_vq_tokens
+    rows = [pipe.prompts.text_to_image(prompt) for prompt in prompts]
+    scheduler = term.sampling.scheduler(vocabulary.codebook_size, num_codes)
+    empty = pipe.prompts.unconditional()
+    denoiser = ImageDenoiser(pipe.model, vocabulary, scheduler, rows, num_codes, empty, term.guidance_scale)
+    start = blank_state(len(rows), num_codes, vocabulary, pipe.device)
+    ends = segment_ends(term.num_inference_steps, term.segments)
+    return record_images(denoiser, rows, start, ends, term.label_size)
+
+
+def answer(
+    pipe: ShowoPipeline, dialogues: Sequence[DialogueSample], term: TextTerm, rng: random.Random
+) -> list[JacobiTrajectory]:
+    """Answer a random turn of each dialogue, after all turns before it; the blocks of all answers."""
+    vocabulary = pipe.prompts.vocabulary
+    rows = []
+    for dialogue in dialogues:
+        image = dialogue.image
+        codes = image if isinstance(image, Tensor) else pipe.encode_image(image)[0]
+        turns = dialogue.turns[: 1 + rng.randrange(len(dialogue.turns))]
+        rows.append(dialogue_ids(pipe.prompts, codes.tolist(), turns))
+    decoder = TextDecoder(pipe.model, vocabulary, rows, term.max_new_tokens, term.block_length)
+    source = torch.Generator().manual_seed(rng.getrandbits(48))
+    return record_texts(decoder, draw_guesses(rows, term.max_new_tokens, vocabulary, source))
+
+
+def dialogue_ids(prompts: PromptBuilder, codes: Sequence[int], turns: Sequence[Turn]) -> list[int]:
+    """The ids of a dialogue up to where the answer of its last turn begins."""
+    ids = prompts.understanding(codes, turns[0].question)
+    for said, asked in pairwise(turns):
+        ids += [*prompts.encode(f" {said.answer}"), *prompts.next_turn(asked.question)]
+    return ids

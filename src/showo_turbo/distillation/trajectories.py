@@ -1,0 +1,150 @@
+"""Where a stage's trajectories come from: new ones for every batch, or files made before it.
+
+Both are functions of the number of the batch, so a resumed run learns from what an uninterrupted one would have.
+"""
+
+import random
+from dataclasses import asdict
+from functools import lru_cache
+from pathlib import Path
+from typing import Protocol
+
+from tqdm import tqdm
+
+from showo_turbo.checkpoints.files import read_json, write_json
+from showo_turbo.data import MixedStream, Sample
+from showo_turbo.distillation import store, teacher
+from showo_turbo.distillation.curriculum import ImageTerm, TextTerm
+from showo_turbo.distillation.image_trajectories import ImageTrajectories
+from showo_turbo.distillation.text_trajectories import JacobiTrajectory
+from showo_turbo.errors import InputError
+from showo_turbo.pipeline import ShowoPipeline
+
+BATCHES_PER_FILE = 16
+"""So many batches of roll-outs, or of answers, are in one file; and so many batches in a row are drawn from it."""
+
+_SETTING = "setting.json"
+
+
+class Trajectories(Protocol):
+    """Trajectories of one stage, by the number of the batch."""
+
+    def images(self, batch: int) -> ImageTrajectories:
+        """`batch_size` roll-outs."""
+
+    def texts(self, batch: int) -> list[JacobiTrajectory]:
+        """At most `batch_size` blocks."""
+
+
+class FreshTrajectories:
+    """Made when they are asked for."""
+
+    def __init__(
+        self,
+        pipe: ShowoPipeline,
+        captions: MixedStream,
+        dialogues: MixedStream,
+        image: ImageTerm,
+        text: TextTerm,
+        seed: int,
+    ) -> None:
+        """Take samples from the streams by the number of the batch, whatever their position."""
+        self.pipe, self.captions, self.dialogues = pipe, captions, dialogues
+        self.image, self.text, self.seed = image, text, seed
+
+    def images(self, batch: int) -> ImageTrajectories:
+        """New roll-outs."""
+        samples = samples_of(self.captions, batch, self.image.batch_size)
+        return teacher.draw(self.pipe, [sample.text for sample in samples], self.image)
+
+    def blocks(self, batch: int) -> list[JacobiTrajectory]:
+        """All blocks of new answers to `batch_size` dialogues."""
+        samples = samples_of(self.dialogues, batch, self.text.batch_size)
+        return teacher.answer(self.pipe, samples, self.text, random.Random(f"{self.seed}/answers/{batch}"))
+
+    def texts(self, batch: int) -> list[JacobiTrajectory]:
+        """Some of the blocks."""
+        return _some(self.blocks(batch), self.text.batch_size, random.Random(f"{self.seed}/blocks/{batch}"))
+
+
+class StoredTrajectories:
+    """Read from the files that `make_files` wrote."""
+
+    def __init__(self, folder: Path, image: ImageTerm, text: TextTerm, seed: int) -> None:
+        """Open a folder."""
+        self.image, self.text, self.seed = image, text, seed
+        self._image_files = sorted(folder.glob("image-*.safetensors"))
+        self._text_files = sorted(folder.glob("text-*.safetensors"))
+        self._read_images = lru_cache(maxsize=1)(store.read_images)
+        self._read_texts = lru_cache(maxsize=1)(store.read_texts)
+
+    def images(self, batch: int) -> ImageTrajectories:
+        """Random roll-outs of one file."""
+        file, rng = self._choose("images", self._image_files, batch)
+        trajectories = self._read_images(file)
+        return trajectories.rows(_some(range(len(trajectories.codes)), self.image.batch_size, rng))
+
+    def texts(self, batch: int) -> list[JacobiTrajectory]:
+        """Random blocks of one file."""
+        file, rng = self._choose("texts", self._text_files, batch)
+        return _some(self._read_texts(file), self.text.batch_size, rng)
+
+    def _choose(self, kind: str, files: list[Path], batch: int) -> tuple[Path, random.Random]:
+        file = random.Random(f"{self.seed}/{kind}/{batch // BATCHES_PER_FILE}").choice(files)
+        return file, random.Random(f"{self.seed}/{kind}/rows/{batch}")
+
+
+def make_files(folder: Path, fresh: FreshTrajectories, count: int, teacher_sha256: dict[str, str]) -> None:
+    """Write `count` roll-outs and the answers to `count` dialogues, or the files that are still missing.
+
+    Raises:
+        InputError: when the folder holds trajectories of another teacher or setting.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    image, text = asdict(fresh.image), asdict(fresh.text)
+    for only_in_training in ("weight", "self_weight", "autoregressive_weight"):
+        image.pop(only_in_training, None), text.pop(only_in_training, None)
+    _claim(folder, {"teacher": teacher_sha256, "image": image, "text": text, "seed": fresh.seed})
+    for number in _missing(folder, "image", count, fresh.image.batch_size):
+        batches = [fresh.images(batch) for batch in _batches_of(number)]
+        store.write_images(_file(folder, "image", number), ImageTrajectories.joined(batches))
+    for number in _missing(folder, "text", count, fresh.text.batch_size):
+        blocks = [block for batch in _batches_of(number) for block in fresh.blocks(batch)]
+        store.write_texts(_file(folder, "text", number), blocks)
+
+
+def samples_of(stream: MixedStream, batch: int, size: int) -> list[Sample]:
+    """The samples of this process's batch of a number."""
+    first = batch * size * stream.world_size + stream.rank
+    return [stream.sample_at(first + row * stream.world_size) for row in range(size)]
+
+
+def _claim(folder: Path, setting: dict) -> None:
+    """Say what a folder's trajectories are of, or see that they are just that."""
+    path = folder / _SETTING
+    if not path.exists():
+        write_json(path, setting)
+    there = read_json(path)
+    if wrong := [name for name in setting if there.get(name) != setting[name]]:
+        raise InputError(
+            f"trajectories in {str(folder)!r} are of another {', '.join(wrong)} ({there.get(wrong[0])}, now "
+            f"{setting[wrong[0]]}): choose another folder, or remove this one"
+        )
+
+
+def _missing(folder: Path, kind: str, count: int, batch_size: int) -> list[int]:
+    files = -(-count // (batch_size * BATCHES_PER_FILE))
+    missing = [number for number in range(files) if not _file(folder, kind, number).exists()]
+    return tqdm(missing, desc=f"{kind} trajectories", disable=not missing)
+
+
+def _batches_of(number: int) -> range:
+    return range(number * BATCHES_PER_FILE, (number + 1) * BATCHES_PER_FILE)
+
+
+def _file(folder: Path, kind: str, number: int) -> Path:
+    return folder / f"{kind}-{number:05d}.safetensors"
+
+
+def _some(things, count: int, rng: random.Random) -> list:
+    return rng.sample(things, min(len(things), count))
