@@ -18,7 +18,7 @@ from showo_turbo.models.showo import Showo
 from showo_turbo.pretraining.batches import Batch, random_masking, text_to_image_batch, understanding_batch
 from showo_turbo.pretraining.scene_pool import load_scene_pool
 from showo_turbo.processing.prompts import PromptBuilder, build_vocabulary, load_text_tokenizer
-from showo_turbo.scenes.language import QuestionAnswer, caption, description_question, questions
+from showo_turbo.scenes.language import caption, scene_turns
 from showo_turbo.scenes.scene import Scene
 from showo_turbo.training.loop import LoopConfig, StepLosses, Task
 from showo_turbo.training.optimizers import OptimizerConfig, build_optimizers
@@ -151,18 +151,8 @@ class ShowoPretraining(Task):
         """Descriptions are long, so all rows of a batch have one or none has."""
         rng = random.Random(f"{self.config.loop.seed}/questions/{step}")
         scenes, codes = self._draw(rng, self.config.understanding_batch_size)
-        turns = [self._describe_and_ask(scene, rng) if step % 2 else self._ask(scene, rng) for scene in scenes]
+        turns = [scene_turns(scene, rng, self.config.questions_per_picture, described=step % 2 == 1) for scene in scenes]
         return understanding_batch(self.prompts, turns, codes)
-
-    def _ask(self, scene: Scene, rng: random.Random) -> list[QuestionAnswer]:
-        """Relations are the hardest questions and rarely apply, so where one does it is asked."""
-        asked = questions(scene, rng)
-        rng.shuffle(asked)
-        asked.sort(key=lambda one: one.kind != "relation")
-        return asked[: self.config.questions_per_picture]
-
-    def _describe_and_ask(self, scene: Scene, rng: random.Random) -> list[QuestionAnswer]:
-        return [description_question(scene, rng), *self._ask(scene, rng)[:-1]]
 
 
 def _image_loss(model: nn.Module, batch: Batch, prompts: PromptBuilder) -> Tensor:

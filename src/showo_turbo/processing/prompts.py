@@ -90,6 +90,22 @@ def build_vocabulary(tokenizer: PreTrainedTokenizerBase, config: ShowoConfig) ->
     return Vocabulary(config.llm_vocab_size, config.codebook_size, tokenizer.eos_token_id)
 
 
+def clean_question(question: str) -> str:
+    """A question as models are trained to read it: on one line and without "<image>".
+
+    Raises:
+        InputError: when it is empty or longer than 1,024 characters.
+    """
+    cleaned = question.replace("<image>", "").replace("\n", " ").strip()
+    if not cleaned:
+        raise InputError("question is empty: ask something about the image")
+    if len(cleaned) > MAX_QUESTION_CHARACTERS:
+        raise InputError(
+            f"question has {len(cleaned)} characters, at most {MAX_QUESTION_CHARACTERS} are understood: shorten it"
+        )
+    return cleaned
+
+
 class PromptBuilder:
     """Builds the id lists of every task, and reads texts back from ids."""
 
@@ -190,18 +206,12 @@ class PromptBuilder:
         self._refuse_reserved("prompt", prompt)
 
     def check_question(self, question: str) -> str:
-        """The question as the model was trained to read it: on one line and without "<image>".
+        """The question, cleaned by `clean_question`.
 
         Raises:
-            InputError: when it is empty, longer than 1,024 characters or holds the spelling of a reserved token.
+            InputError: as `clean_question`, or when it holds the spelling of a reserved token.
         """
-        cleaned = question.replace("<image>", "").replace("\n", " ").strip()
-        if not cleaned:
-            raise InputError("question is empty: ask something about the image")
-        if len(cleaned) > MAX_QUESTION_CHARACTERS:
-            raise InputError(
-                f"question has {len(cleaned)} characters, at most {MAX_QUESTION_CHARACTERS} are understood: shorten it"
-            )
+        cleaned = clean_question(question)
         self._refuse_reserved("question", cleaned)
         return cleaned
 

@@ -126,6 +126,18 @@ def description_question(scene: Scene, rng: random.Random) -> QuestionAnswer:
     return QuestionAnswer("describe", rng.choice(DESCRIBE), description(scene))
 
 
+def scene_turns(scene: Scene, rng: random.Random, count: int, described: bool) -> list[QuestionAnswer]:
+    """At most `count` random turns about a scene; the first one asks for the description if the scene is `described`.
+
+    Relations are the hardest questions and rarely apply, so where one does it is asked.
+    """
+    opening = [description_question(scene, rng)] if described else []
+    asked = questions(scene, rng)
+    rng.shuffle(asked)
+    asked.sort(key=lambda one: one.kind != "relation")
+    return [*opening, *asked][:count]
+
+
 def _how_many(scene: Scene, rng: random.Random) -> QuestionAnswer:
     if rng.random() < 0.25:
         return QuestionAnswer("count", "How many objects are there?", NUMBERS[len(scene.objects)])
