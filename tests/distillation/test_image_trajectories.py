@@ -113,23 +113,16 @@ def test_rows_of_a_batch_weigh_as_alone(
 ) -> None:
     """Two prompts of different lengths: the loss is the mean over the open places of both."""
     one = roll_out(tiny_model, tiny_prompts, 4, 1.75, [2, 4])
-    both = replace(
-        one,
-        codes=one.codes.repeat(2, 1),
-        decided=one.decided.repeat(2, 1),
-        labels={
-            end: SoftLabels(x.codes.repeat(2, 1, 1), x.probabilities.repeat(2, 1, 1)) for end, x in one.labels.items()
-        },
-    )
-    texts = [tiny_prompts.text_to_image(text) for text in (PROMPT, "a red car")]
+    other = replace(one, prompts=[tiny_prompts.text_to_image("a red car")])
     steps, ends = torch.tensor([0, 3]), torch.tensor([2, 4])
     with torch.no_grad():
-        together = image_consistency(tiny_student, tiny_student, ImagePicks(texts, both, steps, ends), tiny_vocabulary)
+        both = ImagePicks(ImageTrajectories.joined([one, other]), steps, ends)
+        together = image_consistency(tiny_student, tiny_student, both, tiny_vocabulary)
         alone = [
             image_consistency(
-                tiny_student, tiny_student, ImagePicks([texts[row]], one, steps[[row]], ends[[row]]), tiny_vocabulary
+                tiny_student, tiny_student, ImagePicks(picked, steps[[row]], ends[[row]]), tiny_vocabulary
             )
-            for row in range(2)
+            for row, picked in enumerate((one, other))
         ]
     counts = [(~one.known(steps[[row]])).sum() for row in range(2)]
     expected = (alone[0] * counts[0] + alone[1] * counts[1]) / sum(counts)

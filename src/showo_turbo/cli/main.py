@@ -52,3 +52,10 @@ def showo_turbo(
 def run() -> None:
     """Run the command in `sys.argv`; always ends in SystemExit."""
     run_or_exit(app)
+
+
+def distil_from_arguments() -> None:
+    """Run `distill` on `sys.argv`, for launchers that start a script; always ends in SystemExit."""
+    distil = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
+    distil.command()(distill)
+    run_or_exit(distil)

@@ -17,7 +17,7 @@ def make_student(teacher: Showo, stage: Stage) -> Showo:
     if stage.lora.rank:
         _add_adapters(student, stage)
     if stage.gradient_checkpointing:
-        student.showo.gradient_checkpointing_enable({"use_reentrant": False})
+        student.showo.activation_checkpointing_enable({"use_reentrant": False})
     return student
 
 

@@ -28,7 +28,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
-from transformers import get_wsd_schedule
+from transformers import get_constant_schedule_with_warmup, get_wsd_schedule
 
 from showo_turbo.errors import InputError
 from showo_turbo.training.checkpoints import read_newest, write_checkpoint
@@ -263,10 +263,13 @@ def _running_average(model: nn.Module, decay: float) -> nn.Module:
 
 
 def _schedule(optimizer: Optimizer, config: LoopConfig) -> LRScheduler:
+    decay_steps = round(config.steps * config.decay_share)
+    if decay_steps == 0:
+        return get_constant_schedule_with_warmup(optimizer, config.warmup_steps)
     return get_wsd_schedule(
         optimizer,
         num_warmup_steps=config.warmup_steps,
-        num_decay_steps=round(config.steps * config.decay_share),
+        num_decay_steps=decay_steps,
         num_training_steps=config.steps,
         decay_type="linear",
     )

@@ -1,0 +1,190 @@
+"""Whole distillations of a random model, from files that users have: captions, dialogues about pictures, texts."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from showo_turbo.data import SourceConfig
+from showo_turbo.distillation.curriculum import (
+    DistillationConfig,
+    ImageTerm,
+    LanguageTerm,
+    LoraConfig,
+    Stage,
+    TextTerm,
+    TrajectoryFiles,
+)
+from showo_turbo.distillation.run import distill
+from showo_turbo.errors import InputError
+from showo_turbo.pipeline import ShowoPipeline
+from showo_turbo.settings import read_settings
+from showo_turbo.training.loop import LoopConfig
+from showo_turbo.training.optimizers import OptimizerConfig
+
+CAPTIONS = ("a red car", "two dogs in the snow", "a boat", "three birds above a lake", "a tree")
+SIZES = {
+    "image": ImageTerm(batch_size=2, num_inference_steps=4, segments=2),
+    "text": TextTerm(batch_size=2, block_length=4, max_new_tokens=8, segments=2),
+    "language": LanguageTerm(batch_size=2, max_length=20),
+}
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[SourceConfig]]:
+    folder = tmp_path_factory.mktemp("data")
+    annotations = [{"id": number, "image_id": number, "caption": text} for number, text in enumerate(CAPTIONS)]
+    (folder / "captions.json").write_text(json.dumps({"annotations": annotations}))
+    (folder / "images").mkdir()
+    for number in range(4):
+        Image.new("RGB", (40, 32), (60 * number, 90, 30)).save(folder / "images" / f"{number}.png")
+    (folder / "images" / "broken.png").write_bytes(b"no picture")
+    said = [{"from": "human", "value": "<image>\nWhat is it?"}, {"from": "gpt", "value": "A plain colour."}]
+    entries = [
+        {"id": name, "image": f"{name}.png", "conversations": said * 2} for name in ("0", "1", "broken", "2", "3")
+    ]
+    (folder / "dialogues.json").write_text(json.dumps(entries))
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pq.write_table(pa.table({"content": list(CAPTIONS)}), folder / "texts.parquet")
+    return {
+        "captions": [SourceConfig("coco", str(folder / "captions.json"))],
+        "dialogues": [SourceConfig("llava", str(folder / "dialogues.json"), images=str(folder / "images"))],
+        "texts": [SourceConfig("parquet", str(folder / "texts.parquet"), column="content")],
+    }
+
+
+def stage(name: str, teacher: str, steps: int = 3, **changes: Any) -> Stage:
+    loop = LoopConfig(steps=steps, warmup_steps=1, log_steps=1, threads=1, checkpoint_minutes=0.0)
+    settings = {"loop": loop, "optimizer": OptimizerConfig(lr=1e-3), **SIZES} | changes
+    return Stage(name, teacher, **settings)
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "model.safetensors")
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(one[name].equal(other[name]) for name in one)
+
+
+def test_two_stages_each_from_the_one_before(
+    tmp_path: Path, random_checkpoint: Path, sources: dict[str, list[SourceConfig]]
+) -> None:
+    shorter = replace(SIZES["image"], segments=1, guidance_scale=0.0)
+    stages = [stage("star", str(random_checkpoint)), stage("turbo", "previous", image=shorter)]
+    student = distill(DistillationConfig(str(tmp_path), stages, **sources))
+    assert student == tmp_path / "turbo" / "model"
+    teacher, star, turbo = map(weights, (random_checkpoint, tmp_path / "star" / "model", student))
+    assert not same(teacher, star)
+    assert not same(star, turbo)
+    lines = [json.loads(line) for line in (tmp_path / "star" / "log.jsonl").read_text().splitlines()]
+    assert {"image", "text", "autoregressive", "language"} <= set(lines[0])
+    pipe = ShowoPipeline.from_pretrained(student)
+    assert pipe.recommended.num_inference_steps == 4
+    assert pipe.text_to_image("a red car", seed=0).forward_passes == 4
+
+
+def test_what_cannot_be_read_is_named(
+    tmp_path: Path, random_checkpoint: Path, sources: dict[str, list[SourceConfig]]
+) -> None:
+    distill(DistillationConfig(str(tmp_path), [stage("star", str(random_checkpoint))], **sources))
+    assert "broken" in (tmp_path / "star" / "bad_DialogueSample_0.jsonl").read_text()
+
+
+@pytest.mark.parametrize("files", [TrajectoryFiles(), TrajectoryFiles(count=2)], ids=["fresh", "stored"])
+def test_a_resumed_run_has_the_weights_of_an_uninterrupted_one(
+    tmp_path: Path, random_checkpoint: Path, sources: dict[str, list[SourceConfig]], files: TrajectoryFiles
+) -> None:
+    def run(folder: str, steps: int) -> dict[str, torch.Tensor]:
+        one = stage("star", str(random_checkpoint), steps, trajectories=files)
+        one = replace(one, loop=replace(one.loop, decay_share=0.0))
+        return weights(distill(DistillationConfig(str(tmp_path / folder), [one], **sources)))
+
+    whole = run("whole", 4)
+    run("parts", 2)
+    assert same(whole, run("parts", 4))
+
+
+def test_stored_trajectories_of_another_setting_are_refused(
+    tmp_path: Path, random_checkpoint: Path, sources: dict[str, list[SourceConfig]]
+) -> None:
+    files = TrajectoryFiles(count=2, folder=str(tmp_path / "files"))
+    first = stage("first", str(random_checkpoint), trajectories=files)
+    distill(DistillationConfig(str(tmp_path), [first], **sources))
+    made = sorted(path.name for path in (tmp_path / "files").iterdir())
+    assert made == ["image-00000.safetensors", "setting.json", "text-00000.safetensors"]
+    second = replace(first, name="second", image=replace(first.image, segments=1))
+    with pytest.raises(InputError, match="another image"):
+        distill(DistillationConfig(str(tmp_path), [second], **sources))
+
+
+def test_adapters_change_their_layers_only_and_are_merged(
+    tmp_path: Path, random_checkpoint: Path, sources: dict[str, list[SourceConfig]]
+) -> None:
+    one = stage("lora", str(random_checkpoint), lora=LoraConfig(rank=2, targets=["q_proj", "fc1"]))
+    after = weights(distill(DistillationConfig(str(tmp_path), [one], **sources)))
+    before = weights(random_checkpoint)
+    assert before.keys() == after.keys()
+    changed = {name for name in before if not torch.equal(before[name].half(), after[name])}
+    assert changed
+    assert all(".q_proj.weight" in name or ".fc1.weight" in name for name in changed)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"average_target": True}, {"gradient_checkpointing": True}, {"language": LanguageTerm(weight=0.0)}]
+)
+def test_options_run(
+    tmp_path: Path, random_checkpoint: Path, sources: dict[str, list[SourceConfig]], changes: dict
+) -> None:
+    distill(DistillationConfig(str(tmp_path), [stage("star", str(random_checkpoint), steps=2, **changes)], **sources))
+    assert (tmp_path / "star" / "model" / "model.safetensors").exists()
+
+
+def test_gradient_checkpointing_changes_no_weight(
+    tmp_path: Path, random_checkpoint: Path, sources: dict[str, list[SourceConfig]]
+) -> None:
+    plain, frugal = (
+        weights(
+            distill(
+                DistillationConfig(
+                    str(tmp_path / name), [stage("star", str(random_checkpoint), gradient_checkpointing=on)], **sources
+                )
+            )
+        )
+        for name, on in (("plain", False), ("frugal", True))
+    )
+    for name, value in plain.items():
+        torch.testing.assert_close(value, frugal[name], atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "at least one"),
+        (["stages=[{name: a}]"], "is the first"),
+        (["stages=[{name: a, teacher: tiny}, {name: a}]"], "a name of its own"),
+        (["stages=[{name: a, teacher: tiny, image: {segments: 0}}]"], "image.segments is 0"),
+        (["stages=[{name: a, teacher: tiny, text: {max_new_tokens: 20}}]"], "multiple of block_length"),
+        (["stages=[{name: a, teacher: tiny, imagee: {}}]"], "imagee"),
+        (["stages=[{name: a, teacher: tiny}]"], "no source of captions"),
+    ],
+)
+def test_what_cannot_be_is_refused(arguments: list[str], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        distill(read_settings(DistillationConfig, arguments))
+
+
+def test_an_unknown_teacher_is_refused_before_anything_is_computed(
+    tmp_path: Path, random_checkpoint: Path, sources: dict[str, list[SourceConfig]]
+) -> None:
+    stages = [stage("star", str(random_checkpoint)), stage("turbo", "no such model")]
+    with pytest.raises(InputError, match="no such model"):
+        distill(DistillationConfig(str(tmp_path / "run"), stages, **sources))
+    assert not (tmp_path / "run").exists()
