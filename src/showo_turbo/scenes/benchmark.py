@@ -18,7 +18,7 @@ from showo_turbo.scenes.language import NUMBERS, OPENINGS, article, background_p
 from showo_turbo.scenes.scene import BACKGROUNDS, COLORS, PLACES, RELATIONS, SHAPES, SceneObject
 
 TAGS = ("single_object", "two_object", "counting", "colors", "position", "color_attr")
-PROMPTS_PER_TAG = 64
+PROMPTS_PER_TAG = 112
 _OPPOSITE = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}
 _KEYS = {"tag", "include", "exclude", "background", "prompt"}
 
@@ -74,7 +74,7 @@ def _parse(line: str, where: str) -> ScenePrompt:
 
 
 def make_benchmark(seed: int = 0) -> list[ScenePrompt]:
-    """Draw the benchmark anew from what the split keeps out: up to 64 different prompts a category."""
+    """Draw the benchmark anew from what the split keeps out: up to 112 different prompts a category."""
     chosen = []
     for makers in (_single_object, _two_object, _counting, _colors, _position, _color_attr):
         prompts = list(makers())
