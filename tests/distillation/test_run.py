@@ -1,12 +1,16 @@
 """Whole distillations of a random model, from files that users have: captions, dialogues about pictures, texts."""
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -188,3 +192,19 @@ def test_an_unknown_teacher_is_refused_before_anything_is_computed(
     with pytest.raises(InputError, match="no such model"):
         distill(DistillationConfig(str(tmp_path / "run"), stages, **sources))
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_two_processes_share_the_samples_and_write_once(
+    tmp_path: Path, random_checkpoint: Path, sources: dict[str, list[SourceConfig]]
+) -> None:
+    config = DistillationConfig(str(tmp_path / "run"), [stage("star", str(random_checkpoint))], **sources)
+    (tmp_path / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.structured(config)))
+    script = Path(__file__).parents[2] / "training" / "train_showo_turbo.py"
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", str(script)]
+    environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    subprocess.run([*command, f"config={tmp_path / 'config.yaml'}"], check=True, env=environment)
+    lines = [json.loads(line) for line in (tmp_path / "run" / "star" / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2, 3]
+    assert len(list((tmp_path / "run" / "star").glob("bad_TextSample_*.jsonl"))) == 2
+    assert not same(weights(random_checkpoint), weights(tmp_path / "run" / "star" / "model"))

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from accelerate import PartialState
+from accelerate import Accelerator, PartialState
 
 from showo_turbo.checkpoints.loading import locate
 from showo_turbo.data import (
@@ -40,6 +40,7 @@ def distill(config: DistillationConfig) -> Path:
     named = [stage.teacher for stage in config.stages if stage.teacher != PREVIOUS]
     for name in named:
         locate(name, config.image_tokenizer, config.text_tokenizer)
+    Accelerator()  # finds out what `PartialState` then knows: which process this is, and its device
     student = Path(config.output)
     for stage in config.stages:
         student = _run_stage(config, stage, student)
@@ -56,7 +57,7 @@ def _run_stage(config: DistillationConfig, stage: Stage, previous: Path) -> Path
     streams = _Streams(teacher, stage, output)
     texts = streams.open(config.texts, TextSample) if stage.language.weight else None
     trajectories = _trajectories(config, stage, streams, locate(name, **parts).weights_sha256())
-    train(Distillation(stage, teacher, trajectories, texts), stage.loop)
+    train(Distillation(stage, teacher, trajectories, texts, PartialState().process_index), stage.loop)
     return output / "model"
 
 

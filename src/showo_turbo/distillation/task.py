@@ -31,7 +31,12 @@ class Distillation(Task):
     """A student on its way along a teacher's trajectories."""
 
     def __init__(
-        self, stage: Stage, teacher: ShowoPipeline, trajectories: Trajectories, texts: MixedStream | None
+        self,
+        stage: Stage,
+        teacher: ShowoPipeline,
+        trajectories: Trajectories,
+        texts: MixedStream | None,
+        process: int = 0,
     ) -> None:
         """Put the parts together.
 
@@ -40,8 +45,10 @@ class Distillation(Task):
             teacher: what the student starts from.
             trajectories: of the teacher.
             texts: for the language-modelling term; needed unless its weight is 0.
+            process: number of this process, each of which picks states of its own.
         """
         self.stage, self.teacher, self.trajectories, self.texts = stage, teacher, trajectories, texts
+        self.process = process
         self.model = make_student(teacher.model, stage)
 
     def optimizers(self) -> list[Optimizer]:
@@ -52,7 +59,7 @@ class Distillation(Task):
         """The weighted sum of all terms."""
         stage, vocabulary = self.stage, self.teacher.prompts.vocabulary
         target = getattr(average, "module", average) if stage.average_target else self.model
-        rng = random.Random(f"{stage.loop.seed}/picks/{batch}")
+        rng = random.Random(f"{stage.loop.seed}/picks/{self.process}/{batch}")
         images = pick_states(self.trajectories.images(batch), stage, rng, self.model.device)
         blocks = [pick_iterates(block, stage.text.segments, rng) for block in self.trajectories.texts(batch)]
         image = image_consistency(self.model, target, images, vocabulary, stage.image.self_weight)

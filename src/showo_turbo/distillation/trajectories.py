@@ -60,11 +60,15 @@ class FreshTrajectories:
     def blocks(self, batch: int) -> list[JacobiTrajectory]:
         """All blocks of new answers to `batch_size` dialogues."""
         samples = samples_of(self.dialogues, batch, self.text.batch_size)
-        return teacher.answer(self.pipe, samples, self.text, random.Random(f"{self.seed}/answers/{batch}"))
+        return teacher.answer(
+            self.pipe, samples, self.text, random.Random(f"{self.seed}/answers/{self.dialogues.rank}/{batch}")
+        )
 
     def texts(self, batch: int) -> list[JacobiTrajectory]:
         """Some of the blocks."""
-        return _some(self.blocks(batch), self.text.batch_size, random.Random(f"{self.seed}/blocks/{batch}"))
+        return _some(
+            self.blocks(batch), self.text.batch_size, random.Random(f"{self.seed}/blocks/{self.dialogues.rank}/{batch}")
+        )
 
 
 class StoredTrajectories:
