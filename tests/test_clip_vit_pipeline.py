@@ -16,6 +16,9 @@ from showo_turbo.checkpoints.vision_tower import load_vision_tower
 from showo_turbo.compat import understanding
 from showo_turbo.compat.options import UnderstandingOptions
 from showo_turbo.errors import InputError
+from showo_turbo.evaluation.run import evaluate_understanding
+from showo_turbo.evaluation.understanding import make_examination
+from showo_turbo.image_to_text import DecodingOptions
 from showo_turbo.models.showo import Showo
 from showo_turbo.pipeline import ShowoPipeline
 from showo_turbo.processing.clip_prompts import SYSTEM_PROMPT, ClipPromptBuilder
@@ -117,6 +120,18 @@ def test_answers_depend_on_image_and_question_and_both_decodings_agree(
     assert len({tuple(ids) for ids in other.token_ids}) > 1
 
 
+def test_what_was_seen_once_is_asked_about_again(pipe: ShowoPipeline, images: list[Image.Image]) -> None:
+    sight = pipe.see(images)
+    found = [pipe.image_to_text(sight, question, max_new_tokens=6).token_ids for question in QUESTIONS]
+    assert found == [pipe.image_to_text(images, question, max_new_tokens=6).token_ids for question in QUESTIONS]
+
+
+def test_it_can_be_evaluated(pipe: ShowoPipeline) -> None:
+    result = evaluate_understanding(pipe, make_examination(2), DecodingOptions(max_new_tokens=4))
+    assert 0 <= result.scores.questions.value <= 1
+    assert result.tokens_per_pass > 0
+
+
 def test_a_dialogue_sees_the_image_and_what_was_said(pipe: ShowoPipeline, images: list[Image.Image]) -> None:
     dialogue = pipe.chat(images[0])
     first = dialogue.ask(QUESTIONS[0], max_new_tokens=6)
@@ -144,7 +159,7 @@ def test_a_round_trip_keeps_the_tower(pipe: ShowoPipeline, images: list[Image.Im
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_half_precision_answers(published: Path, clip: Path, images: list[Image.Image], dtype: str) -> None:
     half = load(published, vision_tower=clip, dtype=dtype)
-    assert half.vision_tower(half.vision_tower.preprocess(images[:1])).dtype == half.model.dtype
+    assert half.vision_tower.tower.dtype == half.model.dtype == getattr(torch, dtype)
     half.image_to_text(images, QUESTIONS, max_new_tokens=4)
 
 

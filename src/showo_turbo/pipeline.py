@@ -42,8 +42,8 @@ class ShowoPipeline(ImageTasks, TextTasks):
             name_or_path: a shipped model ("tiny"), a local folder, or a name on the Hugging Face hub; of a checkpoint,
                 or of a LoRA adapter, which is merged into its base.
             device: where to compute; the graphics processor if there is one, else the CPU, if left out.
-            dtype: precision of the transformer: "float32", "bfloat16" or "float16". The image tokenizer stays in
-                float32, since its codes are signs.
+            dtype: precision that the transformer is stored in: "float32", "bfloat16" or "float16". It computes in the
+                same, but on the CPU in float32. The image tokenizer stays in float32, since its codes are signs.
             image_tokenizer: folder or hub name of an image tokenizer, where the checkpoint does not hold one.
             text_tokenizer: folder or hub name of a text tokenizer and Phi config, where the checkpoint holds none.
             base: the checkpoint that an adapter changes, where the adapter does not name it.

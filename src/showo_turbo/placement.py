@@ -1,4 +1,4 @@
-"""Where and how precisely a model computes, as users name it."""
+"""Where a model computes and how precisely it is stored, as users name it."""
 
 import torch
 
@@ -27,7 +27,7 @@ def parse_device(device: str | torch.device | None) -> torch.device:
 
 
 def parse_dtype(dtype: str | torch.dtype) -> torch.dtype:
-    """A precision the transformer can compute in.
+    """A precision the transformer can be stored in.
 
     Raises:
         InputError: when it is not one of `DTYPES`.

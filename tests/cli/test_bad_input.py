@@ -23,15 +23,6 @@ class Malicious:
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty current folder."""
-    folder = tmp_path / "here"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    return folder
-
-
-@pytest.fixture
 def refused(cli: Callable, here: Path) -> Callable[..., str]:
     """Run a command that must fail and leave the current folder as it was; its message."""
 

@@ -13,15 +13,6 @@ from showo_turbo.processing.images import load_image
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty current folder."""
-    folder = tmp_path / "here"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    return folder
-
-
-@pytest.fixture
 def image(here: Path, random_pipe: ShowoPipeline) -> Path:
     path = here / "image.png"
     random_pipe.text_to_image("a red car", seed=0).images[0].save(path)

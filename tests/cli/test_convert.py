@@ -12,15 +12,6 @@ from safetensors.torch import load_file, save_file
 from showo_turbo.pipeline import ShowoPipeline
 
 
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty current folder."""
-    folder = tmp_path / "here"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    return folder
-
-
 def load(folder: Path | str, **options: object) -> ShowoPipeline:
     return ShowoPipeline.from_pretrained(folder, device="cpu", **options)
 

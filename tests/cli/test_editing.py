@@ -22,16 +22,13 @@ TASKS = {
 
 
 @pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, random_pipe: ShowoPipeline) -> Path:
+def here(here: Path, random_pipe: ShowoPipeline) -> Path:
     """A current folder with an image and a mask."""
-    folder = tmp_path / "here"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
     random_pipe.text_to_image("a red car", seed=0).images[0].save("image.png")
     mask = Image.new("L", (32, 32))
     mask.paste(255, (8, 8, 24, 24))
     mask.save("mask.png")
-    return folder
+    return here
 
 
 def command(task: str, *more: object) -> list[object]:

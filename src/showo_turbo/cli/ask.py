@@ -1,56 +1,42 @@
 """`showo-turbo ask`: questions about an image, answered on the terminal."""
 
+from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
-from showo_turbo.cli.options import (
-    DEFAULT_DTYPE,
-    DEFAULT_MODEL,
-    BlockLength,
-    Decoding,
-    Device,
-    Dtype,
-    ImageFile,
-    MaxNewTokens,
-    Model,
-    Stats,
-    load_pipeline,
-)
+from showo_turbo.cli.option_groups import AnsweringOptions, with_options
+from showo_turbo.cli.options import ImageFile, load_pipeline
 from showo_turbo.cli.terminal import TextPrinter, stats_line
 
 
+@with_options
 def ask(
     image: ImageFile,
     questions: Annotated[list[str], typer.Argument(help="One question or several.", show_default=False)],
-    model: Model = DEFAULT_MODEL,
-    decoding: Decoding = "jacobi",
-    block_length: BlockLength = 16,
-    max_new_tokens: MaxNewTokens = 64,
-    stats: Stats = False,
-    device: Device = None,
-    dtype: Dtype = DEFAULT_DTYPE,
+    options: AnsweringOptions,
 ) -> None:
     """Answer questions about an image. Several questions are printed with their answers."""
-    from showo_turbo.image_to_text import DecodingOptions, check_questions
+    answer(image, questions, options)
+
+
+def answer(image: str, questions: Sequence[str], options: AnsweringOptions) -> None:
+    """Print the answers; the image is read once.
+
+    Raises:
+        InputError: when the image or the model cannot be read, or a question cannot be asked; before any answer.
+    """
+    from showo_turbo.image_to_text import check_questions
     from showo_turbo.processing.images import load_image
 
-    options = DecodingOptions(max_new_tokens, decoding, block_length)
-    picture = load_image(image)
-    pipe = load_pipeline(model, device, dtype)
-    check_questions(pipe.model, pipe.prompts, questions, pipe.image_length, options)
-    image_once = {"image": picture} if pipe.model.config.w_clip_vit else {"codes": pipe.encode_image(picture)}
+    decoding, picture = options.decoding_options(), load_image(image)
+    pipe = load_pipeline(options.model, options.device, options.dtype)
+    check_questions(pipe.model, pipe.prompts, questions, pipe.image_length, decoding)
+    sight = pipe.see([picture])
     for question in questions:
         if len(questions) > 1:
             typer.echo(question)
-        answer = pipe.image_to_text(
-            **image_once,
-            prompt=question,
-            max_new_tokens=max_new_tokens,
-            decoding=decoding,
-            block_length=block_length,
-            seed=0,
-            streamer=TextPrinter(pipe.prompts),
-        )
-        if stats:
-            typer.echo(stats_line(answer, max_new_tokens))
+        said = pipe.image_to_text(sight, question, **asdict(decoding), seed=0, streamer=TextPrinter(pipe.prompts))
+        if options.stats:
+            typer.echo(stats_line(said, options.max_new_tokens))

@@ -2,54 +2,27 @@
 
 import sys
 from collections.abc import Iterator
+from dataclasses import asdict
 
 import typer
 
-from showo_turbo.cli.options import (
-    DEFAULT_DTYPE,
-    DEFAULT_MODEL,
-    BlockLength,
-    Decoding,
-    Device,
-    Dtype,
-    ImageFile,
-    MaxNewTokens,
-    Model,
-    Stats,
-    load_pipeline,
-)
+from showo_turbo.cli.option_groups import AnsweringOptions, with_options
+from showo_turbo.cli.options import ImageFile, load_pipeline
 from showo_turbo.cli.terminal import TextPrinter, stats_line
 
 
-def chat(
-    image: ImageFile,
-    model: Model = DEFAULT_MODEL,
-    decoding: Decoding = "jacobi",
-    block_length: BlockLength = 16,
-    max_new_tokens: MaxNewTokens = 64,
-    stats: Stats = False,
-    device: Device = None,
-    dtype: Dtype = DEFAULT_DTYPE,
-) -> None:
+@with_options
+def chat(image: ImageFile, options: AnsweringOptions) -> None:
     """Talk about an image: every line of the input is a question, read with all that was said before."""
-    from showo_turbo.image_to_text import DecodingOptions
     from showo_turbo.processing.images import load_image
 
-    DecodingOptions(max_new_tokens, decoding, block_length)
-    picture = load_image(image)
-    pipe = load_pipeline(model, device, dtype)
+    decoding, picture = asdict(options.decoding_options()), load_image(image)
+    pipe = load_pipeline(options.model, options.device, options.dtype)
     dialogue = pipe.chat(picture)
     for question in _questions():
-        answer = dialogue.ask(
-            question,
-            max_new_tokens=max_new_tokens,
-            decoding=decoding,
-            block_length=block_length,
-            seed=0,
-            streamer=TextPrinter(pipe.prompts),
-        )
-        if stats:
-            typer.echo(stats_line(answer, max_new_tokens))
+        answer = dialogue.ask(question, **decoding, seed=0, streamer=TextPrinter(pipe.prompts))
+        if options.stats:
+            typer.echo(stats_line(answer, options.max_new_tokens))
 
 
 def _questions() -> Iterator[str]:

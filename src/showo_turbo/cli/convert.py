@@ -30,7 +30,8 @@ def convert(
         str | None, typer.Option(help="Folder or hub name of the CLIP picture tower, for w_clip_vit.")
     ] = None,
     llm_model_path: Annotated[
-        str | None, typer.Option(help="Where the published code is to find the Phi config: hub name or folder. [phi]")
+        str | None,
+        typer.Option(help="Where the published code is to find the Phi config: hub name or folder; phi if left out."),
     ] = None,
 ) -> None:
     """Write a checkpoint anew: tokenizers, weights, settings and a card in one folder, or the published layout."""

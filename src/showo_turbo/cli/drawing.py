@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from showo_turbo.checkpoints.names import SHIPPED_MODELS
-from showo_turbo.cli.drawing_options import DrawingOptions
 from showo_turbo.cli.files import check_outputs, png_bytes, write_files
+from showo_turbo.cli.option_groups import DrawingOptions
 from showo_turbo.cli.options import DEFAULT_DTYPE, DEFAULT_MODEL, load_pipeline
 from showo_turbo.cli.sidecar import FILE_ARGUMENTS, SAMPLING_KEYS, Sidecar, sidecar_path
 from showo_turbo.cli.terminal import StepProgress, progress_bar

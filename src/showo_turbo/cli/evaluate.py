@@ -9,6 +9,7 @@ import typer
 
 from showo_turbo.checkpoints.names import DEFAULT_MODEL
 from showo_turbo.cli.files import check_outputs, write_files
+from showo_turbo.cli.option_groups import SamplingArguments, with_options
 from showo_turbo.cli.options import (
     DEFAULT_DTYPE,
     BlockLength,
@@ -34,17 +35,11 @@ if TYPE_CHECKING:
 TASKS = ("all", "text-to-image", "understanding", "reconstruction")
 
 
+@with_options
 def evaluate(
+    options: SamplingArguments,
     model: Model = DEFAULT_MODEL,
     task: Annotated[str, typer.Option(help="all, text-to-image, understanding or reconstruction.")] = "all",
-    steps: Annotated[
-        int | None, typer.Option("--steps", "--num-inference-steps", help="The model's own choice if left out.")
-    ] = None,
-    guidance_scale: Annotated[float | None, typer.Option(help="0 is none; the model's own choice if left out.")] = None,
-    top_k: Annotated[int | None, typer.Option(help="Draw among the k most probable codes only.")] = None,
-    temperature: Annotated[float | None, typer.Option(help="Noise in choosing which codes to keep first.")] = None,
-    schedule: Annotated[str | None, typer.Option(help="cosine, linear, sigmoid or powX.")] = None,
-    order: Annotated[str | None, typer.Option(help="Which codes to keep first: confidence or halton.")] = None,
     images_per_prompt: Annotated[int, typer.Option(help="Pictures of every prompt.")] = 4,
     prompts_file: Annotated[
         Path | None, typer.Option(help="JSONL prompts in GenEval's format; the held-out set if left out.")
@@ -76,15 +71,7 @@ def evaluate(
 
     answering = DecodingOptions(decoding=decoding, block_length=block_length)
     pipe = load_pipeline(model, device, dtype)
-    given = {
-        "num_inference_steps": steps,
-        "guidance_scale": guidance_scale,
-        "top_k": top_k,
-        "temperature": temperature,
-        "schedule": schedule,
-        "order": order,
-    }
-    drawing = replace(pipe.recommended, **{name: value for name, value in given.items() if value is not None})
+    drawing = replace(pipe.recommended, **options.given())
     drawing.scheduler(pipe.model.config.codebook_size, pipe.model.config.num_vq_tokens)
 
     plan = _Plan(model, prompts, drawing, images_per_prompt, make_examination(scenes, seed), answering, seed)

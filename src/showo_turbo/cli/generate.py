@@ -7,13 +7,13 @@ from typing import Annotated, Any
 import typer
 
 from showo_turbo.cli.drawing import draw, draw_again, new_settings, open_model, picture_path, slug
-from showo_turbo.cli.drawing_options import DrawingOptions, with_drawing_options
 from showo_turbo.cli.files import check_outputs
+from showo_turbo.cli.option_groups import DrawingOptions, with_options
 from showo_turbo.cli.sidecar import Sidecar, sidecar_path
 from showo_turbo.errors import InputError
 
 
-@with_drawing_options
+@with_options
 def generate(
     options: DrawingOptions,
     prompts: Annotated[

@@ -5,11 +5,11 @@ from typing import Annotated
 import typer
 
 from showo_turbo.cli.drawing import edit
-from showo_turbo.cli.drawing_options import DrawingOptions, with_drawing_options
+from showo_turbo.cli.option_groups import DrawingOptions, with_options
 from showo_turbo.cli.options import ImageFile
 
 
-@with_drawing_options
+@with_options
 def inpaint(
     image: ImageFile,
     mask: Annotated[str, typer.Argument(help="An image of the same size, white where to draw.", show_default=False)],

@@ -15,7 +15,7 @@ _DEVICE_HELP = "Where to compute, such as cpu or cuda; the graphics processor if
 
 Model = Annotated[str, typer.Option(help=_MODEL_HELP)]
 Device = Annotated[str | None, typer.Option(help=_DEVICE_HELP)]
-Dtype = Annotated[str, typer.Option(help="Precision of the transformer: float32, bfloat16 or float16.")]
+Dtype = Annotated[str, typer.Option(help="Precision the transformer is stored in: float32, bfloat16 or float16.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")]
 Decoding = Annotated[str, typer.Option(help="jacobi (in parallel) or autoregressive: the same answer.")]
 BlockLength = Annotated[int, typer.Option(help="Guesses per pass of Jacobi decoding.")]

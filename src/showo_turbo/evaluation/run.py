@@ -86,22 +86,16 @@ def evaluate_text_to_image(
 
 
 def evaluate_understanding(
-    pipe: ShowoPipeline, examination: Examination, options: DecodingOptions, batch_size: int = 16
+    pipe: ShowoPipeline, examination: Examination, options: DecodingOptions
 ) -> UnderstandingResult:
     """Ask every question of an examination, have every scene described, and judge."""
-    codes = [pipe.encode_image(render(scene)) for scene in tqdm(examination.scenes, desc="encoding")]
-    asked = [(row, turn.question) for row, turns in enumerate(examination.turns) for turn in turns]
-    asked.sort(key=lambda one: len(one[1]))
-    said: dict[tuple[int, str], str] = {}
-    for batch in _batches(asked, batch_size, "questions"):
-        rows = torch.cat([codes[row] for row, _ in batch])
-        output = pipe.image_to_text(codes=rows, prompt=[question for _, question in batch], **asdict(options))
-        said |= dict(zip(batch, output.texts, strict=True))
-    answers = [[said[row, turn.question] for turn in turns] for row, turns in enumerate(examination.turns)]
-
-    described = [
-        pipe.image_to_text(codes=one, prompt=DESCRIBE[0], **asdict(options)) for one in tqdm(codes, desc="descriptions")
-    ]
+    answers, described = [], []
+    for scene, turns in zip(
+        tqdm(examination.scenes, desc="questions and descriptions"), examination.turns, strict=True
+    ):
+        sight = pipe.see([render(scene)])
+        answers.append(pipe.image_to_text(sight, [turn.question for turn in turns], **asdict(options)).texts)
+        described.append(pipe.image_to_text(sight, DESCRIBE[0], **asdict(options)))
     tokens = sum(len(output.token_ids[0]) for output in described)
     passes = sum(output.forward_passes for output in described)
     scores = score_answers(examination, answers, [output.texts[0] for output in described])

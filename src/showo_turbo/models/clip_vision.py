@@ -13,9 +13,8 @@ from torch import Tensor, nn
 from transformers import CLIPVisionModel
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
+from showo_turbo.models.upcasting import arithmetic_dtype, upcast
 from showo_turbo.processing.images import ImageSource, load_image
-
-_HIDDEN_LAYER = -2
 
 
 class ClipVisionTower(nn.Module):
@@ -25,6 +24,7 @@ class ClipVisionTower(nn.Module):
         """Take over a tower."""
         super().__init__()
         self.tower = tower.eval().requires_grad_(False)
+        upcast(self.tower)
         side = tower.config.image_size
         self.processor = CLIPImageProcessorPil(size={"shortest_edge": side}, crop_size={"height": side, "width": side})
 
@@ -51,5 +51,8 @@ class ClipVisionTower(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         """Features (batch, num_features, feature_size) of pixels (batch, 3, side, side), row-major."""
         weight = self.tower.get_input_embeddings().weight
-        pixels = pixels.to(weight.device, weight.dtype)
-        return self.tower(pixels, output_hidden_states=True).hidden_states[_HIDDEN_LAYER][:, 1:]
+        embeddings = self.tower.embeddings(pixels.to(weight.device, weight.dtype))
+        hidden = self.tower.pre_layrnorm(embeddings.to(arithmetic_dtype(weight)))
+        for layer in self.tower.encoder.layers[:-1]:
+            hidden = layer(hidden, attention_mask=None)
+        return hidden[:, 1:]

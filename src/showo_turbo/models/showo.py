@@ -6,16 +6,17 @@ Decisions:
 - `forward` stops at the hidden states. The head is 10 % of a pass at full size, and image denoising needs it on the
   codebook only, text on a few rows only; so callers ask `logits` for the rows and ids they will look at.
 - Logits of image tokens are read at the token's own position, logits of text tokens one position earlier.
+- Activations begin in `embed`, in float32 on the CPU even where weights are stored in half precision; see `upcasting`.
 - The `w_clip_vit` variant has a projector for CLIP features besides; `showo_features` shows them to the transformer.
 """
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from transformers import Cache, PhiConfig, PhiForCausalLM
 
 from showo_turbo.configuration import ShowoConfig
 from showo_turbo.models.clip_projector import ClipProjector
+from showo_turbo.models.upcasting import arithmetic_dtype, linear, upcast
 
 
 class Showo(nn.Module):
@@ -28,6 +29,7 @@ class Showo(nn.Module):
         self.showo = PhiForCausalLM(phi_config)
         if config.w_clip_vit:
             self.mm_projector = ClipProjector(config.clip_feature_size, phi_config.hidden_size)
+        upcast(self)
 
     @property
     def device(self) -> torch.device:
@@ -45,8 +47,9 @@ class Showo(nn.Module):
         return self.showo.config.max_position_embeddings
 
     def embed(self, ids: Tensor) -> Tensor:
-        """Embeddings (batch, length, hidden_size) of ids, long (batch, length)."""
-        return self.showo.model.embed_tokens(ids)
+        """Embeddings (batch, length, hidden_size) of ids, long (batch, length), in the precision to compute in."""
+        embeddings = self.showo.model.embed_tokens(ids)
+        return embeddings.to(arithmetic_dtype(embeddings))
 
     def forward(
         self,
@@ -78,4 +81,4 @@ class Showo(nn.Module):
     def logits(self, hidden: Tensor, first_id: int = 0, last_id: int | None = None) -> Tensor:
         """Scores of the ids first_id..last_id-1, all by default: float32 (..., ids) for hidden states (..., hidden)."""
         head = self.showo.lm_head
-        return F.linear(hidden, head.weight[first_id:last_id], head.bias[first_id:last_id]).float()
+        return linear(hidden, head.weight[first_id:last_id], head.bias[first_id:last_id]).float()

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from showo_turbo.models.showo import Showo
+from showo_turbo.models.upcasting import arithmetic_dtype
 
 
 class FeatureShowo(Showo):
@@ -27,7 +28,8 @@ class FeatureShowo(Showo):
         nn.Module.__init__(self)
         self.config, self.showo, self.mm_projector = model.config, model.showo, model.mm_projector
         self.num_features = features.shape[1]
-        self.features = self.mm_projector(features.to(model.device, model.dtype)).flatten(0, 1)
+        features = features.to(model.device, arithmetic_dtype(self.mm_projector[0].weight))
+        self.features = self.mm_projector(features).flatten(0, 1)
 
     def numbers(self, images: list[int]) -> Tensor:
         """Which features are those of some images: long (len(images), n), counted from 0 over all images given."""

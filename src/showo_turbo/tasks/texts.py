@@ -20,7 +20,7 @@ class TextTasks(PipelineParts):
 
     def image_to_text(
         self,
-        image: ImageSource | Sequence[ImageSource] | None = None,
+        image: ImageSource | Sequence[ImageSource] | Sight | None = None,
         prompt: str | Sequence[str] = "Describe the image.",
         *,
         codes: Tensor | None = None,
@@ -37,7 +37,8 @@ class TextTasks(PipelineParts):
         """Answer questions about images. One image goes with several questions, and one question with several images.
 
         Args:
-            image: a path, an open file, a PIL image, or a list of these.
+            image: a path, an open file, a PIL image, a list of these, or what `see` has made of such a list, which then
+                is not read again for every call.
             prompt: one question or several.
             codes: in place of `image`: its codes, long (tokens,), (batch, tokens) or (batch, height, width).
             max_new_tokens: longest answer.
@@ -58,13 +59,16 @@ class TextTasks(PipelineParts):
         options = DecodingOptions(max_new_tokens, decoding, block_length, do_sample, temperature, top_k)
         if (image is None) == (codes is None):
             raise InputError("give either image or codes to image_to_text, and not both")
-        sources = as_list(image) if codes is None else list(self.code_rows(codes))
+        if codes is not None:
+            image = Sight(self.model, self.code_rows(codes))
+        seen = isinstance(image, Sight)
+        sources = list(image.rows) if seen else as_list(image)
         sources, questions = share(sources, as_list(prompt), ("images", "questions"))
         if streamer is not None and len(questions) > 1:
             raise InputError(f"streamer takes one answer at a time, but there are {len(questions)} questions")
-        length = self.image_length if codes is None else len(sources[0])
+        length = len(sources[0]) if seen else self.image_length
         questions = answering.check_questions(self.model, self.prompts, questions, length, options)
-        sight = Sight(self.model, torch.stack(sources)) if image is None else self.see(sources)
+        sight = Sight(image.model, torch.stack(sources)) if seen else self.see(sources)
         rows = [self.prompts.understanding(row, one) for row, one in zip(sight.rows.tolist(), questions, strict=True)]
         source = generator if generator is not None else seeded(seed)
         decoder, guesses = answering.prepare(sight.model, self.prompts.vocabulary, rows, options, source)
@@ -98,7 +102,7 @@ class TextTasks(PipelineParts):
         return require_vision_tower(self.vision_tower).num_features if config.w_clip_vit else config.num_vq_tokens
 
     def see(self, images: Sequence[ImageSource]) -> Sight:
-        """Images as the transformer sees them when it answers.
+        """Images as the transformer sees them when it answers, to be asked about any number of times.
 
         Raises:
             InputError: when an image cannot be read, or there is nothing to see it by.
