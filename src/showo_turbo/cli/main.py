@@ -17,6 +17,7 @@ from showo_turbo.cli.extrapolate import extrapolate
 from showo_turbo.cli.generate import generate
 from showo_turbo.cli.inpaint import inpaint
 from showo_turbo.cli.pretrain import app as pretrain
+from showo_turbo.cli.report import report
 from showo_turbo.cli.vary import vary
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
@@ -29,6 +30,7 @@ app.command()(describe)
 app.command()(chat)
 app.command()(demo)
 app.command()(evaluate)
+app.command()(report)
 app.command()(convert)
 app.command()(distill)
 app.add_typer(pretrain, name="pretrain")

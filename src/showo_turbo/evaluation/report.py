@@ -12,7 +12,7 @@ from rich.table import Table
 from showo_turbo import __version__
 from showo_turbo.checkpoints.loading import locate
 from showo_turbo.evaluation.reconstruction import ReconstructionResult
-from showo_turbo.evaluation.run import TextToImageResult, UnderstandingResult
+from showo_turbo.evaluation.run import LONG, TextToImageResult, UnderstandingResult
 from showo_turbo.evaluation.statistics import Estimate
 from showo_turbo.pipeline import ShowoPipeline
 from showo_turbo.scenes.benchmark import ScenePrompt
@@ -29,7 +29,10 @@ def understanding_table(title: str, result: UnderstandingResult) -> Table:
     scores = result.scores
     rows = {f"question: {kind}": estimate for kind, estimate in scores.by_kind.items()}
     rows |= {"questions": scores.questions, "facts true": scores.facts, "objects described": scores.recall}
-    return _table(title, rows, f"{result.tokens_per_pass:.2f} tokens per pass on descriptions")
+    speed = f"{result.tokens_per_pass:.2f} tokens per pass on descriptions"
+    if result.tokens_per_pass_long is not None:
+        speed += f" ({result.tokens_per_pass_long:.2f} on those of {LONG} and more)"
+    return _table(title, rows, f"{speed}, {result.tokens_per_second:.0f} tokens/s, POPE F1 {scores.pope.f1:.3f}")
 
 
 def reconstruction_table(title: str, result: ReconstructionResult) -> Table:
@@ -51,7 +54,6 @@ def _table(title: str, rows: dict[str, Estimate], caption: str) -> Table:
 
 def stamp(model: str, pipe: ShowoPipeline, prompts: Sequence[ScenePrompt]) -> dict:
     """What was evaluated: the checkpoint and its hash, versions, where it ran, and the prompts' hash."""
-    listed = "".join(prompt.to_json() + "\n" for prompt in prompts)
     return {
         "model": model,
         "weights_sha256": locate(model).weights_sha256(),
@@ -60,9 +62,14 @@ def stamp(model: str, pipe: ShowoPipeline, prompts: Sequence[ScenePrompt]) -> di
         "device": str(pipe.device),
         "dtype": str(pipe.model.dtype).removeprefix("torch."),
         "prompts": len(prompts),
-        "prompts_sha256": hashlib.sha256(listed.encode()).hexdigest(),
+        "prompts_sha256": prompts_sha256(prompts),
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
+
+
+def prompts_sha256(prompts: Sequence[ScenePrompt]) -> str:
+    """Hexadecimal SHA-256 of prompts as a JSONL file."""
+    return hashlib.sha256("".join(prompt.to_json() + "\n" for prompt in prompts).encode()).hexdigest()
 
 
 def as_json(stamp: dict, results: dict[str, TextToImageResult | UnderstandingResult | ReconstructionResult]) -> str:

@@ -12,10 +12,14 @@ from showo_turbo.evaluation.text_to_image import TextToImageScores, score_pictur
 from showo_turbo.evaluation.understanding import Examination, UnderstandingScores, score_answers
 from showo_turbo.generation.options import SamplingOptions
 from showo_turbo.image_to_text import DecodingOptions
+from showo_turbo.outputs import TextOutput
 from showo_turbo.pipeline import ShowoPipeline
 from showo_turbo.scenes.benchmark import ScenePrompt
 from showo_turbo.scenes.language import DESCRIBE
 from showo_turbo.scenes.render import render
+
+LONG = 20
+"""Ids of a description from which on it counts as long."""
 
 
 @dataclass(frozen=True)
@@ -38,10 +42,14 @@ class UnderstandingResult:
     Attributes:
         scores: the judge's.
         tokens_per_pass: ids per pass of the transformer, over the descriptions, which are decoded one by one.
+        tokens_per_pass_long: the same, over those of `LONG` ids or more; None if there are none.
+        tokens_per_second: ids of descriptions per second of wall time.
     """
 
     scores: UnderstandingScores
     tokens_per_pass: float
+    tokens_per_pass_long: float | None
+    tokens_per_second: float
 
 
 def draw_benchmark(
@@ -89,17 +97,26 @@ def evaluate_understanding(
     pipe: ShowoPipeline, examination: Examination, options: DecodingOptions
 ) -> UnderstandingResult:
     """Ask every question of an examination, have every scene described, and judge."""
-    answers, described = [], []
+    answers, described, seconds = [], [], 0.0
     for scene, turns in zip(
         tqdm(examination.scenes, desc="questions and descriptions"), examination.turns, strict=True
     ):
         sight = pipe.see([render(scene)])
         answers.append(pipe.image_to_text(sight, [turn.question for turn in turns], **asdict(options)).texts)
+        start = time.perf_counter()
         described.append(pipe.image_to_text(sight, DESCRIBE[0], **asdict(options)))
-    tokens = sum(len(output.token_ids[0]) for output in described)
-    passes = sum(output.forward_passes for output in described)
+        seconds += time.perf_counter() - start
     scores = score_answers(examination, answers, [output.texts[0] for output in described])
-    return UnderstandingResult(scores, tokens / passes)
+    long = [output for output in described if len(output.token_ids[0]) >= LONG]
+    tokens = sum(len(output.token_ids[0]) for output in described)
+    return UnderstandingResult(
+        scores, _tokens_per_pass(described), _tokens_per_pass(long) if long else None, tokens / seconds
+    )
+
+
+def _tokens_per_pass(answers: Sequence[TextOutput]) -> float:
+    tokens = sum(len(output.token_ids[0]) for output in answers)
+    return tokens / sum(output.forward_passes for output in answers)
 
 
 def _batches(items: Sequence, size: int, name: str) -> Iterator[Sequence]:

@@ -4,6 +4,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from showo_turbo.evaluation.pope import PopeScores, score_pope
 from showo_turbo.evaluation.statistics import Estimate, mean_of_groups
 from showo_turbo.scenes.language import QuestionAnswer, described_facts, questions
 from showo_turbo.scenes.scene import Scene
@@ -62,12 +63,14 @@ class UnderstandingScores:
         questions: right answers of all kinds.
         facts: true among the facts stated in descriptions.
         recall: objects of the scenes that descriptions have, fully right.
+        pope: the questions whether an object is there, judged as POPE does.
     """
 
     by_kind: dict[str, Estimate]
     questions: Estimate
     facts: Estimate
     recall: Estimate
+    pope: PopeScores
 
 
 def score_answers(
@@ -78,6 +81,12 @@ def score_answers(
         [(turn.kind, float(is_right(answer, turn))) for turn, answer in zip(turns, given, strict=True)]
         for turns, given in zip(examination.turns, answers, strict=True)
     ]
+    existence = [
+        (answer, turn.answer == "yes")
+        for turns, given in zip(examination.turns, answers, strict=True)
+        for turn, answer in zip(turns, given, strict=True)
+        if turn.kind == "existence"
+    ]
     kinds = sorted({kind for row in right for kind, _ in row})
     described = list(zip(descriptions, examination.scenes, strict=True))
     return UnderstandingScores(
@@ -85,4 +94,5 @@ def score_answers(
         questions=mean_of_groups([[value for _, value in row] for row in right]),
         facts=mean_of_groups([true_facts(text, scene) for text, scene in described]),
         recall=mean_of_groups([objects_mentioned(text, scene) for text, scene in described]),
+        pope=score_pope([answer for answer, _ in existence], [label for _, label in existence]),
     )

@@ -1,0 +1,64 @@
+"""`showo-turbo report`: teacher and students in the paper's two tables."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from showo_turbo.checkpoints.names import resolve
+from showo_turbo.cli.files import check_outputs
+from showo_turbo.cli.options import DEFAULT_DTYPE, Device, Dtype, load_pipeline
+from showo_turbo.errors import InputError
+from showo_turbo.scenes.benchmark import benchmark_prompts
+
+
+def report(
+    teacher: Annotated[str, typer.Option(help="The teacher: a shipped model, a folder or a hub name.")] = "tiny",
+    star: Annotated[str | None, typer.Option(help="The student of the first stage, Turbo*.")] = None,
+    turbo: Annotated[str | None, typer.Option(help="The last student, Turbo.")] = None,
+    guidance_scale: Annotated[list[float], typer.Option(help="Of the teacher; give it twice for two.")] = (0.5, 1.25),
+    steps: Annotated[list[int], typer.Option(help="Of text to image; as often as wanted.")] = (16, 8, 4, 2, 1),
+    images_per_prompt: Annotated[int, typer.Option(help="Pictures of every prompt.")] = 4,
+    prompts_file: Annotated[
+        Path | None, typer.Option(help="JSONL prompts in GenEval's format; the held-out set if left out.")
+    ] = None,
+    scenes: Annotated[int, typer.Option(help="Held-out pictures to ask about.")] = 300,
+    seed: Annotated[int, typer.Option(help="Of the pictures drawn and of the questions asked.")] = 0,
+    device: Device = None,
+    dtype: Dtype = DEFAULT_DTYPE,
+    output: Annotated[Path, typer.Option("--output", "-o", help="JSON file of measured cells, gone on with.")] = Path(
+        "report.json"
+    ),
+) -> None:
+    """Compare a teacher with its students on the built-in world; goes on where it was stopped."""
+    for name, value in (("images-per-prompt", images_per_prompt), ("scenes", scenes), ("steps", min(steps))):
+        if value < 1:
+            raise InputError(f"{name} is {value}: choose 1 or more")
+    students = {title: model for title, model in (("Turbo*", star), ("Turbo", turbo)) if model is not None}
+    for model in (teacher, *students.values()):
+        resolve(model)
+    check_outputs([output], overwrite=True)
+    prompts = benchmark_prompts(prompts_file)
+
+    from functools import lru_cache
+
+    from showo_turbo.evaluation.study import Contestant, StudyPlan, run_study
+
+    plan = StudyPlan(
+        drawing=(
+            *(Contestant(f"teacher, guidance {scale:g}", teacher, scale) for scale in guidance_scale),
+            *(Contestant(title, model) for title, model in students.items()),
+        ),
+        answering=(
+            Contestant("teacher, autoregressive", teacher, decoding="autoregressive"),
+            Contestant("teacher, Jacobi", teacher),
+            *(Contestant(f"{title}, Jacobi", model) for title, model in students.items()),
+        ),
+        steps=tuple(steps),
+        prompts=prompts,
+        images_per_prompt=images_per_prompt,
+        scenes=scenes,
+        seed=seed,
+    )
+    for table in run_study(plan, output, lru_cache(maxsize=1)(lambda name: load_pipeline(name, device, dtype))):
+        typer.echo(f"{table}\n")

@@ -1,0 +1,165 @@
+"""Teacher and students side by side, in the layout of the paper's two tables (arXiv 2502.05415, section 5).
+
+    text to image    rows: steps;       columns: teacher at two guidance strengths, Turbo*, Turbo
+    understanding    rows: model and decoding;      columns: speed and quality
+
+Every cell is measured with the same prompts and seeds, takes minutes, and is kept in a JSON file as soon as it is
+there: a study that was interrupted goes on with the cells that are missing.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from showo_turbo.checkpoints.files import read_json, write_json
+from showo_turbo.checkpoints.loading import locate
+from showo_turbo.evaluation.report import prompts_sha256
+from showo_turbo.evaluation.run import evaluate_text_to_image, evaluate_understanding
+from showo_turbo.evaluation.understanding import make_examination
+from showo_turbo.image_to_text import DecodingOptions
+from showo_turbo.pipeline import ShowoPipeline
+from showo_turbo.scenes.benchmark import TAGS, ScenePrompt
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """A model as one column or row of a table.
+
+    Attributes:
+        title: what the tables call it.
+        model: shipped model, folder or hub name.
+        guidance_scale: for text to image.
+        decoding: for understanding.
+    """
+
+    title: str
+    model: str
+    guidance_scale: float = 0.0
+    decoding: str = "jacobi"
+
+
+@dataclass(frozen=True)
+class StudyPlan:
+    """What is compared on what.
+
+    Attributes:
+        drawing: contestants in text to image.
+        answering: contestants in understanding.
+        steps: of text to image.
+        prompts: for text to image.
+        images_per_prompt: pictures of every prompt.
+        scenes: pictures to ask about.
+        seed: of pictures and questions.
+    """
+
+    drawing: tuple[Contestant, ...]
+    answering: tuple[Contestant, ...]
+    steps: tuple[int, ...]
+    prompts: Sequence[ScenePrompt]
+    images_per_prompt: int
+    scenes: int
+    seed: int
+
+
+class Cells:
+    """Measured cells in a JSON file, by everything that decides them."""
+
+    def __init__(self, path: Path) -> None:
+        """Go on with a file, or begin one."""
+        self.path = path
+        self.values: dict[str, dict] = read_json(path) if path.exists() else {}
+
+    def get(self, setting: dict, measure: Callable[[], dict]) -> dict:
+        """A cell's value: the one that is kept, or else what `measure` gives."""
+        key = json.dumps(setting, sort_keys=True)
+        if key not in self.values:
+            self.values[key] = measure()
+            write_json(self.path, self.values)
+        return self.values[key]
+
+
+def run_study(plan: StudyPlan, path: Path, load: Callable[[str], ShowoPipeline]) -> Iterator[str]:
+    """Measure what is missing in the file `path`, and yield the two tables as Markdown.
+
+    Args:
+        plan: what to compare.
+        path: JSON file of the cells.
+        load: a pipeline by the name of its model.
+    """
+    cells = Cells(path)
+    yield text_to_image_table(
+        plan,
+        {(steps, one.title): _drawn(plan, cells, load, one, steps) for one in plan.drawing for steps in plan.steps},
+    )
+    yield understanding_table(plan, {one.title: _answered(plan, cells, load, one) for one in plan.answering})
+
+
+def _drawn(plan: StudyPlan, cells: Cells, load: Callable[[str], ShowoPipeline], one: Contestant, steps: int) -> dict:
+    pipe = load(one.model)
+    options = replace(pipe.recommended, num_inference_steps=steps, guidance_scale=one.guidance_scale)
+    setting = {
+        "task": "text to image",
+        "weights": locate(one.model).weights_sha256(),
+        "options": asdict(options),
+        "prompts": prompts_sha256(plan.prompts),
+        "images_per_prompt": plan.images_per_prompt,
+        "seed": plan.seed,
+    }
+    return cells.get(
+        setting,
+        lambda: asdict(evaluate_text_to_image(pipe, plan.prompts, options, plan.images_per_prompt, plan.seed)),
+    )
+
+
+def _answered(plan: StudyPlan, cells: Cells, load: Callable[[str], ShowoPipeline], one: Contestant) -> dict:
+    pipe, options = load(one.model), DecodingOptions(decoding=one.decoding)
+    setting = {
+        "task": "understanding",
+        "weights": locate(one.model).weights_sha256(),
+        "options": asdict(options),
+        "scenes": plan.scenes,
+        "seed": plan.seed,
+    }
+    examination = make_examination(plan.scenes, plan.seed)
+    return cells.get(setting, lambda: asdict(evaluate_understanding(pipe, examination, options)))
+
+
+def text_to_image_table(plan: StudyPlan, cells: dict[tuple[int, str], dict]) -> str:
+    """Six categories, their mean with its 95 % interval, and seconds per image, for every number of steps."""
+    names = [tag.replace("_", " ") for tag in TAGS]
+    lines = [_row("steps", "model", *names, "average", "95 %", "s / image"), _row(*["---"] * (len(names) + 5))]
+    for steps in plan.steps:
+        for one in plan.drawing:
+            scores, seconds = cells[steps, one.title]["scores"], cells[steps, one.title]["seconds_per_image"]
+            parts = [_share(scores["by_tag"][tag]["value"]) if tag in scores["by_tag"] else "" for tag in TAGS]
+            low, high = map(_share, scores["overall"]["interval"])
+            overall = f"**{_share(scores['overall']['value'])}**"
+            lines.append(_row(steps, one.title, *parts, overall, f"{low} - {high}", f"{seconds:.3f}"))
+    return "\n".join(lines)
+
+
+def understanding_table(plan: StudyPlan, cells: dict[str, dict]) -> str:
+    """Speed and quality of the answers of every contestant."""
+    names = ("tokens / pass", "of 20 and more", "tokens / s", "questions", "POPE F1", "facts true", "objects described")
+    lines = [_row("model", *names), _row(*["---"] * (len(names) + 1))]
+    for one in plan.answering:
+        cell, scores = cells[one.title], cells[one.title]["scores"]
+        long = cell["tokens_per_pass_long"]
+        speed = (f"{cell['tokens_per_pass']:.2f}", f"{long:.2f}" if long else "", f"{cell['tokens_per_second']:.0f}")
+        shares = (
+            scores["questions"]["value"],
+            scores["pope"]["f1"],
+            scores["facts"]["value"],
+            scores["recall"]["value"],
+        )
+        lines.append(_row(one.title, *speed, *map(_share, shares)))
+    return "\n".join(lines)
+
+
+def _row(*cells: object) -> str:
+    return f"| {' | '.join(map(str, cells))} |"
+
+
+def _share(value: float) -> str:
+    return f"{value:.3f}".removeprefix("0") if value < 1 else f"{value:.2f}"

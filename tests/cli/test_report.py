@@ -1,0 +1,51 @@
+"""`showo-turbo report`: the paper's two tables, kept cell by cell."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from showo_turbo.scenes.benchmark import benchmark_prompts
+
+SHOWO_TURBO = str(Path(sys.executable).parent / "showo-turbo")
+
+
+def report(*options: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([SHOWO_TURBO, "report", *options], capture_output=True, text=True)
+
+
+def test_tables_are_printed_and_cells_are_kept(tmp_path: Path) -> None:
+    prompts = tmp_path / "prompts.jsonl"
+    prompts.write_text("".join(prompt.to_json() + "\n" for prompt in benchmark_prompts()[::100]))
+    cells = tmp_path / "cells.json"
+    options = ("--turbo", "tiny", "--prompts-file", str(prompts), "--steps", "2", "--guidance-scale", "1")
+    options = (*options, "--images-per-prompt", "1", "--scenes", "2", "-o", str(cells))
+    first = report(*options)
+    assert first.returncode == 0, first.stderr
+    rows = [line for line in first.stdout.splitlines() if line.startswith("| ")]
+    assert [row.split(" | ")[1] for row in rows if row.startswith("| 2")] == ["teacher, guidance 1", "Turbo"]
+    assert any(row.startswith("| teacher, autoregressive | ") for row in rows)
+    assert len(json.loads(cells.read_text())) == 4  # Turbo is the teacher here, so its Jacobi cell is the teacher's
+
+    kept = cells.read_text()
+    second = report(*options)
+    assert second.stdout == first.stdout
+    assert cells.read_text() == kept
+    assert "2 steps" not in second.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--teacher", "nobody"], "model 'nobody' is unknown"),
+        (["--steps", "0"], "steps is 0"),
+        (["-o", "missing/cells.json"], "output folder 'missing' is missing"),
+    ],
+)
+def test_bad_input_is_one_line_and_status_2(options: list[str], words: str) -> None:
+    done = report(*options)
+    assert done.returncode == 2
+    (line,) = done.stderr.strip().splitlines()
+    assert words in line
