@@ -20,11 +20,19 @@ from showo_turbo.data import (
 from showo_turbo.distillation.curriculum import PREVIOUS, DistillationConfig, Stage
 from showo_turbo.distillation.task import Distillation
 from showo_turbo.distillation.teacher import dialogue_ids
-from showo_turbo.distillation.trajectories import FreshTrajectories, StoredTrajectories, Trajectories, make_files
+from showo_turbo.distillation.trajectories import (
+    FreshTrajectories,
+    StoredTrajectories,
+    Trajectories,
+    make_files,
+    samples_of,
+)
 from showo_turbo.errors import InputError
 from showo_turbo.pipeline import ShowoPipeline
 from showo_turbo.text_to_image import check_prompt
 from showo_turbo.training.loop import train
+
+_SHEET_PROMPTS = 8
 
 
 def distill(config: DistillationConfig) -> Path:
@@ -57,7 +65,8 @@ def _run_stage(config: DistillationConfig, stage: Stage, previous: Path) -> Path
     streams = _Streams(teacher, stage, output)
     texts = streams.open(config.texts, TextSample) if stage.language.weight else None
     trajectories = _trajectories(config, stage, streams, locate(name, **parts).weights_sha256())
-    train(Distillation(stage, teacher, trajectories, texts, PartialState().process_index), stage.loop)
+    shown = [sample.text for sample in samples_of(streams.open(config.captions, CaptionSample), 0, _SHEET_PROMPTS)]
+    train(Distillation(stage, teacher, trajectories, texts, shown, PartialState().process_index), stage.loop)
     return output / "model"
 
 

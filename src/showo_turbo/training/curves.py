@@ -6,10 +6,13 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 
+_NO_LOSSES = ("step", "seconds", "gradient_norm", "samples_per_second", "passes_per_block")
+
+
 def plot_curve(log: Path, picture: Path) -> None:
     """Draw every loss of a `log.jsonl` over the steps, on a logarithmic scale, as a PNG."""
     lines = [json.loads(line) for line in log.read_text().splitlines()]
-    names = [name for name in lines[0] if name not in ("step", "seconds", "gradient_norm")]
+    names = [name for name in lines[0] if name not in _NO_LOSSES]
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
     for name in names:
