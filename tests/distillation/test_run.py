@@ -172,7 +172,7 @@ def test_gradient_checkpointing_changes_no_weight(
     ("arguments", "message"),
     [
         ([], "at least one"),
-        (["stages=[{name: a}]"], "is the first"),
+        (["stages=[{name: a}]", "teacher=nobody"], "model 'nobody' is unknown"),
         (["stages=[{name: a, teacher: tiny}, {name: a}]"], "a name of its own"),
         (["stages=[{name: a, teacher: tiny, image: {segments: 0}}]"], "image.segments is 0"),
         (["stages=[{name: a, teacher: tiny, text: {max_new_tokens: 20}}]"], "multiple of block_length"),

@@ -138,8 +138,8 @@ class Stage:
 
     Attributes:
         name: of its folder.
-        teacher: shipped model, folder or hub name; "previous" for the student of the stage before. The student starts
-            from it.
+        teacher: shipped model, folder or hub name; "previous" for the student of the stage before (of the first stage,
+            the distillation's teacher). The student starts from it.
         loop: how long and how it runs; `output` is set from the distillation's.
         optimizer: what changes the weights.
         image, text, language: the terms of the loss.
@@ -171,6 +171,7 @@ class DistillationConfig:
     Attributes:
         output: folder of the run; every stage has one in it.
         stages: in order.
+        teacher: shipped model, folder or hub name that the first stage starts from.
         captions, dialogues, texts: sources of each kind, see `data.opening`.
         dtype: precision of the teacher; the student learns in float32, or what accelerate is told.
         image_tokenizer, text_tokenizer: where the first teacher does not hold them, see `ShowoPipeline`.
@@ -178,6 +179,7 @@ class DistillationConfig:
 
     output: str = "runs/turbo"
     stages: list[Stage] = field(default_factory=list)
+    teacher: str = "tiny"
     captions: list[SourceConfig] = field(default_factory=list)
     dialogues: list[SourceConfig] = field(default_factory=list)
     texts: list[SourceConfig] = field(default_factory=list)
@@ -189,10 +191,6 @@ class DistillationConfig:
         names = [stage.name for stage in self.stages]
         if not names or len(set(names)) < len(names):
             raise InputError(f"stages are named {names}: give at least one, and each a name of its own")
-        if self.stages[0].teacher == PREVIOUS:
-            raise InputError(
-                f"stage {names[0]!r} is the first, so its teacher cannot be {PREVIOUS!r}: name a checkpoint"
-            )
 
 
 def _check_positive(term: str, config: object, *names: str) -> None:

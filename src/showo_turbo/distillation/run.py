@@ -45,22 +45,22 @@ def distill(config: DistillationConfig) -> Path:
     check_sources(config.dialogues, DialogueSample)
     if any(stage.language.weight for stage in config.stages):
         check_sources(config.texts, TextSample)
-    named = [stage.teacher for stage in config.stages if stage.teacher != PREVIOUS]
-    for name in named:
+    for name in {config.teacher, *(stage.teacher for stage in config.stages)} - {PREVIOUS}:
         locate(name, config.image_tokenizer, config.text_tokenizer)
     Accelerator()  # finds out what `PartialState` then knows: which process this is, and its device
-    student = Path(config.output)
+    student: str | Path = config.teacher
     for stage in config.stages:
         student = _run_stage(config, stage, student)
     return student
 
 
-def _run_stage(config: DistillationConfig, stage: Stage, previous: Path) -> Path:
+def _run_stage(config: DistillationConfig, stage: Stage, previous: str | Path) -> Path:
     """The folder of the stage's student."""
     output = Path(config.output) / stage.name
     stage = replace(stage, loop=replace(stage.loop, output=str(output)))
-    own_parts = {"image_tokenizer": config.image_tokenizer, "text_tokenizer": config.text_tokenizer}
-    name, parts = (previous, {}) if stage.teacher == PREVIOUS else (stage.teacher, own_parts)
+    name = previous if stage.teacher == PREVIOUS else stage.teacher
+    made_here = isinstance(name, Path)
+    parts = {} if made_here else {"image_tokenizer": config.image_tokenizer, "text_tokenizer": config.text_tokenizer}
     teacher = ShowoPipeline.from_pretrained(name, device=PartialState().device, dtype=config.dtype, **parts)
     streams = _Streams(teacher, stage, output)
     texts = streams.open(config.texts, TextSample) if stage.language.weight else None

@@ -5,7 +5,6 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-
 _NO_LOSSES = ("step", "seconds", "gradient_norm", "samples_per_second", "passes_per_block")
 
 
