@@ -41,12 +41,12 @@ def distill(config: DistillationConfig) -> Path:
     Raises:
         InputError: when a source or a teacher is missing or does not fit; before anything is computed.
     """
+    for name in {config.teacher, *(stage.teacher for stage in config.stages)} - {PREVIOUS}:
+        locate(name, config.image_tokenizer, config.text_tokenizer)
     check_sources(config.captions, CaptionSample)
     check_sources(config.dialogues, DialogueSample)
     if any(stage.language.weight for stage in config.stages):
         check_sources(config.texts, TextSample)
-    for name in {config.teacher, *(stage.teacher for stage in config.stages)} - {PREVIOUS}:
-        locate(name, config.image_tokenizer, config.text_tokenizer)
     Accelerator()  # finds out what `PartialState` then knows: which process this is, and its device
     student: str | Path = config.teacher
     for stage in config.stages:
