@@ -34,7 +34,7 @@ class ScenePoolConfig:
 
     output: str = "runs/tiny/scene_pool.safetensors"
     image_tokenizer: str = "runs/tiny/image_tokenizer"
-    count: int = 30000
+    count: int = 100000
     seed: int = 1
 
 
