@@ -7,6 +7,7 @@ Resizing and rounding are those of the published models, pixel for pixel; the la
 """
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import BinaryIO
 
@@ -34,15 +35,16 @@ def open_image(source: ImageSource) -> Image.Image:
         raise InputError(f"image is a {type(source).__name__}; expected a path, an open binary file or a PIL image")
     name = f"image {str(source)!r}" if isinstance(source, (str, Path)) else "image"
     try:
-        image = source if isinstance(source, Image.Image) else Image.open(source)
-        image.load()
+        with nullcontext(source) if isinstance(source, Image.Image) else Image.open(source) as image:
+            image.load()
+            upright = ImageOps.exif_transpose(image)
     except FileNotFoundError:
         raise InputError(f"{name} does not exist: expected the path of an image file") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except (OSError, SyntaxError, ValueError, RuntimeError, Image.DecompressionBombError) as error:
         raise InputError(f"{name} cannot be read ({error}): expected a whole PNG, JPEG or the like") from error
-    if 0 in image.size:
-        raise InputError(f"{name} has no pixels: its size is {image.width} x {image.height}")
-    return ImageOps.exif_transpose(image)
+    if 0 in upright.size:
+        raise InputError(f"{name} has no pixels: its size is {upright.width} x {upright.height}")
+    return upright
 
 
 def load_image(source: ImageSource) -> Image.Image:
