@@ -151,7 +151,9 @@ class ShowoPretraining:
         """Descriptions are long, so all rows of a batch have one or none has."""
         rng = random.Random(f"{self.config.loop.seed}/questions/{step}")
         scenes, codes = self._draw(rng, self.config.understanding_batch_size)
-        turns = [scene_turns(scene, rng, self.config.questions_per_picture, described=step % 2 == 1) for scene in scenes]
+        turns = [
+            scene_turns(scene, rng, self.config.questions_per_picture, described=step % 2 == 1) for scene in scenes
+        ]
         return understanding_batch(self.prompts, turns, codes)
 
 
