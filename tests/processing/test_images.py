@@ -1,5 +1,6 @@
 """Reading, masking and pasting images, and what is refused."""
 
+import contextlib
 import io
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, features
 
 from showo_turbo.errors import InputError
 from showo_turbo.processing.images import (
@@ -49,6 +50,21 @@ def test_a_photo_is_turned_upright():
     image.save(file, format="JPEG", exif=exif)
     file.seek(0)
     assert load_image(file).size == (2, 4)
+
+
+@pytest.mark.filterwarnings("ignore")  # PIL's own, about what it could still read
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF", "TIFF", "AVIF"])
+def test_a_damaged_file_is_read_or_refused(kind: str):
+    if kind == "AVIF" and not features.check("avif"):
+        pytest.skip("this Pillow reads no AVIF")
+    file = io.BytesIO()
+    Image.new("RGB", (20, 30), "red").save(file, kind)
+    whole = file.getvalue()
+    places = range(0, min(len(whole), 400), 3)
+    damaged = [whole[:place] + b"\xff" + whole[place + 1 :] for place in places]
+    for content in damaged + [whole[:place] for place in places]:
+        with contextlib.suppress(InputError):
+            assert load_image(io.BytesIO(content)).mode == "RGB"
 
 
 def test_a_missing_file_is_refused(tmp_path: Path):

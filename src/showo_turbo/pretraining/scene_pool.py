@@ -10,11 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 from tqdm import tqdm
 
+from showo_turbo.errors import InputError
 from showo_turbo.models.magvit_v2 import MagvitV2
 from showo_turbo.scenes.render import render_array
 from showo_turbo.scenes.scene import Scene
@@ -68,7 +69,16 @@ def build_scene_pool(path: Path, image_tokenizer: MagvitV2, count: int, seed: in
 
 
 def load_scene_pool(path: Path) -> ScenePool:
-    """Read a pool back; its scenes are drawn anew from its seed."""
-    with safe_open(path, "pt") as file:
-        codes, seed = file.get_tensor("codes").long(), int(file.metadata()["seed"])
+    """Read a pool back; its scenes are drawn anew from its seed.
+
+    Raises:
+        InputError: when the file cannot be read or is no pool.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            codes, seed = file.get_tensor("codes").long(), int(file.metadata()["seed"])
+    except (OSError, SafetensorError, TypeError, KeyError) as error:
+        raise InputError(
+            f"scene pool {str(path)!r} cannot be read ({error}): make one by pretrain scene-pool"
+        ) from error
     return ScenePool(training_scenes(len(codes), seed), codes)

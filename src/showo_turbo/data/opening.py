@@ -1,0 +1,173 @@
+"""Sources as a configuration names them.
+
+    captions:
+      - {kind: coco, path: annotations/captions_train2017.json, images: train2017, weight: 2}
+      - {kind: webdataset, path: "shards/*.tar"}
+    texts:
+      - {kind: parquet, path: "refinedweb/*.parquet", column: content}
+
+Each kind yields samples of one class. Kinds, paths and options are checked before any file is read.
+"""
+
+import difflib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from showo_turbo.data.bad_samples import BadSamples
+from showo_turbo.data.files import matching_files, one_folder
+from showo_turbo.data.mixture import Mixture
+from showo_turbo.data.samples import CaptionSample, DialogueSample, Sample, TextSample
+from showo_turbo.data.sources.coco import CocoCaptions
+from showo_turbo.data.sources.image_folder import ImageFolder
+from showo_turbo.data.sources.llava import LlavaDialogues
+from showo_turbo.data.sources.parquet import ParquetTexts
+from showo_turbo.data.sources.scenes import SceneCaptions, SceneDialogues, SceneTexts
+from showo_turbo.data.sources.source import Source
+from showo_turbo.data.sources.webdataset import WebDataset
+from showo_turbo.data.stream import MixedStream, WeightedSource, check_names
+from showo_turbo.errors import InputError
+
+
+@dataclass(frozen=True)
+class SourceConfig:
+    """One source of a stream. What is left out has its kind's default.
+
+    Attributes:
+        kind: one of KINDS.
+        path: file; for `webdataset` and `parquet` also a pattern of files.
+        weight: share of the stream, in any unit.
+        name: what logs call it; kind and path if left out.
+        images: folder of pictures (`coco`, `llava`, `image_folder`).
+        column: column of texts (`parquet`).
+        draws_per_scene: samples of each scene (`scene_captions`, `scene_dialogues`, `scene_texts`).
+        turns: turns of a dialogue (`scene_dialogues`).
+        description_share: share of dialogues that begin with a description (`scene_dialogues`).
+    """
+
+    kind: str
+    path: str
+    weight: float = 1.0
+    name: str | None = None
+    images: str | None = None
+    column: str | None = None
+    draws_per_scene: int | None = None
+    turns: int | None = None
+    description_share: float | None = None
+
+    @property
+    def title(self) -> str:
+        """What logs and errors call it."""
+        return self.name or f"{self.kind} {self.path}"
+
+    @property
+    def options(self) -> dict[str, object]:
+        """What is set of that which only some kinds have."""
+        common = ("kind", "path", "weight", "name")
+        values = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in common}
+        return {name: value for name, value in values.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class _Kind:
+    open: Callable[..., Source]
+    samples: type[Sample]
+    options: tuple[str, ...] = ()
+
+
+KINDS = {
+    "coco": _Kind(CocoCaptions, CaptionSample, ("images",)),
+    "image_folder": _Kind(ImageFolder, CaptionSample, ("images",)),
+    "webdataset": _Kind(WebDataset, CaptionSample),
+    "scene_captions": _Kind(SceneCaptions, CaptionSample, ("draws_per_scene",)),
+    "llava": _Kind(LlavaDialogues, DialogueSample, ("images",)),
+    "scene_dialogues": _Kind(SceneDialogues, DialogueSample, ("draws_per_scene", "turns", "description_share")),
+    "parquet": _Kind(ParquetTexts, TextSample, ("column",)),
+    "scene_texts": _Kind(SceneTexts, TextSample, ("draws_per_scene",)),
+}
+
+
+def check_sources(configs: Sequence[SourceConfig], samples: type[Sample]) -> None:
+    """Refuse what cannot be opened, without reading a file.
+
+    Args:
+        configs: sources of one stream.
+        samples: class that all of them are to yield.
+
+    Raises:
+        InputError: for no source at all, an impossible weight, two sources of one name, an unknown kind (the nearest
+            known one is named), one of another class of samples, an option that the kind does not have, a missing file
+            or folder.
+    """
+    if not configs:
+        raise InputError(f"no source of {_plural(samples)}: give at least one of {', '.join(_kinds_of(samples))}")
+    Mixture([config.weight for config in configs], seed=0)  # refuses impossible weights
+    check_names([config.title for config in configs])
+    for config in configs:
+        _check_kind(config, samples)
+        try:
+            matching_files(config.path)
+            if config.images is not None:
+                one_folder(config.images)
+        except InputError as error:
+            raise InputError(f"source {config.title!r}: {error}") from error
+
+
+def open_stream(
+    configs: Sequence[SourceConfig],
+    samples: type[Sample],
+    seed: int,
+    *,
+    rank: int = 0,
+    world_size: int = 1,
+    log: str | Path | None = None,
+    check: Callable[[Sample], None] | None = None,
+) -> MixedStream:
+    """Open all sources and mix them.
+
+    Args:
+        configs: sources of one stream.
+        samples: class that all of them are to yield.
+        seed: of the mixture and of the orders.
+        rank: number of this process, from 0.
+        world_size: number of processes.
+        log: JSONL file of bad samples, one for each stream of each process; see `BadSamples`.
+        check: raises InputError for a sample that the model cannot use.
+
+    Raises:
+        InputError: as `check_sources`, or when a file is not what its kind says.
+    """
+    check_sources(configs, samples)
+    sources = [WeightedSource(config.title, _open(config), config.weight) for config in configs]
+    return MixedStream(sources, seed, rank=rank, world_size=world_size, bad_samples=BadSamples(log), check=check)
+
+
+def _open(config: SourceConfig) -> Source:
+    try:
+        return KINDS[config.kind].open(config.path, **config.options)
+    except InputError as error:
+        raise InputError(f"source {config.title!r}: {error}") from error
+
+
+def _check_kind(config: SourceConfig, samples: type[Sample]) -> None:
+    if config.kind not in KINDS:
+        near = difflib.get_close_matches(config.kind, KINDS, n=1, cutoff=0.0)
+        raise InputError(f"source {config.title!r}: unknown kind {config.kind!r}; the nearest known one is {near[0]!r}")
+    kind = KINDS[config.kind]
+    if kind.samples is not samples:
+        raise InputError(
+            f"source {config.title!r} yields {_plural(kind.samples)} where {_plural(samples)} are read: "
+            f"choose {', '.join(_kinds_of(samples))}"
+        )
+    for option in config.options:
+        if option not in kind.options:
+            known = ", ".join(kind.options) or "none"
+            raise InputError(f"source {config.title!r}: kind {config.kind!r} has no {option!r}; its options: {known}")
+
+
+def _kinds_of(samples: type[Sample]) -> list[str]:
+    return [name for name, kind in KINDS.items() if kind.samples is samples]
+
+
+def _plural(samples: type[Sample]) -> str:
+    return {CaptionSample: "captions", DialogueSample: "dialogues", TextSample: "texts"}[samples]

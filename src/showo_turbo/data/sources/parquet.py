@@ -1,0 +1,89 @@
+"""Parquet files with a column of texts.
+
+Parquet is read a row group at a time. The last few row groups are kept, so memory and the time of a fetch follow the
+size of a row group: write files for training with some thousand rows in each.
+"""
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from functools import lru_cache
+from itertools import accumulate
+from pathlib import Path
+from types import ModuleType
+
+from showo_turbo.data.files import matching_files
+from showo_turbo.data.samples import TextSample, reading
+from showo_turbo.errors import InputError
+
+_ROW_GROUPS_KEPT = 4
+
+
+class ParquetTexts:
+    """Texts of one column, one sample a row."""
+
+    def __init__(self, path: str | Path, column: str = "text") -> None:
+        """Find the row groups.
+
+        Args:
+            path: file, or a pattern of files.
+            column: a column of strings.
+
+        Raises:
+            InputError: when there are no files, one is no Parquet or lacks the column, or pyarrow is not installed.
+        """
+        self.column = column
+        self._files = matching_files(path)
+        groups = [(number, *group) for number, file in enumerate(self._files) for group in _row_groups(file, column)]
+        self._groups = [(file, group) for file, group, _, _ in groups]
+        self._first_rows = [first for _, _, first, _ in groups]
+        self._ends = list(accumulate(rows for *_, rows in groups))
+        self._texts = lru_cache(maxsize=_ROW_GROUPS_KEPT)(self._read_group)
+
+    def __len__(self) -> int:
+        return self._ends[-1] if self._ends else 0
+
+    def __getitem__(self, index: int) -> TextSample:
+        number = bisect_right(self._ends, index)
+        file, group = self._groups[number]
+        row = index - (self._ends[number - 1] if number else 0)
+        key = f"{self._files[file].name}: row {self._first_rows[number] + row}"
+        with reading(key):
+            text = self._texts(file, group)[row].as_py()
+            if text is None or not text.strip():
+                raise InputError("text is empty")
+            return TextSample(key, text)
+
+    def _read_group(self, file: int, group: int) -> Sequence:
+        """The column of one row group, as an Arrow array."""
+        arrow = _pyarrow()
+        try:
+            with arrow.parquet.ParquetFile(self._files[file]) as opened:
+                return opened.read_row_group(group, columns=[self.column]).column(0)
+        except (OSError, arrow.ArrowException) as error:
+            raise InputError(f"row group {group} cannot be read ({error})") from error
+
+
+def _row_groups(file: Path, column: str) -> list[tuple[int, int, int]]:
+    """(number, first row, rows) of each row group."""
+    arrow = _pyarrow()
+    try:
+        with arrow.parquet.ParquetFile(file) as opened:
+            schema, metadata = opened.schema_arrow, opened.metadata
+    except (OSError, arrow.ArrowException) as error:
+        raise InputError(f"file {str(file)!r} is no Parquet file that can be read ({error})") from error
+    if column not in schema.names:
+        raise InputError(f"file {str(file)!r} has no column {column!r}, but {', '.join(schema.names)}")
+    kind = schema.field(column).type
+    if not (arrow.types.is_string(kind) or arrow.types.is_large_string(kind)):
+        raise InputError(f"column {column!r} of file {str(file)!r} holds {kind}, not strings")
+    rows = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
+    return [(group, end - count, count) for group, (count, end) in enumerate(zip(rows, accumulate(rows), strict=True))]
+
+
+def _pyarrow() -> ModuleType:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise InputError("reading Parquet needs pyarrow: pip install 'showo-turbo[train]'") from error
+    return pyarrow

@@ -1,0 +1,106 @@
+"""Rendered scenes: a pool of encoded scenes, and the language of the built-in world as pre-training draws it.
+
+A scene can be captioned and asked about in many ways. So that a sample is the same whenever it is read, each scene
+counts `draws_per_scene` times, and the words of sample i are drawn from i alone.
+"""
+
+import random
+from functools import lru_cache
+from pathlib import Path
+
+from showo_turbo.data.files import one_file
+from showo_turbo.data.samples import CaptionSample, DialogueSample, TextSample, Turn
+from showo_turbo.errors import InputError
+from showo_turbo.pretraining.scene_pool import ScenePool, load_scene_pool
+from showo_turbo.scenes.language import caption, scene_turns
+
+_DRAWS_PER_SCENE = 16
+
+
+class SceneCaptions:
+    """Captions from the vague to the dense, each with its scene's codes."""
+
+    def __init__(self, path: str | Path, draws_per_scene: int = _DRAWS_PER_SCENE) -> None:
+        """Read a pool.
+
+        Args:
+            path: file that `showo-turbo pretrain scene-pool` wrote.
+            draws_per_scene: captions of each scene.
+
+        Raises:
+            InputError: when there is no such file, or `draws_per_scene` is less than 1.
+        """
+        self.name, self.pool = Path(path).name, _pool(one_file(path))
+        self.length = _length(len(self.pool.scenes), draws_per_scene)
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> CaptionSample:
+        draw, row = divmod(index, len(self.pool.scenes))
+        text = caption(self.pool.scenes[row], random.Random(f"caption/{index}"))
+        return CaptionSample(f"{self.name}: scene {row}, caption {draw}", text, self.pool.codes[row])
+
+
+class SceneDialogues:
+    """Questions about a scene with their answers, some of them after a request to describe it."""
+
+    def __init__(
+        self, path: str | Path, draws_per_scene: int = _DRAWS_PER_SCENE, turns: int = 3, description_share: float = 0.5
+    ) -> None:
+        """Read a pool. The defaults are what pre-training draws.
+
+        Args:
+            path: file that `showo-turbo pretrain scene-pool` wrote.
+            draws_per_scene: dialogues about each scene.
+            turns: turns of a dialogue; the few scenes that admit fewer questions have fewer.
+            description_share: share of the dialogues whose first turn asks for the description.
+
+        Raises:
+            InputError: when there is no such file, or a number is out of range.
+        """
+        if turns < 1 or not 0 <= description_share <= 1:
+            raise InputError(
+                f"turns is {turns} and description_share {description_share}: choose 1 or more, and a share of 0 to 1"
+            )
+        self.name, self.pool = Path(path).name, _pool(one_file(path))
+        self.length = _length(len(self.pool.scenes), draws_per_scene)
+        self.turns, self.description_share = turns, description_share
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> DialogueSample:
+        draw, row = divmod(index, len(self.pool.scenes))
+        rng = random.Random(f"dialogue/{index}")
+        described = rng.random() < self.description_share
+        drawn = scene_turns(self.pool.scenes[row], rng, self.turns, described)
+        turns = tuple(Turn(one.question, one.answer) for one in drawn)
+        return DialogueSample(f"{self.name}: scene {row}, dialogue {draw}", self.pool.codes[row], turns)
+
+
+class SceneTexts:
+    """Captions as plain texts, for the language-modelling loss."""
+
+    def __init__(self, path: str | Path, draws_per_scene: int = _DRAWS_PER_SCENE) -> None:
+        """Read a pool; see `SceneCaptions`."""
+        self.captions = SceneCaptions(path, draws_per_scene)
+
+    def __len__(self) -> int:
+        return len(self.captions)
+
+    def __getitem__(self, index: int) -> TextSample:
+        sample = self.captions[index]
+        return TextSample(sample.key, sample.text)
+
+
+@lru_cache(maxsize=1)
+def _pool(path: Path) -> ScenePool:
+    """Drawing a pool's scenes takes seconds, and a recipe has several sources of one pool."""
+    return load_scene_pool(path)
+
+
+def _length(scenes: int, draws_per_scene: int) -> int:
+    if draws_per_scene < 1:
+        raise InputError(f"draws_per_scene is {draws_per_scene}: choose 1 or more")
+    return scenes * draws_per_scene

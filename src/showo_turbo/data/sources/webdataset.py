@@ -1,0 +1,107 @@
+"""WebDataset shards: tar files in which the members of a sample share their name up to the first dot.
+
+    000.tar   lake.jpg lake.txt   hill.png hill.json   ..       a `.txt` is the caption; a `.json` has it as `caption`
+
+A tar is a chain of headers, each followed by its member's content. Where the headers lie is all that is kept, and a
+sample is read by starting at its headers. So shards must not be compressed (what is in them mostly is).
+"""
+
+import json
+import tarfile
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+
+from showo_turbo.data.files import matching_files
+from showo_turbo.data.samples import CaptionSample, reading
+from showo_turbo.data.sources.source import caption_of
+from showo_turbo.errors import InputError
+from showo_turbo.processing.images import load_image
+
+_IMAGE_ENDINGS = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "ppm")
+_PARTS = {"txt": 0, "json": 1} | dict.fromkeys(_IMAGE_ENDINGS, 2)
+_ABSENT = -1
+
+
+class WebDataset:
+    """Captioned pictures of any number of shards; a sample without a picture is a caption alone."""
+
+    def __init__(self, path: str | Path) -> None:
+        """Find the samples: one pass over the headers of each shard.
+
+        Args:
+            path: tar file, or a pattern of tar files.
+
+        Raises:
+            InputError: when there are no files, or one is no whole, uncompressed tar.
+        """
+        self.shards = matching_files(path)
+        tables = [_header_offsets(shard) for shard in self.shards]
+        self._offsets = np.concatenate(tables)
+        self._shard_of = np.repeat(np.arange(len(tables)), [len(table) for table in tables])
+
+    def __len__(self) -> int:
+        return len(self._offsets)
+
+    def __getitem__(self, index: int) -> CaptionSample:
+        shard = self.shards[self._shard_of[index]]
+        offsets = self._offsets[index].tolist()
+        present = [offset for offset in offsets if offset != _ABSENT]
+        with reading(f"{shard.name}: sample {index}"):
+            members = {offset: _read_member(shard, offset) for offset in present}
+        name = _sample_and_ending(members[present[0]][0])[0]
+        key = f"{shard.name}: {name}"
+        with reading(key):
+            txt, record, image = (members[offset][1] if offset != _ABSENT else None for offset in offsets)
+            text = _caption(txt, record)
+            return CaptionSample(key, text, None if image is None else load_image(BytesIO(image)))
+
+
+def _header_offsets(shard: Path) -> np.ndarray:
+    """Where the headers of each sample's caption text, JSON and picture lie, long (samples, 3); -1 for none."""
+    samples: dict[str, list[int]] = {}
+    for member in _members(shard):
+        name, ending = _sample_and_ending(member.name)
+        if member.isfile() and ending in _PARTS:
+            samples.setdefault(name, [_ABSENT] * 3)[_PARTS[ending]] = member.offset
+    return np.array(list(samples.values()), dtype=np.int64).reshape(-1, 3)
+
+
+def _members(shard: Path) -> Iterator[tarfile.TarInfo]:
+    try:
+        with tarfile.open(shard, "r:") as archive:
+            yield from archive
+    except (OSError, tarfile.TarError) as error:
+        raise InputError(f"file {str(shard)!r} is no whole, uncompressed tar ({error})") from error
+
+
+def _sample_and_ending(name: str) -> tuple[str, str]:
+    """`a/b.c.jpg` -> `a/b`, `c.jpg`."""
+    folder, slash, file = name.rpartition("/")
+    stem, _, ending = file.partition(".")
+    return folder + slash + stem, ending.lower()
+
+
+def _read_member(shard: Path, offset: int) -> tuple[str, bytes]:
+    """Name and content of the member whose header lies at an offset."""
+    try:
+        with shard.open("rb") as file:
+            file.seek(offset)
+            with tarfile.open(fileobj=file, mode="r:") as archive:
+                member = archive.next()
+                return member.name, archive.extractfile(member).read()
+    except (OSError, tarfile.TarError) as error:
+        raise InputError(f"member cannot be read ({error})") from error
+
+
+def _caption(txt: bytes | None, record: bytes | None) -> str:
+    """The caption in a sample's text or, if it has none, in its JSON."""
+    try:
+        fields = {"caption": txt.decode()} if txt is not None else json.loads(record or b"{}")
+    except ValueError as error:
+        raise InputError(f"caption cannot be read ({error})") from error
+    if not isinstance(fields, dict):
+        raise InputError("JSON member is no object")
+    return caption_of(fields, "caption", "text")

@@ -1,0 +1,336 @@
+"""Every source reads what its files hold, and says which sample is bad and why."""
+
+import io
+import json
+import random
+import re
+import tarfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from showo_turbo.data.samples import BadSampleError, Turn
+from showo_turbo.data.sources.coco import CocoCaptions
+from showo_turbo.data.sources.image_folder import ImageFolder
+from showo_turbo.data.sources.llava import LlavaDialogues
+from showo_turbo.data.sources.parquet import ParquetTexts
+from showo_turbo.data.sources.scenes import SceneCaptions, SceneDialogues, SceneTexts
+from showo_turbo.data.sources.source import Source
+from showo_turbo.data.sources.webdataset import WebDataset
+from showo_turbo.errors import InputError
+from showo_turbo.pretraining.scene_pool import training_scenes
+from showo_turbo.scenes.language import described_facts
+
+
+def png(color: str) -> bytes:
+    content = io.BytesIO()
+    Image.new("RGB", (4, 3), color).save(content, "PNG")
+    return content.getvalue()
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """A folder with a red and a blue picture, half a picture, and a text that claims to be one."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    (folder / "red.png").write_bytes(png("red"))
+    (folder / "blue.png").write_bytes(png("blue"))
+    (folder / "half.png").write_bytes(png("green")[:50])
+    (folder / "text.png").write_text("no picture")
+    return folder
+
+
+def color(image: Image.Image) -> str:
+    assert image.mode == "RGB"
+    return {(255, 0, 0): "red", (0, 0, 255): "blue"}[image.getpixel((0, 0))]
+
+
+def assert_bad(source: Source, expected: Sequence[tuple[str, str]]) -> None:
+    """Every sample is bad; `expected` has the key of each and words of the reason."""
+    assert len(source) == len(expected)
+    for index, (key, words) in enumerate(expected):
+        with pytest.raises(BadSampleError) as caught:
+            source[index]
+        assert caught.value.key == key
+        assert re.search(words, caught.value.reason), (words, caught.value.reason)
+
+
+# COCO
+
+
+def coco_file(folder: Path, annotations: list[dict]) -> Path:
+    images = [{"id": 7, "file_name": "red.png"}, {"id": 9, "file_name": "half.png"}, {"id": 11}]
+    file = folder / "captions.json"
+    file.write_text(json.dumps({"info": {"year": 2017}, "images": images, "annotations": annotations}))
+    return file
+
+
+def test_coco_captions_come_with_their_pictures(pictures: Path, tmp_path: Path) -> None:
+    file = coco_file(tmp_path, [{"image_id": 7, "id": 1, "caption": " A red\nplane. "}])
+    source = CocoCaptions(file, pictures)
+    assert (len(source), source[0].key) == (1, "captions.json: annotations[0]")
+    assert (source[0].text, color(source[0].image)) == ("A red plane.", "red")
+    assert CocoCaptions(file)[0].image is None
+
+
+def test_bad_coco_captions_are_named(pictures: Path, tmp_path: Path) -> None:
+    annotations = [
+        {"image_id": 7, "caption": " \n"},
+        {"image_id": 7},
+        {"image_id": 8, "caption": "a"},
+        {"image_id": [8], "caption": "a"},
+        {"image_id": 9, "caption": "a"},
+        {"image_id": 11, "caption": "a"},
+    ]
+    expected = [
+        ("captions.json: annotations[0]", "caption is empty"),
+        ("captions.json: annotations[1]", "caption is missing"),
+        ("captions.json: annotations[2]", "image_id 8 "),
+        ("captions.json: annotations[3]", r"image_id \[8\]"),
+        ("captions.json: annotations[4]", r"half\.png.*cannot be read"),
+        ("captions.json: annotations[5]", "no file_name"),
+    ]
+    assert_bad(CocoCaptions(coco_file(tmp_path, annotations), pictures), expected)
+
+
+# LLaVA
+
+
+def llava_file(folder: Path, entries: list[dict]) -> Path:
+    file = folder / "mix.json"
+    file.write_text(json.dumps(entries, indent=1))
+    return file
+
+
+def say(*values: object) -> list[dict]:
+    return [{"from": ("human", "gpt")[number % 2], "value": value} for number, value in enumerate(values)]
+
+
+def test_llava_dialogues_lose_the_image_tag_and_newlines(pictures: Path, tmp_path: Path) -> None:
+    conversations = say("<image>\nWhat is this?\nOne word.", "A picture.", "Which color?\n<image>", " Red.\n")
+    file = llava_file(tmp_path, [{"id": "1", "image": "red.png", "conversations": conversations}])
+    sample = LlavaDialogues(file, pictures)[0]
+    assert sample.turns == (Turn("What is this? One word.", "A picture."), Turn("Which color?", "Red."))
+    assert (sample.key, color(sample.image)) == ("mix.json: [0]", "red")
+
+
+def test_llava_entries_without_a_picture_are_left_out(pictures: Path) -> None:
+    conversations = say("Hello?", "Hello.")
+    entries = [{"conversations": conversations}, {"image": "blue.png", "conversations": conversations}]
+    source = LlavaDialogues(llava_file(pictures, entries))
+    assert (len(source), source.left_out, source[0].key) == (1, 1, "mix.json: [1]")
+    assert color(source[0].image) == "blue"
+
+
+def test_the_longest_llava_question_has_1024_characters(pictures: Path) -> None:
+    entry = {"image": "red.png", "conversations": say("<image>\n" + "a" * 1024, "b")}
+    assert len(LlavaDialogues(llava_file(pictures, [entry]))[0].turns[0].question) == 1024
+
+
+def test_bad_llava_entries_are_named(pictures: Path, tmp_path: Path) -> None:
+    good = say("a", "b")
+    entries = [
+        ({"image": "red.png"}, "conversations is empty or missing"),
+        ({"image": "red.png", "conversations": say("a", "b", "c")}, "last question has no answer"),
+        ({"image": "red.png", "conversations": good[::-1]}, "do not alternate"),
+        ({"image": "red.png", "conversations": say("a", None)}, "do not alternate"),
+        ({"image": "red.png", "conversations": say("<image>\n", "b")}, "question is empty"),
+        ({"image": "red.png", "conversations": say("a", " ")}, "answer is empty"),
+        ({"image": "red.png", "conversations": say("a", "b", "a" * 1025, "b")}, "1025 characters"),
+        ({"image": "none.png", "conversations": good}, r"none\.png' does not exist"),
+        ({"image": "text.png", "conversations": good}, r"text\.png' cannot be read"),
+        ({"image": ["red.png"], "conversations": good}, "not the name of a file"),
+    ]
+    file = llava_file(tmp_path, [entry for entry, _ in entries])
+    expected = [(f"mix.json: [{number}]", words) for number, (_, words) in enumerate(entries)]
+    assert_bad(LlavaDialogues(file, pictures), expected)
+
+
+# A folder of pictures
+
+
+def test_folders_take_either_pair_of_names_and_captions_alone(pictures: Path) -> None:
+    lines = [{"image": "red.png", "caption": "a"}, {"file_name": "blue.png", "text": "b"}, {"caption": "c"}]
+    file = pictures / "metadata.jsonl"
+    file.write_text("\n".join(map(json.dumps, lines)) + "\n")
+    source = ImageFolder(file)
+    samples = [source[index] for index in range(len(source))]
+    assert [sample.text for sample in samples] == ["a", "b", "c"]
+    assert [sample.image and color(sample.image) for sample in samples] == ["red", "blue", None]
+    assert samples[1].key == "metadata.jsonl: line 2"
+
+
+def test_bad_lines_are_named(pictures: Path, tmp_path: Path) -> None:
+    lines = ["", '{"caption": ', "[1]", '{"caption": "a", "image": "none.png"}', '{"caption": "a", "image": 1}']
+    wrong = ["not JSON", "not JSON", "a list where", "does not exist", "not the name of a file"]
+    file = tmp_path / "lines.jsonl"
+    file.write_text("\n".join(lines))
+    expected = [(f"lines.jsonl: line {number}", words) for number, words in enumerate(wrong, 1)]
+    assert_bad(ImageFolder(file, pictures), expected)
+
+
+# WebDataset
+
+
+def write_tar(file: Path, members: dict[str, bytes], tar_format: int = tarfile.PAX_FORMAT) -> Path:
+    with tarfile.open(file, "w", format=tar_format) as archive:
+        for name, content in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return file
+
+
+@pytest.mark.parametrize("tar_format", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT])
+def test_shards_are_read_in_any_order(tmp_path: Path, tar_format: int) -> None:
+    long = "folder/" + "ä" * 150
+    first = {"a.png": png("red"), "a.txt": b"a\n", "a.cls": b"1", "b.json": b'{"caption": "b"}', "b.PNG": png("blue")}
+    second = {f"{long}.txt": "ü".encode(), f"{long}.png": png("blue"), "readme": b"no sample"}
+    write_tar(tmp_path / "00.tar", first, tar_format)
+    write_tar(tmp_path / "01.tar", second, tar_format)
+    source = WebDataset(tmp_path / "*.tar")
+    samples = [source[index] for index in (2, 0, 1)]
+    assert [sample.key for sample in samples] == [f"01.tar: {long}", "00.tar: a", "00.tar: b"]
+    assert [sample.text for sample in samples] == ["ü", "a", "b"]
+    assert [color(sample.image) for sample in samples] == ["blue", "red", "blue"]
+
+
+def test_bad_members_are_named(tmp_path: Path) -> None:
+    members = {
+        "a.png": png("red"),
+        "b.txt": b"\xff",
+        "c.json": b"{",
+        "d.json": b"[]",
+        "e.json": b'{"caption": null}',
+        "f.txt": b"f",
+        "f.png": png("red")[:40],
+    }
+    wrong = ["caption is missing", "utf-8", "caption cannot be read", "no object", "caption is missing", "image.*read"]
+    source = WebDataset(write_tar(tmp_path / "00.tar", members))
+    assert_bad(source, [(f"00.tar: {name}", words) for name, words in zip("abcdef", wrong, strict=True)])
+
+
+def test_a_caption_needs_no_picture(tmp_path: Path) -> None:
+    assert WebDataset(write_tar(tmp_path / "00.tar", {"a.txt": b"a"}))[0].image is None
+
+
+def test_a_shard_that_is_no_whole_tar_is_refused(tmp_path: Path) -> None:
+    whole = write_tar(tmp_path / "00.tar", {"a.txt": b"a" * 2000}).read_bytes()
+    for name, content in {"cut.tar": whole[:1000], "text.tar": b"no tar at all" * 100}.items():
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(InputError, match=f"{name}.*no whole, uncompressed tar"):
+            WebDataset(tmp_path / name)
+
+
+def test_a_shard_that_shrinks_gives_bad_samples(tmp_path: Path) -> None:
+    file = write_tar(tmp_path / "00.tar", {"a.txt": b"a", "b.txt": b"b" * 2000})
+    source = WebDataset(file)
+    file.write_bytes(file.read_bytes()[:2000])
+    assert source[0].text == "a"
+    with pytest.raises(BadSampleError, match=r"00\.tar: sample 1: member cannot be read"):
+        source[1]
+
+
+# Parquet
+
+
+def write_parquet(file: Path, texts: list, column: str = "content", row_group_size: int = 3) -> Path:
+    table = pyarrow.table({"id": range(len(texts)), column: texts})
+    pyarrow.parquet.write_table(table, file, row_group_size=row_group_size)
+    return file
+
+
+def test_parquet_rows_are_read_in_any_order(tmp_path: Path) -> None:
+    texts = [f"text {number}" for number in range(17)]
+    write_parquet(tmp_path / "0.parquet", texts[:10])
+    write_parquet(tmp_path / "1.parquet", texts[10:])
+    source = ParquetTexts(tmp_path / "*.parquet", "content")
+    order = random.Random(0).sample(range(17), 17)
+    assert [source[index].text for index in order] == [texts[index] for index in order]
+    assert [source[index].key for index in (5, 14)] == ["0.parquet: row 5", "1.parquet: row 4"]
+
+
+def test_bad_parquet_rows_are_named(tmp_path: Path) -> None:
+    source = ParquetTexts(write_parquet(tmp_path / "0.parquet", [None, " \n"], "text"))
+    assert_bad(source, [("0.parquet: row 0", "text is empty"), ("0.parquet: row 1", "text is empty")])
+
+
+def test_unfit_parquet_files_are_refused(tmp_path: Path) -> None:
+    file = write_parquet(tmp_path / "0.parquet", ["a"])
+    with pytest.raises(InputError, match="no column 'text', but id, content"):
+        ParquetTexts(file)
+    with pytest.raises(InputError, match=r"'id'.*holds int64, not strings"):
+        ParquetTexts(file, "id")
+    (tmp_path / "1.parquet").write_text("no parquet")
+    with pytest.raises(InputError, match=r"1\.parquet"):
+        ParquetTexts(tmp_path / "1.parquet")
+
+
+def test_a_damaged_row_group_spoils_no_other(tmp_path: Path) -> None:
+    file = tmp_path / "0.parquet"
+    table = pyarrow.table({"text": ["first " * 500, "second " * 500]})
+    pyarrow.parquet.write_table(table, file, row_group_size=1, compression="snappy", use_dictionary=False)
+    first = pyarrow.parquet.ParquetFile(file).metadata.row_group(0).column(0)
+    content = bytearray(file.read_bytes())
+    content[first.data_page_offset : first.data_page_offset + first.total_compressed_size] = b"\xff" * (
+        first.total_compressed_size
+    )
+    file.write_bytes(content)
+    source = ParquetTexts(file)
+    assert source[1].text == "second " * 500
+    with pytest.raises(BadSampleError, match="row group 0 cannot be read"):
+        source[0]
+
+
+# Scenes
+
+
+@pytest.fixture
+def pool(tmp_path: Path) -> Path:
+    """A pool of 40 scenes whose codes are their numbers."""
+    file = tmp_path / "pool.safetensors"
+    save_file({"codes": torch.arange(40, dtype=torch.int16)[:, None]}, file, metadata={"seed": "3"})
+    return file
+
+
+def test_scene_samples_are_true_and_the_same_at_any_time(pool: Path) -> None:
+    scenes = training_scenes(40, 3)
+    source = SceneDialogues(pool, draws_per_scene=2, description_share=1.0)
+    assert len(source) == 80
+    for index in (0, 39, 40, 79):
+        sample, scene = source[index], scenes[index % 40]
+        assert sample.image.tolist() == [index % 40]
+        assert described_facts(sample.turns[0].answer) == (list(scene.objects), scene.background)
+        assert (sample.key, sample.turns) == (source[index].key, source[index].turns)
+
+
+def test_a_scene_has_different_words_in_each_draw(pool: Path) -> None:
+    source = SceneCaptions(pool, draws_per_scene=50)
+    captions = {source[7 + 40 * draw].text for draw in range(50)}
+    assert len(captions) > 5
+    assert any("in the" in caption and "background" in caption for caption in captions)
+    assert SceneTexts(pool, draws_per_scene=50)[7].text == source[7].text
+
+
+def test_the_share_of_descriptions_is_met(pool: Path) -> None:
+    source = SceneDialogues(pool, draws_per_scene=50, turns=2, description_share=0.3)
+    opened_by_description = [len(described_facts(source[i].turns[0].answer)[0]) > 0 for i in range(len(source))]
+    assert sum(opened_by_description) / len(source) == pytest.approx(0.3, abs=0.05)
+    assert all(len(source[index].turns) == 2 for index in range(len(source)))
+
+
+def test_unfit_pools_and_numbers_are_refused(pool: Path, tmp_path: Path) -> None:
+    for wrong in ({"draws_per_scene": 0}, {"turns": 0}, {"description_share": 1.5}):
+        with pytest.raises(InputError, match=next(iter(wrong))):
+            SceneDialogues(pool, **wrong)
+    (tmp_path / "text.safetensors").write_text("no pool at all")
+    save_file({"a": torch.zeros(1)}, tmp_path / "other.safetensors")
+    for name in ("text.safetensors", "other.safetensors"):
+        with pytest.raises(InputError, match=f"scene pool.*{name}"):
+            SceneCaptions(tmp_path / name)
