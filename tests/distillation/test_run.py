@@ -99,7 +99,7 @@ def test_what_cannot_be_read_is_named(
     tmp_path: Path, random_checkpoint: Path, sources: dict[str, list[SourceConfig]]
 ) -> None:
     distill(DistillationConfig(str(tmp_path), [stage("star", str(random_checkpoint))], **sources))
-    assert "broken" in (tmp_path / "star" / "bad_DialogueSample_0.jsonl").read_text()
+    assert "broken" in (tmp_path / "star" / "bad_dialogues_0.jsonl").read_text()
 
 
 @pytest.mark.parametrize("files", [TrajectoryFiles(), TrajectoryFiles(count=2)], ids=["fresh", "stored"])
@@ -141,14 +141,30 @@ def test_adapters_change_their_layers_only_and_are_merged(
     assert all(".q_proj.weight" in name or ".fc1.weight" in name for name in changed)
 
 
-@pytest.mark.parametrize(
-    "changes", [{"average_target": True}, {"gradient_checkpointing": True}, {"language": LanguageTerm(weight=0.0)}]
-)
+@pytest.mark.parametrize("changes", [{"average_target": True}, {"gradient_checkpointing": True}])
 def test_options_run(
     tmp_path: Path, random_checkpoint: Path, sources: dict[str, list[SourceConfig]], changes: dict
 ) -> None:
     distill(DistillationConfig(str(tmp_path), [stage("star", str(random_checkpoint), steps=2, **changes)], **sources))
     assert (tmp_path / "star" / "model" / "model.safetensors").exists()
+
+
+@pytest.mark.parametrize(("sources_of", "term"), [("captions", "image"), ("dialogues", "text"), ("texts", "language")])
+@pytest.mark.parametrize("files", [TrajectoryFiles(), TrajectoryFiles(count=2)], ids=["fresh", "stored"])
+def test_a_term_alone_needs_its_own_data_only(
+    tmp_path: Path,
+    random_checkpoint: Path,
+    sources: dict[str, list[SourceConfig]],
+    sources_of: str,
+    term: str,
+    files: TrajectoryFiles,
+) -> None:
+    terms = {name: one if name == term else replace(one, weight=0.0) for name, one in SIZES.items()}
+    one = stage("alone", str(random_checkpoint), steps=2, trajectories=files, **terms)
+    student = distill(DistillationConfig(str(tmp_path), [one], **{sources_of: sources[sources_of]}))
+    assert not same(weights(random_checkpoint), weights(student))
+    logged = json.loads((tmp_path / "alone" / "log.jsonl").read_text().splitlines()[0])
+    assert {"image", "text", "language"} & set(logged) == {term}
 
 
 def test_gradient_checkpointing_changes_no_weight(
@@ -177,6 +193,7 @@ def test_gradient_checkpointing_changes_no_weight(
         (["stages=[{name: a, teacher: tiny, image: {segments: 0}}]"], "image.segments is 0"),
         (["stages=[{name: a, teacher: tiny, text: {max_new_tokens: 20}}]"], "multiple of block_length"),
         (["stages=[{name: a, teacher: tiny, imagee: {}}]"], "imagee"),
+        (["stages=[{name: a, image: {weight: 0}, text: {weight: 0}, language: {weight: 0}}]"], "nothing to learn"),
         (["stages=[{name: a, teacher: tiny}]"], "no source of captions"),
     ],
 )
@@ -206,5 +223,5 @@ def test_two_processes_share_the_samples_and_write_once(
     subprocess.run([*command, f"config={tmp_path / 'config.yaml'}"], check=True, env=environment)
     lines = [json.loads(line) for line in (tmp_path / "run" / "star" / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [1, 2, 3]
-    assert len(list((tmp_path / "run" / "star").glob("bad_TextSample_*.jsonl"))) == 2
+    assert len(list((tmp_path / "run" / "star").glob("bad_texts_*.jsonl"))) == 2
     assert not same(weights(random_checkpoint), weights(tmp_path / "run" / "star" / "model"))

@@ -24,7 +24,7 @@ class ImageTerm:
     """The image term of a stage.
 
     Attributes:
-        weight: in the total loss.
+        weight: in the total loss; 0 leaves the term out.
         batch_size: roll-outs a batch.
         num_inference_steps: length of the teacher's trajectory.
         segments: parts it is cut into.
@@ -61,7 +61,7 @@ class TextTerm:
     """The text term of a stage.
 
     Attributes:
-        weight: in the total loss.
+        weight: in the total loss; 0 leaves the term out.
         batch_size: blocks a batch.
         block_length: ids of a Jacobi block.
         max_new_tokens: longest answer of the teacher, a multiple of the block length.
@@ -162,6 +162,20 @@ class Stage:
     lora: LoraConfig = field(default_factory=LoraConfig)
     gradient_checkpointing: bool = False
     sampling: SamplingOptions = field(default_factory=lambda: SamplingOptions(4, 0.0))
+
+    def __post_init__(self) -> None:
+        if not self.terms:
+            raise InputError(f"stage {self.name!r} has nothing to learn: give image, text or language a weight")
+
+    @property
+    def terms(self) -> list["ImageTerm | TextTerm | LanguageTerm"]:
+        """Those with a weight; the others cost nothing and need no data."""
+        return [term for term in (self.image, self.text, self.language) if term.weight]
+
+    @property
+    def samples_per_batch(self) -> int:
+        """Roll-outs, blocks and texts together."""
+        return sum(term.batch_size for term in self.terms)
 
 
 @dataclass(frozen=True)

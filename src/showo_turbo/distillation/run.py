@@ -1,6 +1,5 @@
 """All stages of a distillation, one after the other."""
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,8 +10,6 @@ from showo_turbo.data import (
     CaptionSample,
     DialogueSample,
     MixedStream,
-    Sample,
-    SourceConfig,
     TextSample,
     check_sources,
     open_stream,
@@ -25,14 +22,14 @@ from showo_turbo.distillation.trajectories import (
     StoredTrajectories,
     Trajectories,
     make_files,
-    samples_of,
 )
 from showo_turbo.errors import InputError
 from showo_turbo.pipeline import ShowoPipeline
 from showo_turbo.text_to_image import check_prompt
 from showo_turbo.training.loop import train
 
-_SHEET_PROMPTS = 8
+_READ = (("captions", CaptionSample, "image"), ("dialogues", DialogueSample, "text"), ("texts", TextSample, "language"))
+"""Sources of a distillation, what they yield, and which term of a stage reads them."""
 
 
 def distill(config: DistillationConfig) -> Path:
@@ -43,10 +40,9 @@ def distill(config: DistillationConfig) -> Path:
     """
     for name in {config.teacher, *(stage.teacher for stage in config.stages)} - {PREVIOUS}:
         locate(name, config.image_tokenizer, config.text_tokenizer)
-    check_sources(config.captions, CaptionSample)
-    check_sources(config.dialogues, DialogueSample)
-    if any(stage.language.weight for stage in config.stages):
-        check_sources(config.texts, TextSample)
+    for sources, kind, term in _READ:
+        if any(getattr(stage, term).weight for stage in config.stages):
+            check_sources(getattr(config, sources), kind)
     Accelerator()  # finds out what `PartialState` then knows: which process this is, and its device
     student: str | Path = config.teacher
     for stage in config.stages:
@@ -62,50 +58,54 @@ def _run_stage(config: DistillationConfig, stage: Stage, previous: str | Path) -
     made_here = isinstance(name, Path)
     parts = {} if made_here else {"image_tokenizer": config.image_tokenizer, "text_tokenizer": config.text_tokenizer}
     teacher = ShowoPipeline.from_pretrained(name, device=PartialState().device, dtype=config.dtype, **parts)
-    streams = _Streams(teacher, stage, output)
-    texts = streams.open(config.texts, TextSample) if stage.language.weight else None
-    trajectories = _trajectories(config, stage, streams, locate(name, **parts).weights_sha256())
-    shown = [sample.text for sample in samples_of(streams.open(config.captions, CaptionSample), 0, _SHEET_PROMPTS)]
-    train(Distillation(stage, teacher, trajectories, texts, shown, PartialState().process_index), stage.loop)
+    streams = _Streams(config, stage, teacher, output)
+    trajectories = _trajectories(streams, locate(name, **parts).weights_sha256())
+    texts = streams.open("texts") if stage.language.weight else None
+    train(Distillation(stage, teacher, trajectories, texts, PartialState().process_index), stage.loop)
     return output / "model"
 
 
-def _trajectories(
-    config: DistillationConfig, stage: Stage, streams: "_Streams", teacher_sha256: dict[str, str]
-) -> Trajectories:
+def _trajectories(streams: "_Streams", teacher_sha256: dict[str, str]) -> Trajectories:
     """New ones for every batch, or files, which the first process makes."""
-    files, terms = stage.trajectories, (stage.image, stage.text)
-    seed = files.seed if files.count else stage.loop.seed
-    captions = streams.open(config.captions, CaptionSample, seed, alone=files.count > 0)
-    dialogues = streams.open(config.dialogues, DialogueSample, seed, alone=files.count > 0)
-    fresh = FreshTrajectories(streams.teacher, captions, dialogues, *terms, seed)
-    if not files.count:
+    stage = streams.stage
+    files, stored = stage.trajectories, stage.trajectories.count > 0
+    seed = files.seed if stored else stage.loop.seed
+    captions = streams.open("captions", seed, alone=stored) if stage.image.weight else None
+    dialogues = streams.open("dialogues", seed, alone=stored) if stage.text.weight else None
+    fresh = FreshTrajectories(streams.teacher, captions, dialogues, stage.image, stage.text, seed)
+    if not stored:
         return fresh
     folder = Path(files.folder) if files.folder else streams.output / "trajectories"
     with PartialState().main_process_first():
         make_files(folder, fresh, files.count, teacher_sha256)
-    return StoredTrajectories(folder, *terms, stage.loop.seed + PartialState().process_index)
+    return StoredTrajectories(folder, stage.image, stage.text, stage.loop.seed + PartialState().process_index)
 
 
 @dataclass(frozen=True)
 class _Streams:
     """Opens a stage's sources, with what its teacher cannot use left out and named in a log."""
 
-    teacher: ShowoPipeline
+    config: DistillationConfig
     stage: Stage
+    teacher: ShowoPipeline
     output: Path
 
-    def open(
-        self, sources: Sequence[SourceConfig], kind: type[Sample], seed: int | None = None, alone: bool = False
-    ) -> MixedStream:
-        """A stream of the samples that this process reads, or, `alone`, of all."""
+    def open(self, sources: str, seed: int | None = None, alone: bool = False) -> MixedStream:
+        """The stream of some sources, by the config's name for them: this process's samples or, `alone`, all."""
         state = PartialState()
         rank, world_size = (0, 1) if alone else (state.process_index, state.num_processes)
+        kind = next(kind for name, kind, _ in _READ if name == sources)
+        checks = {CaptionSample: self._check_caption, DialogueSample: self._check_dialogue}
         self.output.mkdir(parents=True, exist_ok=True)
-        log = self.output / f"bad_{kind.__name__}_{rank}.jsonl"
-        seed = self.stage.loop.seed if seed is None else seed
-        checks: dict[type, Callable] = {CaptionSample: self._check_caption, DialogueSample: self._check_dialogue}
-        return open_stream(sources, kind, seed, rank=rank, world_size=world_size, log=log, check=checks.get(kind))
+        return open_stream(
+            getattr(self.config, sources),
+            kind,
+            self.stage.loop.seed if seed is None else seed,
+            rank=rank,
+            world_size=world_size,
+            log=self.output / f"bad_{sources}_{rank}.jsonl",
+            check=checks.get(kind),
+        )
 
     def _check_caption(self, sample: CaptionSample) -> None:
         check_prompt(self.teacher.prompts, sample.text)

@@ -1,11 +1,10 @@
 """One stage as a task of the training loop."""
 
 import random
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from showo_turbo.checkpoints.saving import save_checkpoint
@@ -24,6 +23,7 @@ from showo_turbo.distillation.segments import segment_end
 from showo_turbo.distillation.student import make_student, without_adapters
 from showo_turbo.distillation.text_trajectories import JacobiTrajectory
 from showo_turbo.distillation.trajectories import Trajectories, samples_of
+from showo_turbo.models.showo import Showo
 from showo_turbo.pipeline import ShowoPipeline
 from showo_turbo.training.curves import plot_curve
 from showo_turbo.training.loop import StepLosses, Task
@@ -31,6 +31,7 @@ from showo_turbo.training.optimizers import build_optimizers
 
 _BATCHES_PER_PROBE = 50
 _BLOCKS_PROBED = 4
+_SHEET_PROMPTS = 8
 
 
 class Distillation(Task):
@@ -42,7 +43,6 @@ class Distillation(Task):
         teacher: ShowoPipeline,
         trajectories: Trajectories,
         texts: MixedStream | None,
-        sheet_prompts: Sequence[str] = (),
         process: int = 0,
     ) -> None:
         """Put the parts together.
@@ -51,12 +51,11 @@ class Distillation(Task):
             stage: what to learn.
             teacher: what the student starts from.
             trajectories: of the teacher.
-            texts: for the language-modelling term; needed unless its weight is 0.
-            sheet_prompts: for the sample sheet; no sheet without them.
+            texts: for the language-modelling term; None if that has no weight.
             process: number of this process, each of which picks states of its own.
         """
         self.stage, self.teacher, self.trajectories, self.texts = stage, teacher, trajectories, texts
-        self.sheet_prompts, self.process, self.passes_per_block = sheet_prompts, process, 0.0
+        self.process, self.passes_per_block = process, 0.0
         self.model = make_student(teacher.model, stage)
 
     def optimizers(self) -> list[Optimizer]:
@@ -64,40 +63,56 @@ class Distillation(Task):
         return build_optimizers(self.model, self.stage.optimizer)
 
     def losses(self, average: nn.Module, batch: int) -> StepLosses:
-        """The weighted sum of all terms."""
-        stage, vocabulary = self.stage, self.teacher.prompts.vocabulary
+        """The weighted sum of all terms that have a weight."""
+        stage = self.stage
         target = getattr(average, "module", average) if stage.average_target else self.model
         rng = random.Random(f"{stage.loop.seed}/picks/{self.process}/{batch}")
-        images = pick_states(self.trajectories.images(batch), stage, rng, self.model.device)
-        blocks = [pick_iterates(block, stage.text.segments, rng) for block in self.trajectories.texts(batch)]
-        image = image_consistency(self.model, target, images, vocabulary, stage.image.self_weight)
-        text, autoregressive = text_consistency(self.model, target, blocks, vocabulary)
-        if batch % _BATCHES_PER_PROBE == 0:
-            probed = [pick.trajectory for pick in blocks[:_BLOCKS_PROBED]]
-            self.passes_per_block = passes_per_block(self.model, probed, vocabulary)
-        parts = {"image": image, "text": text, "autoregressive": autoregressive}
-        total = stage.image.weight * image
-        total = total + stage.text.weight * (text + stage.text.autoregressive_weight * autoregressive)
+        parts: dict[str, Tensor] = {}
+        if stage.image.weight:
+            parts["image"] = self._image(target, batch, rng)
+        if stage.text.weight:
+            parts["text"], parts["autoregressive"] = self._text(target, batch, rng)
         if stage.language.weight:
-            parts["language"] = language_modelling(self.model, self._texts(batch), vocabulary)
-            total = total + stage.language.weight * parts["language"]
-        parts["passes_per_block"] = self.passes_per_block
-        return StepLosses(total, parts, len(images.steps) + len(blocks))
+            parts["language"] = self._language(batch)
+        weights = {
+            "image": stage.image.weight,
+            "text": stage.text.weight,
+            "autoregressive": stage.text.weight * stage.text.autoregressive_weight,
+            "language": stage.language.weight,
+        }
+        total = sum(weights[name] * part for name, part in parts.items())
+        probes = {"passes_per_block": self.passes_per_block} if stage.text.weight else {}
+        return StepLosses(total, parts | probes, stage.samples_per_batch)
+
+    def _image(self, target: Showo, batch: int, rng: random.Random) -> Tensor:
+        picks = pick_states(self.trajectories.images(batch), self.stage, rng, self.model.device)
+        vocabulary = self.teacher.prompts.vocabulary
+        return image_consistency(self.model, target, picks, vocabulary, self.stage.image.self_weight)
+
+    def _text(self, target: Showo, batch: int, rng: random.Random) -> tuple[Tensor, Tensor]:
+        blocks, vocabulary = self.trajectories.texts(batch), self.teacher.prompts.vocabulary
+        if batch % _BATCHES_PER_PROBE == 0:
+            self.passes_per_block = passes_per_block(self.model, blocks[:_BLOCKS_PROBED], vocabulary)
+        picks = [pick_iterates(block, self.stage.text.segments, rng) for block in blocks]
+        return text_consistency(self.model, target, picks, vocabulary)
+
+    def _language(self, batch: int) -> Tensor:
+        term, prompts = self.stage.language, self.teacher.prompts
+        samples = samples_of(self.texts, batch, term.batch_size)
+        rows = [prompts.language_modelling(sample.text)[: term.max_length] for sample in samples]
+        return language_modelling(self.model, rows, prompts.vocabulary)
 
     def export(self, model: nn.Module, folder: Path) -> None:
         """Write a checkpoint that loads by itself, weights in float16, a sample sheet and the curve."""
         parts = self.teacher.prompts, self.teacher.image_tokenizer, self.stage.sampling, self.teacher.vision_tower
         student = without_adapters(model)
-        if self.teacher.image_tokenizer is not None and self.sheet_prompts:
-            sample_sheet(ShowoPipeline(student, *parts), self.sheet_prompts).save(folder / "samples.png")
+        if self.teacher.image_tokenizer is not None and self.stage.image.weight:
+            prompts = self.trajectories.images(0).prompts[:_SHEET_PROMPTS]
+            texts = [self.teacher.prompts.decode(prompt[2:]) for prompt in prompts]
+            sample_sheet(ShowoPipeline(student, *parts), texts).save(folder / "samples.png")
         save_checkpoint(folder / "model", student.half(), *parts)
         if (folder / "log.jsonl").exists():
             plot_curve(folder / "log.jsonl", folder / "curve.png")
-
-    def _texts(self, batch: int) -> list[list[int]]:
-        term, prompts = self.stage.language, self.teacher.prompts
-        samples = samples_of(self.texts, batch, term.batch_size)
-        return [prompts.language_modelling(sample.text)[: term.max_length] for sample in samples]
 
 
 def pick_states(trajectories: ImageTrajectories, stage: Stage, rng: random.Random, device: torch.device) -> ImagePicks:

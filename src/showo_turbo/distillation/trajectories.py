@@ -42,13 +42,13 @@ class FreshTrajectories:
     def __init__(
         self,
         pipe: ShowoPipeline,
-        captions: MixedStream,
-        dialogues: MixedStream,
+        captions: MixedStream | None,
+        dialogues: MixedStream | None,
         image: ImageTerm,
         text: TextTerm,
         seed: int,
     ) -> None:
-        """Take samples from the streams by the number of the batch, whatever their position."""
+        """Take samples from the streams by the number of the batch; a kind that nobody asks for needs no stream."""
         self.pipe, self.captions, self.dialogues = pipe, captions, dialogues
         self.image, self.text, self.seed = image, text, seed
 
@@ -109,10 +109,10 @@ def make_files(folder: Path, fresh: FreshTrajectories, count: int, teacher_sha25
     for only_in_training in ("weight", "self_weight", "autoregressive_weight"):
         image.pop(only_in_training, None), text.pop(only_in_training, None)
     _claim(folder, {"teacher": teacher_sha256, "image": image, "text": text, "seed": fresh.seed})
-    for number in _missing(folder, "image", count, fresh.image.batch_size):
+    for number in _missing(folder, "image", count if fresh.captions else 0, fresh.image.batch_size):
         batches = [fresh.images(batch) for batch in _batches_of(number)]
         store.write_images(_file(folder, "image", number), ImageTrajectories.joined(batches))
-    for number in _missing(folder, "text", count, fresh.text.batch_size):
+    for number in _missing(folder, "text", count if fresh.dialogues else 0, fresh.text.batch_size):
         blocks = [block for batch in _batches_of(number) for block in fresh.blocks(batch)]
         store.write_texts(_file(folder, "text", number), blocks)
 
