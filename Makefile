@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin
 
-.PHONY: help venv demo test slow lint format
+.PHONY: help venv demo test slow lint format reproduce
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -36,3 +36,14 @@ slow: $(VENV)/.installed-dev  ## the slow tests: full-size models, every documen
 format: $(VENV)/.installed-dev  ## format and fix in place
 	$(RUN)/ruff format .
 	$(RUN)/ruff check --fix .
+
+reproduce: $(VENV)/.installed-dev  ## the shipped models and their tables from nothing, in some six hours; goes on where it stopped
+	$(RUN)/showo-turbo pretrain text-tokenizer
+	$(RUN)/showo-turbo pretrain image-tokenizer config=configs/tiny/image_tokenizer.yaml
+	test -e runs/tiny/scene_pool.safetensors || $(RUN)/showo-turbo pretrain scene-pool
+	$(RUN)/showo-turbo pretrain showo config=configs/tiny/showo.yaml
+	$(RUN)/showo-turbo pretrain showo config=configs/tiny/showo_round_2.yaml
+	$(RUN)/showo-turbo pretrain assemble config=configs/tiny/model.yaml
+	$(RUN)/showo-turbo distill config=configs/tiny/turbo.yaml teacher=runs/tiny/model
+	$(RUN)/showo-turbo report --teacher runs/tiny/model --star runs/tiny-turbo/star/model \
+		--turbo runs/tiny-turbo/turbo/model -o runs/report.json

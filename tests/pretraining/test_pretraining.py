@@ -2,15 +2,20 @@
 
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from showo_turbo.errors import InputError
+from showo_turbo.generation.options import SamplingOptions
 from showo_turbo.models.magvit_v2 import MagvitV2
 from showo_turbo.models.magvit_v2_config import MagvitV2Config
 from showo_turbo.models.omni_attention import understanding_mask
+from showo_turbo.pipeline import ShowoPipeline
+from showo_turbo.pretraining.assemble import AssemblyConfig, assemble
 from showo_turbo.pretraining.batches import random_masking, text_to_image_batch, understanding_batch
 from showo_turbo.pretraining.image_tokenizer import ImageTokenizerTraining, ImageTokenizerTrainingConfig
 from showo_turbo.pretraining.scene_pool import build_scene_pool, load_scene_pool, scene_pixels
@@ -119,3 +124,31 @@ def test_the_image_tokenizer_learns(tmp_path: Path) -> None:
     assert curve[-1] < 0.7 * curve[0]
     saved = MagvitV2Config.from_dict(json.loads((tmp_path / "config.json").read_text()))
     MagvitV2(saved).load_state_dict(load_file(tmp_path / "model.safetensors"))
+
+
+def test_the_trained_parts_make_a_model_that_loads(folder: Path, tmp_path: Path) -> None:
+    first = showo_config(folder, tmp_path / "showo", 2)
+    train(ShowoPretraining(first), first.loop)
+    second = showo_config(folder, tmp_path / "showo_round_2", 2)
+    second = replace(second, init_from=str(tmp_path / "showo" / "model.safetensors"))
+    train(ShowoPretraining(second), second.loop)
+    loop = LoopConfig(str(tmp_path / "image_tokenizer"), steps=1, log_steps=1, threads=1)
+    train(ImageTokenizerTraining(ImageTokenizerTrainingConfig(loop=loop, model=SMALL_TOKENIZER, batch_size=2)), loop)
+
+    rounds = [str(tmp_path / name) for name in ("showo", "showo_round_2")]
+    sampling = SamplingOptions(num_inference_steps=3)
+    assemble(AssemblyConfig(str(tmp_path / "model"), rounds, str(tmp_path / "image_tokenizer"), sampling))
+    pipe = ShowoPipeline.from_pretrained(tmp_path / "model")
+    assert pipe.text_to_image("a red circle", seed=0).forward_passes == 3
+    weights = load_file(tmp_path / "showo_round_2" / "model.safetensors")
+    assert torch.equal(pipe.model.state_dict()["showo.lm_head.bias"], weights["showo.lm_head.bias"].float())
+    written = sorted(path.name for path in (tmp_path / "model" / "training").iterdir())
+    assert written == [
+        f"{name}.{end}" for name in ("image_tokenizer", "showo", "showo_round_2") for end in ("jsonl", "png")
+    ]
+
+
+def test_missing_parts_are_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"showo/config\.json"):
+        assemble(AssemblyConfig(str(tmp_path / "model"), [str(tmp_path / "showo")], str(tmp_path)))
+    assert not (tmp_path / "model").exists()

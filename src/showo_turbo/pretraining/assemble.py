@@ -16,13 +16,13 @@ class AssemblyConfig:
 
     Attributes:
         output: folder to write; files of the same names are replaced.
-        showo: folder that pre-training exported.
+        showo: folders that the rounds of pre-training exported; the last one's weights are taken.
         image_tokenizer: folder that tokenizer training exported.
         sampling: settings to recommend.
     """
 
     output: str = "runs/tiny/model"
-    showo: str = "runs/tiny/showo"
+    showo: list[str] = field(default_factory=lambda: ["runs/tiny/showo"])
     image_tokenizer: str = "runs/tiny/image_tokenizer"
     sampling: SamplingOptions = field(default_factory=SamplingOptions)
 
@@ -43,10 +43,13 @@ def assemble(config: AssemblyConfig) -> None:
     Raises:
         InputError: when a part is missing.
     """
-    output, showo, image_tokenizer = Path(config.output), Path(config.showo), Path(config.image_tokenizer)
-    copies = {showo / name: output / name for name in _SHOWO_FILES}
+    if not config.showo:
+        raise InputError("showo is an empty list: name at least one folder that pre-training exported")
+    output, image_tokenizer = Path(config.output), Path(config.image_tokenizer)
+    rounds = [Path(folder) for folder in config.showo]
+    copies = {rounds[-1] / name: output / name for name in _SHOWO_FILES}
     copies |= {image_tokenizer / name: output / "magvitv2" / name for name in _IMAGE_TOKENIZER_FILES}
-    logs = {"showo": showo / "log.jsonl", "image_tokenizer": image_tokenizer / "log.jsonl"}
+    logs = {folder.name: folder / "log.jsonl" for folder in (*rounds, image_tokenizer)}
     copies |= {log: output / "training" / f"{name}.jsonl" for name, log in logs.items()}
     missing = [str(source) for source in copies if not source.exists()]
     if missing:
