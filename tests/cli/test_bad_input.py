@@ -216,3 +216,28 @@ def test_an_interruption_is_quiet(cli: Callable, random_checkpoint: Path, here: 
     assert result.status == 130
     assert "Traceback" not in result.err
     assert not list(here.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((), "stages are named []"),
+        (("config=nowhere.yaml",), "nowhere.yaml"),
+        (("stages=[{name: a, loop: {stps: 4}}]",), "stps"),
+        (("stages=[{name: a}]", "teacher=nobody"), "model 'nobody' is unknown"),
+        (("stages=[{name: a}]",), "no source of captions"),
+        (("stages=[{name: a}]", "captions=[{kind: coko, path: a}]"), "the nearest known one is 'coco'"),
+        (("stages=[{name: a}]", "captions=[{kind: coco, path: a.json}]"), "'a.json' does not exist"),
+    ],
+)
+def test_distillations_that_cannot_be(refused: Callable, arguments: tuple[str, ...], words: str) -> None:
+    assert words in refused("distill", *arguments)
+
+
+def test_a_missing_extra_is_named(refused: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "accelerate", None)
+    for module in [
+        name for name in sys.modules if name.startswith(("showo_turbo.training", "showo_turbo.distillation"))
+    ]:
+        monkeypatch.delitem(sys.modules, module)
+    assert "showo-turbo[train]" in refused("distill", "stages=[{name: a}]")

@@ -6,9 +6,12 @@ from typing import NoReturn
 
 from showo_turbo.errors import InputError
 
+_EXTRAS = {"accelerate": "train", "matplotlib": "train", "pyarrow": "train"}
+"""Libraries that come with an extra of the package only."""
+
 
 def run_or_exit(command: Callable[[], object]) -> None:
-    """Run a command; end the process when it fails by its input, the file system, or an interruption."""
+    """Run a command; end the process when its input, an extra that is missing, the file system or Ctrl-C stops it."""
     try:
         command()
     except InputError as error:
@@ -16,6 +19,12 @@ def run_or_exit(command: Callable[[], object]) -> None:
     except OSError as error:
         where = f"{str(error.filename)!r}: " if error.filename else ""
         _fail(f"{where}{error.strerror or error}")
+    except ModuleNotFoundError as error:
+        if error.name not in _EXTRAS:
+            raise
+        _fail(
+            f"{error.name} is not installed, which this command needs: pip install 'showo-turbo[{_EXTRAS[error.name]}]'"
+        )
     except KeyboardInterrupt:
         sys.exit(130)
 
