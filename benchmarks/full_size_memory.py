@@ -4,8 +4,8 @@
 
 Writes a checkpoint of the published sizes (1.45 billion parameters and the image tokenizer) with random numbers in one
 layout after another into a temporary folder, loads it in a process of its own, and runs one step of text to image, the
-image tokenizer's decoder and one Jacobi block. Linux only: peaks are the kernel's count of resident memory, files mapped
-into memory included.
+image tokenizer's decoder and one Jacobi block. Linux only: peaks are the kernel's count of resident memory, files in
+memory maps included.
 
 Stand-ins: one block of random numbers fills all weights; the head's bias prefers one id, so that a Jacobi block settles
 in two passes; the text tokenizer has the published ids, but no merges.
