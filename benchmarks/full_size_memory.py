@@ -3,8 +3,9 @@
     python benchmarks/full_size_memory.py [--layout NAME ...] [--stored DTYPE] [--dtype DTYPE] [--resolution SIDE ...]
 
 Writes a checkpoint of the published sizes (1.45 billion parameters and the image tokenizer) with random numbers in one
-layout after another into a temporary folder, loads it in a process of its own, and runs one step of text to image and
-one Jacobi block. Linux only: peaks are the kernel's count of resident memory, files mapped into memory included.
+layout after another into a temporary folder, loads it in a process of its own, and runs one step of text to image, the
+image tokenizer's decoder and one Jacobi block. Linux only: peaks are the kernel's count of resident memory, files in
+memory maps included.
 
 Stand-ins: one block of random numbers fills all weights; the head's bias prefers one id, so that a Jacobi block settles
 in two passes; the text tokenizer has the published ids, but no merges.
@@ -78,6 +79,8 @@ class Run:
     resolution: int
     step_peak: float
     step_seconds: float
+    decoder_peak: float
+    decoder_seconds: float
     block_peak: float
     block_seconds: float
 
@@ -221,10 +224,7 @@ def forget_peak() -> None:
 def measure(folder: Path, layout: str, stored: str, dtype: str, resolutions: list[int]) -> Measurement:
     """Load a checkpoint and run it."""
     before = resident()
-    forget_peak()
-    start = time.perf_counter()
-    pipe = ShowoPipeline.from_pretrained(folder, device="cpu", dtype=dtype)
-    seconds, peak = time.perf_counter() - start, resident(peak=True)
+    pipe, peak, seconds = measured(ShowoPipeline.from_pretrained, folder, device="cpu", dtype=dtype)
     tensors = [*pipe.model.state_dict().values(), *pipe.image_tokenizer.state_dict().values()]
     weights = sum(tensor.nbytes for tensor in tensors) / GIB
     runs = tuple(run_at(pipe, resolution) for resolution in resolutions)
@@ -232,17 +232,22 @@ def measure(folder: Path, layout: str, stored: str, dtype: str, resolutions: lis
 
 
 def run_at(pipe: ShowoPipeline, resolution: int) -> Run:
-    """One step of text to image and one Jacobi block of 16; the weights are the same at every resolution."""
+    """One step, one picture, one Jacobi block of 16; the weights are the same at every resolution."""
     num_codes = (resolution // pipe.image_tokenizer.config.downsampling_factor) ** 2
     pipe.model.config = replace(pipe.model.config, num_vq_tokens=num_codes)
+    drawn, *step = measured(pipe.text_to_image, "a red car", 1, 0.0, top_k=None, seed=0, output_type="latent")
+    _, *decoder = measured(pipe.decode_codes, drawn.codes)
+    answer = {"codes": drawn.codes, "prompt": "What is this?", "max_new_tokens": 16, "block_length": 16, "seed": 0}
+    _, *block = measured(pipe.image_to_text, **answer)
+    return Run(resolution, *step, *decoder, *block)
+
+
+def measured(function: Callable[..., Result], *arguments: object, **options: object) -> tuple[Result, float, float]:
+    """What a function returns, the peak of the whole process meanwhile in GiB, and the seconds it took."""
     forget_peak()
     start = time.perf_counter()
-    drawn = pipe.text_to_image("a red car", 1, 0.0, top_k=None, seed=0, output_type="latent")
-    middle, step_peak = time.perf_counter(), resident(peak=True)
-    forget_peak()
-    pipe.image_to_text(codes=drawn.codes, prompt="What is this?", max_new_tokens=16, block_length=16, seed=0)
-    end, block_peak = time.perf_counter(), resident(peak=True)
-    return Run(resolution, step_peak, middle - start, block_peak, end - middle)
+    result = function(*arguments, **options)
+    return result, resident(peak=True), time.perf_counter() - start
 
 
 def in_new_process(function: Callable[..., Result], *arguments: object) -> Result:
@@ -255,12 +260,12 @@ def as_table(measurements: list[Measurement]) -> Table:
     """One row a checkpoint."""
     table = Table(title="GiB of resident memory")
     sides = [run.resolution for run in measurements[0].runs] if measurements else []
-    runs = [f"{what} at {side}" for side in sides for what in ("step", "block")]
+    runs = [f"{what} at {side}" for side in sides for what in ("step", "decoder", "block")]
     for column in ("layout", "stored", "loaded as", "weights", "peak of loading", "x weights", "seconds", *runs):
         table.add_column(column)
     for one in measurements:
         loading = (f"{one.weights:.2f}", f"{one.loading_peak:.2f}", f"{one.loading_peak / one.weights:.2f}")
-        peaks = (f"{peak:.2f}" for run in one.runs for peak in (run.step_peak, run.block_peak))
+        peaks = (f"{peak:.2f}" for run in one.runs for peak in (run.step_peak, run.decoder_peak, run.block_peak))
         table.add_row(one.layout, one.stored, one.dtype, *loading, f"{one.loading_seconds:.0f}", *peaks)
     return table
 

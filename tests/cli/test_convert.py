@@ -44,6 +44,7 @@ def test_ours_to_the_published_layout_and_back(cli: Callable, here: Path, random
     card, title = after.pop("README.md").decode(), before.pop("README.md").decode()
     assert after == before
     assert card == title.replace("random", "again")
+    assert len({file.stat().st_mode for file in (here / "again").rglob("*") if file.is_file()}) == 1
     codes = [load(one).text_to_image("a red car", seed=0).codes for one in (random_checkpoint, "published", "again")]
     assert codes[0].equal(codes[1])
     assert codes[0].equal(codes[2])

@@ -146,14 +146,15 @@ def test_every_image_is_asked_every_question(
     assert questions[1] in capsys.readouterr().out
 
 
-def test_sizes_must_be_the_checkpoints(random_checkpoint: Path, tmp_path: Path) -> None:
+def test_sizes_must_be_the_checkpoints_or_nothing_is_left(random_checkpoint: Path, tmp_path: Path) -> None:
     for wrong, words in [
         ("model.showo.num_vq_tokens=256", "model.showo.num_vq_tokens is 256, but .* has 16"),
         ("model.showo.w_clip_vit=true", "w_clip_vit is True, but .* has False"),
         ("dataset.params.resolution=64", "dataset.params.resolution is 64, but .* has 32"),
     ]:
         with pytest.raises(InputError, match=words):
-            draw(random_checkpoint, tmp_path, "prompt=a cat", wrong)
+            draw(random_checkpoint, tmp_path / "new", "prompt=a cat", wrong)
+    assert not any(tmp_path.iterdir())
 
 
 def test_what_cannot_be_read_is_named(random_checkpoint: Path, tmp_path: Path) -> None:

@@ -66,4 +66,7 @@ def save_vision_tower(folder: Path, vision_tower: ClipVisionTower) -> None:
 def save_weights(file: Path, module: nn.Module) -> None:
     """Write a module's weights in the precision they have."""
     state = {name: value.contiguous() for name, value in module.state_dict().items()}
+    file.touch()
+    mode = file.stat().st_mode
     save_file(state, file, metadata={"format": "pt"})
+    file.chmod(mode)  # safetensors leaves a file that only its owner can read

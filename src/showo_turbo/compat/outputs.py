@@ -2,6 +2,8 @@
 
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -29,14 +31,22 @@ class OutputFolder:
     names: tuple[str, ...] = ()
     overwrite: bool = False
 
-    def prepare(self) -> None:
-        """Make the folder.
+    @contextmanager
+    def opened(self) -> Iterator[None]:
+        """Work that fills the folder; if it fails before the first file, a folder that was made for it is gone again.
 
         Raises:
             InputError: when it cannot be written to, or holds a file that may not be replaced.
         """
+        made = not self.path.exists()
         self.path.mkdir(parents=True, exist_ok=True)
-        check_outputs([self.path / name for name in (*self.names, self.results)], self.overwrite, "add overwrite=true")
+        files = [self.path / name for name in (*self.names, self.results)]
+        try:
+            check_outputs(files, self.overwrite, "add overwrite=true")
+            yield
+        finally:
+            if made and not any(self.path.iterdir()):
+                self.path.rmdir()
 
     def write_pictures(self, pictures: "dict[str, Image]") -> None:
         """Write pictures by name."""

@@ -38,14 +38,14 @@ def run(options: TextToImageOptions) -> None:
     )
     check_tracker(options)
     _check_images(options)
-    folder.prepare()
     seed = secrets.randbelow(2**32) if options.seed is None else options.seed
-    pictures = _draw_all(options, prompts, seed, folder)
     results = [
         {"image": name, "prompt": caption, "mode": options.mode, "seed": seed}
         for name, caption in zip(folder.names, captions, strict=True)
     ]
-    folder.write_results(results)
+    with folder.opened():
+        pictures = _draw_all(options, prompts, seed, folder)
+        folder.write_results(results)
     track(options, f"t2i_{options.mode}", "generated_images", list(zip(pictures, captions, strict=True)))
 
 

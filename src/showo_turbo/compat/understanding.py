@@ -26,9 +26,9 @@ def run(options: UnderstandingOptions) -> None:
     images = {path: load_image(path) for path in _image_files(Path(options.mmu_image_root))}
     folder = OutputFolder(options.output_folder("mmu"), "answers.jsonl", overwrite=options.overwrite)
     check_tracker(options)
-    folder.prepare()
-    results = _answer_all(options, images)
-    folder.write_results(results)
+    with folder.opened():
+        results = _answer_all(options, images)
+        folder.write_results(results)
     captions = {path: [] for path in images}
     for result in results:
         captions[Path(result["image"])].append(f"User: {result['question']}\n Answer : {result['answer']}\n")
