@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from showo_turbo.errors import InputError
-from showo_turbo.generation.cache import CachedPasses
 from showo_turbo.generation.text import TextDecoder, draw_guesses, greedy, sampler
+from showo_turbo.generation.text_passes import TextPasses
 from showo_turbo.generation.trajectory import State
 from showo_turbo.models.showo import Showo
 from showo_turbo.outputs import TextOutput
@@ -119,7 +119,7 @@ def prepare(
     rows: Sequence[Sequence[int]],
     options: DecodingOptions,
     generator: torch.Generator | None = None,
-    passes: CachedPasses | None = None,
+    passes: TextPasses | None = None,
 ) -> tuple[TextDecoder, Tensor]:
     """Lay out prompts, lists of ids that end where the answers begin.
 

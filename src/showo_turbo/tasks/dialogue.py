@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from showo_turbo import image_to_text as answering
-from showo_turbo.generation.cache import CachedPasses
+from showo_turbo.generation.text_passes import TextPasses
 from showo_turbo.image_to_text import DecodingOptions, Streamer
 from showo_turbo.models.showo import Showo
 from showo_turbo.outputs import TextOutput
@@ -51,7 +51,7 @@ class Dialogue:
         self.model, self.prompts, self.codes = model, prompts, codes
         self.turns: list[Turn] = []
         self._said: list[int] = []
-        self._passes: CachedPasses | None = None
+        self._passes: TextPasses | None = None
 
     def ask(
         self,
