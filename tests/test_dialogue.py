@@ -30,7 +30,9 @@ def recomputed(pipe: ShowoPipeline, codes: Tensor, max_new_tokens: int) -> list[
     return answers
 
 
-@pytest.mark.parametrize("options", [{}, {"block_length": 3}, {"decoding": "autoregressive"}])
+@pytest.mark.parametrize(
+    "options", [{}, {"block_length": 3}, {"sliding_window": False}, {"drafts": False}, {"decoding": "autoregressive"}]
+)
 def test_turns_are_read_after_those_before(random_pipe: ShowoPipeline, codes: Tensor, options: dict) -> None:
     dialogue = random_pipe.chat(codes=codes)
     answers = [dialogue.ask(question, max_new_tokens=9, seed=0, **options) for question in QUESTIONS]

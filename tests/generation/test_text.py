@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from showo_turbo.errors import InputError
+from showo_turbo.generation.drafts import Drafts
 from showo_turbo.generation.text import TextDecoder, draw_guesses, greedy, sampler
 from showo_turbo.generation.trajectory import State, last_state
 from showo_turbo.models.omni_attention import understanding_mask
@@ -64,7 +65,14 @@ def random_guesses(rows: int, length: int, seed: int, vocabulary: Vocabulary) ->
 
 
 @few
-@given(seed=seeds, rows=batches, max_new_tokens=st.integers(1, 20), block_length=st.integers(1, 24))
+@given(
+    seed=seeds,
+    rows=batches,
+    max_new_tokens=st.integers(1, 20),
+    block_length=st.integers(1, 24),
+    sliding_window=st.booleans(),
+    drafts=st.booleans(),
+)
 def test_jacobi_is_greedy(
     make_random_model: MakeModel,
     random_vocabulary: Vocabulary,
@@ -72,10 +80,13 @@ def test_jacobi_is_greedy(
     rows: list[list[int]],
     max_new_tokens: int,
     block_length: int,
+    sliding_window: bool,
+    drafts: bool,
 ) -> None:
     model = text_model(make_random_model, random_vocabulary, seed)
     prompts = [prompt_of(question, random_vocabulary) for question in rows]
-    decoder = TextDecoder(model, random_vocabulary, prompts, max_new_tokens, block_length)
+    options = {"sliding_window": sliding_window, "drafts": Drafts() if drafts else None}
+    decoder = TextDecoder(model, random_vocabulary, prompts, max_new_tokens, block_length, **options)
     states = list(decoder.run(random_guesses(len(rows), max_new_tokens, seed, random_vocabulary)))
 
     expected = [greedy_without_cache(model, random_vocabulary, prompt, max_new_tokens) for prompt in prompts]
@@ -101,6 +112,23 @@ def test_a_step_depends_on_its_state_alone(
         again = decoder.advance(before)
         assert again.ids.equal(after.ids)
         assert again.settled.equal(after.settled)
+
+
+def test_a_window_slides_on_before_its_block_has_settled(
+    make_random_model: MakeModel, random_vocabulary: Vocabulary
+) -> None:
+    """Guesses right but for one place in each block: blocks stop at every border, a window does not."""
+    model = text_model(make_random_model, random_vocabulary, 0)
+    prompt = prompt_of([1, 2], random_vocabulary)
+    guesses = torch.tensor([greedy_without_cache(model, random_vocabulary, prompt, 12)])
+    guesses[0, [2, 6, 10]] += 1
+    passes = [
+        last_state(
+            TextDecoder(model, random_vocabulary, [prompt], 12, 4, sliding_window=sliding).run(guesses)
+        ).forward_passes
+        for sliding in (False, True)
+    ]
+    assert passes[1] < passes[0]
 
 
 def test_good_guesses_settle_in_one_pass(make_random_model: MakeModel, random_vocabulary: Vocabulary) -> None:

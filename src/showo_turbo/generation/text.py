@@ -11,6 +11,7 @@ settles each pass, and the result is greedy autoregressive decoding's, whatever 
 
 Decisions:
 - A pass reads the last settled id and the unsettled guesses of the block; what came before is kept (`text_passes`).
+- A sliding window keeps as many guesses ahead as a block has; `drafts` finds better ones. Neither changes an answer.
 - The loop knows which ids are final, so no pass is spent on seeing that nothing changes any more.
 - Each row of a batch goes on by itself, whatever the others do; one that has ended is read no more.
 - What follows an end-of-text id is end-of-text and settled, so a shorter answer is the ids before the first one.
@@ -23,6 +24,7 @@ import torch
 from torch import Tensor
 
 from showo_turbo.errors import InputError
+from showo_turbo.generation.drafts import LONGEST_MATCH, Drafts
 from showo_turbo.generation.text_passes import TextPasses, closed_length
 from showo_turbo.generation.trajectory import State, trajectory
 from showo_turbo.models.showo import Showo
@@ -91,6 +93,9 @@ class TextDecoder:
         block_length: int = 16,
         choose: Chooser = greedy,
         passes: TextPasses | None = None,
+        *,
+        sliding_window: bool = False,
+        drafts: Drafts | None = None,
     ) -> None:
         """Lay out the sequences.
 
@@ -102,6 +107,9 @@ class TextDecoder:
             block_length: guesses per pass; 1 is autoregressive decoding.
             choose: how an id follows from its scores.
             passes: those of a decoder whose prompts these begin with, to use what it has kept.
+            sliding_window: guess `block_length` ids from the first unsettled one on, so that the next block starts
+                before this one has settled.
+            drafts: where better guesses come from; without, guesses are the choices of the pass before.
 
         Raises:
             InputError: when a number is below 1, prompt and answer exceed the model's positions, a prompt ends before
@@ -124,6 +132,7 @@ class TextDecoder:
             raise InputError("prompt ends with the image: ask something about it")
         self.model, self.vocabulary, self.choose = model, vocabulary, choose
         self.prompts, self.max_new_tokens, self.block_length = prompts, max_new_tokens, block_length
+        self.sliding_window, self.drafts = sliding_window, drafts
         self.lengths = torch.tensor([len(prompt) for prompt in prompts])
         self._closed = [closed_length(prompt, vocabulary) for prompt in prompts]
         self._layout = torch.zeros(len(prompts), longest + max_new_tokens, dtype=torch.long)
@@ -131,6 +140,8 @@ class TextDecoder:
             row[: len(prompt)] = torch.tensor(prompt)
         self.passes = passes or TextPasses(model, vocabulary, *self._layout.shape)
         self.passes.make_room(self._layout.shape[1])
+        if drafts is not None:
+            drafts.begin([prompt[closed:] for prompt, closed in zip(prompts, self._closed, strict=True)])
 
     def start(self, guesses: Tensor) -> State:
         """The state before the first pass, from guesses long (batch, max_new_tokens)."""
@@ -139,7 +150,8 @@ class TextDecoder:
     def windows(self, state: State) -> list[range]:
         """What the next pass works on: of each row the unsettled positions of its block; none if it has ended."""
         firsts = state.settled.sum(1).tolist()
-        ends = [(first // self.block_length + 1) * self.block_length for first in firsts]
+        begins = firsts if self.sliding_window else [first - first % self.block_length for first in firsts]
+        ends = [begin + self.block_length for begin in begins]
         return [range(first, min(end, self.max_new_tokens)) for first, end in zip(firsts, ends, strict=True)]
 
     def block(self, state: State) -> tuple[int, int]:
@@ -160,15 +172,24 @@ class TextDecoder:
         chosen = iter(self.choose(self._logits(state, windows)).tolist())
         ids, settled = state.ids.tolist(), state.settled.clone()
         for row, window in enumerate(windows):
-            guesses = ids[row][window.start : window.stop]
-            ids[row][window.start : window.stop] = choices = list(islice(chosen, len(window)))
-            final = window.start + count_final(guesses, choices)
-            if self.vocabulary.end_of_text_id in choices[: final - window.start]:
-                end = window.start + choices.index(self.vocabulary.end_of_text_id)
-                ids[row][end:] = [self.vocabulary.end_of_text_id] * (self.max_new_tokens - end)
-                final = self.max_new_tokens
-            settled[row, :final] = True
+            choices = list(islice(chosen, len(window)))
+            settled[row, : self._settle(row, ids[row], window, choices)] = True
         return State(torch.tensor(ids, device=state.ids.device), settled, state.forward_passes + 1)
+
+    def _settle(self, row: int, ids: list[int], window: range, choices: Sequence[int]) -> int:
+        """Put choices in the place of guesses, in `ids`, and improve what stays a guess; how many ids are settled."""
+        end_id, span = self.vocabulary.end_of_text_id, slice(window.start, window.stop)
+        final = window.start + count_final(ids[span], choices)
+        ids[span] = choices
+        if end_id in ids[window.start : final]:
+            final = ids.index(end_id, window.start)
+            ids[final:] = [end_id] * (self.max_new_tokens - final)
+            return self.max_new_tokens
+        if self.drafts is not None and window:
+            context = [*self.prompts[row][-LONGEST_MATCH:], *ids[:final]]
+            ahead = slice(final, final + self.block_length)
+            ids[ahead] = self.drafts.improve(row, context, final - window.start, ids[ahead])
+        return final
 
     def run(self, guesses: Tensor) -> Iterator[State]:
         """The trajectory from first guesses, long (batch, max_new_tokens), to answers."""

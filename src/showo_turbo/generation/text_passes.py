@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from showo_turbo.generation.key_values import empty_key_values
 from showo_turbo.models.omni_attention import understanding_mask
@@ -39,11 +40,9 @@ class TextPasses:
     def make_room(self, capacity: int) -> None:
         """Go on with sequences of up to `capacity` ids."""
         if capacity > self.ids.shape[1]:
-            kept, ids = self.kept, self.ids
-            self.kept = empty_key_values(self.model, len(ids), capacity)
-            self.kept[:, :, :, : ids.shape[1]] = kept
-            self.ids = torch.full((len(ids), capacity), -1)
-            self.ids[:, : ids.shape[1]] = ids
+            kept = empty_key_values(self.model, len(self.ids), capacity)
+            kept[:, :, :, : self.ids.shape[1]] = self.kept
+            self.kept, self.ids = kept, F.pad(self.ids, (0, capacity - self.ids.shape[1]), value=-1)
 
     def run(self, ids: Tensor, closed: Sequence[int], asked: Spans) -> Tensor:
         """Hidden states (asked positions, hidden_size), sequence after sequence, in one pass.
