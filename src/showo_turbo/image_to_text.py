@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from showo_turbo.errors import InputError
-from showo_turbo.generation.cache import CachedPasses
+from showo_turbo.generation.drafts import Drafts
 from showo_turbo.generation.text import TextDecoder, draw_guesses, greedy, sampler
 from showo_turbo.generation.trajectory import State
 from showo_turbo.models.showo import Showo
@@ -41,6 +41,10 @@ class DecodingOptions:
         decoding: "jacobi" (guesses a block, corrects it in parallel) or "autoregressive" (an id a pass). Without
             sampling both give the same answer.
         block_length: guesses per pass of Jacobi decoding.
+        sliding_window: keep that many guesses ahead at all times, rather than finish one block after the other; the
+            answer is the same.
+        drafts: take guesses from the question, the answer so far and earlier guesses where these were right more often
+            than the model's own; the answer is the same.
         do_sample: draw ids at random instead of taking the best; autoregressive only.
         temperature: divides the scores before drawing.
         top_k: draw among the k best ids only; None draws among all.
@@ -55,6 +59,8 @@ class DecodingOptions:
     do_sample: bool = False
     temperature: float = 1.0
     top_k: int | None = None
+    sliding_window: bool = True
+    drafts: bool = True
 
     def __post_init__(self) -> None:
         if self.decoding not in DECODINGS:
@@ -63,6 +69,9 @@ class DecodingOptions:
             value = getattr(self, name)
             if type(value) is not int or value < 1:
                 raise InputError(f"{name} is {value!r}: choose a whole number, 1 or more")
+        for name in ("sliding_window", "drafts"):
+            if type(getattr(self, name)) is not bool:
+                raise InputError(f"{name} is {getattr(self, name)!r}: choose True or False")
         if self.do_sample and self.decoding == "jacobi":
             raise InputError(
                 "do_sample needs decoding='autoregressive': Jacobi decoding converges to the best ids only"
@@ -119,7 +128,7 @@ def prepare(
     rows: Sequence[Sequence[int]],
     options: DecodingOptions,
     generator: torch.Generator | None = None,
-    passes: CachedPasses | None = None,
+    before: TextDecoder | None = None,
 ) -> tuple[TextDecoder, Tensor]:
     """Lay out prompts, lists of ids that end where the answers begin.
 
@@ -129,18 +138,28 @@ def prepare(
         rows: as `PromptBuilder.understanding` builds them.
         options: checked against the rows by `check_room`.
         generator: where random numbers come from.
-        passes: see `TextDecoder`.
+        before: a decoder whose prompts these begin with; what it has kept and learned is used.
 
     Returns:
         A decoder and its first guesses, long (batch, max_new_tokens).
     """
-    jacobi = options.decoding == "jacobi"
-    choose = sampler(options.temperature, options.top_k, generator) if options.do_sample else greedy
-    block_length = options.block_length if jacobi else 1
-    decoder = TextDecoder(model, vocabulary, rows, options.max_new_tokens, block_length, choose, passes)
-    if jacobi:
-        return decoder, draw_guesses(rows, options.max_new_tokens, vocabulary, generator)
-    return decoder, torch.full((len(rows), options.max_new_tokens), vocabulary.end_of_text_id)
+    passes = None if before is None else before.passes
+    if options.decoding == "autoregressive":
+        choose = sampler(options.temperature, options.top_k, generator) if options.do_sample else greedy
+        decoder = TextDecoder(model, vocabulary, rows, options.max_new_tokens, 1, choose, passes)
+        return decoder, torch.full((len(rows), options.max_new_tokens), vocabulary.end_of_text_id)
+    learned = None if before is None else before.drafts
+    decoder = TextDecoder(
+        model,
+        vocabulary,
+        rows,
+        options.max_new_tokens,
+        options.block_length,
+        passes=passes,
+        sliding_window=options.sliding_window,
+        drafts=(learned or Drafts()) if options.drafts else None,
+    )
+    return decoder, draw_guesses(rows, options.max_new_tokens, vocabulary, generator)
 
 
 def decode(decoder: TextDecoder, guesses: Tensor, streamer: Streamer | None = None) -> State:

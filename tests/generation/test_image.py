@@ -77,6 +77,73 @@ def test_cached_scores_equal_uncached_ones(
 
 
 @few
+@given(seed=seeds, rows=st.lists(texts, min_size=1, max_size=2), guidance=st.sampled_from([0.0, 1.75]))
+def test_scores_of_equal_images_and_of_masked_places_are_those_of_all(
+    make_random_model: MakeModel, random_vocabulary: Vocabulary, seed: int, rows: list[list[int]], guidance: float
+) -> None:
+    """From nothing known, and with known codes; several images a prompt; every place, and masked ones only."""
+    model, vocabulary = make_random_model(seed % 3), random_vocabulary
+    rows = [row for row in rows for _ in range(2)]
+    denoiser = make_denoiser(model, vocabulary, rows, guidance_scale=guidance)
+    some = random_state(len(rows), seed, vocabulary)
+    equal_pairs = State(*(part[::2].repeat_interleave(2, 0) for part in (some.ids, some.settled)))
+    for state in (blank_state(len(rows), NUM_CODES, vocabulary), equal_pairs, some):
+        seen = state.hide_unsettled(vocabulary.mask_id)
+        conditional = uncached_logits(model, vocabulary, rows, seen)
+        unconditional = uncached_logits(model, vocabulary, [[]] * len(rows), seen)
+        expected = (1 + guidance) * conditional - guidance * unconditional
+        torch.testing.assert_close(denoiser.logits(state), expected, rtol=1e-4, atol=1e-3)
+        torch.testing.assert_close(denoiser.masked_logits(state), expected[~state.settled], rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("guidance", [0.0, 1.75])
+def test_no_row_is_computed_twice(
+    make_random_model: MakeModel, random_vocabulary: Vocabulary, monkeypatch: pytest.MonkeyPatch, guidance: float
+) -> None:
+    """Prompts once, a first step once a prompt, then the images; the unconditional prompt once a model."""
+    model, image, halves = make_random_model(0), NUM_CODES + 2, 2 if guidance else 1
+    rows: list[int] = []
+    embed = model.embed
+    monkeypatch.setattr(model, "embed", lambda ids: (rows.append(ids.numel()), embed(ids))[1])
+    texts = [[1, 2], [3], [3], [1, 2]]
+    for round_number in range(2):
+        denoiser = make_denoiser(model, random_vocabulary, texts, guidance_scale=guidance, generator=seeded(0))
+        last_state(denoiser.run(blank_state(4, NUM_CODES, random_vocabulary)))
+        constant = [3 + image] if guidance and round_number == 0 else []
+        assert rows == [*constant, 5 + 4 + 2 * image, *[4 * halves * image] * 3]
+        rows.clear()
+    last_state(denoiser.run(random_state(4, 0, random_vocabulary)))
+    assert rows == [4 * halves * image] * 4
+
+
+def test_a_first_step_reads_each_prompt_once_when_its_images_differ(
+    make_random_model: MakeModel, random_vocabulary: Vocabulary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = make_random_model(0)
+    rows: list[int] = []
+    embed = model.embed
+    monkeypatch.setattr(model, "embed", lambda ids: (rows.append(ids.numel()), embed(ids))[1])
+    make_denoiser(model, random_vocabulary, [[1, 2]] * 3).masked_logits(random_state(3, 0, random_vocabulary))
+    assert rows == [5 + 3 * (NUM_CODES + 2)]
+
+
+@pytest.mark.parametrize("quietly", [False, True])
+def test_what_is_kept_beside_a_model_is_forgotten_when_its_weights_change(
+    make_random_model: MakeModel, random_vocabulary: Vocabulary, quietly: bool
+) -> None:
+    model, state = make_random_model(0), blank_state(1, NUM_CODES, random_vocabulary)
+    make_denoiser(model, random_vocabulary, [[1]], guidance_scale=2.0).logits(state)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            (parameter.data if quietly else parameter).mul_(0.9)
+    changed = make_denoiser(model, random_vocabulary, [[1]], guidance_scale=2.0).logits(state)
+    seen = state.ids
+    expected = 3 * uncached_logits(model, random_vocabulary, [[1]], seen)
+    expected -= 2 * uncached_logits(model, random_vocabulary, [[]], seen)
+    torch.testing.assert_close(changed, expected, rtol=1e-4, atol=1e-3)
+
+
+@few
 @given(seed=seeds, rows=st.lists(texts, min_size=2, max_size=3), guidance=st.sampled_from([0.0, 1.75]))
 def test_an_image_is_the_same_alone_and_in_a_batch(
     make_random_model: MakeModel, random_vocabulary: Vocabulary, seed: int, rows: list[list[int]], guidance: float

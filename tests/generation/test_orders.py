@@ -27,7 +27,8 @@ def test_places_are_settled_in_that_order_and_known_codes_stay() -> None:
     codes, masked = torch.full((2, 16), 5), ~known
     turns = halton_ranks(16)
     for step in range(4):
-        decided = scheduler.step(torch.randn(2, 16, 8, generator=generator), step, codes, masked, generator)
+        logits = torch.randn(int(masked.sum()), 8, generator=generator)
+        decided = scheduler.step(logits, step, codes, masked, generator)
         codes, masked = decided.candidates, decided.masked
         for row in range(2):
             waiting = turns[masked[row]]

@@ -5,7 +5,13 @@ import torch
 from torch import Tensor
 
 from showo_turbo.errors import InputError
-from showo_turbo.generation.scheduler import UnmaskingScheduler, least_confident, share_rows
+from showo_turbo.generation.scheduler import (
+    UnmaskingScheduler,
+    draw_codes,
+    draw_noise,
+    least_confident,
+    share_rows,
+)
 
 CODEBOOK, CODES = 8, 12
 
@@ -16,8 +22,8 @@ def make_scheduler(steps: int = 4, **options: object) -> UnmaskingScheduler:
     return scheduler
 
 
-def scores(batch: int, seed: int = 0) -> Tensor:
-    return 3 * torch.randn(batch, CODES, CODEBOOK, generator=torch.Generator().manual_seed(seed))
+def scores(rows: int, seed: int = 0) -> Tensor:
+    return 3 * torch.randn(rows, CODEBOOK, generator=torch.Generator().manual_seed(seed))
 
 
 def nothing_known(batch: int) -> tuple[Tensor, Tensor]:
@@ -46,24 +52,26 @@ def test_temperature_falls_on_its_running_value() -> None:
 
 
 def test_greedy_candidates_with_top_k_one_and_no_temperature() -> None:
-    step = make_scheduler(top_k=1, temperature=0.0).step(scores(2), 0, *nothing_known(2))
-    assert step.candidates.equal(scores(2).argmax(-1))
-    assert step.confidence.equal(scores(2).softmax(-1).amax(-1).log())
+    logits = scores(2 * CODES)
+    step = make_scheduler(top_k=1, temperature=0.0).step(logits, 0, *nothing_known(2))
+    assert step.candidates.flatten().equal(logits.argmax(-1))
+    assert step.confidence.flatten().equal(logits.softmax(-1).amax(-1).log())
 
 
 def test_top_k_draws_from_the_best_only_but_leaves_confidence_alone() -> None:
-    logits = scores(50)
+    logits = scores(50 * CODES)
     step = make_scheduler(top_k=3, temperature=0.0).step(
         logits, 0, *nothing_known(50), torch.Generator().manual_seed(1)
     )
     best = logits.topk(3).indices
-    assert (best == step.candidates[..., None]).any(-1).all()
-    drawn = logits.log_softmax(-1).gather(-1, step.candidates[..., None])[..., 0]
-    torch.testing.assert_close(step.confidence, drawn)
+    candidates = step.candidates.flatten()[:, None]
+    assert (best == candidates).any(-1).all()
+    drawn = logits.log_softmax(-1).gather(-1, candidates)[:, 0]
+    torch.testing.assert_close(step.confidence.flatten(), drawn)
 
 
 def test_half_precision_scores_are_treated_as_float32() -> None:
-    logits = scores(3).bfloat16()
+    logits = scores(3 * CODES).bfloat16()
     steps = [
         make_scheduler().step(given, 1, *nothing_known(3), torch.Generator().manual_seed(0))
         for given in (logits, logits.float())
@@ -74,14 +82,37 @@ def test_half_precision_scores_are_treated_as_float32() -> None:
 
 
 def test_a_generator_per_prompt_draws_as_if_alone() -> None:
-    logits = scores(4)
+    logits = scores(4 * CODES)
     sources = [torch.Generator().manual_seed(seed) for seed in (3, 4)]
     together = make_scheduler(top_k=5).step(logits, 0, *nothing_known(4), sources)
     for rows, seed in ((slice(0, 2), 3), (slice(2, 4), 4)):
         source = torch.Generator().manual_seed(seed)
-        alone = make_scheduler(top_k=5).step(logits[rows], 0, *nothing_known(2), source)
+        own = logits[rows.start * CODES : rows.stop * CODES]
+        alone = make_scheduler(top_k=5).step(own, 0, *nothing_known(2), source)
         assert together.candidates[rows].equal(alone.candidates)
         assert together.confidence[rows].equal(alone.confidence)
+
+
+def test_codes_are_drawn_as_multinomial_draws_them() -> None:
+    probabilities = scores(40).softmax(-1)
+    theirs, ours = (torch.Generator().manual_seed(5) for _ in range(2))
+    expected = torch.multinomial(probabilities, 1, generator=theirs)[:, 0]
+    exponential, uniform = draw_noise(torch.ones(4, 10, dtype=torch.bool), CODEBOOK, ours, torch.device("cpu"))
+    assert draw_codes(probabilities, None, exponential).equal(expected)
+    assert uniform.equal(torch.rand(4, 10, generator=theirs))
+
+
+@pytest.mark.parametrize("top_k", [None, 3])
+def test_what_a_place_gets_does_not_depend_on_what_is_known_elsewhere(top_k: int | None) -> None:
+    logits = scores(2 * CODES)
+    masked = torch.rand(2, CODES, generator=torch.Generator().manual_seed(1)) < 0.5
+    scheduler, sources = make_scheduler(top_k=top_k), [torch.Generator().manual_seed(9) for _ in range(2)]
+    all_drawn = scheduler.step(logits, 0, *nothing_known(2), sources[0])
+    codes = torch.zeros(2, CODES, dtype=torch.long)
+    some_drawn = scheduler.step(logits[masked.flatten()], 0, codes, masked, sources[1])
+    assert some_drawn.candidates[masked].equal(all_drawn.candidates[masked])
+    assert some_drawn.confidence[masked].equal(all_drawn.confidence[masked])
+    assert sources[0].get_state().equal(sources[1].get_state())
 
 
 @pytest.mark.parametrize("count", [0, 3])
@@ -93,7 +124,8 @@ def test_generators_that_cannot_share_the_rows_are_refused(count: int) -> None:
 def test_known_codes_stay_and_are_never_masked() -> None:
     codes = torch.arange(CODES).remainder(CODEBOOK).expand(3, -1)
     masked = torch.arange(CODES) >= torch.tensor([[0], [6], [CODES]])
-    step = make_scheduler(temperature=5.0).step(scores(3), 0, codes, masked, torch.Generator().manual_seed(0))
+    logits = scores(int(masked.sum()))
+    step = make_scheduler(temperature=5.0).step(logits, 0, codes, masked, torch.Generator().manual_seed(0))
     assert step.candidates[~masked].equal(codes[~masked])
     assert not (step.masked & ~masked).any()
     assert step.masked.sum(1).tolist() == [11, 5, 0]

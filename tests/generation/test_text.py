@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from showo_turbo.errors import InputError
+from showo_turbo.generation.drafts import Drafts
 from showo_turbo.generation.text import TextDecoder, draw_guesses, greedy, sampler
 from showo_turbo.generation.trajectory import State, last_state
 from showo_turbo.models.omni_attention import understanding_mask
@@ -51,12 +52,27 @@ def text_model(make_random_model: MakeModel, vocabulary: Vocabulary, seed: int) 
     return model
 
 
+def count_rows(model: Showo, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many rows each pass to come computes."""
+    rows: list[int] = []
+    embed = model.embed
+    monkeypatch.setattr(model, "embed", lambda ids: (rows.append(ids.numel()), embed(ids))[1])
+    return rows
+
+
 def random_guesses(rows: int, length: int, seed: int, vocabulary: Vocabulary) -> Tensor:
     return torch.randint(vocabulary.size, (rows, length), generator=torch.Generator().manual_seed(seed))
 
 
 @few
-@given(seed=seeds, rows=batches, max_new_tokens=st.integers(1, 20), block_length=st.integers(1, 24))
+@given(
+    seed=seeds,
+    rows=batches,
+    max_new_tokens=st.integers(1, 20),
+    block_length=st.integers(1, 24),
+    sliding_window=st.booleans(),
+    drafts=st.booleans(),
+)
 def test_jacobi_is_greedy(
     make_random_model: MakeModel,
     random_vocabulary: Vocabulary,
@@ -64,10 +80,13 @@ def test_jacobi_is_greedy(
     rows: list[list[int]],
     max_new_tokens: int,
     block_length: int,
+    sliding_window: bool,
+    drafts: bool,
 ) -> None:
     model = text_model(make_random_model, random_vocabulary, seed)
     prompts = [prompt_of(question, random_vocabulary) for question in rows]
-    decoder = TextDecoder(model, random_vocabulary, prompts, max_new_tokens, block_length)
+    options = {"sliding_window": sliding_window, "drafts": Drafts() if drafts else None}
+    decoder = TextDecoder(model, random_vocabulary, prompts, max_new_tokens, block_length, **options)
     states = list(decoder.run(random_guesses(len(rows), max_new_tokens, seed, random_vocabulary)))
 
     expected = [greedy_without_cache(model, random_vocabulary, prompt, max_new_tokens) for prompt in prompts]
@@ -95,6 +114,23 @@ def test_a_step_depends_on_its_state_alone(
         assert again.settled.equal(after.settled)
 
 
+def test_a_window_slides_on_before_its_block_has_settled(
+    make_random_model: MakeModel, random_vocabulary: Vocabulary
+) -> None:
+    """Guesses right but for one place in each block: blocks stop at every border, a window does not."""
+    model = text_model(make_random_model, random_vocabulary, 0)
+    prompt = prompt_of([1, 2], random_vocabulary)
+    guesses = torch.tensor([greedy_without_cache(model, random_vocabulary, prompt, 12)])
+    guesses[0, [2, 6, 10]] += 1
+    passes = [
+        last_state(
+            TextDecoder(model, random_vocabulary, [prompt], 12, 4, sliding_window=sliding).run(guesses)
+        ).forward_passes
+        for sliding in (False, True)
+    ]
+    assert passes[1] < passes[0]
+
+
 def test_good_guesses_settle_in_one_pass(make_random_model: MakeModel, random_vocabulary: Vocabulary) -> None:
     model = text_model(make_random_model, random_vocabulary, 0)
     prompt = prompt_of([1, 2], random_vocabulary)
@@ -108,16 +144,37 @@ def test_one_pass_computes_the_unsettled_part_of_the_block_only(
 ) -> None:
     model = make_random_model(0)
     model.showo.lm_head.bias.data[random_vocabulary.end_of_text_id] -= 50
-    lengths = []
-    forward = model.forward
-    monkeypatch.setattr(
-        model, "forward", lambda ids, *rest, **more: (lengths.append(len(ids[0])), forward(ids, *rest, **more))[1]
-    )
+    lengths = count_rows(model, monkeypatch)
     prompt = prompt_of([1, 2], random_vocabulary)
     decoder = TextDecoder(model, random_vocabulary, [prompt], 8, 4)
     states = list(decoder.run(random_guesses(1, 8, 0, random_vocabulary)))
     firsts = [int(state.settled.sum()) for state in states[:-1]]
     assert lengths == [len(prompt) + 3, *((first // 4 + 1) * 4 - first for first in firsts[1:])]
+
+
+@few
+@given(seed=seeds, rows=batches, block_length=st.integers(1, 8))
+def test_a_guessed_border_of_an_image_is_a_guess_like_others(
+    make_random_model: MakeModel, random_vocabulary: Vocabulary, seed: int, rows: list[list[int]], block_length: int
+) -> None:
+    """Only the prompt says where an image ends."""
+    model = text_model(make_random_model, random_vocabulary, seed)
+    decoder = TextDecoder(model, random_vocabulary, rows, 10, block_length)
+    final = last_state(decoder.run(torch.full((len(rows), 10), random_vocabulary.eoi_id)))
+    assert final.ids.tolist() == [greedy_without_cache(model, random_vocabulary, row, 10) for row in rows]
+
+
+def test_an_image_is_read_once_for_all_questions_and_answers_that_ended_are_read_no_more(
+    make_random_model: MakeModel, random_vocabulary: Vocabulary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = text_model(make_random_model, random_vocabulary, 4)
+    prompts = [prompt_of(question, random_vocabulary) for question in ([1, 2], [3], [4, 5, 6])]
+    beginning = prompts[0].index(random_vocabulary.eoi_id) + 1
+    rows = count_rows(model, monkeypatch)
+    states = list(TextDecoder(model, random_vocabulary, prompts, 12, 1).run(torch.zeros(3, 12, dtype=torch.long)))
+    still_open = [int((~state.settled.all(1)).sum()) for state in states[:-1]]
+    assert rows == [sum(map(len, prompts)) - 2 * beginning, *still_open[1:]]
+    assert min(still_open) < 3
 
 
 def test_blocks_of_one_sample_and_longer_ones_do_not(
@@ -163,6 +220,8 @@ def test_numbers_out_of_range_are_refused(make_random_model: MakeModel, random_v
         TextDecoder(model, random_vocabulary, [prompt], 0)
     with pytest.raises(InputError, match="block_length 0"):
         TextDecoder(model, random_vocabulary, [prompt], 4, 0)
+    with pytest.raises(InputError, match="prompt ends with the image"):
+        TextDecoder(model, random_vocabulary, [prompt[:-3]], 4)
     with pytest.raises(InputError, match=r"prompt of 10 and max_new_tokens of 87 exceed the model's 96 .* at most 86"):
         TextDecoder(model, random_vocabulary, [prompt], 87)
 

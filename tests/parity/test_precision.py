@@ -121,7 +121,7 @@ def test_a_step_computes_in_float32(dtype: str) -> None:
     scheduler = UnmaskingScheduler(codebook_size=12, top_k=5)
     scheduler.set_timesteps(3, num_codes=9)
     generator = torch.Generator()
-    logits = 9 * torch.randn(2, 9, 12, generator=generator.manual_seed(0))
+    logits = 9 * torch.randn(2 * 9, 12, generator=generator.manual_seed(0))
     codes, masked = torch.zeros(2, 9, dtype=torch.long), torch.ones(2, 9, dtype=torch.bool)
     rounded = logits.to(getattr(torch, dtype))
     half = scheduler.step(rounded, 0, codes, masked, generator.manual_seed(1))

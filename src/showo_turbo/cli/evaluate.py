@@ -69,7 +69,8 @@ def evaluate(
     from showo_turbo.evaluation.understanding import make_examination
     from showo_turbo.image_to_text import DecodingOptions
 
-    answering = DecodingOptions(decoding=decoding, block_length=block_length)
+    # Passes of plain blocks measure the model; how far window and drafts get depends on the texts.
+    answering = DecodingOptions(decoding=decoding, block_length=block_length, sliding_window=False, drafts=False)
     pipe = load_pipeline(model, device, dtype)
     drawing = replace(pipe.recommended, **options.given())
     drawing.scheduler(pipe.model.config.codebook_size, pipe.model.config.num_vq_tokens)

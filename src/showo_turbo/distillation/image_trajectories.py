@@ -103,7 +103,7 @@ def record_images(
         logits = denoiser.logits(state)
         fresh = SoftLabels.of(logits, label_size)
         labels = fresh if labels is None else fresh.where(~state.settled, labels)
-        after = denoiser.unmask(state, logits)
+        after = denoiser.unmask(state, logits[~state.settled])
         decided = torch.where(after.settled & ~state.settled, state.forward_passes, decided)
         state = after
         if state.forward_passes in ends:

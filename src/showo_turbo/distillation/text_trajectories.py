@@ -7,8 +7,8 @@
                                             ...
 
 Decisions:
-- The states come from the one text loop. In a batch a row whose block has settled waits for the others; its repeated
-  states are dropped, and so are the blocks after its end.
+- The states come from the one text loop. In a batch a row that has settled waits for the others; its repeated states
+  are dropped, and so are the blocks after its end.
 - A block in which one id repeats ten times or more is degenerate and is left out, as published.
 """
 
@@ -53,12 +53,11 @@ def record_texts(decoder: TextDecoder, guesses: Tensor) -> list[JacobiTrajectory
         guesses: first guesses, long (batch, max_new_tokens).
     """
     states = list(decoder.run(guesses))
-    prompts = [[token for token in row if token != decoder.vocabulary.pad_id] for row in decoder.prompt.tolist()]
     blocks = range(0, decoder.max_new_tokens, decoder.block_length)
     recorded = (
         _block(states, row, prompt, first, decoder.block_length, decoder.vocabulary.end_of_text_id)
         for first in blocks
-        for row, prompt in enumerate(prompts)
+        for row, prompt in enumerate(decoder.prompts)
     )
     return [one for one in recorded if one is not None]
 

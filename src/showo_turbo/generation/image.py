@@ -1,28 +1,30 @@
 """The image denoising loop, the only one in the project (Show-o, arXiv 2408.12528, section 3.4).
 
-    pass 1    [t2i] [sot] text [eot] | [soi] codes [eoi]      prompt and image together
-    pass 2              kept         | [soi] codes [eoi]      no prompt row ever sees the image, so its keys and
-    pass T              kept         | [soi] codes [eoi]      values stay; the image rows are computed anew
+    state --which places are masked--> image rows --passes--> scores of masked places --scheduler--> next state
 
 Decisions:
-- With guidance the unconditional rows are the second half of the batch, left-padded like the others. One pass of the
-  transformer over the whole batch counts as one, so an image of T steps takes T passes, guided or not.
+- Images that are still the same under the same prompt are computed once: at the start, all those of one prompt. What an
+  unconditional image scores before anything is known is a constant of the model (`unconditional`).
+- Scores are computed where codes are masked, in the order of `State.settled`; guidance mixes these only.
+- One pass of the transformer over the whole batch counts as one, so an image of T steps takes T passes, guided or not.
 - Inpainting, extrapolation and variation are this loop from another start: a state with some codes settled.
 - The number of the step is the number of passes so far, so a trajectory can go on from any of its states.
+- States are small and live on the CPU, where they are decided about; wherever they are, the next one is there too.
 """
 
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from showo_turbo.errors import InputError
-from showo_turbo.generation.cache import CachedPasses
+from showo_turbo.generation.image_passes import ImagePasses
 from showo_turbo.generation.scheduler import Generators, UnmaskingScheduler, share_rows
 from showo_turbo.generation.trajectory import State, trajectory
-from showo_turbo.models.omni_attention import text_to_image_mask
+from showo_turbo.generation.unconditional import unconditional_blank_logits, unconditional_key_values
 from showo_turbo.models.showo import Showo
-from showo_turbo.processing.prompts import left_pad
 from showo_turbo.vocabulary import Vocabulary
 
 
@@ -80,35 +82,33 @@ class ImageDenoiser:
                 f"guidance_scale is {guidance_scale}, but there is no unconditional prompt to compare with"
             )
         share_rows(len(prompts), generator)
-        rows = [*prompts, *[unconditional] * len(prompts)] if guidance_scale > 0 else prompts
-        self.prefix = left_pad(rows, vocabulary.pad_id, model.device).ids
-        length = self.prefix.shape[1] + num_codes + 2
-        if length > model.max_positions:
+        longest = max(map(len, prompts))
+        if longest + num_codes + 2 > model.max_positions:
             raise InputError(
-                f"prompt of {self.prefix.shape[1]} and image of {num_codes + 2} tokens exceed the model's "
+                f"prompt of {longest} and image of {num_codes + 2} tokens exceed the model's "
                 f"{model.max_positions} positions: shorten the prompt or make the image smaller"
             )
         self.model, self.vocabulary, self.scheduler = model, vocabulary, scheduler
-        self.guidance_scale = guidance_scale
-        self.generator = generator
-        blank = torch.full((len(rows), num_codes), vocabulary.mask_id, device=model.device)
-        self.passes = CachedPasses(model, text_to_image_mask(self._sequences(blank), vocabulary))
+        self.guidance_scale, self.generator = guidance_scale, generator
+        self.num_codes, self.unconditional = num_codes, unconditional
+        self.prompts = list(dict.fromkeys(map(tuple, prompts)))
+        self.owners = [self.prompts.index(tuple(prompt)) for prompt in prompts]
 
     @torch.no_grad()
     def logits(self, state: State) -> Tensor:
-        """Guided scores of every code at every position of a state, float32 (batch, n, codebook_size). One pass."""
-        ids = state.hide_unsettled(self.vocabulary.mask_id)
-        hidden = self.passes.run(self._sequences(ids.repeat(len(self.prefix) // len(ids), 1)))
-        self.passes.keep(self.prefix.shape[1])
-        image_rows = hidden[:, -ids.shape[1] - 1 : -1]
-        logits = self.model.logits(image_rows, self.vocabulary.image_offset, self.vocabulary.mask_id)
-        if self.guidance_scale == 0:
-            return logits
-        conditional, unconditional = logits.chunk(2)
-        return (1 + self.guidance_scale) * conditional - self.guidance_scale * unconditional
+        """Guided scores of every code at every place, float32 (batch, n, codebook_size). One pass.
+
+        Sampling needs them at masked places only, `masked_logits`, which are this tensor's `[~state.settled]`.
+        """
+        return rearrange(self._logits(state, torch.ones_like(state.settled)), "(b n) c -> b n c", b=len(state.ids))
+
+    @torch.no_grad()
+    def masked_logits(self, state: State) -> Tensor:
+        """Guided scores of every code at masked places, image after image, float32 (places, codebook_size)."""
+        return self._logits(state, ~state.settled)
 
     def unmask(self, state: State, logits: Tensor) -> State:
-        """The state after one step of the scheduler; after its last step everything is settled."""
+        """The state after one step of the scheduler, given the `masked_logits`; its last step settles everything."""
         index = state.forward_passes
         codes = self.vocabulary.ids_to_codes(state.ids)
         step = self.scheduler.step(logits, index, codes, ~state.settled, self.generator)
@@ -118,13 +118,41 @@ class ImageDenoiser:
 
     def advance(self, state: State) -> State:
         """One step: score, draw, keep the most confident."""
-        return self.unmask(state, self.logits(state))
+        return self.unmask(state, self.masked_logits(state))
 
     def run(self, start: State) -> Iterator[State]:
         """The trajectory from `start` to finished images, whose ids are all image codes."""
         return trajectory(start, self.advance)
 
-    def _sequences(self, image_ids: Tensor) -> Tensor:
-        """prompt [soi] codes [eoi], long (rows, length), for image ids (rows, n)."""
-        border = torch.full_like(image_ids[:, :1], self.vocabulary.soi_id)
-        return torch.cat([self.prefix, border, image_ids, torch.full_like(border, self.vocabulary.eoi_id)], dim=1)
+    @cached_property
+    def _passes(self) -> ImagePasses:
+        """Passes over images under the prompts, the unconditional one last."""
+        if self.guidance_scale == 0:
+            return ImagePasses(self.model, self.vocabulary, self.prompts)
+        known = unconditional_key_values(self.model, self.vocabulary, self.unconditional)
+        return ImagePasses(self.model, self.vocabulary, [*self.prompts, self.unconditional], [known])
+
+    def _logits(self, state: State, asked: Tensor) -> Tensor:
+        """Guided scores at the places asked for, bool (batch, n): float32 (places, codebook_size)."""
+        ids, asked = state.hide_unsettled(self.vocabulary.mask_id).cpu(), asked.cpu()
+        if self.guidance_scale == 0:
+            return torch.cat(self._score(self.owners, ids, asked))
+        if not state.settled.any():
+            blank = unconditional_blank_logits(self.model, self.vocabulary, self.unconditional, self.num_codes)
+            conditional = torch.cat(self._score(self.owners, ids, asked))
+            unconditional = blank.repeat(len(ids), 1)
+        else:
+            owners = [*self.owners, *[len(self.prompts)] * len(ids)]
+            logits = torch.cat(self._score(owners, ids.repeat(2, 1), asked.repeat(2, 1)))
+            conditional, unconditional = logits.chunk(2)
+        return (1 + self.guidance_scale) * conditional - self.guidance_scale * unconditional
+
+    def _score(self, owners: Sequence[int], ids: Tensor, asked: Tensor) -> Sequence[Tensor]:
+        """Scores of each image (places, codebook_size); equal images under the same prompt are computed once."""
+        images = list(zip(owners, map(tuple, ids.tolist()), strict=True))
+        different = {image: row for row, image in reversed(list(enumerate(images)))}
+        rows = sorted(different.values())
+        hidden = self._passes.run(torch.tensor(owners)[rows], ids[rows], asked[rows])
+        logits = self.model.logits(hidden, self.vocabulary.image_offset, self.vocabulary.mask_id)
+        of_row = dict(zip(rows, logits.split(asked[rows].sum(1).tolist()), strict=True))
+        return [of_row[different[image]] for image in images]

@@ -1,13 +1,14 @@
 """One step of parallel unmasking (MaskGIT, arXiv 2202.04200; Show-o, arXiv 2408.12528, section 3.4).
 
-    logits -> softmax -> candidates: a random draw at every position (from the top k, renormalised, if asked)
+    logits -> softmax -> candidates: a random draw at masked positions (from the top k, renormalised, if asked)
                       -> confidence: log p(candidate) + temperature * Gumbel noise, p before top-k
                       -> the least confident candidates are masked again, as many as the schedule says
 
 Decisions:
 - The scheduler works on codebook indices and knows neither model nor vocabulary; the loop is `generation.image`.
-- Arithmetic is float32 and draws come in the published order (one multinomial over all positions, then one uniform
-  number each), so the same generator and the same logits give the codes of the published sampler.
+- Scores are needed at masked positions only. Noise is drawn for all of them, as published (one multinomial, then one
+  uniform number each), so the same generator and the same logits give the codes of the published sampler.
+- Arithmetic is float32, on the device of the scores; the decision is brought back to where the codes are at once.
 - The temperature falls by (1 - r) at every step, on its running value: 4 steps from 1.0 use .75, .375, .094, 0.
 """
 
@@ -15,7 +16,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from einops import rearrange
 from torch import Tensor
 
 from showo_turbo.errors import InputError
@@ -109,27 +109,33 @@ class UnmaskingScheduler:
         """Draw a candidate for every masked position and choose which ones to mask again.
 
         Args:
-            logits: (batch, n, codebook_size), guidance applied; float32 is used whatever comes.
+            logits: (masked positions, codebook_size), image after image, guidance applied; float32 is used whatever
+                comes.
             step_index: 0 to num_inference_steps - 1.
             codes: long (batch, n), codebook indices; their values at masked positions do not matter.
             masked: bool (batch, n), the positions not known before this step.
             generator: where random numbers come from, see `Generators`.
+
+        Returns:
+            The decision, on the device of `codes`, wherever the scores are.
 
         Raises:
             InputError: when the generators cannot share the rows equally.
         """
         probabilities = logits.float().softmax(-1)
         temperature = self.temperatures[step_index]
-        pieces = []
-        for rows, source in share_rows(len(logits), generator):
-            drawn = draw_codes(probabilities[rows], self.top_k, source)
-            uniform = torch.rand(drawn.shape, generator=source, device=_device_of(source, logits)).to(logits.device)
-            pieces.append((drawn, uniform))
-        drawn, uniform = (torch.cat(piece) for piece in zip(*pieces, strict=True))
-        candidates = torch.where(masked, drawn, codes)
-        chosen = probabilities.gather(-1, candidates[..., None])[..., 0]
-        chosen = torch.where(masked, chosen, torch.finfo(torch.float32).max)
+        noise = [
+            draw_noise(masked[rows], self.top_k or self.codebook_size, source, logits.device)
+            for rows, source in share_rows(len(masked), generator)
+        ]
+        exponential, uniform = (torch.cat(piece) for piece in zip(*noise, strict=True))
+        drawn = draw_codes(probabilities, self.top_k, exponential)
+        places = masked.to(logits.device)
+        chosen = torch.full_like(uniform, torch.finfo(torch.float32).max)
+        chosen = chosen.masked_scatter(places, probabilities.gather(-1, drawn[:, None]))
         confidence = _log(chosen) + temperature * -_log(-_log(uniform))
+        candidates = codes.to(logits.device).masked_scatter(places, drawn)
+        candidates, confidence = _fetch(candidates, confidence, codes.device)
         again = least_confident(self._priority(confidence, masked), masked, self.mask_counts[step_index])
         return UnmaskingStep(candidates, confidence, again, temperature)
 
@@ -155,16 +161,41 @@ def share_rows(batch: int, generator: Generators) -> list[tuple[slice, torch.Gen
     return [(slice(i * share, (i + 1) * share), source) for i, source in enumerate(generator)]
 
 
-def draw_codes(probabilities: Tensor, top_k: int | None, generator: torch.Generator | None) -> Tensor:
-    """One random code per position, long (batch, n), from (batch, n, codebook_size), on the generator's device."""
-    batch = len(probabilities)
-    pool = rearrange(probabilities, "b n codes -> (b n) codes")
-    if top_k is not None:
-        pool, codes = pool.topk(top_k)
-        pool = pool / pool.sum(-1, keepdim=True)
-    index = torch.multinomial(pool.to(_device_of(generator, pool)), 1, generator=generator).to(pool.device)
-    drawn = index if top_k is None else codes.gather(-1, index)
-    return rearrange(drawn, "(b n) 1 -> b n", b=batch)
+def draw_noise(
+    masked: Tensor, choices: int, generator: torch.Generator | None, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """The random numbers of one step, in the order in which the published sampler draws them.
+
+    They are drawn for all positions, so which ones are known does not change what the others get.
+
+    Args:
+        masked: bool (batch, n), where a code is to be drawn.
+        choices: among how many.
+        generator: drawn from on its own device.
+        device: where the numbers are needed.
+
+    Returns:
+        Exponential ones (masked positions, choices) for `draw_codes`, and uniform ones (batch, n).
+    """
+    source = device if generator is None else generator.device
+    exponential = torch.empty(masked.numel(), choices, device=source).exponential_(generator=generator)
+    uniform = torch.rand(masked.shape, generator=generator, device=source)
+    if not masked.all():
+        exponential = exponential[masked.flatten().to(source)]
+    return exponential.to(device), uniform.to(device)
+
+
+def draw_codes(probabilities: Tensor, top_k: int | None, exponential: Tensor) -> Tensor:
+    """One random code per row, long (rows,), from (rows, codebook_size): what `torch.multinomial` draws.
+
+    With q from an exponential distribution, argmax(p / q) is code i with probability p_i; this is how torch computes
+    it, so the noise can be drawn elsewhere, and for more rows than these.
+    """
+    if top_k is None:
+        return (probabilities / exponential).argmax(-1)
+    pool, codes = probabilities.topk(top_k)
+    pool = pool / pool.sum(-1, keepdim=True)
+    return codes.gather(-1, (pool / exponential).argmax(-1, keepdim=True))[:, 0]
 
 
 def least_confident(confidence: Tensor, masked: Tensor, count: int) -> Tensor:
@@ -183,5 +214,9 @@ def _log(values: Tensor) -> Tensor:
     return values.clamp(min=1e-20).log()
 
 
-def _device_of(generator: torch.Generator | None, like: Tensor) -> torch.device:
-    return like.device if generator is None else generator.device
+def _fetch(codes: Tensor, confidence: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Both on another device, in one transfer; float64 holds either exactly."""
+    if codes.device == device:
+        return codes, confidence
+    fetched = torch.stack([codes.double(), confidence.double()]).to(device)
+    return fetched[0].long(), fetched[1].float()

@@ -10,23 +10,24 @@ greedy choice given the current guesses. A choice made from nothing but final id
 settles each pass, and the result is greedy autoregressive decoding's, whatever the guesses.
 
 Decisions:
-- A pass reads the last settled id and the unsettled guesses of the block; keys and values of what came before are kept.
+- A pass reads the last settled id and the unsettled guesses of the block; what came before is kept (`text_passes`).
+- A sliding window keeps as many guesses ahead as a block has; `drafts` finds better ones. Neither changes an answer.
 - The loop knows which ids are final, so no pass is spent on seeing that nothing changes any more.
-- The rows of a batch share the block and read from where the least settled row stands; a row that has ended waits.
+- Each row of a batch goes on by itself, whatever the others do; one that has ended is read no more.
 - What follows an end-of-text id is end-of-text and settled, so a shorter answer is the ids before the first one.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 
 import torch
 from torch import Tensor
 
 from showo_turbo.errors import InputError
-from showo_turbo.generation.cache import CachedPasses
+from showo_turbo.generation.drafts import LONGEST_MATCH, Drafts
+from showo_turbo.generation.text_passes import TextPasses, closed_length
 from showo_turbo.generation.trajectory import State, trajectory
-from showo_turbo.models.omni_attention import understanding_mask
 from showo_turbo.models.showo import Showo
-from showo_turbo.processing.prompts import left_pad
 from showo_turbo.vocabulary import Vocabulary
 
 Chooser = Callable[[Tensor], Tensor]
@@ -91,7 +92,10 @@ class TextDecoder:
         max_new_tokens: int,
         block_length: int = 16,
         choose: Chooser = greedy,
-        passes: CachedPasses | None = None,
+        passes: TextPasses | None = None,
+        *,
+        sliding_window: bool = False,
+        drafts: Drafts | None = None,
     ) -> None:
         """Lay out the sequences.
 
@@ -103,10 +107,14 @@ class TextDecoder:
             block_length: guesses per pass; 1 is autoregressive decoding.
             choose: how an id follows from its scores.
             passes: those of a decoder whose prompts these begin with, to use what it has kept.
+            sliding_window: guess `block_length` ids from the first unsettled one on, so that the next block starts
+                before this one has settled.
+            drafts: where better guesses come from; without, guesses are the choices of the pass before.
 
         Raises:
-            InputError: when a number is below 1, prompt and answer exceed the model's positions, or a chooser other
-                than `greedy` is to fill blocks: a random draw has no fixed point to converge to.
+            InputError: when a number is below 1, prompt and answer exceed the model's positions, a prompt ends before
+                or with `<|eoi|>`, or a chooser other than `greedy` is to fill blocks: a random draw has no fixed point
+                to converge to.
         """
         if max_new_tokens < 1 or block_length < 1:
             raise InputError(f"max_new_tokens is {max_new_tokens} and block_length {block_length}: choose 1 or more")
@@ -114,55 +122,91 @@ class TextDecoder:
             raise InputError(
                 f"block_length is {block_length}, but only greedy decoding fills blocks: choose 1 to sample"
             )
-        self.prompt = left_pad(prompts, vocabulary.pad_id, model.device).ids
-        self.prompt_length = self.prompt.shape[1]
-        if self.prompt_length + max_new_tokens > model.max_positions:
+        longest = max(map(len, prompts))
+        if longest + max_new_tokens > model.max_positions:
             raise InputError(
-                f"prompt of {self.prompt_length} and max_new_tokens of {max_new_tokens} exceed the model's "
-                f"{model.max_positions} positions: choose at most {model.max_positions - self.prompt_length} new tokens"
+                f"prompt of {longest} and max_new_tokens of {max_new_tokens} exceed the model's "
+                f"{model.max_positions} positions: choose at most {model.max_positions - longest} new tokens"
             )
+        if any(prompt[-1] == vocabulary.eoi_id for prompt in prompts):
+            raise InputError("prompt ends with the image: ask something about it")
         self.model, self.vocabulary, self.choose = model, vocabulary, choose
-        self.max_new_tokens, self.block_length = max_new_tokens, block_length
-        answer = torch.full((len(prompts), max_new_tokens), vocabulary.end_of_text_id, device=model.device)
-        mask = understanding_mask(torch.cat([self.prompt, answer], 1), vocabulary)
-        self.passes = passes or CachedPasses(model, mask)
-        self.passes.make_room(mask)
+        self.prompts, self.max_new_tokens, self.block_length = prompts, max_new_tokens, block_length
+        self.sliding_window, self.drafts = sliding_window, drafts
+        self.lengths = torch.tensor([len(prompt) for prompt in prompts])
+        self._closed = [closed_length(prompt, vocabulary) for prompt in prompts]
+        self._layout = torch.zeros(len(prompts), longest + max_new_tokens, dtype=torch.long)
+        for row, prompt in zip(self._layout, prompts, strict=True):
+            row[: len(prompt)] = torch.tensor(prompt)
+        self.passes = passes or TextPasses(model, vocabulary, *self._layout.shape)
+        self.passes.make_room(self._layout.shape[1])
+        if drafts is not None:
+            drafts.begin([prompt[closed:] for prompt, closed in zip(prompts, self._closed, strict=True)])
 
     def start(self, guesses: Tensor) -> State:
         """The state before the first pass, from guesses long (batch, max_new_tokens)."""
-        guesses = guesses.to(self.model.device)
         return State(guesses, torch.zeros_like(guesses, dtype=torch.bool))
 
+    def windows(self, state: State) -> list[range]:
+        """What the next pass works on: of each row the unsettled positions of its block; none if it has ended."""
+        firsts = state.settled.sum(1).tolist()
+        begins = firsts if self.sliding_window else [first - first % self.block_length for first in firsts]
+        ends = [begin + self.block_length for begin in begins]
+        return [range(first, min(end, self.max_new_tokens)) for first, end in zip(firsts, ends, strict=True)]
+
     def block(self, state: State) -> tuple[int, int]:
-        """What the next pass works on: the first unsettled position of any row, and the end of its block."""
-        first = int(state.settled.sum(1).min())
-        end = (first // self.block_length + 1) * self.block_length
-        return first, min(end, self.max_new_tokens)
+        """The span of all windows: the first unsettled position of any row, and the last end."""
+        windows = [window for window in self.windows(state) if window]
+        return min(window.start for window in windows), max(window.stop for window in windows)
 
     @torch.no_grad()
     def logits(self, state: State) -> Tensor:
-        """Scores of the unsettled part of the block, float32 (batch, end - first, vocabulary). One pass."""
-        first, end = self.block(state)
-        self.passes.keep(self.prompt_length + first - 1)
-        hidden = self.passes.run(torch.cat([self.prompt, state.ids[:, : end - 1]], dim=1))
-        return self.model.logits(hidden[:, first - end :])
+        """Scores of the `block` in every row, float32 (batch, end - first, vocabulary). One pass."""
+        windows = [range(*self.block(state))] * len(state.ids)
+        return self._logits(state, windows).unflatten(0, (len(windows), -1))
 
+    @torch.no_grad()
     def advance(self, state: State) -> State:
-        """One pass: every unsettled guess of the block gives way to the choice that follows from the ids before it."""
-        first, end = self.block(state)
-        chosen = self.choose(self.logits(state))
-        guesses, settled = state.ids[:, first:end], state.settled[:, first:end]
-        chosen = torch.where(settled, guesses, chosen)
-        unchanged = settled | (chosen == guesses)
-        read_final_ids = torch.cat([torch.ones_like(settled[:, :1]), unchanged[:, :-1]], dim=1).cumprod(1).bool()
+        """One pass: every guess in the windows gives way to the choice that follows from the ids before it."""
+        windows = self.windows(state)
+        chosen = iter(self.choose(self._logits(state, windows)).tolist())
+        ids, settled = state.ids.tolist(), state.settled.clone()
+        for row, window in enumerate(windows):
+            choices = list(islice(chosen, len(window)))
+            settled[row, : self._settle(row, ids[row], window, choices)] = True
+        return State(torch.tensor(ids, device=state.ids.device), settled, state.forward_passes + 1)
 
-        ids, all_settled = state.ids.clone(), state.settled.clone()
-        ids[:, first:end], all_settled[:, first:end] = chosen, settled | read_final_ids
-        is_end = (ids == self.vocabulary.end_of_text_id) & all_settled
-        ended = is_end.cumsum(1) > 0
-        ids = torch.where(ended, self.vocabulary.end_of_text_id, ids)
-        return State(ids, all_settled | ended, state.forward_passes + 1)
+    def _settle(self, row: int, ids: list[int], window: range, choices: Sequence[int]) -> int:
+        """Put choices in the place of guesses, in `ids`, and improve what stays a guess; how many ids are settled."""
+        end_id, span = self.vocabulary.end_of_text_id, slice(window.start, window.stop)
+        final = window.start + count_final(ids[span], choices)
+        ids[span] = choices
+        if end_id in ids[window.start : final]:
+            final = ids.index(end_id, window.start)
+            ids[final:] = [end_id] * (self.max_new_tokens - final)
+            return self.max_new_tokens
+        if self.drafts is not None and window:
+            context = [*self.prompts[row][-LONGEST_MATCH:], *ids[:final]]
+            ahead = slice(final, final + self.block_length)
+            ids[ahead] = self.drafts.improve(row, context, final - window.start, ids[ahead])
+        return final
 
     def run(self, guesses: Tensor) -> Iterator[State]:
         """The trajectory from first guesses, long (batch, max_new_tokens), to answers."""
         return trajectory(self.start(guesses), self.advance)
+
+    def _logits(self, state: State, windows: Sequence[range]) -> Tensor:
+        """Scores of positions of each row, float32 (positions, vocabulary), row after row."""
+        places = self.lengths[:, None] + torch.arange(self.max_new_tokens)
+        sequences = self._layout.scatter(1, places, state.ids.cpu())
+        before = [
+            range(length + window.start - 1, length + window.stop - 1) if window else range(0)
+            for length, window in zip(self.lengths.tolist(), windows, strict=True)
+        ]
+        return self.model.logits(self.passes.run(sequences, self._closed, before))
+
+
+def count_final(guesses: Sequence[int], choices: Sequence[int]) -> int:
+    """How many choices are final: those before which every guess was right, at least one if there is any."""
+    wrong = (number for number, (guess, choice) in enumerate(zip(guesses, choices, strict=True)) if guess != choice)
+    return min(next(wrong, len(choices)) + 1, len(choices))

@@ -3,7 +3,8 @@
 Decisions:
 - The backbone is transformers' Phi with normalised queries and keys; parameter names are the published ones
   (`showo.model...`, `showo.lm_head...`).
-- `forward` stops at the hidden states. The head is 10 % of a pass at full size, and image denoising needs it on the
+- `forward` is a plain pass over whole sequences; `passes` is the one that computes nothing twice.
+- It stops at the hidden states. The head is 10 % of a pass at full size, and image denoising needs it on the
   codebook only, text on a few rows only; so callers ask `logits` for the rows and ids they will look at.
 - Logits of image tokens are read at the token's own position, logits of text tokens one position earlier.
 - Activations begin in `embed`, in float32 on the CPU even where weights are stored in half precision; see `upcasting`.
@@ -12,7 +13,7 @@ Decisions:
 
 import torch
 from torch import Tensor, nn
-from transformers import Cache, PhiConfig, PhiForCausalLM
+from transformers import PhiConfig, PhiForCausalLM
 
 from showo_turbo.configuration import ShowoConfig
 from showo_turbo.models.clip_projector import ClipProjector
@@ -27,6 +28,9 @@ class Showo(nn.Module):
         super().__init__()
         self.config = config
         self.showo = PhiForCausalLM(phi_config)
+        if phi_config.hidden_act == "gelu_new":  # the same function as this one, which is a single kernel
+            for layer in self.showo.model.layers:
+                layer.mlp.activation_fn = nn.GELU(approximate="tanh")
         if config.w_clip_vit:
             self.mm_projector = ClipProjector(config.clip_feature_size, phi_config.hidden_size)
         upcast(self)
@@ -56,16 +60,13 @@ class Showo(nn.Module):
         ids: Tensor,
         attention_mask: Tensor | None = None,
         position_ids: Tensor | None = None,
-        cache: Cache | None = None,
     ) -> Tensor:
-        """Hidden states of a batch of sequences, or of the part of them that a cache does not hold yet.
+        """Hidden states of a batch of sequences.
 
         Args:
             ids: long (batch, length).
-            attention_mask: bool (batch or 1, 1, length, cached + length), True where a row may look; causal if left
-                out.
-            position_ids: long (batch or 1, length); counted on from the cache if left out.
-            cache: keys and values of what came before; extended in place.
+            attention_mask: bool (batch or 1, 1, length, length), True where a row may look; causal if left out.
+            position_ids: long (batch or 1, length); counted from 0 if left out.
 
         Returns:
             (batch, length, hidden_size), after the final layer norm.
@@ -74,8 +75,7 @@ class Showo(nn.Module):
             inputs_embeds=self.embed(ids),
             attention_mask=attention_mask,
             position_ids=position_ids,
-            cache=cache,
-            use_cache=cache is not None,
+            use_cache=False,
         ).last_hidden_state
 
     def logits(self, hidden: Tensor, first_id: int = 0, last_id: int | None = None) -> Tensor:

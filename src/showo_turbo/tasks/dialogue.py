@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from showo_turbo import image_to_text as answering
-from showo_turbo.generation.cache import CachedPasses
+from showo_turbo.generation.text import TextDecoder
 from showo_turbo.image_to_text import DecodingOptions, Streamer
 from showo_turbo.models.showo import Showo
 from showo_turbo.outputs import TextOutput
@@ -51,7 +51,7 @@ class Dialogue:
         self.model, self.prompts, self.codes = model, prompts, codes
         self.turns: list[Turn] = []
         self._said: list[int] = []
-        self._passes: CachedPasses | None = None
+        self._decoder: TextDecoder | None = None
 
     def ask(
         self,
@@ -63,6 +63,8 @@ class Dialogue:
         do_sample: bool = False,
         temperature: float = 1.0,
         top_k: int | None = None,
+        sliding_window: bool = True,
+        drafts: bool = True,
         generator: torch.Generator | None = None,
         seed: int | None = None,
         streamer: Streamer | None = None,
@@ -73,14 +75,16 @@ class Dialogue:
             InputError: when the question is empty or too long, the dialogue leaves no room for an answer, or an option
                 is out of its range; before any pass, and the dialogue stays as it was.
         """
-        options = DecodingOptions(max_new_tokens, decoding, block_length, do_sample, temperature, top_k)
+        options = DecodingOptions(
+            max_new_tokens, decoding, block_length, do_sample, temperature, top_k, sliding_window, drafts
+        )
         ids = self._with_question(answering.check_question(self.prompts, question))
         answering.check_room(self.model, len(ids), options, "image, dialogue so far and question")
         source = generator if generator is not None else seeded(seed)
-        passes, self._passes = self._passes, None  # an interruption would leave them half extended
-        decoder, guesses = answering.prepare(self.model, self.prompts.vocabulary, [ids], options, source, passes)
+        vocabulary = self.prompts.vocabulary
+        decoder, guesses = answering.prepare(self.model, vocabulary, [ids], options, source, self._decoder)
         answer = answering.unpack(answering.decode(decoder, guesses, streamer), self.prompts)
-        self._said, self._passes = [*ids, *answer.token_ids[0]], decoder.passes
+        self._said, self._decoder = [*ids, *answer.token_ids[0]], decoder
         self.turns.append(Turn(question, answer.texts[0]))
         return answer
 

@@ -125,7 +125,7 @@ class ImageTasks(PipelineParts):
             output_type=output_type,
             callback_on_step_end=callback_on_step_end,
         )
-        canvas = Canvas.blank(len(texts) * request.copies, *grid, self.device)
+        canvas = Canvas.blank(len(texts) * request.copies, *grid)
         return self._draw(request, canvas, all_squares(grid, self.side))
 
     def inpaint(
@@ -161,7 +161,7 @@ class ImageTasks(PipelineParts):
         ]
         pairs, texts = share(list(zip(sources, unknown, strict=True)), as_list(prompt), ("images", "prompts"))
         request = self._request(texts, **options)
-        known = ~torch.stack([one for _, one in pairs]).to(self.device)
+        known = ~torch.stack([one for _, one in pairs])
         grids = self._grids([source for source, _ in pairs], request)
         canvas = Canvas(grids, known.repeat_interleave(request.copies, 0))
         return self._draw(request, canvas, all_squares(canvas.grid, self.side))
@@ -278,9 +278,9 @@ class ImageTasks(PipelineParts):
         return editing.split_grids(self.check_codes(codes))
 
     def _grids(self, sources: list, request: _Request) -> Tensor:
-        """Codes of the images to edit, long (batch, height, width), each as often as it is asked for."""
+        """Codes of the images to edit, on the CPU, long (batch, height, width), each as often as it is asked for."""
         if isinstance(sources[0], Tensor):
-            grids = torch.stack(sources).to(self.device)
+            grids = torch.stack(sources)
         else:
             grids = torch.stack(editing.split_grids(self.encode_each_once(sources)))
-        return grids.repeat_interleave(request.copies, 0)
+        return grids.cpu().repeat_interleave(request.copies, 0)

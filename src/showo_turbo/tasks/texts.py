@@ -30,6 +30,8 @@ class TextTasks(PipelineParts):
         do_sample: bool = False,
         temperature: float = 1.0,
         top_k: int | None = None,
+        sliding_window: bool = True,
+        drafts: bool = True,
         generator: torch.Generator | None = None,
         seed: int | None = None,
         streamer: Streamer | None = None,
@@ -47,6 +49,10 @@ class TextTasks(PipelineParts):
             do_sample: draw ids at random; autoregressive only.
             temperature: divides the scores before drawing.
             top_k: draw among the k best ids only; None draws among all.
+            sliding_window: keep `block_length` guesses ahead at all times, rather than finish one block after the
+                other; the answer is the same.
+            drafts: take guesses from the question, the answer so far and earlier guesses where these were right more
+                often than the model's own; the answer is the same.
             generator: where random numbers come from: drawn ids, and the first guesses of Jacobi decoding, which change
                 the number of passes but not the answer.
             seed: seed of a generator, if none is given.
@@ -56,7 +62,9 @@ class TextTasks(PipelineParts):
             InputError: when an image cannot be read, a question is empty or too long, or an option is out of its range;
                 before any pass.
         """
-        options = DecodingOptions(max_new_tokens, decoding, block_length, do_sample, temperature, top_k)
+        options = DecodingOptions(
+            max_new_tokens, decoding, block_length, do_sample, temperature, top_k, sliding_window, drafts
+        )
         if (image is None) == (codes is None):
             raise InputError("give either image or codes to image_to_text, and not both")
         if codes is not None:

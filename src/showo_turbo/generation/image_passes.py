@@ -1,0 +1,160 @@
+"""Passes over images under their prompts: each prompt is read once, each image row once a pass, and no padding ever.
+
+    part 1 (first pass only)        part 2
+    prompt a   [t2i] a a [eot]      image 1 of a   [soi] codes [eoi]  looks at  prompt a, itself
+    prompt b   [t2i] b [eot]        image 2 of a   [soi] codes [eoi]            prompt a, itself
+                                    image 1 of b   [soi] codes [eoi]            prompt b, itself
+
+No prompt row ever sees an image, so keys and values of a prompt serve all its images in all passes. Those of an image
+are needed within their layer only, so all layers share the room for them: `PromptKeyValues.room`.
+
+    prompts    (layers, prompts, longest prompt)            image rows   (1, images, longest prompt + codes + 2)
+    . a a a a  kept                                         . a a a a | soi c c c c eoi
+    . . b b b                                               . . b b b | soi c c c c eoi
+
+Positions are counted from `<|soi|>`, prompts having negative ones, so what is kept of a prompt does not depend on the
+prompts beside it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from showo_turbo.generation.key_values import empty_key_values
+from showo_turbo.models.passes import Grid, Part, run_pass
+from showo_turbo.models.showo import Showo
+from showo_turbo.vocabulary import Vocabulary
+
+
+class ImagePasses:
+    """Runs images under a few prompts, again and again."""
+
+    def __init__(
+        self, model: Showo, vocabulary: Vocabulary, prompts: Sequence[Sequence[int]], read: Sequence[Tensor] = ()
+    ) -> None:
+        """Make room.
+
+        Args:
+            model: the transformer.
+            vocabulary: the id layout.
+            prompts: id lists, different ones; lengths may differ.
+            read: of the last prompts, what `key_values_of` gave for them before; they are not read again.
+        """
+        self.model, self.vocabulary, self.prompts = model, vocabulary, prompts
+        self.longest = max(map(len, prompts))
+        self.pads = torch.tensor([self.longest - len(prompt) for prompt in prompts])
+        self.kept = empty_key_values(model, len(prompts), self.longest)
+        self.room = empty_key_values(model, 0, 0, layers=1)[0]
+        self.unread = len(prompts) - len(read)
+        for number, key_values in enumerate(read, start=self.unread):
+            self.kept[:, :, number, int(self.pads[number]) :] = key_values
+
+    def key_values_of(self, number: int) -> Tensor:
+        """What is kept of a prompt, (layers, 2, length, heads, head size); it is read if it was not yet."""
+        if self.unread:
+            ids, part = self._read_prompts()
+            run_pass(self.model, ids.to(self.model.device), [part])
+        return self.kept[:, :, number, int(self.pads[number]) :].clone()
+
+    def run(self, owners: Tensor, image_ids: Tensor, asked: Tensor) -> Tensor:
+        """Hidden states (asked places, hidden_size), image after image, in one pass.
+
+        Args:
+            owners: long (images,), the number of each image's prompt.
+            image_ids: long (images, n), codes and masks as token ids.
+            asked: bool (images, n), the places that are looked at.
+        """
+        borders = torch.full_like(image_ids[:, :1], self.vocabulary.soi_id)
+        ids = torch.cat([borders, image_ids, torch.full_like(borders, self.vocabulary.eoi_id)], 1).flatten()
+        parts = [self._images(owners, asked)]
+        if self.unread:
+            prompt_ids, prompt_part = self._read_prompts()
+            ids, parts = torch.cat([prompt_ids, ids]), [prompt_part, *parts]
+        return run_pass(self.model, ids.to(self.model.device), parts)
+
+    def _read_prompts(self) -> tuple[Tensor, Part]:
+        """Ids, long (rows,), and the part that reads what is unread; nothing is asked of it."""
+        device, lengths = self.model.device, [len(prompt) for prompt in self.prompts[: self.unread]]
+        pads, columns = self.pads[: self.unread, None, None], torch.arange(self.longest)
+        rows = columns[:, None] + pads
+        mask = (columns >= pads) & (columns <= rows)
+        places = torch.cat([torch.arange(self.longest - length, self.longest) for length in lengths])
+        number = torch.arange(self.unread).repeat_interleave(torch.tensor(lengths))
+        key_values = PromptKeyValues(self.kept, self.unread, (number * self.longest + places).to(device))
+        part = Part(
+            Grid(lengths, device),
+            (places - self.longest).to(device),
+            key_values,
+            mask[:, None].to(device),
+            torch.zeros(0, dtype=torch.long, device=device),
+            Grid([0] * self.unread),
+        )
+        ids = torch.tensor([token for prompt in self.prompts[: self.unread] for token in prompt])
+        self.unread = 0
+        return ids, part
+
+    def _images(self, owners: Tensor, asked: Tensor) -> Part:
+        """The part of all images."""
+        device, (images, num_codes) = self.model.device, asked.shape
+        length = num_codes + 2
+        columns = self.longest + length
+        if self.room.shape[1] < images or self.room.shape[2] != columns:
+            self.room = empty_key_values(self.model, images, columns, layers=1)[0]
+        pads = self.pads[owners]
+        mask = (torch.arange(columns) >= pads[:, None])[:, None, None].to(device) if pads.any() else None
+        bordered = F.pad(asked, (1, 1))
+        return Part(
+            Grid([length] * images),
+            torch.arange(length, device=device).repeat(images),
+            ImageKeyValues(self.kept, self.room[:, :images], owners.to(device)),
+            mask,
+            bordered.flatten().nonzero()[:, 0].to(device),
+            Grid(asked.sum(1).tolist(), device),
+        )
+
+
+@dataclass(frozen=True)
+class PromptKeyValues:
+    """Prompt rows look at their prompts only.
+
+    Attributes:
+        kept: (layers, 2, prompts, longest, heads, head size), where theirs are kept.
+        count: how many prompts are read, the first ones.
+        places: long (rows,), where the rows belong among (prompts * longest).
+    """
+
+    kept: Tensor
+    count: int
+    places: Tensor
+
+    def update(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """See `models.passes.KeyValues`."""
+        for kept, own in zip(self.kept[layer], (keys, values), strict=True):
+            kept.flatten(0, 1).index_copy_(0, self.places, own)
+        return tuple(self.kept[layer, :, : self.count])
+
+
+@dataclass(frozen=True)
+class ImageKeyValues:
+    """Image rows look at their prompt and the whole image.
+
+    Attributes:
+        kept: (layers, 2, prompts, longest, heads, head size), of the prompts.
+        room: (2, images, longest + length, heads, head size), filled anew in every layer.
+        owners: long (images,), each image's prompt.
+    """
+
+    kept: Tensor
+    room: Tensor
+    owners: Tensor
+
+    def update(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """See `models.passes.KeyValues`."""
+        longest = self.kept.shape[3]
+        for room, kept, own in zip(self.room, self.kept[layer], (keys, values), strict=True):
+            room[:, :longest] = kept[self.owners]
+            room[:, longest:] = own.unflatten(0, (len(self.owners), -1))
+        return tuple(self.room)
