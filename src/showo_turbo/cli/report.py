@@ -43,6 +43,7 @@ def report(
     from functools import lru_cache
 
     from showo_turbo.evaluation.study import Contestant, StudyPlan, run_study
+    from showo_turbo.image_to_text import DecodingOptions
 
     plan = StudyPlan(
         drawing=(
@@ -50,9 +51,13 @@ def report(
             *(Contestant(title, model) for title, model in students.items()),
         ),
         answering=(
-            Contestant("teacher, autoregressive", teacher, decoding="autoregressive"),
+            Contestant("teacher, autoregressive", teacher, decoding=DecodingOptions(decoding="autoregressive")),
             Contestant("teacher, Jacobi", teacher),
             *(Contestant(f"{title}, Jacobi", model) for title, model in students.items()),
+            *(
+                Contestant(f"{title}, window and drafts", model, decoding=DecodingOptions())
+                for title, model in list(students.items())[-1:]
+            ),
         ),
         steps=tuple(steps),
         prompts=prompts,

@@ -93,18 +93,18 @@ def record_images(
     Args:
         denoiser: the teacher with guidance and a scheduler of greedy candidates (top_k 1, temperature 0).
         prompts: those of the denoiser.
-        start: the states to begin with, see `generation.image.blank_state`.
+        start: images of which nothing is known, see `generation.image.blank_state`.
         ends: segment ends whose labels are wanted.
         label_size: codes kept of every distribution; all if left out.
     """
     state, labels, kept = start, None, {}
     decided = torch.zeros_like(start.ids)
     while not state.done:
-        logits = denoiser.logits(state)
-        fresh = SoftLabels.of(logits, label_size)
-        labels = fresh if labels is None else fresh.where(~state.settled, labels)
-        after = denoiser.unmask(state, logits[~state.settled])
-        decided = torch.where(after.settled & ~state.settled, state.forward_passes, decided)
+        is_open, logits = ~state.settled, denoiser.masked_logits(state)
+        fresh = SoftLabels.of(logits.to(is_open.device), label_size)
+        labels = fresh.view(is_open.shape) if labels is None else labels.replaced(is_open, fresh)
+        after = denoiser.unmask(state, logits)
+        decided = torch.where(after.settled & is_open, state.forward_passes, decided)
         state = after
         if state.forward_passes in ends:
             kept[state.forward_passes] = labels

@@ -33,6 +33,16 @@ class SoftLabels:
         codes = torch.where(chosen[..., None], self.codes, other.codes)
         return SoftLabels(codes, torch.where(chosen[..., None], self.probabilities, other.probabilities))
 
+    def view(self, shape: torch.Size) -> "SoftLabels":
+        """The same distributions, laid out as `shape`."""
+        return SoftLabels(self.codes.view(*shape, -1), self.probabilities.view(*shape, -1))
+
+    def replaced(self, chosen: Tensor, others: "SoftLabels") -> "SoftLabels":
+        """These distributions, but where `chosen`, bool (...), those of `others`, one for each chosen place."""
+        codes, probabilities = self.codes.clone(), self.probabilities.clone()
+        codes[chosen], probabilities[chosen] = others.codes, others.probabilities
+        return SoftLabels(codes, probabilities)
+
     def dense(self, codebook_size: int) -> Tensor:
         """Probabilities of all codes, float32 (..., codebook_size)."""
         table = torch.zeros(*self.codes.shape[:-1], codebook_size, device=self.codes.device)

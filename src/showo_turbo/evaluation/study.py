@@ -21,6 +21,9 @@ from showo_turbo.image_to_text import DecodingOptions
 from showo_turbo.pipeline import ShowoPipeline
 from showo_turbo.scenes.benchmark import TAGS, ScenePrompt
 
+PLAIN_JACOBI = DecodingOptions(sliding_window=False, drafts=False)
+"""Block after block, as published: what the teacher's and the students' passes are compared under."""
+
 
 @dataclass(frozen=True)
 class Contestant:
@@ -36,7 +39,7 @@ class Contestant:
     title: str
     model: str
     guidance_scale: float = 0.0
-    decoding: str = "jacobi"
+    decoding: DecodingOptions = PLAIN_JACOBI
 
 
 @dataclass(frozen=True)
@@ -113,7 +116,7 @@ def _drawn(plan: StudyPlan, cells: Cells, load: Callable[[str], ShowoPipeline], 
 
 
 def _answered(plan: StudyPlan, cells: Cells, load: Callable[[str], ShowoPipeline], one: Contestant) -> dict:
-    pipe, options = load(one.model), DecodingOptions(decoding=one.decoding)
+    pipe, options = load(one.model), one.decoding
     setting = {
         "task": "understanding",
         "weights": locate(one.model).weights_sha256(),
