@@ -19,6 +19,7 @@ from torch import Tensor
 
 from showo_turbo.models.omni_attention import causal_mask, text_to_image_mask
 from showo_turbo.processing.prompts import PromptBuilder, left_pad
+from showo_turbo.processing.sequences import image_sequences
 from showo_turbo.scenes.language import QuestionAnswer
 
 _NO_LABEL = -100
@@ -63,9 +64,8 @@ def text_to_image_batch(prompts: PromptBuilder, texts: Sequence[str], codes: Ten
     """Rows of captions (an empty one drops the condition) with codes (batch, tokens), of which `masked` are hidden."""
     vocabulary = prompts.vocabulary
     text = left_pad([prompts.text_to_image(one) for one in texts], vocabulary.pad_id).ids
-    border = torch.ones(len(texts), 1, dtype=torch.long)
     image = torch.where(masked, vocabulary.mask_id, vocabulary.codes_to_ids(codes))
-    ids = torch.cat([text, border * vocabulary.soi_id, image, border * vocabulary.eoi_id], dim=1)
+    ids = image_sequences(text, image, vocabulary)
     labels = torch.full_like(ids, _NO_LABEL)
     labels[:, text.shape[1] + 1 : -1] = torch.where(masked, codes, _NO_LABEL)
     positions = torch.arange(ids.shape[1]).expand_as(ids)
