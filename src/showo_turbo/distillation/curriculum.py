@@ -28,6 +28,8 @@ class ImageTerm:
         batch_size: roll-outs a batch.
         num_inference_steps: length of the teacher's trajectory.
         segments: parts it is cut into.
+        stride: only every `stride`-th state is shown to the student: with 16 steps and 4, those that a sampler of 4 steps
+            comes through. 1, as published, shows all.
         guidance_scale: of the teacher, see `SamplingOptions`; the student learns to do without.
         schedule: how fast the teacher settles codes, see `SamplingOptions`.
         order: which codes the teacher settles first, see `SamplingOptions`.
@@ -39,6 +41,7 @@ class ImageTerm:
     batch_size: int = 8
     num_inference_steps: int = 16
     segments: int = 1
+    stride: int = 1
     guidance_scale: float = 1.75
     schedule: str = "cosine"
     order: str = "confidence"
@@ -46,7 +49,7 @@ class ImageTerm:
     label_size: int | None = None
 
     def __post_init__(self) -> None:
-        _check_positive("image", self, "batch_size", "num_inference_steps", "segments")
+        _check_positive("image", self, "batch_size", "num_inference_steps", "segments", "stride")
 
     @property
     def sampling(self) -> SamplingOptions:

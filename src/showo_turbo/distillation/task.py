@@ -118,7 +118,7 @@ class Distillation(Task):
 def pick_states(trajectories: ImageTrajectories, stage: Stage, rng: random.Random, device: torch.device) -> ImagePicks:
     """A random state of every roll-out, with the end of its segment."""
     length, segments = stage.image.num_inference_steps, stage.image.segments
-    steps = [rng.randrange(length) for _ in trajectories.prompts]
+    steps = [rng.randrange(0, length, stage.image.stride) for _ in trajectories.prompts]
     ends = [segment_end(step, length, segments) for step in steps]
     return ImagePicks(trajectories.to(device), torch.tensor(steps, device=device), torch.tensor(ends, device=device))
 

@@ -106,7 +106,7 @@ def make_files(folder: Path, fresh: FreshTrajectories, count: int, teacher_sha25
     """
     folder.mkdir(parents=True, exist_ok=True)
     image, text = asdict(fresh.image), asdict(fresh.text)
-    for only_in_training in ("weight", "self_weight", "autoregressive_weight"):
+    for only_in_training in ("weight", "self_weight", "stride", "autoregressive_weight"):
         image.pop(only_in_training, None), text.pop(only_in_training, None)
     _claim(folder, {"teacher": teacher_sha256, "image": image, "text": text, "seed": fresh.seed})
     for number in _missing(folder, "image", count if fresh.captions else 0, fresh.image.batch_size):
