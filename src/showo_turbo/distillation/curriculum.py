@@ -28,8 +28,8 @@ class ImageTerm:
         batch_size: roll-outs a batch.
         num_inference_steps: length of the teacher's trajectory.
         segments: parts it is cut into.
-        stride: only every `stride`-th state is shown to the student: with 16 steps and 4, those that a sampler of 4 steps
-            comes through. 1, as published, shows all.
+        stride: the student is shown every `stride`-th state: with 16 steps and stride 4, those that a sampler of 4
+            steps comes through. 1, as published, shows all.
         guidance_scale: of the teacher, see `SamplingOptions`; the student learns to do without.
         schedule: how fast the teacher settles codes, see `SamplingOptions`.
         order: which codes the teacher settles first, see `SamplingOptions`.
