@@ -286,7 +286,7 @@ def main(
             measurements.append(in_new_process(measure, folder, name, stored, dtype, sides))
         if output is not None:
             output.write_text(json.dumps([asdict(one) for one in measurements], indent=2) + "\n")
-    Console(width=160).print(as_table(measurements))
+    Console(width=200).print(as_table(measurements))
 
 
 if __name__ == "__main__":

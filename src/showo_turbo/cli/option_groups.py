@@ -68,9 +68,10 @@ class DrawingOptions(SamplingArguments):
     seed: Annotated[int | None, typer.Option(help="Random if left out; each prompt starts from it anew.")] = None
     num_images: Annotated[int | None, typer.Option(help="Images per prompt, in a grid; 1 if left out.")] = None
     device: Device = None
-    dtype: Annotated[str | None, typer.Option(help=f"float32, bfloat16 or float16; {DEFAULT_DTYPE} if left out.")] = (
-        None
-    )
+    dtype: Annotated[
+        str | None,
+        typer.Option(help=f"Precision to store in: float32, bfloat16 or float16; {DEFAULT_DTYPE} if left out."),
+    ] = None
     overwrite: Overwrite = False
 
 
