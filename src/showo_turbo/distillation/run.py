@@ -72,13 +72,15 @@ def _trajectories(streams: "_Streams", teacher_sha256: dict[str, str]) -> Trajec
     seed = files.seed if stored else stage.loop.seed
     captions = streams.open("captions", seed, alone=stored) if stage.image.weight else None
     dialogues = streams.open("dialogues", seed, alone=stored) if stage.text.weight else None
-    fresh = FreshTrajectories(streams.teacher, captions, dialogues, stage.image, stage.text, seed)
+    terms = stage.image, stage.text
     if not stored:
-        return fresh
+        return FreshTrajectories(streams.teacher, captions, dialogues, *terms, seed)
+    at_once = [replace(term, batch_size=files.batch_size) for term in terms]
+    fresh = FreshTrajectories(streams.teacher, captions, dialogues, *at_once, seed)
     folder = Path(files.folder) if files.folder else streams.output / "trajectories"
     with PartialState().main_process_first():
         make_files(folder, fresh, files.count, teacher_sha256)
-    return StoredTrajectories(folder, stage.image, stage.text, stage.loop.seed + PartialState().process_index)
+    return StoredTrajectories(folder, *terms, stage.loop.seed + PartialState().process_index)
 
 
 @dataclass(frozen=True)
