@@ -5,8 +5,8 @@
     . . . . .    |  band and a row on either side --norm, SiLU--> padded --3x3 convolution--> band of the output
     . . . . .  --+
 
-A decoder's time on a CPU goes to convolutions at the highest resolutions, and to moving maps between memory and
-processor. `Decoder.forward`, which training needs for its gradients, makes a new map for every norm, every SiLU and every
+A decoder's time on a CPU goes to convolutions at the highest resolutions, and to moving maps between memory and the
+processor. `Decoder.forward`, which training needs for its gradients, makes a new map for every norm, SiLU and
 convolution.
 
 Decisions:
