@@ -116,7 +116,7 @@ def test_a_resumed_run_has_the_weights_of_an_uninterrupted_one(
     assert same(whole, run("parts", 4))
 
 
-def test_stored_trajectories_of_another_setting_are_refused(
+def test_stored_trajectories_serve_stages_of_fewer_segments_and_no_other_setting(
     tmp_path: Path, random_checkpoint: Path, sources: dict[str, list[SourceConfig]]
 ) -> None:
     files = TrajectoryFiles(count=2, folder=str(tmp_path / "files"))
@@ -124,9 +124,14 @@ def test_stored_trajectories_of_another_setting_are_refused(
     distill(DistillationConfig(str(tmp_path), [first], **sources))
     made = sorted(path.name for path in (tmp_path / "files").iterdir())
     assert made == ["image-00000.safetensors", "setting.json", "text-00000.safetensors"]
-    second = replace(first, name="second", image=replace(first.image, segments=1))
+    fewer_segments = replace(first, name="fewer", image=replace(first.image, segments=1))
+    distill(DistillationConfig(str(tmp_path), [fewer_segments], **sources))
+    more_segments = replace(first, name="more", image=replace(first.image, segments=4))
+    with pytest.raises(InputError, match="another ends"):
+        distill(DistillationConfig(str(tmp_path), [more_segments], **sources))
+    guided = replace(first, name="guided", image=replace(first.image, guidance_scale=3.0))
     with pytest.raises(InputError, match="another image"):
-        distill(DistillationConfig(str(tmp_path), [second], **sources))
+        distill(DistillationConfig(str(tmp_path), [guided], **sources))
 
 
 def test_adapters_change_their_layers_only_and_are_merged(

@@ -16,6 +16,7 @@ from showo_turbo.data import MixedStream, Sample
 from showo_turbo.distillation import store, teacher
 from showo_turbo.distillation.curriculum import ImageTerm, TextTerm
 from showo_turbo.distillation.image_trajectories import ImageTrajectories
+from showo_turbo.distillation.segments import segment_ends
 from showo_turbo.distillation.text_trajectories import JacobiTrajectory
 from showo_turbo.errors import InputError
 from showo_turbo.pipeline import ShowoPipeline
@@ -24,6 +25,7 @@ BATCHES_PER_FILE = 16
 """So many batches of roll-outs, or of answers, are in one file; and so many batches in a row are drawn from it."""
 
 _SETTING = "setting.json"
+_ONLY_IN_TRAINING = ("weight", "segments", "self_weight", "stride", "autoregressive_weight")
 
 
 class Trajectories(Protocol):
@@ -105,10 +107,12 @@ def make_files(folder: Path, fresh: FreshTrajectories, count: int, teacher_sha25
         InputError: when the folder holds trajectories of another teacher or setting.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    image, text = asdict(fresh.image), asdict(fresh.text)
-    for only_in_training in ("weight", "self_weight", "stride", "autoregressive_weight"):
-        image.pop(only_in_training, None), text.pop(only_in_training, None)
-    _claim(folder, {"teacher": teacher_sha256, "image": image, "text": text, "seed": fresh.seed})
+    image, text = (
+        {name: value for name, value in asdict(term).items() if name not in _ONLY_IN_TRAINING}
+        for term in (fresh.image, fresh.text)
+    )
+    ends = segment_ends(fresh.image.num_inference_steps, fresh.image.segments)
+    _claim(folder, {"teacher": teacher_sha256, "image": image, "text": text, "seed": fresh.seed}, ends)
     for number in _missing(folder, "image", count if fresh.captions else 0, fresh.image.batch_size):
         batches = [fresh.images(batch) for batch in _batches_of(number)]
         store.write_images(_file(folder, "image", number), ImageTrajectories.joined(batches))
@@ -123,16 +127,18 @@ def samples_of(stream: MixedStream, batch: int, size: int) -> list[Sample]:
     return [stream.sample_at(first + row * stream.world_size) for row in range(size)]
 
 
-def _claim(folder: Path, setting: dict) -> None:
-    """Say what a folder's trajectories are of, or see that they are just that."""
+def _claim(folder: Path, setting: dict, ends: list[int]) -> None:
+    """Say what a folder's trajectories are of, or see that they are just that, with labels at all of these ends."""
     path = folder / _SETTING
     if not path.exists():
-        write_json(path, setting)
+        write_json(path, setting | {"ends": ends})
     there = read_json(path)
-    if wrong := [name for name in setting if there.get(name) != setting[name]]:
+    wrong = [name for name in setting if there.get(name) != setting[name]]
+    if wrong or not set(ends) <= set(there["ends"]):
+        name = wrong[0] if wrong else "ends"
         raise InputError(
-            f"trajectories in {str(folder)!r} are of another {', '.join(wrong)} ({there.get(wrong[0])}, now "
-            f"{setting[wrong[0]]}): choose another folder, or remove this one"
+            f"trajectories in {str(folder)!r} are of another {name} ({there.get(name)}, now "
+            f"{(setting | {'ends': ends})[name]}): choose another folder, or remove this one"
         )
 
 
