@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from showo_turbo.distillation.image_trajectories import ImageTrajectories, record_images
+from showo_turbo.distillation.image_trajectories import ImageTrajectories, Leaps, record_images
 from showo_turbo.distillation.objectives import ImagePicks, image_consistency
 from showo_turbo.distillation.segments import segment_end, segment_ends
 from showo_turbo.distillation.soft_labels import SoftLabels
-from showo_turbo.generation.image import ImageDenoiser, blank_state
+from showo_turbo.generation.image import ImageDenoiser, blank_state, partly_known_state
 from showo_turbo.generation.options import SamplingOptions
+from showo_turbo.generation.scheduler import UnmaskingScheduler
 from showo_turbo.models.showo import Showo
 from showo_turbo.processing.prompts import PromptBuilder
 from showo_turbo.vocabulary import Vocabulary
@@ -127,3 +128,46 @@ def test_rows_of_a_batch_weigh_as_alone(
     counts = [(~one.known(steps[[row]])).sum() for row in range(2)]
     expected = (alone[0] * counts[0] + alone[1] * counts[1]) / sum(counts)
     torch.testing.assert_close(together, expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("stride", [1, 2, 4])
+@pytest.mark.parametrize("order", ["confidence", "halton"])
+def test_a_student_walks_as_its_sampler_of_few_steps_and_the_teacher_labels_its_way(
+    tiny_model: Showo, tiny_student: Showo, tiny_prompts: PromptBuilder, stride: int, order: str
+) -> None:
+    steps, guidance, vocabulary = 8, 1.75, tiny_prompts.vocabulary
+    rows, empty = [tiny_prompts.text_to_image(PROMPT)], tiny_prompts.unconditional()
+
+    def scheduler(count: int) -> UnmaskingScheduler:
+        return SamplingOptions(count, 0.0, 1, temperature=0.0, order=order).scheduler(vocabulary.codebook_size, 64)
+
+    teacher = ImageDenoiser(tiny_model, vocabulary, scheduler(steps), rows, 64, empty, guidance)
+    student = ImageDenoiser(tiny_student, vocabulary, scheduler(steps), rows, 64)
+    blank = blank_state(1, 64, vocabulary)
+    walked = record_images(teacher, rows, blank, [steps], walker=Leaps(student, stride))
+
+    sampler = ImageDenoiser(tiny_student, vocabulary, scheduler(steps // stride), rows, 64)
+    *_, drawn = sampler.run(blank)
+    assert walked.codes.tolist() == vocabulary.ids_to_codes(drawn.ids).tolist()
+
+    for step in range(steps):
+        state = partly_known_state(walked.codes, walked.known(torch.tensor([step])), vocabulary)
+        said = teacher.logits(state).softmax(-1)[0]
+        decided_here = walked.decided[0] == step
+        labels = walked.labels[steps].dense(512)[0]
+        torch.testing.assert_close(labels[decided_here], said[decided_here], atol=1e-5, rtol=0)
+
+
+def test_a_teacher_as_walker_is_the_plain_roll_out(tiny_model: Showo, tiny_prompts: PromptBuilder) -> None:
+    plain = roll_out(tiny_model, tiny_prompts, 4, 1.75, [4])
+    scheduler = SamplingOptions(4, 1.75, top_k=1, temperature=0.0).scheduler(512, 64)
+    rows = [tiny_prompts.text_to_image(PROMPT)]
+    both = [
+        ImageDenoiser(tiny_model, tiny_prompts.vocabulary, scheduler, rows, 64, tiny_prompts.unconditional(), 1.75)
+        for _ in range(2)
+    ]
+    blank = blank_state(1, 64, tiny_prompts.vocabulary)
+    walked = record_images(both[0], rows, blank, [4], walker=Leaps(both[1], 1))
+    assert walked.codes.equal(plain.codes)
+    assert walked.decided.equal(plain.decided)
+    torch.testing.assert_close(walked.labels[4].probabilities, plain.labels[4].probabilities)

@@ -20,6 +20,7 @@ from showo_turbo.distillation.curriculum import (
     ImageTerm,
     LanguageTerm,
     LoraConfig,
+    OnPolicy,
     Stage,
     TextTerm,
     TrajectoryFiles,
@@ -102,12 +103,20 @@ def test_what_cannot_be_read_is_named(
     assert "broken" in (tmp_path / "star" / "bad_dialogues_0.jsonl").read_text()
 
 
-@pytest.mark.parametrize("files", [TrajectoryFiles(), TrajectoryFiles(count=2)], ids=["fresh", "stored"])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"trajectories": TrajectoryFiles()},
+        {"trajectories": TrajectoryFiles(count=2)},
+        {"image": replace(SIZES["image"], stride=2, on_policy=OnPolicy(prompts=4, batches=3))},
+    ],
+    ids=["fresh", "stored", "on policy"],
+)
 def test_a_resumed_run_has_the_weights_of_an_uninterrupted_one(
-    tmp_path: Path, random_checkpoint: Path, sources: dict[str, list[SourceConfig]], files: TrajectoryFiles
+    tmp_path: Path, random_checkpoint: Path, sources: dict[str, list[SourceConfig]], changes: dict
 ) -> None:
     def run(folder: str, steps: int) -> dict[str, torch.Tensor]:
-        one = stage("star", str(random_checkpoint), steps, trajectories=files)
+        one = stage("star", str(random_checkpoint), steps, **changes)
         one = replace(one, loop=replace(one.loop, decay_share=0.0))
         return weights(distill(DistillationConfig(str(tmp_path / folder), [one], **sources)))
 
@@ -196,6 +205,7 @@ def test_gradient_checkpointing_changes_no_weight(
         (["stages=[{name: a}]", "teacher=nobody"], "model 'nobody' is unknown"),
         (["stages=[{name: a, teacher: tiny}, {name: a}]"], "a name of its own"),
         (["stages=[{name: a, teacher: tiny, image: {segments: 0}}]"], "image.segments is 0"),
+        (["stages=[{name: a, image: {batch_size: 8, on_policy: {prompts: 4}}}]"], "at least batch_size, 8"),
         (["stages=[{name: a, teacher: tiny, text: {max_new_tokens: 20}}]"], "multiple of block_length"),
         (["stages=[{name: a, teacher: tiny, imagee: {}}]"], "imagee"),
         (["stages=[{name: a, image: {weight: 0}, text: {weight: 0}, language: {weight: 0}}]"], "nothing to learn"),

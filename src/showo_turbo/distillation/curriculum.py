@@ -20,6 +20,22 @@ PREVIOUS = "previous"
 
 
 @dataclass(frozen=True)
+class OnPolicy:
+    """Roll-outs on the student's own way, labelled by the teacher, in place of the teacher's way.
+
+    Attributes:
+        prompts: so many are drawn at once; 0 keeps to the teacher's way.
+        batches: so many batches learn from them before the student, who has learnt meanwhile, draws others.
+    """
+
+    prompts: int = 0
+    batches: int = 32
+
+    def __post_init__(self) -> None:
+        _check_positive("on_policy", self, "batches")
+
+
+@dataclass(frozen=True)
 class ImageTerm:
     """The image term of a stage.
 
@@ -35,6 +51,7 @@ class ImageTerm:
         order: which codes the teacher settles first, see `SamplingOptions`.
         self_weight: weight of the student's own labels beside the teacher's 1.
         label_size: codes kept of every soft label; all if left out.
+        on_policy: whether the student walks; it then takes `stride` steps at a time.
     """
 
     weight: float = 1.0
@@ -47,9 +64,14 @@ class ImageTerm:
     order: str = "confidence"
     self_weight: float = 0.05
     label_size: int | None = None
+    on_policy: OnPolicy = field(default_factory=OnPolicy)
 
     def __post_init__(self) -> None:
         _check_positive("image", self, "batch_size", "num_inference_steps", "segments", "stride")
+        if 0 < self.on_policy.prompts < self.batch_size:
+            raise InputError(
+                f"image.on_policy.prompts is {self.on_policy.prompts}: choose at least batch_size, {self.batch_size}"
+            )
 
     @property
     def sampling(self) -> SamplingOptions:

@@ -10,6 +10,9 @@
 Decisions:
 - The roll-out is the sampler's own loop with the most probable candidates (top_k 1, temperature 0), so there is no
   second image loop.
+- Who walks and who labels may be two: on a student's own way the teacher says what it would have drawn at each place,
+  given what the student has settled before. The student then meets its own mistakes, and chooses among images that are
+  equally good, where a teacher's choice would be a whim to be learnt by heart.
 - A place's soft label for a segment that ends at e is the teacher's distribution at the last step before e at which the
   place was open: it is frozen at the step that decides the place. One roll-out yields the labels of all segments.
 - The published code takes its snapshots one step late where there are several segments; here they are taken on time.
@@ -17,6 +20,7 @@ Decisions:
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -80,6 +84,27 @@ class ImageTrajectories:
         return labels
 
 
+class Walker(Protocol):
+    """Who decides what is drawn."""
+
+    def masked_logits(self, state: State) -> Tensor:
+        """Scores of every code at masked places, as `ImageDenoiser.masked_logits`."""
+
+
+class Leaps:
+    """A sampler of few steps on a way of many: what it says of a state holds for the `stride` steps after it."""
+
+    def __init__(self, denoiser: ImageDenoiser, stride: int) -> None:
+        """Walk one way from its beginning."""
+        self.denoiser, self.stride = denoiser, stride
+
+    def masked_logits(self, state: State) -> Tensor:
+        """See `Walker`."""
+        if state.forward_passes % self.stride == 0:
+            self._said = self.denoiser.logits(state)
+        return self._said[~state.settled]
+
+
 @torch.no_grad()
 def record_images(
     denoiser: ImageDenoiser,
@@ -87,8 +112,9 @@ def record_images(
     start: State,
     ends: Sequence[int],
     label_size: int | None = None,
+    walker: Walker | None = None,
 ) -> ImageTrajectories:
-    """Let a teacher draw, and keep what a student is to learn from.
+    """Let a teacher label a way from masked codes to images, and keep what a student is to learn from.
 
     Args:
         denoiser: the teacher with guidance and a scheduler of greedy candidates (top_k 1, temperature 0).
@@ -96,6 +122,7 @@ def record_images(
         start: images of which nothing is known, see `generation.image.blank_state`.
         ends: segment ends whose labels are wanted.
         label_size: codes kept of every distribution; all if left out.
+        walker: who decides what is drawn; the teacher itself if left out.
     """
     state, labels, kept = start, None, {}
     decided = torch.zeros_like(start.ids)
@@ -103,7 +130,7 @@ def record_images(
         is_open, logits = ~state.settled, denoiser.masked_logits(state)
         fresh = SoftLabels.of(logits.to(is_open.device), label_size)
         labels = fresh.view(is_open.shape) if labels is None else labels.replaced(is_open, fresh)
-        after = denoiser.unmask(state, logits)
+        after = denoiser.unmask(state, logits if walker is None else walker.masked_logits(state))
         decided = torch.where(after.settled & is_open, state.forward_passes, decided)
         state = after
         if state.forward_passes in ends:

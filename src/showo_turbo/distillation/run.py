@@ -14,13 +14,13 @@ from showo_turbo.data import (
     check_sources,
     open_stream,
 )
-from showo_turbo.distillation.curriculum import PREVIOUS, DistillationConfig, Stage
+from showo_turbo.distillation.curriculum import PREVIOUS, DistillationConfig, OnPolicy, Stage
+from showo_turbo.distillation.on_policy import StudentTrajectories
 from showo_turbo.distillation.task import Distillation
 from showo_turbo.distillation.teacher import dialogue_ids
 from showo_turbo.distillation.trajectories import (
     FreshTrajectories,
     StoredTrajectories,
-    Trajectories,
     make_files,
 )
 from showo_turbo.errors import InputError
@@ -60,23 +60,31 @@ def _run_stage(config: DistillationConfig, stage: Stage, previous: str | Path) -
     teacher = ShowoPipeline.from_pretrained(name, device=PartialState().device, dtype=config.dtype, **parts)
     streams = _Streams(config, stage, teacher, output)
     trajectories = _trajectories(streams, locate(name, **parts).weights_sha256())
+    roll_outs = _on_policy(streams) if stage.image.on_policy.prompts else trajectories
     texts = streams.open("texts") if stage.language.weight else None
-    train(Distillation(stage, teacher, trajectories, texts, PartialState().process_index), stage.loop)
+    train(Distillation(stage, teacher, roll_outs, trajectories, texts, PartialState().process_index), stage.loop)
     return output / "model"
 
 
-def _trajectories(streams: "_Streams", teacher_sha256: dict[str, str]) -> Trajectories:
-    """New ones for every batch, or files, which the first process makes."""
+def _on_policy(streams: "_Streams") -> StudentTrajectories:
+    stage = streams.stage
+    return StudentTrajectories(streams.teacher, streams.open("captions"), stage.image, stage.loop.seed)
+
+
+def _trajectories(streams: "_Streams", teacher_sha256: dict[str, str]) -> FreshTrajectories | StoredTrajectories:
+    """The teacher's: new ones for every batch, or files, which the first process makes."""
     stage = streams.stage
     files, stored = stage.trajectories, stage.trajectories.count > 0
     seed = files.seed if stored else stage.loop.seed
-    captions = streams.open("captions", seed, alone=stored) if stage.image.weight else None
+    teacher_draws = stage.image.weight and not stage.image.on_policy.prompts
+    captions = streams.open("captions", seed, alone=stored) if teacher_draws else None
     dialogues = streams.open("dialogues", seed, alone=stored) if stage.text.weight else None
     terms = stage.image, stage.text
     if not stored:
         return FreshTrajectories(streams.teacher, captions, dialogues, *terms, seed)
-    at_once = [replace(term, batch_size=files.batch_size) for term in terms]
-    fresh = FreshTrajectories(streams.teacher, captions, dialogues, *at_once, seed)
+    image = replace(stage.image, batch_size=files.batch_size, on_policy=OnPolicy())
+    text = replace(stage.text, batch_size=files.batch_size)
+    fresh = FreshTrajectories(streams.teacher, captions, dialogues, image, text, seed)
     folder = Path(files.folder) if files.folder else streams.output / "trajectories"
     with PartialState().main_process_first():
         make_files(folder, fresh, files.count, teacher_sha256)

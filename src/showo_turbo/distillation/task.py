@@ -2,6 +2,7 @@
 
 import random
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +23,7 @@ from showo_turbo.distillation.progress import passes_per_block, sample_sheet
 from showo_turbo.distillation.segments import segment_end
 from showo_turbo.distillation.student import make_student, without_adapters
 from showo_turbo.distillation.text_trajectories import JacobiTrajectory
-from showo_turbo.distillation.trajectories import Trajectories, samples_of
+from showo_turbo.distillation.trajectories import Answers, RollOuts, samples_of
 from showo_turbo.models.showo import Showo
 from showo_turbo.pipeline import ShowoPipeline
 from showo_turbo.training.curves import plot_curve
@@ -41,7 +42,8 @@ class Distillation(Task):
         self,
         stage: Stage,
         teacher: ShowoPipeline,
-        trajectories: Trajectories,
+        roll_outs: RollOuts,
+        answers: Answers,
         texts: MixedStream | None,
         process: int = 0,
     ) -> None:
@@ -50,12 +52,15 @@ class Distillation(Task):
         Args:
             stage: what to learn.
             teacher: what the student starts from.
-            trajectories: of the teacher.
+            roll_outs: image trajectories; not asked for if the image term has no weight.
+            answers: text trajectories; not asked for if the text term has no weight.
             texts: for the language-modelling term; None if that has no weight.
             process: number of this process, each of which picks states of its own.
         """
-        self.stage, self.teacher, self.trajectories, self.texts = stage, teacher, trajectories, texts
+        self.stage, self.teacher, self.texts = stage, teacher, texts
+        self.roll_outs, self.answers = roll_outs, answers
         self.process, self.passes_per_block = process, 0.0
+        self.sheet_prompts: list[str] = []
         self.model = make_student(teacher.model, stage)
 
     def optimizers(self) -> list[Optimizer]:
@@ -84,13 +89,25 @@ class Distillation(Task):
         probes = {"passes_per_block": self.passes_per_block} if stage.text.weight else {}
         return StepLosses(total, parts | probes, stage.samples_per_batch)
 
+    def state_dict(self) -> dict[str, Any]:
+        """Roll-outs that do not follow from the number of the batch."""
+        return self.roll_outs.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take them back."""
+        self.roll_outs.load_state_dict(state)
+
     def _image(self, target: Showo, batch: int, rng: random.Random) -> Tensor:
-        picks = pick_states(self.trajectories.images(batch), self.stage, rng, self.model.device)
+        trajectories = self.roll_outs.images(batch, self.model)
+        if not self.sheet_prompts:
+            shown = trajectories.prompts[:_SHEET_PROMPTS]
+            self.sheet_prompts = [self.teacher.prompts.decode(prompt[2:]) for prompt in shown]
+        picks = pick_states(trajectories, self.stage, rng, self.model.device)
         vocabulary = self.teacher.prompts.vocabulary
         return image_consistency(self.model, target, picks, vocabulary, self.stage.image.self_weight)
 
     def _text(self, target: Showo, batch: int, rng: random.Random) -> tuple[Tensor, Tensor]:
-        blocks, vocabulary = self.trajectories.texts(batch), self.teacher.prompts.vocabulary
+        blocks, vocabulary = self.answers.texts(batch), self.teacher.prompts.vocabulary
         if batch % _BATCHES_PER_PROBE == 0:
             self.passes_per_block = passes_per_block(self.model, blocks[:_BLOCKS_PROBED], vocabulary)
         picks = [pick_iterates(block, self.stage.text.segments, rng) for block in blocks]
@@ -106,10 +123,8 @@ class Distillation(Task):
         """Write a checkpoint that loads by itself, weights in float16, a sample sheet and the curve."""
         parts = self.teacher.prompts, self.teacher.image_tokenizer, self.stage.sampling, self.teacher.vision_tower
         student = without_adapters(model)
-        if self.teacher.image_tokenizer is not None and self.stage.image.weight:
-            prompts = self.trajectories.images(0).prompts[:_SHEET_PROMPTS]
-            texts = [self.teacher.prompts.decode(prompt[2:]) for prompt in prompts]
-            sample_sheet(ShowoPipeline(student, *parts), texts).save(folder / "samples.png")
+        if self.teacher.image_tokenizer is not None and self.sheet_prompts:
+            sample_sheet(ShowoPipeline(student, *parts), self.sheet_prompts).save(folder / "samples.png")
         save_checkpoint(folder / "model", student.half(), *parts)
         if (folder / "log.jsonl").exists():
             plot_curve(folder / "log.jsonl", folder / "curve.png")

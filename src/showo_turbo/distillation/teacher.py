@@ -9,25 +9,34 @@ from torch import Tensor
 
 from showo_turbo.data import DialogueSample, Turn
 from showo_turbo.distillation.curriculum import ImageTerm, TextTerm
-from showo_turbo.distillation.image_trajectories import ImageTrajectories, record_images
+from showo_turbo.distillation.image_trajectories import ImageTrajectories, Leaps, record_images
 from showo_turbo.distillation.segments import segment_ends
 from showo_turbo.distillation.text_trajectories import JacobiTrajectory, record_texts
 from showo_turbo.generation.image import ImageDenoiser, blank_state
 from showo_turbo.generation.text import TextDecoder, draw_guesses
+from showo_turbo.models.showo import Showo
 from showo_turbo.pipeline import ShowoPipeline
 from showo_turbo.processing.prompts import PromptBuilder
 
 
-def draw(pipe: ShowoPipeline, prompts: Sequence[str], term: ImageTerm) -> ImageTrajectories:
-    """Draw prompts, greedily and guided; the trajectories with the labels of all segment ends."""
+def draw(
+    pipe: ShowoPipeline, prompts: Sequence[str], term: ImageTerm, student: Showo | None = None
+) -> ImageTrajectories:
+    """Draw prompts, greedily; the trajectories with the teacher's guided labels at all segment ends.
+
+    The teacher walks, or else a student, which has no guidance and takes `term.stride` steps at a time.
+    """
     vocabulary, num_codes = pipe.prompts.vocabulary, pipe.model.config.num_vq_tokens
     rows = [pipe.prompts.text_to_image(prompt) for prompt in prompts]
     scheduler = term.sampling.scheduler(vocabulary.codebook_size, num_codes)
     empty = pipe.prompts.unconditional()
     denoiser = ImageDenoiser(pipe.model, vocabulary, scheduler, rows, num_codes, empty, term.guidance_scale)
+    walker = None
+    if student is not None:
+        walker = Leaps(ImageDenoiser(student, vocabulary, scheduler, rows, num_codes), term.stride)
     start = blank_state(len(rows), num_codes, vocabulary, pipe.device)
     ends = segment_ends(term.num_inference_steps, term.segments)
-    return record_images(denoiser, rows, start, ends, term.label_size)
+    return record_images(denoiser, rows, start, ends, term.label_size, walker)
 
 
 def answer(

@@ -1,4 +1,4 @@
-"""Where a stage's trajectories come from: new ones for every batch, or files made before it.
+"""The teacher's trajectories: new ones for every batch, or files made before the stage.
 
 Both are functions of the number of the batch, so a resumed run learns from what an uninterrupted one would have.
 """
@@ -7,7 +7,7 @@ import random
 from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from tqdm import tqdm
 
@@ -19,26 +19,47 @@ from showo_turbo.distillation.image_trajectories import ImageTrajectories
 from showo_turbo.distillation.segments import segment_ends
 from showo_turbo.distillation.text_trajectories import JacobiTrajectory
 from showo_turbo.errors import InputError
+from showo_turbo.models.showo import Showo
 from showo_turbo.pipeline import ShowoPipeline
 
 BATCHES_PER_FILE = 16
 """So many batches of roll-outs, or of answers, are in one file; and so many batches in a row are drawn from it."""
 
 _SETTING = "setting.json"
-_ONLY_IN_TRAINING = ("weight", "segments", "self_weight", "stride", "autoregressive_weight")
+_ONLY_IN_TRAINING = ("weight", "segments", "self_weight", "stride", "on_policy", "autoregressive_weight")
 
 
-class Trajectories(Protocol):
-    """Trajectories of one stage, by the number of the batch."""
+class RollOuts(Protocol):
+    """Image trajectories of one stage, by the number of the batch."""
 
-    def images(self, batch: int) -> ImageTrajectories:
-        """`batch_size` roll-outs."""
+    def images(self, batch: int, student: Showo) -> ImageTrajectories:
+        """`batch_size` roll-outs, for a student as it is now."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What does not follow from the number of the batch."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take it back."""
+
+
+class Answers(Protocol):
+    """Text trajectories of one stage, by the number of the batch."""
 
     def texts(self, batch: int) -> list[JacobiTrajectory]:
         """At most `batch_size` blocks."""
 
 
-class FreshTrajectories:
+class _NoState:
+    """All follows from the number of the batch."""
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        del state
+
+
+class FreshTrajectories(_NoState):
     """Made when they are asked for."""
 
     def __init__(
@@ -54,8 +75,8 @@ class FreshTrajectories:
         self.pipe, self.captions, self.dialogues = pipe, captions, dialogues
         self.image, self.text, self.seed = image, text, seed
 
-    def images(self, batch: int) -> ImageTrajectories:
-        """New roll-outs."""
+    def images(self, batch: int, student: Showo | None = None) -> ImageTrajectories:
+        """New roll-outs of the teacher's."""
         samples = samples_of(self.captions, batch, self.image.batch_size)
         return teacher.draw(self.pipe, [sample.text for sample in samples], self.image)
 
@@ -73,7 +94,7 @@ class FreshTrajectories:
         )
 
 
-class StoredTrajectories:
+class StoredTrajectories(_NoState):
     """Read from the files that `make_files` wrote."""
 
     def __init__(self, folder: Path, image: ImageTerm, text: TextTerm, seed: int) -> None:
@@ -84,7 +105,7 @@ class StoredTrajectories:
         self._read_images = lru_cache(maxsize=1)(store.read_images)
         self._read_texts = lru_cache(maxsize=1)(store.read_texts)
 
-    def images(self, batch: int) -> ImageTrajectories:
+    def images(self, batch: int, student: Showo | None = None) -> ImageTrajectories:
         """Random roll-outs of one file."""
         file, rng = self._choose("images", self._image_files, batch)
         trajectories = self._read_images(file)
