@@ -169,7 +169,8 @@ class Stage:
     Attributes:
         name: of its folder.
         teacher: shipped model, folder or hub name; "previous" for the student of the stage before (of the first stage,
-            the distillation's teacher). The student starts from it.
+            the distillation's teacher).
+        student: where the student starts, likewise; from the teacher if left out.
         loop: how long and how it runs; `output` is set from the distillation's.
         optimizer: what changes the weights.
         image, text, language: the terms of the loss.
@@ -182,6 +183,7 @@ class Stage:
 
     name: str
     teacher: str = PREVIOUS
+    student: str | None = None
     loop: LoopConfig = field(default_factory=LoopConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     image: ImageTerm = field(default_factory=ImageTerm)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from accelerate import Accelerator, PartialState
 
-from showo_turbo.checkpoints.loading import locate
+from showo_turbo.checkpoints.loading import CheckpointFiles, locate
 from showo_turbo.data import (
     CaptionSample,
     DialogueSample,
@@ -16,6 +16,7 @@ from showo_turbo.data import (
 )
 from showo_turbo.distillation.curriculum import PREVIOUS, DistillationConfig, OnPolicy, Stage
 from showo_turbo.distillation.on_policy import StudentTrajectories
+from showo_turbo.distillation.student import make_student
 from showo_turbo.distillation.task import Distillation
 from showo_turbo.distillation.teacher import dialogue_ids
 from showo_turbo.distillation.trajectories import (
@@ -38,7 +39,8 @@ def distill(config: DistillationConfig) -> Path:
     Raises:
         InputError: when a source or a teacher is missing or does not fit; before anything is computed.
     """
-    for name in {config.teacher, *(stage.teacher for stage in config.stages)} - {PREVIOUS}:
+    named = {name for stage in config.stages for name in (stage.teacher, stage.student)}
+    for name in sorted((named | {config.teacher}) - {PREVIOUS, None}):
         locate(name, config.image_tokenizer, config.text_tokenizer)
     for sources, kind, term in _READ:
         if any(getattr(stage, term).weight for stage in config.stages):
@@ -54,16 +56,30 @@ def _run_stage(config: DistillationConfig, stage: Stage, previous: str | Path) -
     """The folder of the stage's student."""
     output = Path(config.output) / stage.name
     stage = replace(stage, loop=replace(stage.loop, output=str(output)))
-    name = previous if stage.teacher == PREVIOUS else stage.teacher
-    made_here = isinstance(name, Path)
-    parts = {} if made_here else {"image_tokenizer": config.image_tokenizer, "text_tokenizer": config.text_tokenizer}
-    teacher = ShowoPipeline.from_pretrained(name, device=PartialState().device, dtype=config.dtype, **parts)
+    files, teacher = _load(config, stage.teacher, previous)
+    start = teacher if stage.student in (None, stage.teacher) else _load(config, stage.student, previous)[1]
     streams = _Streams(config, stage, teacher, output)
-    trajectories = _trajectories(streams, locate(name, **parts).weights_sha256())
+    trajectories = _trajectories(streams, files.weights_sha256())
     roll_outs = _on_policy(streams) if stage.image.on_policy.prompts else trajectories
     texts = streams.open("texts") if stage.language.weight else None
-    train(Distillation(stage, teacher, roll_outs, trajectories, texts, PartialState().process_index), stage.loop)
+    student, number = make_student(start.model, stage), PartialState().process_index
+    train(Distillation(stage, teacher, student, roll_outs, trajectories, texts, number), stage.loop)
     return output / "model"
+
+
+def _load(config: DistillationConfig, name: str, previous: str | Path) -> tuple[CheckpointFiles, ShowoPipeline]:
+    """A model of a stage: one that users name, or the student before."""
+    chosen = previous if name == PREVIOUS else name
+    parts = (
+        {}
+        if isinstance(chosen, Path)
+        else {
+            "image_tokenizer": config.image_tokenizer,
+            "text_tokenizer": config.text_tokenizer,
+        }
+    )
+    device = PartialState().device
+    return locate(chosen, **parts), ShowoPipeline.from_pretrained(chosen, device=device, dtype=config.dtype, **parts)
 
 
 def _on_policy(streams: "_Streams") -> StudentTrajectories:

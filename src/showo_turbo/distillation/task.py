@@ -21,7 +21,7 @@ from showo_turbo.distillation.objectives import (
 )
 from showo_turbo.distillation.progress import passes_per_block, sample_sheet
 from showo_turbo.distillation.segments import segment_end
-from showo_turbo.distillation.student import make_student, without_adapters
+from showo_turbo.distillation.student import without_adapters
 from showo_turbo.distillation.text_trajectories import JacobiTrajectory
 from showo_turbo.distillation.trajectories import Answers, RollOuts, samples_of
 from showo_turbo.models.showo import Showo
@@ -42,6 +42,7 @@ class Distillation(Task):
         self,
         stage: Stage,
         teacher: ShowoPipeline,
+        student: Showo,
         roll_outs: RollOuts,
         answers: Answers,
         texts: MixedStream | None,
@@ -51,7 +52,8 @@ class Distillation(Task):
 
         Args:
             stage: what to learn.
-            teacher: what the student starts from.
+            teacher: whose prompts, tokenizers and vocabulary the student has.
+            student: what learns, see `student.make_student`.
             roll_outs: image trajectories; not asked for if the image term has no weight.
             answers: text trajectories; not asked for if the text term has no weight.
             texts: for the language-modelling term; None if that has no weight.
@@ -61,7 +63,7 @@ class Distillation(Task):
         self.roll_outs, self.answers = roll_outs, answers
         self.process, self.passes_per_block = process, 0.0
         self.sheet_prompts: list[str] = []
-        self.model = make_student(teacher.model, stage)
+        self.model = student
 
     def optimizers(self) -> list[Optimizer]:
         """As configured."""
