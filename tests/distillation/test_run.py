@@ -240,16 +240,21 @@ def test_an_unknown_teacher_is_refused_before_anything_is_computed(
 
 
 @pytest.mark.slow
-def test_two_processes_share_the_samples_and_write_once(
+def test_two_processes_share_the_work_and_write_once(
     tmp_path: Path, random_checkpoint: Path, sources: dict[str, list[SourceConfig]]
 ) -> None:
-    config = DistillationConfig(str(tmp_path / "run"), [stage("star", str(random_checkpoint))], **sources)
+    files = TrajectoryFiles(count=40, batch_size=1)
+    stages = [stage("star", str(random_checkpoint), trajectories=files), stage("turbo", "previous")]
+    config = DistillationConfig(str(tmp_path / "run"), stages, **sources)
     (tmp_path / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.structured(config)))
     script = Path(__file__).parents[2] / "training" / "train_showo_turbo.py"
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", str(script)]
     environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
     subprocess.run([*command, f"config={tmp_path / 'config.yaml'}"], check=True, env=environment)
-    lines = [json.loads(line) for line in (tmp_path / "run" / "star" / "log.jsonl").read_text().splitlines()]
+    star = tmp_path / "run" / "star"
+    lines = [json.loads(line) for line in (star / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [1, 2, 3]
-    assert len(list((tmp_path / "run" / "star").glob("bad_texts_*.jsonl"))) == 2
-    assert not same(weights(random_checkpoint), weights(tmp_path / "run" / "star" / "model"))
+    assert len(list(star.glob("bad_texts_*.jsonl"))) == 2
+    assert len(list((star / "trajectories").glob("image-*.safetensors"))) == 3
+    assert not same(weights(random_checkpoint), weights(star / "model"))
+    assert not same(weights(star / "model"), weights(tmp_path / "run" / "turbo" / "model"))

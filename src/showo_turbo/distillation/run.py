@@ -22,6 +22,7 @@ from showo_turbo.distillation.teacher import dialogue_ids
 from showo_turbo.distillation.trajectories import (
     FreshTrajectories,
     StoredTrajectories,
+    claim_folder,
     make_files,
 )
 from showo_turbo.errors import InputError
@@ -88,8 +89,8 @@ def _on_policy(streams: "_Streams") -> StudentTrajectories:
 
 
 def _trajectories(streams: "_Streams", teacher_sha256: dict[str, str]) -> FreshTrajectories | StoredTrajectories:
-    """The teacher's: new ones for every batch, or files, which the first process makes."""
-    stage = streams.stage
+    """The teacher's: new ones for every batch, or files, of which every process makes its share."""
+    stage, state = streams.stage, PartialState()
     files, stored = stage.trajectories, stage.trajectories.count > 0
     seed = files.seed if stored else stage.loop.seed
     teacher_draws = stage.image.weight and not stage.image.on_policy.prompts
@@ -102,9 +103,11 @@ def _trajectories(streams: "_Streams", teacher_sha256: dict[str, str]) -> FreshT
     text = replace(stage.text, batch_size=files.batch_size)
     fresh = FreshTrajectories(streams.teacher, captions, dialogues, image, text, seed)
     folder = Path(files.folder) if files.folder else streams.output / "trajectories"
-    with PartialState().main_process_first():
-        make_files(folder, fresh, files.count, teacher_sha256)
-    return StoredTrajectories(folder, *terms, stage.loop.seed + PartialState().process_index)
+    with state.main_process_first():
+        claim_folder(folder, fresh, teacher_sha256)
+    make_files(folder, fresh, files.count, state.process_index, state.num_processes)
+    state.wait_for_everyone()
+    return StoredTrajectories(folder, *terms, stage.loop.seed + state.process_index)
 
 
 @dataclass(frozen=True)

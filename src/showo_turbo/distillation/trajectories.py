@@ -4,10 +4,11 @@ Both are functions of the number of the batch, so a resumed run learns from what
 """
 
 import random
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from tqdm import tqdm
 
@@ -24,6 +25,8 @@ from showo_turbo.pipeline import ShowoPipeline
 
 BATCHES_PER_FILE = 16
 """So many batches of roll-outs, or of answers, are in one file; and so many batches in a row are drawn from it."""
+
+T = TypeVar("T")
 
 _SETTING = "setting.json"
 _ONLY_IN_TRAINING = ("weight", "segments", "self_weight", "stride", "on_policy", "autoregressive_weight")
@@ -121,8 +124,8 @@ class StoredTrajectories(_NoState):
         return file, random.Random(f"{self.seed}/{kind}/rows/{batch}")
 
 
-def make_files(folder: Path, fresh: FreshTrajectories, count: int, teacher_sha256: dict[str, str]) -> None:
-    """Write `count` roll-outs and the answers to `count` dialogues, or the files that are still missing.
+def claim_folder(folder: Path, fresh: FreshTrajectories, teacher_sha256: dict[str, str]) -> None:
+    """Write down what a folder's trajectories are of, or see that they are of just that.
 
     Raises:
         InputError: when the folder holds trajectories of another teacher or setting.
@@ -134,10 +137,15 @@ def make_files(folder: Path, fresh: FreshTrajectories, count: int, teacher_sha25
     )
     ends = segment_ends(fresh.image.num_inference_steps, fresh.image.segments)
     _claim(folder, {"teacher": teacher_sha256, "image": image, "text": text, "seed": fresh.seed}, ends)
-    for number in _missing(folder, "image", count if fresh.captions else 0, fresh.image.batch_size):
+
+
+def make_files(folder: Path, fresh: FreshTrajectories, count: int, process: int = 0, processes: int = 1) -> None:
+    """Write `count` roll-outs and the answers to `count` dialogues, this process's share of the missing files."""
+    share = slice(process, None, processes)
+    for number in _missing(folder, "image", count if fresh.captions else 0, fresh.image.batch_size, share):
         batches = [fresh.images(batch) for batch in _batches_of(number)]
         store.write_images(_file(folder, "image", number), ImageTrajectories.joined(batches))
-    for number in _missing(folder, "text", count if fresh.dialogues else 0, fresh.text.batch_size):
+    for number in _missing(folder, "text", count if fresh.dialogues else 0, fresh.text.batch_size, share):
         blocks = [block for batch in _batches_of(number) for block in fresh.blocks(batch)]
         store.write_texts(_file(folder, "text", number), blocks)
 
@@ -163,9 +171,9 @@ def _claim(folder: Path, setting: dict, ends: list[int]) -> None:
         )
 
 
-def _missing(folder: Path, kind: str, count: int, batch_size: int) -> list[int]:
-    files = -(-count // (batch_size * BATCHES_PER_FILE))
-    missing = [number for number in range(files) if not _file(folder, kind, number).exists()]
+def _missing(folder: Path, kind: str, count: int, batch_size: int, share: slice) -> Iterable[int]:
+    files = range(-(-count // (batch_size * BATCHES_PER_FILE)))
+    missing = [number for number in files[share] if not _file(folder, kind, number).exists()]
     return tqdm(missing, desc=f"{kind} trajectories", disable=not missing)
 
 
@@ -177,5 +185,5 @@ def _file(folder: Path, kind: str, number: int) -> Path:
     return folder / f"{kind}-{number:05d}.safetensors"
 
 
-def _some(things, count: int, rng: random.Random) -> list:
+def _some(things: Sequence[T], count: int, rng: random.Random) -> list[T]:
     return rng.sample(things, min(len(things), count))

@@ -153,6 +153,7 @@ def train(task: Task, config: LoopConfig) -> None:
     if config.tracker:
         accelerator.init_trackers(Path(config.output).name)
     _Run(task, config, accelerator).to_the_end()
+    accelerator.wait_for_everyone()  # what the first process exports is there when any of them returns
     accelerator.end_training()
 
 
