@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from showo_turbo.generation.drafts import Drafts, NGrams
@@ -26,6 +26,7 @@ def test_a_continuation_goes_on_from_itself() -> None:
     assert table.continuation([1], 6) == [2, 3, 4, 1, 2, 3]
 
 
+@settings(deadline=None)
 @given(ids=st.lists(st.integers(0, 3), min_size=1, max_size=20), new=st.integers(1, 20))
 def test_learning_in_pieces_is_learning_at_once(ids: Sequence[int], new: int) -> None:
     whole, pieces = NGrams(), NGrams()
