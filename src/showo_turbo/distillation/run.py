@@ -50,6 +50,7 @@ def distill(config: DistillationConfig) -> Path:
     student: str | Path = config.teacher
     for stage in config.stages:
         student = _run_stage(config, stage, student)
+    PartialState().destroy_process_group()
     return student
 
 

@@ -154,7 +154,8 @@ def train(task: Task, config: LoopConfig) -> None:
         accelerator.init_trackers(Path(config.output).name)
     _Run(task, config, accelerator).to_the_end()
     accelerator.wait_for_everyone()  # what the first process exports is there when any of them returns
-    accelerator.end_training()
+    for tracker in accelerator.trackers:  # `end_training` would also end the processes' group, which a next stage needs
+        tracker.finish()
 
 
 class _Run:
