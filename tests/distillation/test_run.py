@@ -100,11 +100,8 @@ def test_a_student_may_start_elsewhere_than_from_its_teacher(
     tmp_path: Path, random_checkpoint: Path, sources: dict[str, list[SourceConfig]]
 ) -> None:
     still = LoopConfig(steps=1, warmup_steps=1, log_steps=1, threads=1, ema_decay=0.0)  # the first step's rate is 0
-    stages = [
-        stage("star", str(random_checkpoint)),
-        stage("on", str(random_checkpoint), student="previous", loop=still),
-    ]
-    distill(DistillationConfig(str(tmp_path), stages, **sources))
+    stages = [stage("star", "original"), stage("on", "original", student="previous", loop=still)]
+    distill(DistillationConfig(str(tmp_path), stages, str(random_checkpoint), **sources))
     assert same(weights(tmp_path / "star" / "model"), weights(tmp_path / "on" / "model"))
     assert not same(weights(random_checkpoint), weights(tmp_path / "on" / "model"))
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from showo_turbo.errors import InputError
 
-SHIPPED_MODELS = ("tiny",)
+SHIPPED_MODELS = ("tiny", "tiny-turbo")
 DEFAULT_MODEL = "tiny"
 
 _SHIPPED_FOLDER = Path(__file__).parent.parent / "weights"

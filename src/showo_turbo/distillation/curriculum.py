@@ -16,7 +16,10 @@ from showo_turbo.training.loop import LoopConfig
 from showo_turbo.training.optimizers import OptimizerConfig
 
 PREVIOUS = "previous"
-"""As a stage's teacher: the student of the stage before it."""
+"""As a stage's teacher or student: the student of the stage before it."""
+
+ORIGINAL = "original"
+"""As a stage's teacher or student: the distillation's teacher."""
 
 
 @dataclass(frozen=True)
@@ -169,7 +172,7 @@ class Stage:
     Attributes:
         name: of its folder.
         teacher: shipped model, folder or hub name; "previous" for the student of the stage before (of the first stage,
-            the distillation's teacher).
+            the distillation's teacher), "original" for the distillation's teacher.
         student: where the student starts, likewise; from the teacher if left out.
         loop: how long and how it runs; `output` is set from the distillation's.
         optimizer: what changes the weights.

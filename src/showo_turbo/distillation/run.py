@@ -14,7 +14,7 @@ from showo_turbo.data import (
     check_sources,
     open_stream,
 )
-from showo_turbo.distillation.curriculum import PREVIOUS, DistillationConfig, OnPolicy, Stage
+from showo_turbo.distillation.curriculum import ORIGINAL, PREVIOUS, DistillationConfig, OnPolicy, Stage
 from showo_turbo.distillation.on_policy import StudentTrajectories
 from showo_turbo.distillation.student import make_student
 from showo_turbo.distillation.task import Distillation
@@ -41,7 +41,7 @@ def distill(config: DistillationConfig) -> Path:
         InputError: when a source or a teacher is missing or does not fit; before anything is computed.
     """
     named = {name for stage in config.stages for name in (stage.teacher, stage.student)}
-    for name in sorted((named | {config.teacher}) - {PREVIOUS, None}):
+    for name in sorted((named | {config.teacher}) - {PREVIOUS, ORIGINAL, None}):
         locate(name, config.image_tokenizer, config.text_tokenizer)
     for sources, kind, term in _READ:
         if any(getattr(stage, term).weight for stage in config.stages):
@@ -71,7 +71,7 @@ def _run_stage(config: DistillationConfig, stage: Stage, previous: str | Path) -
 
 def _load(config: DistillationConfig, name: str, previous: str | Path) -> tuple[CheckpointFiles, ShowoPipeline]:
     """A model of a stage: one that users name, or the student before."""
-    chosen = previous if name == PREVIOUS else name
+    chosen = {PREVIOUS: previous, ORIGINAL: config.teacher}.get(name, name)
     parts = (
         {}
         if isinstance(chosen, Path)
