@@ -18,6 +18,7 @@ Decisions:
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from itertools import islice
 
 import torch
@@ -139,10 +140,16 @@ class TextDecoder:
         self._layout = torch.zeros(len(prompts), longest + max_new_tokens, dtype=torch.long)
         for row, prompt in zip(self._layout, prompts, strict=True):
             row[: len(prompt)] = torch.tensor(prompt)
-        self.passes = passes or TextPasses(model, vocabulary, *self._layout.shape)
-        self.passes.make_room(self._layout.shape[1])
+        self._passes_before = passes
         if drafts is not None:
             drafts.begin([prompt[closed:] for prompt, closed in zip(prompts, self._closed, strict=True)])
+
+    @cached_property
+    def passes(self) -> TextPasses:
+        """Passes over prompts and answers; room is made for them when the first one comes."""
+        passes = self._passes_before or TextPasses(self.model, self.vocabulary, *self._layout.shape)
+        passes.make_room(self._layout.shape[1])
+        return passes
 
     def start(self, guesses: Tensor) -> State:
         """The state before the first pass, from guesses long (batch, max_new_tokens)."""
