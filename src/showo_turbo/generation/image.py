@@ -95,6 +95,11 @@ class ImageDenoiser:
         self.prompts = list(dict.fromkeys(map(tuple, prompts)))
         self.owners = [self.prompts.index(tuple(prompt)) for prompt in prompts]
 
+    @property
+    def sequences(self) -> int:
+        """How many sequences a pass reads, at most: each image, and with guidance once more as an unconditional one."""
+        return len(self.owners) * (2 if self.guidance_scale > 0 else 1)
+
     def logits(self, state: State) -> Tensor:
         """Guided scores of every code at every place, float32 (batch, n, codebook_size). One pass.
 

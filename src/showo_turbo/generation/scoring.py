@@ -8,7 +8,8 @@ So a step is a Python generator: it yields its work once, is sent the scores, an
 not know who else has work in the same pass, and is the same code alone (`alone`) and among others (`engine`).
 """
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -71,3 +72,31 @@ def conclude(scoring: Scoring[T], scores: Tensor) -> T:
 def alone(model: Showo, scoring: Scoring[T]) -> T:
     """The result, from a pass of its own."""
     return conclude(scoring, *score(model, [next(scoring)]))
+
+
+@torch.no_grad()
+def together(model: Showo, scorings: Sequence[Scoring[T]]) -> list[T | Exception]:
+    """Results from one pass, each as it is alone. Where one fails, its error stands in place of its result."""
+    works = [attempt(next, scoring) for scoring in scorings]
+    sound = [work for work in works if isinstance(work, Work)]
+    scores = iter(_score_if_possible(model, sound) if sound else [])
+    answers = [next(scores) if isinstance(work, Work) else work for work in works]
+    return [attempt(conclude, scoring, answer) for scoring, answer in zip(scorings, answers, strict=True)]
+
+
+def _score_if_possible(model: Showo, works: Sequence[Work]) -> Sequence[Tensor | Exception]:
+    """Scores of each work from one pass; if that fails, as when there is no memory for it, from a pass of each."""
+    with suppress(Exception):
+        return score(model, works)
+    pieces = [attempt(score, model, [work]) for work in works]
+    return [piece if isinstance(piece, Exception) else piece[0] for piece in pieces]
+
+
+def attempt(function: Callable[..., T], *arguments: object) -> T | Exception:
+    """What a function returns, or the error it raises; or the error that one of its arguments is already."""
+    if errors := [argument for argument in arguments if isinstance(argument, Exception)]:
+        return errors[0]
+    try:
+        return function(*arguments)
+    except Exception as error:
+        return error

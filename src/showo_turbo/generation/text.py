@@ -144,6 +144,11 @@ class TextDecoder:
         if drafts is not None:
             drafts.begin([prompt[closed:] for prompt, closed in zip(prompts, self._closed, strict=True)])
 
+    @property
+    def sequences(self) -> int:
+        """How many sequences a pass reads, at most."""
+        return len(self.prompts)
+
     @cached_property
     def passes(self) -> TextPasses:
         """Passes over prompts and answers; room is made for them when the first one comes."""
