@@ -11,8 +11,8 @@ Decisions:
   rows there are; images and texts share them too.
 - First come, first served: a step takes the oldest requests, as many as fit. Nobody overtakes, so nobody waits forever,
   and who is under way always goes on: those that leave make the others older.
-- Memory is bounded by `max_sequences`. A request that waits has no room for keys and values yet, and what was kept for
-  one is forgotten when it leaves.
+- `max_sequences` bounds the memory, since rows, scores, keys and values all belong to sequences. A request that waits
+  has no room for keys and values yet, and what was kept for one is forgotten when it leaves.
 - A request that fails leaves with its error. If their pass fails (no memory), each request tries one by itself.
 - One thread steps; others may submit and cancel meanwhile. A cancelled request is heard of no more.
 """
@@ -47,7 +47,7 @@ class Job:
 
     Attributes:
         decoder: advances it; nothing else should hold it, so that what it keeps goes with it.
-        start: its first state.
+        start: its first state, in which something is left to settle.
         unpack: its output, given a state after at least one step: the final one, or one on the way for a preview.
     """
 
@@ -145,7 +145,7 @@ class Engine(Generic[Request]):
         self._requests.pop(ticket, None)
 
     def step(self) -> list[Update[Request]]:
-        """One pass over the oldest requests; an update of each, the oldest first. None are left if there is none."""
+        """One pass over the oldest requests: an update of each, the oldest first; none if nothing is pending."""
         admitted = self._oldest()
         steps = [one.job.decoder.step(one.state) for one in admitted]
         outcomes = together(self.model, steps)

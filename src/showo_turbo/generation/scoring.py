@@ -77,22 +77,22 @@ def alone(model: Showo, scoring: Scoring[T]) -> T:
 @torch.no_grad()
 def together(model: Showo, scorings: Sequence[Scoring[T]]) -> list[T | Exception]:
     """Results from one pass, each as it is alone. Where one fails, its error stands in place of its result."""
-    works = [attempt(next, scoring) for scoring in scorings]
+    works = [_attempt(next, scoring) for scoring in scorings]
     sound = [work for work in works if isinstance(work, Work)]
     scores = iter(_score_if_possible(model, sound) if sound else [])
     answers = [next(scores) if isinstance(work, Work) else work for work in works]
-    return [attempt(conclude, scoring, answer) for scoring, answer in zip(scorings, answers, strict=True)]
+    return [_attempt(conclude, scoring, answer) for scoring, answer in zip(scorings, answers, strict=True)]
 
 
 def _score_if_possible(model: Showo, works: Sequence[Work]) -> Sequence[Tensor | Exception]:
     """Scores of each work from one pass; if that fails, as when there is no memory for it, from a pass of each."""
     with suppress(Exception):
         return score(model, works)
-    pieces = [attempt(score, model, [work]) for work in works]
+    pieces = [_attempt(score, model, [work]) for work in works]
     return [piece if isinstance(piece, Exception) else piece[0] for piece in pieces]
 
 
-def attempt(function: Callable[..., T], *arguments: object) -> T | Exception:
+def _attempt(function: Callable[..., T], *arguments: object) -> T | Exception:
     """What a function returns, or the error it raises; or the error that one of its arguments is already."""
     if errors := [argument for argument in arguments if isinstance(argument, Exception)]:
         return errors[0]
