@@ -23,6 +23,7 @@ from showo_turbo.models.showo import Showo
 from showo_turbo.pipeline import ShowoPipeline
 from showo_turbo.processing.clip_prompts import SYSTEM_PROMPT, ClipPromptBuilder
 from showo_turbo.settings import read_settings
+from showo_turbo.tasks.requests import ImageRequest, TextRequest
 
 FEATURE_SIZE = 12
 QUESTIONS = ["What?", "How many stars are there in it?", "Is it red?"]
@@ -124,6 +125,16 @@ def test_what_was_seen_once_is_asked_about_again(pipe: ShowoPipeline, images: li
     sight = pipe.see(images)
     found = [pipe.image_to_text(sight, question, max_new_tokens=6).token_ids for question in QUESTIONS]
     assert found == [pipe.image_to_text(images, question, max_new_tokens=6).token_ids for question in QUESTIONS]
+
+
+def test_requests_about_different_images_run_together(pipe: ShowoPipeline, images: list[Image.Image]) -> None:
+    requests = [TextRequest(image, QUESTIONS[0], max_new_tokens=12, seed=0) for image in images]
+    requests.append(ImageRequest("a red car", seed=1, output_type="latent"))
+    done = [update for update in pipe.engine().run(requests) if update.done]
+    *answers, drawn = [update.output() for update in sorted(done, key=lambda update: update.ticket)]
+    assert answers == [pipe.image_to_text(**vars(request)) for request in requests[:-1]]
+    assert len({answer.texts[0] for answer in answers}) > 1
+    assert drawn.codes.equal(pipe.text_to_image("a red car", seed=1).codes)
 
 
 def test_it_can_be_evaluated(pipe: ShowoPipeline) -> None:

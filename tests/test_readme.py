@@ -49,6 +49,13 @@ def test_the_python_example_of_every_task_runs(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", example], cwd=tmp_path, capture_output=True, check=True)
 
 
+def test_the_python_example_of_many_requests_runs(tmp_path: Path) -> None:
+    (example,) = [block for block in blocks("python") if "engine(" in block]
+    done = subprocess.run([sys.executable, "-c", example], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "How many stars are there? TextOutput(texts=[" in done.stdout
+    assert done.stdout.count("ImageOutput(") == 2
+
+
 @pytest.mark.slow
 def test_the_command_of_every_task_runs(tmp_path: Path) -> None:
     (commands,) = [block for block in blocks("bash") if "inpaint" in block]

@@ -19,15 +19,27 @@ if TYPE_CHECKING:
     from showo_turbo.generation.options import SamplingOptions
     from showo_turbo.outputs import ImageOutput, TextOutput
     from showo_turbo.pipeline import ShowoPipeline
+    from showo_turbo.tasks.requests import ImageRequest, TextRequest
 
 __version__ = version("showo-turbo")
-__all__ = ["ImageOutput", "InputError", "SamplingOptions", "ShowoPipeline", "TextOutput", "__version__"]
+__all__ = [
+    "ImageOutput",
+    "ImageRequest",
+    "InputError",
+    "SamplingOptions",
+    "ShowoPipeline",
+    "TextOutput",
+    "TextRequest",
+    "__version__",
+]
 
 _HOMES = {
     "ImageOutput": "showo_turbo.outputs",
+    "ImageRequest": "showo_turbo.tasks.requests",
     "SamplingOptions": "showo_turbo.generation.options",
     "ShowoPipeline": "showo_turbo.pipeline",
     "TextOutput": "showo_turbo.outputs",
+    "TextRequest": "showo_turbo.tasks.requests",
 }
 
 

@@ -9,8 +9,10 @@ from showo_turbo.checkpoints import loading
 from showo_turbo.checkpoints.image_tokenizer import load_image_tokenizer
 from showo_turbo.checkpoints.saving import save_checkpoint
 from showo_turbo.checkpoints.vision_tower import load_vision_tower
+from showo_turbo.generation.engine import Engine
 from showo_turbo.placement import parse_device, parse_dtype
 from showo_turbo.tasks.images import ImageTasks
+from showo_turbo.tasks.requests import ImageRequest, TextRequest
 from showo_turbo.tasks.texts import TextTasks
 
 
@@ -60,6 +62,17 @@ class ShowoPipeline(ImageTasks, TextTasks):
         images = None if files.image_tokenizer is None else load_image_tokenizer(files.image_tokenizer)
         tower = None if files.vision_tower is None else load_vision_tower(files.vision_tower, dtype)
         return cls(loading.load_showo(files, dtype), prompts, images, recommended, tower).to(device)
+
+    def engine(self, max_sequences: int = 32) -> Engine[ImageRequest | TextRequest]:
+        """An engine that runs many requests together, each with options of its own and the result it has alone.
+
+        Args:
+            max_sequences: how many sequences a pass may read. An answer is one; an image is one, with guidance two.
+
+        Raises:
+            InputError: when `max_sequences` is below 1.
+        """
+        return Engine(self.model, lambda request: request.prepare(self), max_sequences)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write everything `from_pretrained` needs into one folder, weights in the precision they have."""

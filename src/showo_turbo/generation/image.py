@@ -22,6 +22,7 @@ from torch import Tensor
 from showo_turbo.errors import InputError
 from showo_turbo.generation.image_passes import ImagePasses
 from showo_turbo.generation.scheduler import Generators, UnmaskingScheduler, share_rows
+from showo_turbo.generation.scoring import Scoring, alone
 from showo_turbo.generation.trajectory import State, trajectory
 from showo_turbo.generation.unconditional import unconditional_blank_logits, unconditional_key_values
 from showo_turbo.models.showo import Showo
@@ -94,18 +95,22 @@ class ImageDenoiser:
         self.prompts = list(dict.fromkeys(map(tuple, prompts)))
         self.owners = [self.prompts.index(tuple(prompt)) for prompt in prompts]
 
-    @torch.no_grad()
+    @property
+    def sequences(self) -> int:
+        """How many sequences a pass reads, at most: each image, and with guidance once more as an unconditional one."""
+        return len(self.owners) * (2 if self.guidance_scale > 0 else 1)
+
     def logits(self, state: State) -> Tensor:
         """Guided scores of every code at every place, float32 (batch, n, codebook_size). One pass.
 
         Sampling needs them at masked places only, `masked_logits`, which are this tensor's `[~state.settled]`.
         """
-        return rearrange(self._logits(state, torch.ones_like(state.settled)), "(b n) c -> b n c", b=len(state.ids))
+        logits = alone(self.model, self._score(state, torch.ones_like(state.settled)))
+        return rearrange(logits, "(b n) c -> b n c", b=len(state.ids))
 
-    @torch.no_grad()
     def masked_logits(self, state: State) -> Tensor:
         """Guided scores of every code at masked places, image after image, float32 (places, codebook_size)."""
-        return self._logits(state, ~state.settled)
+        return alone(self.model, self._score(state, ~state.settled))
 
     def unmask(self, state: State, logits: Tensor) -> State:
         """The state after one step of the scheduler, given the `masked_logits`; its last step settles everything."""
@@ -116,9 +121,14 @@ class ImageDenoiser:
         settled = torch.ones_like(step.masked) if last else ~step.masked
         return State(self.vocabulary.codes_to_ids(step.candidates), settled, index + 1)
 
-    def advance(self, state: State) -> State:
+    def step(self, state: State) -> Scoring[State]:
         """One step: score, draw, keep the most confident."""
-        return self.unmask(state, self.masked_logits(state))
+        logits = yield from self._score(state, ~state.settled)
+        return self.unmask(state, logits)
+
+    def advance(self, state: State) -> State:
+        """One step, with a pass of its own."""
+        return alone(self.model, self.step(state))
 
     def run(self, start: State) -> Iterator[State]:
         """The trajectory from `start` to finished images, whose ids are all image codes."""
@@ -132,27 +142,26 @@ class ImageDenoiser:
         known = unconditional_key_values(self.model, self.vocabulary, self.unconditional)
         return ImagePasses(self.model, self.vocabulary, [*self.prompts, self.unconditional], [known])
 
-    def _logits(self, state: State, asked: Tensor) -> Tensor:
+    def _score(self, state: State, asked: Tensor) -> Scoring[Tensor]:
         """Guided scores at the places asked for, bool (batch, n): float32 (places, codebook_size)."""
         ids, asked = state.hide_unsettled(self.vocabulary.mask_id).cpu(), asked.cpu()
         if self.guidance_scale == 0:
-            return torch.cat(self._score(self.owners, ids, asked))
+            return torch.cat((yield from self._score_each(self.owners, ids, asked)))
         if not state.settled.any():
             blank = unconditional_blank_logits(self.model, self.vocabulary, self.unconditional, self.num_codes)
-            conditional = torch.cat(self._score(self.owners, ids, asked))
+            conditional = torch.cat((yield from self._score_each(self.owners, ids, asked)))
             unconditional = blank.repeat(len(ids), 1)
         else:
             owners = [*self.owners, *[len(self.prompts)] * len(ids)]
-            logits = torch.cat(self._score(owners, ids.repeat(2, 1), asked.repeat(2, 1)))
-            conditional, unconditional = logits.chunk(2)
+            logits = yield from self._score_each(owners, ids.repeat(2, 1), asked.repeat(2, 1))
+            conditional, unconditional = torch.cat(logits).chunk(2)
         return (1 + self.guidance_scale) * conditional - self.guidance_scale * unconditional
 
-    def _score(self, owners: Sequence[int], ids: Tensor, asked: Tensor) -> Sequence[Tensor]:
+    def _score_each(self, owners: Sequence[int], ids: Tensor, asked: Tensor) -> Scoring[list[Tensor]]:
         """Scores of each image (places, codebook_size); equal images under the same prompt are computed once."""
         images = list(zip(owners, map(tuple, ids.tolist()), strict=True))
         different = {image: row for row, image in reversed(list(enumerate(images)))}
         rows = sorted(different.values())
-        hidden = self._passes.run(torch.tensor(owners)[rows], ids[rows], asked[rows])
-        logits = self.model.logits(hidden, self.vocabulary.image_offset, self.vocabulary.mask_id)
+        logits = yield from self._passes.score(torch.tensor(owners)[rows], ids[rows], asked[rows])
         of_row = dict(zip(rows, logits.split(asked[rows].sum(1).tolist()), strict=True))
         return [of_row[different[image]] for image in images]

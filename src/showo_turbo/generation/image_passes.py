@@ -24,6 +24,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from showo_turbo.generation.key_values import empty_key_values
+from showo_turbo.generation.scoring import Scoring, Work
 from showo_turbo.models.passes import Grid, Part, run_pass
 from showo_turbo.models.showo import Showo
 from showo_turbo.vocabulary import Vocabulary
@@ -55,12 +56,13 @@ class ImagePasses:
     def key_values_of(self, number: int) -> Tensor:
         """What is kept of a prompt, (layers, 2, length, heads, head size); it is read if it was not yet."""
         if self.unread:
-            ids, part = self._read_prompts()
-            run_pass(self.model, ids.to(self.model.device), [part])
+            ids, part = self._unread_prompts()
+            run_pass(self.model, self._embed(ids), [part])
+            self.unread = 0
         return self.kept[:, :, number, int(self.pads[number]) :].clone()
 
-    def run(self, owners: Tensor, image_ids: Tensor, asked: Tensor) -> Tensor:
-        """Hidden states (asked places, hidden_size), image after image, in one pass.
+    def score(self, owners: Tensor, image_ids: Tensor, asked: Tensor) -> Scoring[Tensor]:
+        """Scores of every code, float32 (asked places, codebook_size), image after image.
 
         Args:
             owners: long (images,), the number of each image's prompt.
@@ -71,11 +73,16 @@ class ImagePasses:
         ids = torch.cat([borders, image_ids, torch.full_like(borders, self.vocabulary.eoi_id)], 1).flatten()
         parts = [self._images(owners, asked)]
         if self.unread:
-            prompt_ids, prompt_part = self._read_prompts()
+            prompt_ids, prompt_part = self._unread_prompts()
             ids, parts = torch.cat([prompt_ids, ids]), [prompt_part, *parts]
-        return run_pass(self.model, ids.to(self.model.device), parts)
+        scores = yield Work(self._embed(ids), parts, (self.vocabulary.image_offset, self.vocabulary.mask_id))
+        self.unread = 0
+        return scores
 
-    def _read_prompts(self) -> tuple[Tensor, Part]:
+    def _embed(self, ids: Tensor) -> Tensor:
+        return self.model.embed(ids.to(self.model.device)[None])[0]
+
+    def _unread_prompts(self) -> tuple[Tensor, Part]:
         """Ids, long (rows,), and the part that reads what is unread; nothing is asked of it."""
         device, lengths = self.model.device, [len(prompt) for prompt in self.prompts[: self.unread]]
         pads, columns = self.pads[: self.unread, None, None], torch.arange(self.longest)
@@ -92,9 +99,7 @@ class ImagePasses:
             torch.zeros(0, dtype=torch.long, device=device),
             Grid([0] * self.unread),
         )
-        ids = torch.tensor([token for prompt in self.prompts[: self.unread] for token in prompt])
-        self.unread = 0
-        return ids, part
+        return torch.tensor([token for prompt in self.prompts[: self.unread] for token in prompt]), part
 
     def _images(self, owners: Tensor, asked: Tensor) -> Part:
         """The part of all images."""

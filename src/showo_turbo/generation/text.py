@@ -18,6 +18,7 @@ Decisions:
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from itertools import islice
 
 import torch
@@ -25,6 +26,7 @@ from torch import Tensor
 
 from showo_turbo.errors import InputError
 from showo_turbo.generation.drafts import LONGEST_MATCH, Drafts
+from showo_turbo.generation.scoring import Scoring, alone
 from showo_turbo.generation.text_passes import TextPasses, closed_length
 from showo_turbo.generation.trajectory import State, trajectory
 from showo_turbo.models.showo import Showo
@@ -138,10 +140,21 @@ class TextDecoder:
         self._layout = torch.zeros(len(prompts), longest + max_new_tokens, dtype=torch.long)
         for row, prompt in zip(self._layout, prompts, strict=True):
             row[: len(prompt)] = torch.tensor(prompt)
-        self.passes = passes or TextPasses(model, vocabulary, *self._layout.shape)
-        self.passes.make_room(self._layout.shape[1])
+        self._passes_before = passes
         if drafts is not None:
             drafts.begin([prompt[closed:] for prompt, closed in zip(prompts, self._closed, strict=True)])
+
+    @property
+    def sequences(self) -> int:
+        """How many sequences a pass reads, at most."""
+        return len(self.prompts)
+
+    @cached_property
+    def passes(self) -> TextPasses:
+        """Passes over prompts and answers; room is made for them when the first one comes."""
+        passes = self._passes_before or TextPasses(self.model, self.vocabulary, *self._layout.shape)
+        passes.make_room(self._layout.shape[1])
+        return passes
 
     def start(self, guesses: Tensor) -> State:
         """The state before the first pass, from guesses long (batch, max_new_tokens)."""
@@ -159,22 +172,25 @@ class TextDecoder:
         windows = [window for window in self.windows(state) if window]
         return min(window.start for window in windows), max(window.stop for window in windows)
 
-    @torch.no_grad()
     def logits(self, state: State) -> Tensor:
         """Scores of the `block` in every row, float32 (batch, end - first, vocabulary). One pass."""
         windows = [range(*self.block(state))] * len(state.ids)
-        return self._logits(state, windows).unflatten(0, (len(windows), -1))
+        return alone(self.model, self._score(state, windows)).unflatten(0, (len(windows), -1))
 
-    @torch.no_grad()
-    def advance(self, state: State) -> State:
-        """One pass: every guess in the windows gives way to the choice that follows from the ids before it."""
+    def step(self, state: State) -> Scoring[State]:
+        """One step: every guess in the windows gives way to the choice that follows from the ids before it."""
         windows = self.windows(state)
-        chosen = iter(self.choose(self._logits(state, windows)).tolist())
+        logits = yield from self._score(state, windows)
+        chosen = iter(self.choose(logits).tolist())
         ids, settled = state.ids.tolist(), state.settled.clone()
         for row, window in enumerate(windows):
             choices = list(islice(chosen, len(window)))
             settled[row, : self._settle(row, ids[row], window, choices)] = True
         return State(torch.tensor(ids, device=state.ids.device), settled, state.forward_passes + 1)
+
+    def advance(self, state: State) -> State:
+        """One step, with a pass of its own."""
+        return alone(self.model, self.step(state))
 
     def _settle(self, row: int, ids: list[int], window: range, choices: Sequence[int]) -> int:
         """Put choices in the place of guesses, in `ids`, and improve what stays a guess; how many ids are settled."""
@@ -195,7 +211,7 @@ class TextDecoder:
         """The trajectory from first guesses, long (batch, max_new_tokens), to answers."""
         return trajectory(self.start(guesses), self.advance)
 
-    def _logits(self, state: State, windows: Sequence[range]) -> Tensor:
+    def _score(self, state: State, windows: Sequence[range]) -> Scoring[Tensor]:
         """Scores of positions of each row, float32 (positions, vocabulary), row after row."""
         places = self.lengths[:, None] + torch.arange(self.max_new_tokens)
         sequences = self._layout.scatter(1, places, state.ids.cpu())
@@ -203,7 +219,7 @@ class TextDecoder:
             range(length + window.start - 1, length + window.stop - 1) if window else range(0)
             for length, window in zip(self.lengths.tolist(), windows, strict=True)
         ]
-        return self.model.logits(self.passes.run(sequences, self._closed, before))
+        return (yield from self.passes.score(sequences, self._closed, before))
 
 
 def count_final(guesses: Sequence[int], choices: Sequence[int]) -> int:

@@ -19,8 +19,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from showo_turbo.generation.key_values import empty_key_values
+from showo_turbo.generation.scoring import Scoring, Work
 from showo_turbo.models.omni_attention import understanding_mask
-from showo_turbo.models.passes import Grid, Part, run_pass
+from showo_turbo.models.passes import Grid, Part
 from showo_turbo.models.showo import Showo
 from showo_turbo.vocabulary import Vocabulary
 
@@ -44,8 +45,8 @@ class TextPasses:
             kept[:, :, :, : self.ids.shape[1]] = self.kept
             self.kept, self.ids = kept, F.pad(self.ids, (0, capacity - self.ids.shape[1]), value=-1)
 
-    def run(self, ids: Tensor, closed: Sequence[int], asked: Spans) -> Tensor:
-        """Hidden states (asked positions, hidden_size), sequence after sequence, in one pass.
+    def score(self, ids: Tensor, closed: Sequence[int], asked: Spans) -> Scoring[Tensor]:
+        """Scores of every id, float32 (asked positions, vocabulary), sequence after sequence.
 
         Args:
             ids: long (sequences, length), on the CPU; what comes after the asked positions does not matter.
@@ -67,10 +68,10 @@ class TextPasses:
             rows = [*(torch.tensor(prefix) for prefix in prefixes), *rows]
         for row in filter(lengths.__getitem__, range(len(lengths))):
             self.ids[row, 0 if row in unread else spans[row].start :] = -1
-        hidden = run_pass(self.model, torch.cat(rows).to(self.model.device), parts)
+        scores = yield Work(self.model.embed(torch.cat(rows).to(self.model.device)[None])[0], parts)
         for row, length in enumerate(lengths):
             self.ids[row, :length] = ids[row, :length]
-        return hidden
+        return scores
 
     def _prefixes(self, ids: Tensor, unread: Sequence[int], closed: Sequence[int]) -> dict[tuple[int, ...], list[int]]:
         """The different beginnings of some sequences, and which ones start so."""

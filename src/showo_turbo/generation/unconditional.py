@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from showo_turbo.generation.image_passes import ImagePasses
+from showo_turbo.generation.scoring import alone
 from showo_turbo.models.showo import Showo
 from showo_turbo.vocabulary import Vocabulary
 
@@ -43,8 +44,8 @@ def unconditional_blank_logits(model: Showo, vocabulary: Vocabulary, prompt: Seq
         read = [constants.key_values[name]] if name in constants.key_values else []
         passes = ImagePasses(model, vocabulary, [prompt], read)
         blank = torch.full((1, num_codes), vocabulary.mask_id)
-        hidden = passes.run(torch.zeros(1, dtype=torch.long), blank, torch.ones_like(blank, dtype=torch.bool))
-        constants.blank_logits[name, num_codes] = model.logits(hidden, vocabulary.image_offset, vocabulary.mask_id)
+        scoring = passes.score(torch.zeros(1, dtype=torch.long), blank, torch.ones_like(blank, dtype=torch.bool))
+        constants.blank_logits[name, num_codes] = alone(model, scoring)
         constants.key_values[name] = passes.key_values_of(0)
     return constants.blank_logits[name, num_codes]
 

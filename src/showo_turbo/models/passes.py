@@ -108,16 +108,15 @@ class Part:
         return self.asked_grid.spread(rows, empty=True)[:, None]
 
 
-def run_pass(model: Showo, ids: Tensor, parts: Sequence[Part]) -> Tensor:
+def run_pass(model: Showo, embeddings: Tensor, parts: Sequence[Part]) -> Tensor:
     """Hidden states (asked rows, hidden_size) after the final layer norm, part after part.
 
     Args:
         model: the transformer.
-        ids: long (rows,), of all parts.
+        embeddings: (rows, hidden_size), of all parts.
         parts: whose rows they are, in order.
     """
-    phi = model.showo.model
-    hidden = model.embed(ids[None])[0]
+    phi, hidden = model.showo.model, embeddings
     positions = torch.cat([part.positions for part in parts])
     rotary = tuple(table[0, :, None] for table in phi.rotary_emb(hidden, positions[None]))
     last = len(phi.layers) - 1

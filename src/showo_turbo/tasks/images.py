@@ -1,7 +1,7 @@
 """The tasks that draw: text to image, inpainting, extrapolation, variation."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal, TypedDict, Unpack
 
 import torch
@@ -229,7 +229,6 @@ class ImageTasks(PipelineParts):
         self,
         texts: Sequence[str],
         *,
-        top_k: int | Literal["recommended"] | None = "recommended",
         num_images_per_prompt: int = 1,
         generator: Generators = None,
         seed: int | None = None,
@@ -238,9 +237,7 @@ class ImageTasks(PipelineParts):
         **sampling: float | str | None,
     ) -> _Request:
         """Check everything but the images."""
-        given = {name: value for name, value in sampling.items() if value is not None}
-        given |= {} if top_k == "recommended" else {"top_k": top_k}
-        options = replace(self.recommended, **given)
+        options = self.sampling_options(**sampling)
         drawing.check_output_type(output_type, self.image_tokenizer)
         source = generator if generator is not None else seeded(seed)
         denoiser = drawing.prepare(self.model, self.prompts, texts, options, num_images_per_prompt, source)

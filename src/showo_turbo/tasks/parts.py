@@ -1,8 +1,9 @@
 """The parts of a pipeline, and the way between pixels and codes that every task takes."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import isqrt
-from typing import Any, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -91,6 +92,18 @@ class PipelineParts:
             InputError: when there is no image tokenizer.
         """
         return self.side * drawing.require_image_tokenizer(self.image_tokenizer).config.downsampling_factor
+
+    def sampling_options(
+        self, *, top_k: int | Literal["recommended"] | None = "recommended", **sampling: float | str | None
+    ) -> SamplingOptions:
+        """The checkpoint's recommendation, with the options that are given (not None, but for `top_k`) in its place.
+
+        Raises:
+            InputError: when a value is of another type.
+        """
+        given = {name: value for name, value in sampling.items() if value is not None}
+        given |= {} if top_k == "recommended" else {"top_k": top_k}
+        return replace(self.recommended, **given)
 
     @torch.no_grad()
     def encode_image(self, image: ImageSource | Sequence[ImageSource]) -> Tensor:

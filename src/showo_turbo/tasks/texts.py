@@ -1,18 +1,36 @@
 """The tasks that answer."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from showo_turbo import image_to_text as answering
 from showo_turbo.errors import InputError
+from showo_turbo.generation.text import TextDecoder
 from showo_turbo.image_to_text import DecodingOptions, Streamer
+from showo_turbo.models.showo import Showo
 from showo_turbo.outputs import TextOutput
 from showo_turbo.processing.images import ImageSource
 from showo_turbo.tasks.dialogue import Dialogue
 from showo_turbo.tasks.parts import PipelineParts, as_list, seeded, share
 from showo_turbo.tasks.sight import Sight, require_vision_tower, see_features
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Images and questions about them.
+
+    Attributes:
+        sources: one a question: image sources, or rows of a `Sight`.
+        questions: as given.
+        seen_by: the model of the `Sight`; None where the images are still to be read.
+    """
+
+    sources: list
+    questions: list[str]
+    seen_by: Showo | None
 
 
 class TextTasks(PipelineParts):
@@ -65,22 +83,46 @@ class TextTasks(PipelineParts):
         options = DecodingOptions(
             max_new_tokens, decoding, block_length, do_sample, temperature, top_k, sliding_window, drafts
         )
+        pairs = self.pair_questions(image, prompt, codes)
+        if streamer is not None and len(pairs.questions) > 1:
+            raise InputError(f"streamer takes one answer at a time, but there are {len(pairs.questions)} questions")
+        source = generator if generator is not None else seeded(seed)
+        decoder, guesses = self.prepare_answers(pairs, options, source)
+        return answering.unpack(answering.decode(decoder, guesses, streamer), self.prompts)
+
+    def pair_questions(
+        self,
+        image: ImageSource | Sequence[ImageSource] | Sight | None,
+        prompt: str | Sequence[str],
+        codes: Tensor | None = None,
+    ) -> Pairs:
+        """Images and questions as `image_to_text` takes them, pair by pair; nothing is read yet.
+
+        Raises:
+            InputError: when there is no image or two kinds, the codes are none of this model's, or the numbers differ.
+        """
         if (image is None) == (codes is None):
             raise InputError("give either image or codes to image_to_text, and not both")
         if codes is not None:
             image = Sight(self.model, self.code_rows(codes))
-        seen = isinstance(image, Sight)
-        sources = list(image.rows) if seen else as_list(image)
-        sources, questions = share(sources, as_list(prompt), ("images", "questions"))
-        if streamer is not None and len(questions) > 1:
-            raise InputError(f"streamer takes one answer at a time, but there are {len(questions)} questions")
-        length = len(sources[0]) if seen else self.image_length
-        questions = answering.check_questions(self.model, self.prompts, questions, length, options)
-        sight = Sight(image.model, torch.stack(sources)) if seen else self.see(sources)
+        seen_by = image.model if isinstance(image, Sight) else None
+        sources = as_list(image) if seen_by is None else list(image.rows)
+        return Pairs(*share(sources, as_list(prompt), ("images", "questions")), seen_by)
+
+    def prepare_answers(
+        self, pairs: Pairs, options: DecodingOptions, generator: torch.Generator | None = None
+    ) -> tuple[TextDecoder, Tensor]:
+        """Check questions, look at the images, and lay out: a decoder and first guesses, see `image_to_text.prepare`.
+
+        Raises:
+            InputError: when an image cannot be read, or a question is empty or too long.
+        """
+        length = self.image_length if pairs.seen_by is None else len(pairs.sources[0])
+        questions = answering.check_questions(self.model, self.prompts, pairs.questions, length, options)
+        seen = pairs.seen_by is not None
+        sight = Sight(pairs.seen_by, torch.stack(pairs.sources)) if seen else self.see(pairs.sources)
         rows = [self.prompts.understanding(row, one) for row, one in zip(sight.rows.tolist(), questions, strict=True)]
-        source = generator if generator is not None else seeded(seed)
-        decoder, guesses = answering.prepare(sight.model, self.prompts.vocabulary, rows, options, source)
-        return answering.unpack(answering.decode(decoder, guesses, streamer), self.prompts)
+        return answering.prepare(sight.model, self.prompts.vocabulary, rows, options, generator)
 
     def chat(self, image: ImageSource | None = None, *, codes: Tensor | None = None) -> Dialogue:
         """A dialogue about one image: `pipe.chat(image).ask("What is it?")`, and so on.

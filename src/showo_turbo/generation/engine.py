@@ -1,0 +1,199 @@
+"""Many requests together: every step is one pass of the transformer over all that are under way.
+
+    step 1   a a a              two images of a, and its prompt
+    step 2   a a b              b has been submitted: it joins at the next step
+    step 3   a a b c c
+    step 4       b c c d d d    a is done; d, which had to wait for its place, joins
+
+Decisions:
+- A request advances by its decoder's own step, the one of the loops (`scoring`): options, generator and cache are its
+  own, so its states are the ones it has alone. Rows share matrix products only, whose last bits may depend on how many
+  rows there are; images and texts share them too.
+- First come, first served: a step takes the oldest requests, as many as fit. Nobody overtakes, so nobody waits forever,
+  and who is under way always goes on: those that leave make the others older.
+- `max_sequences` bounds the memory, since rows, scores, keys and values all belong to sequences. A request that waits
+  has no room for keys and values yet, and what was kept for one is forgotten when it leaves.
+- A request that fails leaves with its error. If their pass fails (no memory), each request tries one by itself.
+- One thread steps; others may submit and cancel meanwhile. A cancelled request is heard of no more.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import accumulate, count
+from typing import Any, Generic, Protocol, TypeVar
+
+from showo_turbo.errors import InputError
+from showo_turbo.generation.scoring import Scoring, together
+from showo_turbo.generation.trajectory import State
+from showo_turbo.models.showo import Showo
+
+Request = TypeVar("Request")
+
+
+class Decoder(Protocol):
+    """What makes the next state of one request: `ImageDenoiser`, `TextDecoder`."""
+
+    @property
+    def sequences(self) -> int:
+        """How many sequences a step reads, at most."""
+
+    def step(self, state: State) -> Scoring[State]:
+        """One step from a state to the next."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A request that has been checked.
+
+    Attributes:
+        decoder: advances it; nothing else should hold it, so that what it keeps goes with it.
+        start: its first state, in which something is left to settle.
+        unpack: its output, given a state after at least one step: the final one, or one on the way for a preview.
+    """
+
+    decoder: Decoder
+    start: State
+    unpack: Callable[[State], Any]
+
+
+@dataclass(frozen=True)
+class Update(Generic[Request]):
+    """What a step has made of one request.
+
+    Attributes:
+        ticket: the number that `Engine.submit` gave it.
+        request: the request itself.
+        state: its newest state.
+        error: why it left before it was done, if it did.
+        unpack: its output, given a state; see `output`.
+    """
+
+    ticket: int
+    request: Request
+    state: State
+    error: Exception | None
+    unpack: Callable[[State], Any]
+
+    @property
+    def done(self) -> bool:
+        """Whether this is the last update of the request, which is finished or has failed."""
+        return self.error is not None or self.state.done
+
+    def output(self) -> Any:
+        """The request's output, or a preview of it: what its newest state shows.
+
+        Raises:
+            Exception: the `error`, if there is one.
+        """
+        if self.error is not None:
+            raise self.error
+        return self.unpack(self.state)
+
+
+@dataclass
+class _Admitted(Generic[Request]):
+    """A request that waits or is under way."""
+
+    ticket: int
+    request: Request
+    job: Job
+    state: State
+
+
+class Engine(Generic[Request]):
+    """Advances many requests at once. `ShowoPipeline.engine` makes one for `ImageRequest` and `TextRequest`.
+
+    Example:
+        >>> engine = pipe.engine(max_sequences=16)
+        >>> ticket = engine.submit(ImageRequest("a red circle", num_inference_steps=8, seed=0))
+        >>> engine.step()[0].state.forward_passes
+        1
+    """
+
+    def __init__(self, model: Showo, prepare: Callable[[Request], Job], max_sequences: int = 32) -> None:
+        """No requests yet.
+
+        Args:
+            model: the transformer.
+            prepare: checks a request and lays it out; it raises InputError for one that cannot be.
+            max_sequences: how many sequences a pass may read. An answer is one; an image is one, with guidance two.
+
+        Raises:
+            InputError: when `max_sequences` is below 1.
+        """
+        if type(max_sequences) is not int or max_sequences < 1:
+            raise InputError(f"max_sequences is {max_sequences!r}: choose a whole number, 1 or more")
+        self.model, self.max_sequences = model, max_sequences
+        self._prepare, self._tickets = prepare, count()
+        self._requests: dict[int, _Admitted[Request]] = {}
+
+    @property
+    def pending(self) -> int:
+        """How many requests wait or are under way."""
+        return len(self._requests)
+
+    def submit(self, request: Request) -> int:
+        """Take in a request, and give it the number by which it is called in updates. It starts at the next step.
+
+        Raises:
+            InputError: when the request cannot be, or needs more than `max_sequences`. No other request is affected.
+        """
+        return self._admit(request, self._checked(request))
+
+    def cancel(self, ticket: int) -> None:
+        """Forget a request; without effect if it has left already."""
+        self._requests.pop(ticket, None)
+
+    def step(self) -> list[Update[Request]]:
+        """One pass over the oldest requests: an update of each, the oldest first; none if nothing is pending."""
+        admitted = self._oldest()
+        steps = [one.job.decoder.step(one.state) for one in admitted]
+        outcomes = together(self.model, steps)
+        return [
+            self._update(one, outcome)
+            for one, outcome in zip(admitted, outcomes, strict=True)
+            if one.ticket in self._requests
+        ]
+
+    def run(self, requests: Iterable[Request] = ()) -> Iterator[Update[Request]]:
+        """Submit requests, and step until none is left: all updates, as they come.
+
+        Raises:
+            InputError: when one of them cannot be; then none is submitted.
+        """
+        for request, job in [(request, self._checked(request)) for request in requests]:
+            self._admit(request, job)
+        return self._drain()
+
+    def _drain(self) -> Iterator[Update[Request]]:
+        while self._requests:
+            yield from self.step()
+
+    def _checked(self, request: Request) -> Job:
+        job = self._prepare(request)
+        if job.decoder.sequences > self.max_sequences:
+            raise InputError(
+                f"the request takes {job.decoder.sequences} sequences at a time (an image is one, with guidance two), "
+                f"but max_sequences is {self.max_sequences}: ask for less at once"
+            )
+        return job
+
+    def _admit(self, request: Request, job: Job) -> int:
+        ticket = next(self._tickets)
+        self._requests[ticket] = _Admitted(ticket, request, job, job.start)
+        return ticket
+
+    def _oldest(self) -> list[_Admitted[Request]]:
+        """The requests of the next step."""
+        admitted = list(self._requests.values())
+        ends = accumulate(one.job.decoder.sequences for one in admitted)
+        return [one for one, end in zip(admitted, ends, strict=True) if end <= self.max_sequences]
+
+    def _update(self, one: _Admitted[Request], outcome: State | Exception) -> Update[Request]:
+        """Take note of what has become of a request."""
+        error = outcome if isinstance(outcome, Exception) else None
+        one.state = one.state if isinstance(outcome, Exception) else outcome
+        update = Update(one.ticket, one.request, one.state, error, one.job.unpack)
+        if update.done:
+            self.cancel(one.ticket)
+        return update

@@ -1,0 +1,107 @@
+"""Requests to the engine: what a user wants, as a value. The names are those of the pipeline's methods.
+
+ImageRequest --prepare--> ImageDenoiser, blank state --engine--> states --unpack--> ImageOutput
+TextRequest  --prepare--> TextDecoder, first guesses --engine--> states --unpack--> TextOutput
+
+A request's result is that of the method alone: `pipe.text_to_image(**vars(request))`, `pipe.image_to_text(...)`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+from torch import Tensor
+
+from showo_turbo import image_to_text as answering
+from showo_turbo import text_to_image as drawing
+from showo_turbo.generation.engine import Job
+from showo_turbo.generation.image import blank_state
+from showo_turbo.generation.trajectory import State
+from showo_turbo.image_to_text import DecodingOptions
+from showo_turbo.outputs import ImageOutput
+from showo_turbo.processing.images import ImageSource
+from showo_turbo.tasks.parts import PipelineParts, as_list, seeded
+from showo_turbo.tasks.sight import Sight
+from showo_turbo.tasks.texts import TextTasks
+
+
+@dataclass(frozen=True, eq=False)
+class ImageRequest:
+    """Draw images, square ones; the options are those of `ShowoPipeline.text_to_image`."""
+
+    prompt: str | Sequence[str]
+    num_inference_steps: int | None = None
+    guidance_scale: float | None = None
+    top_k: int | Literal["recommended"] | None = "recommended"
+    temperature: float | None = None
+    schedule: str | None = None
+    order: str | None = None
+    num_images_per_prompt: int = 1
+    seed: int | None = None
+    output_type: str = "pil"
+
+    def prepare(self, pipe: PipelineParts) -> Job:
+        """Check this request and lay it out.
+
+        Raises:
+            InputError: when a prompt is empty or too long, or an option is out of its range.
+        """
+        drawing.check_output_type(self.output_type, pipe.image_tokenizer)
+        options = pipe.sampling_options(
+            num_inference_steps=self.num_inference_steps,
+            guidance_scale=self.guidance_scale,
+            top_k=self.top_k,
+            temperature=self.temperature,
+            schedule=self.schedule,
+            order=self.order,
+        )
+        texts, source = as_list(self.prompt), seeded(self.seed)
+        denoiser = drawing.prepare(pipe.model, pipe.prompts, texts, options, self.num_images_per_prompt, source)
+        start = blank_state(len(denoiser.owners), denoiser.num_codes, denoiser.vocabulary)
+        return Job(denoiser, start, partial(_images, pipe, self.output_type))
+
+
+@dataclass(frozen=True, eq=False)
+class TextRequest:
+    """Answer questions about images; the options are those of `ShowoPipeline.image_to_text`."""
+
+    image: ImageSource | Sequence[ImageSource] | Sight | None = None
+    prompt: str | Sequence[str] = "Describe the image."
+    codes: Tensor | None = None
+    max_new_tokens: int = 64
+    decoding: str = "jacobi"
+    block_length: int = 16
+    do_sample: bool = False
+    temperature: float = 1.0
+    top_k: int | None = None
+    sliding_window: bool = True
+    drafts: bool = True
+    seed: int | None = None
+
+    def prepare(self, pipe: TextTasks) -> Job:
+        """Check this request, look at its images, and lay it out.
+
+        Raises:
+            InputError: when an image cannot be read, a question is empty or too long, or an option is out of its range.
+        """
+        options = DecodingOptions(
+            self.max_new_tokens,
+            self.decoding,
+            self.block_length,
+            self.do_sample,
+            self.temperature,
+            self.top_k,
+            self.sliding_window,
+            self.drafts,
+        )
+        pairs = pipe.pair_questions(self.image, self.prompt, self.codes)
+        decoder, guesses = pipe.prepare_answers(pairs, options, seeded(self.seed))
+        return Job(decoder, decoder.start(guesses), partial(answering.unpack, prompts=pipe.prompts))
+
+
+def _images(pipe: PipelineParts, output_type: str, state: State) -> ImageOutput:
+    """What a state shows."""
+    codes = pipe.prompts.vocabulary.ids_to_codes(state.ids)
+    images = pipe.decode_codes(codes, output_type=output_type)
+    return ImageOutput(images, codes, state.forward_passes, (pipe.side, pipe.side))
