@@ -78,11 +78,11 @@ def transformers_generate(pipe: ShowoPipeline, prompt: list[int], max_new_tokens
     phi, end_id = pipe.model.showo, pipe.prompts.vocabulary.end_of_text_id
     ids, cache = torch.tensor([prompt]), DynamicCache(config=phi.config)
     read = ids[:, :-1]
-    phi.model(read, attention_mask=understanding_mask(read, pipe.prompts.vocabulary), past_key_values=cache)
+    phi.model(read, attention_mask=understanding_mask(read, pipe.prompts.vocabulary), cache=cache)
     written = phi.generate(
         ids,
         attention_mask=torch.ones_like(ids),
-        past_key_values=cache,
+        cache=cache,
         max_new_tokens=max_new_tokens,
         do_sample=False,
         eos_token_id=end_id,

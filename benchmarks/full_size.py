@@ -4,6 +4,7 @@ The text tokenizer has the published ids, but no merges: a character is a token.
 """
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -37,15 +38,14 @@ SMALL_IMAGE_TOKENIZER = MagvitV2Config(base_channels=32, encoder_num_blocks=(1,)
 DOWNSAMPLING = MagvitV2Config().downsampling_factor
 
 
-def random_pipeline(resolution: int, seed: int = 0, small: bool = False) -> ShowoPipeline:
+def random_pipeline(seed: int = 0, small: bool = False) -> ShowoPipeline:
     """A pipeline with the weights that training would start from, float32 on the CPU.
 
     Args:
-        resolution: side of its images in pixels.
         seed: of the weights.
         small: whether to shrink both transformer and image tokenizer.
     """
-    config = ShowoConfig(num_vq_tokens=(resolution // DOWNSAMPLING) ** 2)
+    config = ShowoConfig(num_vq_tokens=256)
     torch.manual_seed(seed)
     images = MagvitV2(SMALL_IMAGE_TOKENIZER if small else MagvitV2Config()).eval()
     with tempfile.TemporaryDirectory() as place:
@@ -53,6 +53,18 @@ def random_pipeline(resolution: int, seed: int = 0, small: bool = False) -> Show
         write_text_side(folder, SMALL_PHI if small else PHI_1_5)
         model = Showo(config, load_phi_config(folder, config.vocab_size)).eval()
         return ShowoPipeline(model, PromptBuilder.from_pretrained(folder, config), images)
+
+
+def set_resolution(pipe: ShowoPipeline, resolution: int) -> None:
+    """Have a pipeline draw and see squares of another side, in pixels; the weights are the same at every resolution."""
+    num_codes = (resolution // pipe.image_tokenizer.config.downsampling_factor) ** 2
+    pipe.model.config = replace(pipe.model.config, num_vq_tokens=num_codes)
+
+
+def weight_bytes(pipe: ShowoPipeline) -> int:
+    """Of transformer and image tokenizer."""
+    tensors = [*pipe.model.state_dict().values(), *pipe.image_tokenizer.state_dict().values()]
+    return sum(tensor.nbytes for tensor in tensors)
 
 
 def write_text_side(folder: Path, phi: dict = PHI_1_5) -> None:

@@ -15,7 +15,7 @@ import json
 import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Annotated, TypeVar
@@ -27,7 +27,7 @@ from rich.table import Table
 from safetensors.torch import save_file
 from torch import Tensor
 
-from full_size import PHI_1_5, write_text_side
+from full_size import PHI_1_5, set_resolution, weight_bytes, write_text_side
 from measuring import GIB, measured, resident
 from showo_turbo.checkpoints.files import write_json
 from showo_turbo.checkpoints.names import INDEX_SUFFIX
@@ -179,16 +179,14 @@ def measure(folder: Path, layout: str, stored: str, dtype: str, resolutions: lis
     """Load a checkpoint and run it."""
     before = resident()
     pipe, peak, seconds = measured(ShowoPipeline.from_pretrained, folder, device="cpu", dtype=dtype)
-    tensors = [*pipe.model.state_dict().values(), *pipe.image_tokenizer.state_dict().values()]
-    weights = sum(tensor.nbytes for tensor in tensors) / GIB
+    weights = weight_bytes(pipe) / GIB
     runs = tuple(run_at(pipe, resolution) for resolution in resolutions)
     return Measurement(layout, stored, dtype, weights, peak - before, seconds, runs)
 
 
 def run_at(pipe: ShowoPipeline, resolution: int) -> Run:
-    """One step, one picture, one Jacobi block of 16; the weights are the same at every resolution."""
-    num_codes = (resolution // pipe.image_tokenizer.config.downsampling_factor) ** 2
-    pipe.model.config = replace(pipe.model.config, num_vq_tokens=num_codes)
+    """One step, one picture, one Jacobi block of 16."""
+    set_resolution(pipe, resolution)
     drawn, *step = measured(pipe.text_to_image, "a red car", 1, 0.0, top_k=None, seed=0, output_type="latent")
     _, *decoder = measured(pipe.decode_codes, drawn.codes)
     answer = {"codes": drawn.codes, "prompt": "What is this?", "max_new_tokens": 16, "block_length": 16, "seed": 0}

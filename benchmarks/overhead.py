@@ -42,6 +42,8 @@ class Overhead:
 
     model: str
     steps: int
+    guidance_scale: float
+    images: int
     step_ms: float
     products_ms: float
     attention_ms: float
@@ -70,4 +72,4 @@ def overhead(name: str, steps: int, guidance_scale: float, images: int, repeats:
     rounds = [[measured(task)[2] * 1000 / steps for task in tasks] for _ in range(repeats)]
     step, linear, attention = (median(column) for column in zip(*rounds, strict=True))
     share = median(1 - (products + mixing) / whole for whole, products, mixing in rounds)
-    return Overhead(name, steps, step, linear, attention, share)
+    return Overhead(name, steps, guidance_scale, images, step, linear, attention, share)

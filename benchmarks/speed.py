@@ -21,18 +21,19 @@ from rich.console import Console
 from rich.table import Table
 
 from contests import Contest, decoder, text_to_image, understanding
-from full_size import DOWNSAMPLING, random_pipeline
-from measuring import machine, matmul_rate
+from full_size import DOWNSAMPLING, random_pipeline, set_resolution, weight_bytes
+from measuring import GIB, machine, matmul_rate
 from overhead import Overhead, overhead
+from showo_turbo.pipeline import ShowoPipeline
 
 PARTS = ("text-to-image", "decoder", "understanding", "overhead")
 
 
-def contests(settings: dict[str, Any], rate: float) -> Iterator[Contest]:
-    """All that is asked for but the overhead, one resolution after the other."""
+def contests(pipe: ShowoPipeline, settings: dict[str, Any], rate: float) -> Iterator[Contest]:
+    """All that is asked for of a model of published sizes, one resolution after the other."""
     what, how = settings["what"], (rate, settings["repeats"], settings["seed"])
-    for resolution in settings["resolution"] if set(what) - {"overhead"} else []:
-        pipe = random_pipeline(resolution, settings["seed"], settings["small"])
+    for resolution in settings["resolution"]:
+        set_resolution(pipe, resolution)
         if "text-to-image" in what:
             for steps, scale, images in product(*(settings[name] for name in ("steps", "guidance_scale", "images"))):
                 yield text_to_image(pipe, steps, scale, images, *how)
@@ -64,11 +65,13 @@ def as_table(found: list[Contest], rate: float) -> Table:
 
 
 def draw(found: list[Contest], picture: Path) -> None:
-    """Ratios as bars, from the least to the most of them as lines."""
+    """Median ratios as bars, all from the least to the most as lines, and the share of the roofline reached."""
     figure = Figure(figsize=(9, 1.2 + 0.5 * len(found)), layout="constrained")
     axes = figure.subplots()
     places = range(len(found))
-    axes.barh(places, [one.ratio for one in found], color="tab:blue", alpha=0.7)
+    bars = axes.barh(places, [one.ratio for one in found], color="tab:blue", alpha=0.7)
+    axes.bar_label(bars, [f"{one.ratio:.2f} x, at {one.roofline:.0%} of the matmul rate" for one in found], padding=4)
+    axes.margins(x=0.6)
     axes.hlines(places, [min(one.ratios) for one in found], [max(one.ratios) for one in found], color="black")
     axes.axvline(1, color="black", linewidth=0.8)
     axes.set_yticks(places, [f"{one.name}\nbeside {one.other}" for one in found], fontsize=8)
@@ -115,9 +118,12 @@ def main(
         if output is not None:
             output.write_text(json.dumps(report, indent=2, default=str) + "\n")
 
-    for contest in contests(settings, rate):
-        found.append(contest)
-        note("contests", contest)
+    if set(what) != {"overhead"}:
+        pipe = random_pipeline(seed, small)
+        report["weights_gib"] = weight_bytes(pipe) / GIB
+        for contest in contests(pipe, settings, rate):
+            found.append(contest)
+            note("contests", contest)
     for one in overheads(settings):
         note("overheads", one)
         print(f"{one.model}, {one.steps} steps: {one.step_ms:.1f} ms a step, {one.share:.0%} not matrix products")

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 import speed
 from contests import understanding
-from full_size import random_pipeline
+from full_size import random_pipeline, set_resolution
 
 app = typer.Typer()
 app.command()(speed.main)
@@ -40,6 +40,7 @@ def test_every_part(tmp_path: Path) -> None:
         assert one["roofline"] > 0
         assert min(one["peak"], one["other_peak"]) > 0
         assert one["tflop"] < one["other_tflop"] or one["other"] == "transformers' generate"
+    assert found["weights_gib"] > 0
     jacobi = found["contests"][3]
     assert 0 < jacobi["passes"] < jacobi["other_passes"]
     assert [0 <= one["share"] < 1 for one in found["overheads"]] == [True, True]
@@ -48,7 +49,8 @@ def test_every_part(tmp_path: Path) -> None:
 
 def test_another_answer_is_no_contest(monkeypatch: pytest.MonkeyPatch) -> None:
     """A side that gives other ids is found out."""
-    pipe = random_pipeline(64, small=True)
+    pipe = random_pipeline(small=True)
+    set_resolution(pipe, 64)
     monkeypatch.setattr("contests.published_jacobi", lambda *_: ([1, 2, 3], 1))
     with pytest.raises(RuntimeError, match="published Jacobi"):
         understanding(pipe, 4, 1.0, 1, 0)
