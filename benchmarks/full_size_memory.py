@@ -8,16 +8,14 @@ image tokenizer's decoder and one Jacobi block. Linux only: peaks are the kernel
 memory maps included.
 
 Stand-ins: one block of random numbers fills all weights; the head's bias prefers one id, so that a Jacobi block settles
-in two passes; the text tokenizer has the published ids, but no merges.
+in two passes.
 """
 
-import gc
 import json
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Annotated, TypeVar
@@ -27,10 +25,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 from safetensors.torch import save_file
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from torch import Tensor
-from transformers import PreTrainedTokenizerFast
 
+from full_size import PHI_1_5, set_resolution, weight_bytes, write_text_side
+from measuring import GIB, measured, resident
 from showo_turbo.checkpoints.files import write_json
 from showo_turbo.checkpoints.names import INDEX_SUFFIX
 from showo_turbo.checkpoints.published_layout import published_config
@@ -50,21 +48,6 @@ LAYOUTS = (
     "model.safetensors.index.json",
     ADAPTER,
 )
-PHI_1_5 = {
-    "model_type": "phi",
-    "hidden_size": 2048,
-    "num_hidden_layers": 24,
-    "num_attention_heads": 32,
-    "intermediate_size": 8192,
-    "hidden_act": "gelu_new",
-    "partial_rotary_factor": 0.5,
-    "rope_theta": 10000.0,
-    "layer_norm_eps": 1e-5,
-    "max_position_embeddings": 2048,
-    "vocab_size": 51200,
-    "tie_word_embeddings": False,
-}
-GIB = 2**30
 SHARD_BYTES = 2**30
 LORA_RANK = 64
 RANDOM_BLOCK = 2**24
@@ -110,9 +93,9 @@ class Measurement:
 # A checkpoint of the published sizes
 
 
-def build(folder: Path, layout: str, stored: str) -> Path:
+def build(folder: Path, layout: str, stored: str, phi: dict = PHI_1_5) -> Path:
     """Write a checkpoint; the folder to load."""
-    write_text_side(folder / "phi")
+    write_text_side(folder / "phi", phi)
     config = ShowoConfig(num_vq_tokens=256)
     write_json(folder / "config.json", published_config(config, "phi"))
     with torch.device("meta"):
@@ -189,65 +172,26 @@ def write_adapter(base: Path, state: dict[str, Tensor]) -> Path:
     return folder
 
 
-def write_text_side(folder: Path) -> None:
-    """The Phi-1.5 config, and a byte-level tokenizer of as many ids as Phi-1.5's."""
-    folder.mkdir(parents=True)
-    write_json(folder / "config.json", PHI_1_5)
-    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    fillers = [f"<filler {number}>" for number in range(50256 - len(letters))]
-    tokenizer = Tokenizer(models.BPE({text: number for number, text in enumerate([*letters, *fillers])}, []))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.add_special_tokens(["<|endoftext|>"])
-    white_space = [" " * count for count in range(31, 1, -1)] + ["\t" * count for count in range(9, 1, -1)]
-    tokenizer.add_tokens([AddedToken(text, normalized=True) for text in white_space])
-    end_of_text = dict.fromkeys(("bos_token", "eos_token", "unk_token"), "<|endoftext|>")
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, **end_of_text).save_pretrained(folder)
-
-
 # Measuring
-
-
-def resident(peak: bool = False) -> float:
-    """Resident memory of this process in GiB, now or at its most since `forget_peak`."""
-    key = "VmHWM:" if peak else "VmRSS:"
-    (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(key)]
-    return int(line.split()[1]) * 1024 / GIB
-
-
-def forget_peak() -> None:
-    """Start counting the peak anew."""
-    gc.collect()
-    Path("/proc/self/clear_refs").write_text("5")
 
 
 def measure(folder: Path, layout: str, stored: str, dtype: str, resolutions: list[int]) -> Measurement:
     """Load a checkpoint and run it."""
     before = resident()
     pipe, peak, seconds = measured(ShowoPipeline.from_pretrained, folder, device="cpu", dtype=dtype)
-    tensors = [*pipe.model.state_dict().values(), *pipe.image_tokenizer.state_dict().values()]
-    weights = sum(tensor.nbytes for tensor in tensors) / GIB
+    weights = weight_bytes(pipe) / GIB
     runs = tuple(run_at(pipe, resolution) for resolution in resolutions)
     return Measurement(layout, stored, dtype, weights, peak - before, seconds, runs)
 
 
 def run_at(pipe: ShowoPipeline, resolution: int) -> Run:
-    """One step, one picture, one Jacobi block of 16; the weights are the same at every resolution."""
-    num_codes = (resolution // pipe.image_tokenizer.config.downsampling_factor) ** 2
-    pipe.model.config = replace(pipe.model.config, num_vq_tokens=num_codes)
+    """One step, one picture, one Jacobi block of 16."""
+    set_resolution(pipe, resolution)
     drawn, *step = measured(pipe.text_to_image, "a red car", 1, 0.0, top_k=None, seed=0, output_type="latent")
     _, *decoder = measured(pipe.decode_codes, drawn.codes)
     answer = {"codes": drawn.codes, "prompt": "What is this?", "max_new_tokens": 16, "block_length": 16, "seed": 0}
     _, *block = measured(pipe.image_to_text, **answer)
     return Run(resolution, *step, *decoder, *block)
-
-
-def measured(function: Callable[..., Result], *arguments: object, **options: object) -> tuple[Result, float, float]:
-    """What a function returns, the peak of the whole process meanwhile in GiB, and the seconds it took."""
-    forget_peak()
-    start = time.perf_counter()
-    result = function(*arguments, **options)
-    return result, resident(peak=True), time.perf_counter() - start
 
 
 def in_new_process(function: Callable[..., Result], *arguments: object) -> Result:

@@ -24,6 +24,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import PhiConfig
 
+from full_size import PHI_1_5
 from showo_turbo.configuration import ShowoConfig
 from showo_turbo.generation import image as image_loop
 from showo_turbo.generation.image import ImageDenoiser, partly_known_state
@@ -35,7 +36,6 @@ from showo_turbo.vocabulary import Vocabulary
 PROMPT_TOKENS = 16
 PADDED_PROMPT = 129
 UNCONDITIONAL_TOKENS = 3
-PHI_1_5 = {"hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 24, "num_attention_heads": 32}
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ def counted_image_work(denoiser: ImageDenoiser, masked: Sequence[int], vocabular
 def full_size_model(num_codes: int) -> tuple[Showo, Vocabulary]:
     """The published sizes without numbers."""
     config = ShowoConfig(num_vq_tokens=num_codes)
-    phi = PhiConfig(**PHI_1_5, vocab_size=config.vocab_size, qk_layernorm=True, partial_rotary_factor=0.5)
+    phi = PhiConfig.from_dict(PHI_1_5 | {"vocab_size": config.vocab_size, "qk_layernorm": True})
     with torch.device("meta"):
         model = Showo(config, phi).eval()
     return model, Vocabulary(config.llm_vocab_size, config.codebook_size, end_of_text_id=50256)

@@ -1,21 +1,19 @@
 """The work that is done is the least there is, within 5 %; counted by torch on a small model."""
 
-import runpy
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+import work
 from showo_turbo.generation.image import ImageDenoiser
 from showo_turbo.generation.scheduler import UnmaskingScheduler
 from showo_turbo.generation.text import TextDecoder
 from showo_turbo.models.showo import Showo
 from showo_turbo.vocabulary import Vocabulary
 
-WORK = runpy.run_path(str(Path(__file__).parents[2] / "benchmarks" / "work.py"), run_name="work")
 NUM_CODES = 64
 
 
@@ -31,9 +29,9 @@ def test_images(
     unconditional = [tiny_vocabulary.end_of_text_id] * 3
     for _ in range(2):  # the first one computes the constants of the model
         denoiser = ImageDenoiser(tiny_model, tiny_vocabulary, scheduler, rows, NUM_CODES, unconditional, guidance)
-        counted = WORK["counted_image_work"](denoiser, masked, tiny_vocabulary)
-    sizes = WORK["Sizes"].of(tiny_model, tiny_vocabulary.codebook_size)
-    least = WORK["least_image_work"](sizes, prompts, copies, masked, NUM_CODES, guidance > 0)
+        counted = work.counted_image_work(denoiser, masked, tiny_vocabulary)
+    sizes = work.Sizes.of(tiny_model, tiny_vocabulary.codebook_size)
+    least = work.least_image_work(sizes, prompts, copies, masked, NUM_CODES, guidance > 0)
     assert least <= counted <= 1.05 * least
 
 
@@ -43,7 +41,7 @@ def test_text(make_random_model: Callable[[int], Showo], random_vocabulary: Voca
     image = [vocabulary.mmu_id, vocabulary.soi_id, *[vocabulary.image_offset] * 16, vocabulary.eoi_id]
     prompt = [*image, 1, 2, 3]
     decoder = TextDecoder(model, vocabulary, [prompt], 16, 8)
-    sizes = WORK["Sizes"].of(model, vocabulary.size)
+    sizes = work.Sizes.of(model, vocabulary.size)
     state = decoder.start(torch.zeros(1, 16, dtype=torch.long))
     held = 0
     while not state.done:
@@ -54,13 +52,13 @@ def test_text(make_random_model: Callable[[int], Showo], random_vocabulary: Voca
         computed = len(rows) if held else len(image) + len(rows)
         with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
             state = decoder.advance(state)
-        least = WORK["least_work"](sizes, computed, seen, end - first, sum(columns))
+        least = work.least_work(sizes, computed, seen, end - first, sum(columns))
         assert least <= counter.get_total_flops() <= 1.05 * least
         held = len(prompt) + int(state.settled.sum()) - 1
 
 
 def test_full_size() -> None:
     """The savings of arXiv 2502.05415's settings at full size, by shapes alone."""
-    found = WORK["count"](256, 2, False, 4)
+    found = work.count(256, 2, False, 4)
     assert found.counted <= 1.05 * found.least
     assert found.published / found.counted > 2.6

@@ -1,0 +1,92 @@
+"""What the library is measured against: the published way of doing the same, and what one would use instead of it.
+
+Decisions:
+- The published loops (Show-o, arXiv 2408.12528; Show-o Turbo, arXiv 2502.05415) are written out plainly: whole
+  sequences in every pass, nothing kept, scores of all ids at all positions. Prompts of text to image are padded to 129.
+- Choices among scores are made by the library's own scheduler, or by argmax: less than the published samplers do, which
+  draw at known places as well and take the softmax of all scores.
+- Autoregressive decoding is transformers' own `generate`. It knows causal masks only, so all but the last token of the
+  prompt, image and question, is read in a pass before it, with the mask of the model.
+"""
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+
+from showo_turbo.generation.image import blank_state
+from showo_turbo.generation.options import SamplingOptions
+from showo_turbo.generation.text import draw_guesses
+from showo_turbo.generation.trajectory import State
+from showo_turbo.models.omni_attention import text_to_image_mask, understanding_mask
+from showo_turbo.pipeline import ShowoPipeline
+from showo_turbo.processing.sequences import image_sequences
+
+
+@torch.no_grad()
+def published_text_to_image(
+    pipe: ShowoPipeline, prompt: str, options: SamplingOptions, num_images: int, seed: int
+) -> Tensor:
+    """Codes of images, long (num_images, codes)."""
+    builder, vocabulary, num_codes = pipe.prompts, pipe.prompts.vocabulary, pipe.model.config.num_vq_tokens
+    texts = [builder.text_to_image(prompt)] * num_images
+    if options.guidance_scale > 0:
+        texts += [builder.unconditional()] * num_images
+    length = builder.max_text_length + 1
+    padded = torch.tensor([[vocabulary.pad_id] * (length - len(text)) + text for text in texts])
+    scheduler = options.scheduler(vocabulary.codebook_size, num_codes)
+    generator = torch.Generator().manual_seed(seed)
+    state = blank_state(num_images, num_codes, vocabulary)
+    for index in range(options.num_inference_steps):
+        image = state.hide_unsettled(vocabulary.mask_id).repeat(len(texts) // num_images, 1)
+        ids = image_sequences(padded, image, vocabulary)
+        logits = pipe.model.logits(pipe.model(ids, text_to_image_mask(ids, vocabulary)))
+        if options.guidance_scale > 0:
+            conditional, unconditional = logits.chunk(2)
+            logits = (1 + options.guidance_scale) * conditional - options.guidance_scale * unconditional
+        scores = logits[:, -num_codes - 1 : -1, vocabulary.image_offset : vocabulary.mask_id]
+        codes, masked = vocabulary.ids_to_codes(state.ids), ~state.settled
+        step = scheduler.step(scores[masked], index, codes, masked, generator)
+        state = State(vocabulary.codes_to_ids(step.candidates), ~step.masked, index + 1)
+    return step.candidates
+
+
+@torch.no_grad()
+def published_jacobi(
+    pipe: ShowoPipeline, prompt: list[int], max_new_tokens: int, block_length: int, seed: int
+) -> tuple[list[int], int]:
+    """Ids of the greedy answer, up to the end of text, and the passes they took; a pass confirms that a block stays."""
+    vocabulary = pipe.prompts.vocabulary
+    guesses = draw_guesses([prompt], max_new_tokens, vocabulary, torch.Generator().manual_seed(seed))
+    answer, passes = [], 0
+    for block in guesses.split(block_length, dim=1):
+        before, after = block, None
+        while after is None or not torch.equal(before, after):
+            before = block if after is None else after
+            ids = torch.cat([torch.tensor([[*prompt, *answer]]), before], 1)
+            logits = pipe.model.logits(pipe.model(ids, understanding_mask(ids, vocabulary)))
+            after = logits.argmax(-1)[:, -before.shape[1] - 1 : -1]
+            passes += 1
+        answer += after[0].tolist()
+        if vocabulary.end_of_text_id in answer:
+            return answer[: answer.index(vocabulary.end_of_text_id)], passes
+    return answer, passes
+
+
+@torch.no_grad()
+def transformers_generate(pipe: ShowoPipeline, prompt: list[int], max_new_tokens: int) -> list[int]:
+    """Ids of the greedy answer, up to the end of text."""
+    phi, end_id = pipe.model.showo, pipe.prompts.vocabulary.end_of_text_id
+    ids, cache = torch.tensor([prompt]), DynamicCache(config=phi.config)
+    read = ids[:, :-1]
+    phi.model(read, attention_mask=understanding_mask(read, pipe.prompts.vocabulary), cache=cache)
+    written = phi.generate(
+        ids,
+        attention_mask=torch.ones_like(ids),
+        cache=cache,
+        max_new_tokens=max_new_tokens,
+        do_sample=False,
+        eos_token_id=end_id,
+        pad_token_id=end_id,
+    )
+    answer = written[0, len(prompt) :].tolist()
+    return answer[: answer.index(end_id)] if end_id in answer else answer

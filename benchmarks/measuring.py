@@ -1,0 +1,71 @@
+"""Time, memory, and floating point operations of this process. Linux only: peaks are the kernel's count of memory."""
+
+import gc
+import os
+import platform
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import TypeVar
+
+import torch
+import transformers
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+GIB = 2**30
+
+Result = TypeVar("Result")
+
+
+def resident(peak: bool = False) -> float:
+    """Resident memory of this process in GiB, now or at its most since `forget_peak`."""
+    key = "VmHWM:" if peak else "VmRSS:"
+    (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(key)]
+    return int(line.split()[1]) * 1024 / GIB
+
+
+def forget_peak() -> None:
+    """Start counting the peak anew."""
+    gc.collect()
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+def measured(function: Callable[..., Result], *arguments: object, **options: object) -> tuple[Result, float, float]:
+    """What a function returns, the peak of the whole process meanwhile in GiB, and the seconds it took."""
+    forget_peak()
+    start = time.perf_counter()
+    result = function(*arguments, **options)
+    seconds = time.perf_counter() - start
+    return result, resident(peak=True), seconds
+
+
+def counted(function: Callable[[], object]) -> int:
+    """Floating point operations of the matrix products and convolutions of a call, by torch's counter."""
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:  # it does not know fused attention
+        function()
+    return counter.get_total_flops()
+
+
+def matmul_rate(rows: int = 512, width: int = 2048, repeats: int = 9) -> float:
+    """Operations a second of a large float32 matrix product, median: what a transformer could reach at best."""
+    left, right = torch.randn(rows, width), torch.randn(width, 4 * width)
+    seconds = [measured(torch.mm, left, right)[2] for _ in range(repeats)]
+    return 2 * rows * width * 4 * width / median(seconds)
+
+
+def machine() -> dict[str, str | int]:
+    """What the numbers were measured on."""
+    names = [
+        line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line
+    ]
+    return {
+        "processor": names[0] if names else platform.machine(),
+        "cores": len(os.sched_getaffinity(0)),
+        "threads": torch.get_num_threads(),
+        "load_before": round(os.getloadavg()[0], 2),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "dtype": "float32",
+    }

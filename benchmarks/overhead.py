@@ -1,0 +1,75 @@
+"""How much of a step is not the matrix products it is there for.
+
+The products of a call (projections, MLP, head, attention) are noted with their operands while it runs, and then
+computed again by themselves. Attention is one fused kernel, softmax included, and counts as a product; its part is told
+apart.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import median
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from measuring import measured
+from showo_turbo.pipeline import ShowoPipeline
+
+aten = torch.ops.aten
+LINEAR = {aten.mm, aten.addmm, aten.bmm, aten.baddbmm}
+ATTENTION = {aten._scaled_dot_product_flash_attention_for_cpu}
+
+
+class Products(TorchDispatchMode):
+    """Notes every matrix product that runs inside, with its operands."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear: list[Callable[[], object]] = []
+        self.attention: list[Callable[[], object]] = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        for kind, noted in ((LINEAR, self.linear), (ATTENTION, self.attention)):
+            if function.overloadpacket in kind:
+                noted.append(lambda: function(*args, **kwargs))
+        return function(*args, **kwargs)
+
+
+@dataclass(frozen=True)
+class Overhead:
+    """Milliseconds a step, medians; `share` is what is left of the step without products and attention."""
+
+    model: str
+    steps: int
+    guidance_scale: float
+    images: int
+    step_ms: float
+    products_ms: float
+    attention_ms: float
+    share: float
+
+
+def replay(calls: list[Callable[[], object]]) -> None:
+    """Do it all again."""
+    for call in calls:
+        call()
+
+
+@torch.no_grad()
+def overhead(name: str, steps: int, guidance_scale: float, images: int, repeats: int) -> Overhead:
+    """Of the transformer steps of text to image with a shipped model."""
+    pipe = ShowoPipeline.from_pretrained(name, device="cpu")
+
+    def draw() -> None:
+        options = {"num_images_per_prompt": images, "seed": 0, "output_type": "latent"}
+        pipe.text_to_image("a red circle", steps, guidance_scale, **options)
+
+    draw()
+    with Products() as products:
+        draw()
+    tasks = (draw, lambda: replay(products.linear), lambda: replay(products.attention))
+    rounds = [[measured(task)[2] * 1000 / steps for task in tasks] for _ in range(repeats)]
+    step, linear, attention = (median(column) for column in zip(*rounds, strict=True))
+    share = median(1 - (products + mixing) / whole for whole, products, mixing in rounds)
+    return Overhead(name, steps, guidance_scale, images, step, linear, attention, share)
