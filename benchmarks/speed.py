@@ -99,7 +99,7 @@ def main(
     repeats: Annotated[int, typer.Option(min=1, help="Pairs of runs.")] = 3,
     threads: Annotated[int | None, typer.Option(min=1, help="Of torch; its own choice if left out.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of weights and draws.")] = 0,
-    model: Annotated[str, typer.Option(help="The shipped model whose overhead is measured.")] = "tiny",
+    model: Annotated[str, typer.Option(help="The shipped model whose overhead is measured.")] = "tiny-turbo",
     small: Annotated[bool, typer.Option("--small", help="A small model instead of the full size.")] = False,
     output: Annotated[Path | None, typer.Option(help="A JSON file, written after every contest.")] = None,
     plot: Annotated[Path | None, typer.Option(help="A picture of the ratios.")] = None,
