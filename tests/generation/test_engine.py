@@ -217,6 +217,18 @@ def test_a_cancelled_request_is_heard_of_no_more(make_random_model: MakeModel, r
     assert engine.pending == 0
 
 
+def test_a_request_cancelled_during_a_step_is_heard_of_no_more(
+    make_random_model: MakeModel, random_vocabulary: Vocabulary
+) -> None:
+    model = make_random_model(0)
+    engine = make_engine(model, random_vocabulary)
+    kept, cancelled = engine.submit(Drawing([1])), engine.submit(Drawing([2]))
+    hook = model.showo.model.final_layernorm.register_forward_hook(lambda *_: engine.cancel(cancelled))
+    assert [update.ticket for update in engine.step()] == [kept]
+    hook.remove()
+    assert {update.ticket for update in engine.run()} == {kept}
+
+
 @pytest.mark.parametrize("request_kind", [Drawing([1, 2]), Answering([[1, 2]])], ids=["images", "texts"])
 def test_what_is_kept_for_a_request_goes_with_it(
     make_random_model: MakeModel,

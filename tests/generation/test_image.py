@@ -176,6 +176,19 @@ def test_states_settle_step_by_step_and_known_codes_stay(
     assert ((codes >= 0) & (codes < random_vocabulary.codebook_size)).all()
 
 
+def test_a_step_that_failed_can_be_taken_again(
+    make_random_model: MakeModel, random_vocabulary: Vocabulary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, start = make_random_model(0), random_state(1, 0, random_vocabulary)
+    expected = make_denoiser(model, random_vocabulary, [[1, 2]]).logits(start)
+    denoiser = make_denoiser(model, random_vocabulary, [[1, 2]])
+    with monkeypatch.context() as patch:
+        patch.setattr(model.showo.model.layers[0].mlp, "forward", None)
+        with pytest.raises(TypeError):
+            denoiser.logits(start)
+    assert denoiser.logits(start).equal(expected)
+
+
 def test_a_trajectory_goes_on_from_any_of_its_states(
     make_random_model: MakeModel, random_vocabulary: Vocabulary
 ) -> None:
