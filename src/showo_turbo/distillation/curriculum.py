@@ -7,7 +7,7 @@
 own.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from showo_turbo.data import SourceConfig
 from showo_turbo.errors import InputError
@@ -29,13 +29,15 @@ class OnPolicy:
     Attributes:
         prompts: so many are drawn at once; 0 keeps to the teacher's way.
         batches: so many batches learn from them before the student, who has learnt meanwhile, draws others.
+        top_k: the student draws among its k most probable codes; of 1, it draws every prompt in one way only.
     """
 
     prompts: int = 0
     batches: int = 32
+    top_k: int = 1
 
     def __post_init__(self) -> None:
-        _check_positive("on_policy", self, "batches")
+        _check_positive("on_policy", self, "batches", "top_k")
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,11 @@ class ImageTerm:
         return SamplingOptions(
             self.num_inference_steps, self.guidance_scale, 1, temperature=0.0, schedule=self.schedule, order=self.order
         )
+
+    @property
+    def own_sampling(self) -> SamplingOptions:
+        """How the student draws on its own way."""
+        return replace(self.sampling, guidance_scale=0.0, top_k=self.on_policy.top_k)
 
 
 @dataclass(frozen=True)

@@ -87,22 +87,22 @@ class ImageTrajectories:
 class Walker(Protocol):
     """Who decides what is drawn."""
 
-    def masked_logits(self, state: State) -> Tensor:
-        """Scores of every code at masked places, as `ImageDenoiser.masked_logits`."""
+    def advance(self, state: State) -> State:
+        """The state after one step, as `ImageDenoiser.advance`."""
 
 
 class Leaps:
     """A sampler of few steps on a way of many: what it says of a state holds for the `stride` steps after it."""
 
     def __init__(self, denoiser: ImageDenoiser, stride: int) -> None:
-        """Walk one way from its beginning."""
+        """Walk one way from its beginning, drawing as the denoiser's scheduler does."""
         self.denoiser, self.stride = denoiser, stride
 
-    def masked_logits(self, state: State) -> Tensor:
+    def advance(self, state: State) -> State:
         """See `Walker`."""
         if state.forward_passes % self.stride == 0:
             self._said = self.denoiser.logits(state)
-        return self._said[~state.settled]
+        return self.denoiser.unmask(state, self._said[~state.settled])
 
 
 @torch.no_grad()
@@ -130,7 +130,7 @@ def record_images(
         is_open, logits = ~state.settled, denoiser.masked_logits(state)
         fresh = SoftLabels.of(logits.to(is_open.device), label_size)
         labels = fresh.view(is_open.shape) if labels is None else labels.replaced(is_open, fresh)
-        after = denoiser.unmask(state, logits if walker is None else walker.masked_logits(state))
+        after = denoiser.unmask(state, logits) if walker is None else walker.advance(state)
         decided = torch.where(after.settled & is_open, state.forward_passes, decided)
         state = after
         if state.forward_passes in ends:

@@ -3,6 +3,8 @@
 import random
 from typing import Any
 
+import torch
+
 from showo_turbo.data import MixedStream
 from showo_turbo.distillation import teacher
 from showo_turbo.distillation.curriculum import ImageTerm
@@ -53,4 +55,8 @@ class StudentTrajectories:
         size = self.image.batch_size
         texts = [sample.text for sample in samples_of(self.captions, group, self.image.on_policy.prompts)]
         chunks = [texts[first : first + size] for first in range(0, len(texts), size)]
-        return ImageTrajectories.joined([teacher.draw(self.pipe, chunk, self.image, student) for chunk in chunks])
+        rng = random.Random(f"{self.seed}/draws/{self.captions.rank}/{group}")
+        source = torch.Generator().manual_seed(rng.getrandbits(48))
+        return ImageTrajectories.joined(
+            [teacher.draw(self.pipe, chunk, self.image, student, source) for chunk in chunks]
+        )

@@ -20,11 +20,16 @@ from showo_turbo.processing.prompts import PromptBuilder
 
 
 def draw(
-    pipe: ShowoPipeline, prompts: Sequence[str], term: ImageTerm, student: Showo | None = None
+    pipe: ShowoPipeline,
+    prompts: Sequence[str],
+    term: ImageTerm,
+    student: Showo | None = None,
+    generator: torch.Generator | None = None,
 ) -> ImageTrajectories:
-    """Draw prompts, greedily; the trajectories with the teacher's guided labels at all segment ends.
+    """Draw prompts; the trajectories with the teacher's guided labels at all segment ends.
 
-    The teacher walks, or else a student, which has no guidance and takes `term.stride` steps at a time.
+    The teacher walks, greedily, or else a student, which has no guidance, takes `term.stride` steps at a time and draws
+    from its most probable candidates by the generator.
     """
     vocabulary, num_codes = pipe.prompts.vocabulary, pipe.model.config.num_vq_tokens
     rows = [pipe.prompts.text_to_image(prompt) for prompt in prompts]
@@ -33,7 +38,8 @@ def draw(
     denoiser = ImageDenoiser(pipe.model, vocabulary, scheduler, rows, num_codes, empty, term.guidance_scale)
     walker = None
     if student is not None:
-        walker = Leaps(ImageDenoiser(student, vocabulary, scheduler, rows, num_codes), term.stride)
+        own = term.own_sampling.scheduler(vocabulary.codebook_size, num_codes)
+        walker = Leaps(ImageDenoiser(student, vocabulary, own, rows, num_codes, generator=generator), term.stride)
     start = blank_state(len(rows), num_codes, vocabulary, pipe.device)
     ends = segment_ends(term.num_inference_steps, term.segments)
     return record_images(denoiser, rows, start, ends, term.label_size, walker)

@@ -1,0 +1,28 @@
+"""What the teacher makes of prompts."""
+
+import torch
+
+from showo_turbo.distillation import teacher
+from showo_turbo.distillation.curriculum import ImageTerm, OnPolicy
+from showo_turbo.pipeline import ShowoPipeline
+
+PROMPTS = ["a red circle"] * 4
+
+
+def drawn(pipe: ShowoPipeline, top_k: int, seed: int) -> torch.Tensor:
+    """Codes of the same prompt, four times, drawn by a student that is the pipe's own model."""
+    term = ImageTerm(num_inference_steps=8, stride=4, on_policy=OnPolicy(prompts=8, top_k=top_k))
+    return teacher.draw(pipe, PROMPTS, term, pipe.model, torch.Generator().manual_seed(seed)).codes
+
+
+def test_a_student_that_draws_its_one_most_probable_code_draws_a_prompt_in_one_way(random_pipe: ShowoPipeline) -> None:
+    codes = drawn(random_pipe, 1, 0)
+    assert codes.equal(codes[:1].expand_as(codes))
+    assert codes.equal(drawn(random_pipe, 1, 1))
+
+
+def test_a_student_that_draws_among_several_draws_a_prompt_in_many_ways(random_pipe: ShowoPipeline) -> None:
+    codes = drawn(random_pipe, 4, 0)
+    assert len(codes.unique(dim=0)) == len(PROMPTS)
+    assert codes.equal(drawn(random_pipe, 4, 0))
+    assert not codes.equal(drawn(random_pipe, 4, 1))
