@@ -60,3 +60,10 @@ def test_rows_learn_from_each_other() -> None:
     drafts.begin([[0], [0]])
     drafts.improve(0, [0, 5, 6, 7], 3, [1, 1])
     assert drafts.improve(1, [0, 5], 1, [1, 1]) == [6, 7]
+
+
+def test_the_kind_that_is_right_furthest_is_trusted() -> None:
+    drafts = Drafts()
+    drafts.begin([[0, 1, 2, 9, 4, 9, 9]])
+    assert drafts.improve(0, [0, 1], 1, [2, 3, 4]) == [2, 9, 4]
+    assert drafts.improve(0, [0, 1, 2, 3, 4], 3, [6, 7]) == [6, 7]

@@ -7,13 +7,14 @@
 Decisions:
 - A table of n-grams continues the settled ids one by one, the longest match first. Of the prompt this is prompt
   look-up, of earlier guesses the pool of lookahead decoding (arXiv 2402.02057).
-- Which kind of guess to trust is learned on the way: the next pass settles the first id in any case, so it tells which
-  kinds had it right, and the one that had it most often goes on. A distilled model's own choices win where they are
-  good, n-grams where they are not.
+- Which kind of guess to trust is learned on the way: the next pass settles some ids in any case, so it tells how many
+  of them each kind had right, and the one that had most on average goes on. A distilled model's own choices win where
+  they are good, n-grams where they are not.
 - Rows of a batch, and turns of a dialogue, learn from each other.
 """
 
 from collections.abc import Sequence
+from itertools import takewhile
 
 LONGEST_MATCH = 3
 
@@ -51,8 +52,8 @@ class Drafts:
     def __init__(self) -> None:
         """Trust what was seen more than what was guessed, until it is known better."""
         self.seen, self.iterates = NGrams(), NGrams()
-        self._right = {"seen": 3, "choices": 1, "iterates": 1}
-        self._judged = dict.fromkeys(self._right, 4)
+        self._right = {"seen": 1.0, "choices": 0.5, "iterates": 0.25}
+        self._judged = dict.fromkeys(self._right, 1)
         self._open: dict[int, dict[str, list[int]]] = {}
 
     def begin(self, prompts: Sequence[Sequence[int]]) -> None:
@@ -72,7 +73,7 @@ class Drafts:
         """
         for kind, guesses in self._open.pop(row, {}).items():
             self._judged[kind] += 1
-            self._right[kind] += guesses[0] == settled[-new]
+            self._right[kind] += count_equal(guesses, settled[-new:])
         self.seen.learn(settled, new)
         self.iterates.learn([settled[-1], *choices])
         kinds = {
@@ -86,3 +87,9 @@ class Drafts:
         self._open[row] = kinds
         best = kinds[max(kinds, key=lambda kind: self._right[kind] / self._judged[kind])]
         return [*best, *choices[len(best) :]]
+
+
+def count_equal(guesses: Sequence[int], ids: Sequence[int]) -> int:
+    """How many guesses are right before the first wrong one."""
+    pairs = zip(guesses, ids, strict=False)
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
