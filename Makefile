@@ -45,5 +45,5 @@ reproduce: $(VENV)/.installed-dev  ## the shipped models and their tables from n
 	$(RUN)/showo-turbo pretrain showo config=configs/tiny/showo_round_2.yaml
 	$(RUN)/showo-turbo pretrain assemble config=configs/tiny/model.yaml
 	$(RUN)/showo-turbo distill config=configs/tiny/turbo.yaml teacher=runs/tiny/model
-	$(RUN)/showo-turbo report --teacher runs/tiny/model --star runs/tiny-turbo/star/model \
-		--turbo runs/tiny-turbo/turbo/model -o runs/report.json
+	$(RUN)/showo-turbo report --teacher runs/tiny/model --student 'Turbo*=runs/tiny-turbo/star/model' \
+		--student Turbo=runs/tiny-turbo/turbo/model -o runs/report.json

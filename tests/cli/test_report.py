@@ -20,12 +20,23 @@ def test_tables_are_printed_and_cells_are_kept(tmp_path: Path) -> None:
     prompts = tmp_path / "prompts.jsonl"
     prompts.write_text("".join(prompt.to_json() + "\n" for prompt in benchmark_prompts()[::100]))
     cells = tmp_path / "cells.json"
-    options = ("--turbo", "tiny", "--prompts-file", str(prompts), "--steps", "2", "--guidance-scale", "1")
+    options = (
+        "--student",
+        "Turbo=tiny",
+        "--top-k",
+        "4",
+        "--prompts-file",
+        str(prompts),
+        "--steps",
+        "2",
+        "--guidance-scale",
+        "1",
+    )
     options = (*options, "--images-per-prompt", "1", "--scenes", "2", "-o", str(cells))
     first = report(*options)
     assert first.returncode == 0, first.stderr
     rows = [line for line in first.stdout.splitlines() if line.startswith("| ")]
-    assert [row.split(" | ")[1] for row in rows if row.startswith("| 2")] == ["teacher, guidance 1", "Turbo"]
+    assert [row.split(" | ")[1] for row in rows if row.startswith("| 2")] == ["teacher, guidance 1", "Turbo, top-k 4"]
     assert any(row.startswith("| teacher, autoregressive | ") for row in rows)
     assert len(json.loads(cells.read_text())) == 5  # Turbo is the teacher here, so its Jacobi cell is the teacher's
 
@@ -40,7 +51,10 @@ def test_tables_are_printed_and_cells_are_kept(tmp_path: Path) -> None:
     ("options", "words"),
     [
         (["--teacher", "nobody"], "model 'nobody' is unknown"),
+        (["--student", "tiny"], "student is 'tiny': give TITLE=MODEL"),
+        (["--student", "Turbo=nobody"], "model 'nobody' is unknown"),
         (["--steps", "0"], "steps is 0"),
+        (["--top-k", "0"], "top-k is 0"),
         (["-o", "missing/cells.json"], "output folder 'missing' is missing"),
     ],
 )

@@ -14,9 +14,13 @@ from showo_turbo.scenes.benchmark import benchmark_prompts
 
 def report(
     teacher: Annotated[str, typer.Option(help="The teacher: a shipped model, a folder or a hub name.")] = "tiny",
-    star: Annotated[str | None, typer.Option(help="The student of the first stage, Turbo*.")] = None,
-    turbo: Annotated[str | None, typer.Option(help="The last student, Turbo.")] = None,
-    guidance_scale: Annotated[list[float], typer.Option(help="Of the teacher; give it twice for two.")] = (0.5, 1.25),
+    student: Annotated[
+        list[str] | None, typer.Option(help="A student as TITLE=MODEL, its title in the tables; as often as wanted.")
+    ] = None,
+    guidance_scale: Annotated[list[float], typer.Option(help="Of the teacher; give it twice for two.")] = (0.5, 1.0),
+    top_k: Annotated[
+        list[int] | None, typer.Option(help="Of the students, each a column; what they recommend if left out.")
+    ] = None,
     steps: Annotated[list[int], typer.Option(help="Of text to image; as often as wanted.")] = (16, 8, 4, 2, 1),
     images_per_prompt: Annotated[int, typer.Option(help="Pictures of every prompt.")] = 4,
     prompts_file: Annotated[
@@ -31,10 +35,16 @@ def report(
     ),
 ) -> None:
     """Compare a teacher with its students on the built-in world; goes on where it was stopped."""
-    for name, value in (("images-per-prompt", images_per_prompt), ("scenes", scenes), ("steps", min(steps))):
+    numbers = {
+        "images-per-prompt": images_per_prompt,
+        "scenes": scenes,
+        "steps": min(steps),
+        "top-k": min(top_k or [1]),
+    }
+    for name, value in numbers.items():
         if value < 1:
             raise InputError(f"{name} is {value}: choose 1 or more")
-    students = {title: model for title, model in (("Turbo*", star), ("Turbo", turbo)) if model is not None}
+    students = dict(_titled(one) for one in student or [])
     for model in (teacher, *students.values()):
         resolve(model)
     check_outputs([output], overwrite=True)
@@ -48,7 +58,11 @@ def report(
     plan = StudyPlan(
         drawing=(
             *(Contestant(f"teacher, guidance {scale:g}", teacher, scale) for scale in guidance_scale),
-            *(Contestant(title, model) for title, model in students.items()),
+            *(
+                Contestant(title if k is None else f"{title}, top-k {k}", model, top_k=k)
+                for title, model in students.items()
+                for k in top_k or [None]
+            ),
         ),
         answering=(
             Contestant("teacher, autoregressive", teacher, decoding=DecodingOptions(decoding="autoregressive")),
@@ -67,3 +81,10 @@ def report(
     )
     for table in run_study(plan, output, lru_cache(maxsize=1)(lambda name: load_pipeline(name, device, dtype))):
         typer.echo(f"{table}\n")
+
+
+def _titled(student: str) -> tuple[str, str]:
+    title, equals, model = student.partition("=")
+    if not (title and equals and model):
+        raise InputError(f"student is {student!r}: give TITLE=MODEL, such as Turbo=tiny-turbo")
+    return title, model

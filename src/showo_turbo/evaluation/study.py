@@ -1,6 +1,6 @@
 """Teacher and students side by side, in the layout of the paper's two tables (arXiv 2502.05415, section 5).
 
-    text to image    rows: steps;       columns: teacher at two guidance strengths, Turbo*, Turbo
+    text to image    rows: steps, and of each the teacher at two guidance strengths and its students
     understanding    rows: model and decoding;      columns: speed and quality
 
 Every cell is measured with the same prompts and seeds, takes minutes, and is kept in a JSON file as soon as it is
@@ -33,12 +33,14 @@ class Contestant:
         title: what the tables call it.
         model: shipped model, folder or hub name.
         guidance_scale: for text to image.
+        top_k: for text to image; what the model recommends if left out.
         decoding: for understanding.
     """
 
     title: str
     model: str
     guidance_scale: float = 0.0
+    top_k: int | None = None
     decoding: DecodingOptions = PLAIN_JACOBI
 
 
@@ -100,7 +102,12 @@ def run_study(plan: StudyPlan, path: Path, load: Callable[[str], ShowoPipeline])
 
 def _drawn(plan: StudyPlan, cells: Cells, load: Callable[[str], ShowoPipeline], one: Contestant, steps: int) -> dict:
     pipe = load(one.model)
-    options = replace(pipe.recommended, num_inference_steps=steps, guidance_scale=one.guidance_scale)
+    options = replace(
+        pipe.recommended,
+        num_inference_steps=steps,
+        guidance_scale=one.guidance_scale,
+        top_k=one.top_k or pipe.recommended.top_k,
+    )
     setting = {
         "task": "text to image",
         "weights": locate(one.model).weights_sha256(),
