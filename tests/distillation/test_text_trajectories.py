@@ -136,3 +136,43 @@ def test_only_the_answers_own_ids_are_predicted(make_random_model, random_vocabu
     model.logits = counting
     text_consistency(model, model, [TextPick(long, 0, 1)], vocabulary)
     assert hidden_counts == [4, 4, 4]
+
+
+@given(seed=st.integers(0, 20), lengths=st.lists(st.integers(1, 5), min_size=1, max_size=3))
+@settings(max_examples=15, deadline=None)
+def test_blocks_are_judged_as_each_alone_and_in_sequences_of_their_own(
+    make_random_model, random_vocabulary: Vocabulary, seed: int, lengths: list[int]
+) -> None:
+    student, generator = make_random_model(seed), torch.Generator().manual_seed(seed)
+    picks = [
+        TextPick(
+            JacobiTrajectory(
+                tuple(torch.randint(0, 19, (length,), generator=generator).tolist()),
+                0,
+                torch.randint(1, 19, (3, 4), generator=generator),  # 0 is the end of text
+            ),
+            0,
+            2,
+        )
+        for length in lengths
+    ]
+    with torch.no_grad():
+        together = text_consistency(student, student, picks, random_vocabulary)
+        other_target = text_consistency(student, make_random_model(seed), picks, random_vocabulary)
+        alone = [text_consistency(student, student, [pick], random_vocabulary) for pick in picks]
+        by_hand = [sum_of_terms(student, pick.trajectory) for pick in picks]
+    torch.testing.assert_close(torch.stack(together), torch.stack(other_target), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(together[1], torch.stack([term for _, term in alone]).mean(), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(torch.stack([sum(terms) for terms in alone]), torch.stack(by_hand), atol=1e-4, rtol=1e-4)
+
+
+def sum_of_terms(student: Showo, trajectory: JacobiTrajectory) -> torch.Tensor:
+    """Both terms of a trajectory's first iterate, each block in a causal sequence of its own."""
+    start, (first, _, final) = len(trajectory.prompt) - 1, trajectory.iterates
+    seen, aim = (
+        student.logits(student(torch.cat([torch.tensor(trajectory.prompt), block])[None])[0, start:-1])
+        for block in (first, final)
+    )
+    wrong = int((first != final).nonzero()[0])
+    consistency = -(aim.softmax(-1) * seen.log_softmax(-1)).sum(-1)[wrong:].mean()
+    return consistency + torch.nn.functional.cross_entropy(aim, final)

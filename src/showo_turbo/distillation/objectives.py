@@ -12,6 +12,7 @@ no image position is ever part of a text loss.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 
 import torch
 from torch import Tensor
@@ -89,20 +90,36 @@ def text_consistency(
         for number in (lambda pick: pick.step, lambda pick: pick.end, lambda pick: -1)
     )
     prompts = left_pad([pick.trajectory.prompt for pick in picks], vocabulary.pad_id, student.device).ids
+    guessed, answered = _block_hidden(student, prompts, [first, final], vocabulary)
     kept = after_first_difference(first, last) & up_to_end(last, vocabulary.end_of_text_id)
-    logits = student.logits(_block_hidden(student, prompts, first, vocabulary)[kept])
     with torch.no_grad():
-        own = target.logits(_block_hidden(target, prompts, last, vocabulary)[kept]).softmax(-1)
+        known = target is student and last.equal(final)
+        aim = answered if known else _block_hidden(target, prompts, [last], vocabulary)[0]
+        own = target.logits(aim[kept]).softmax(-1)
+    logits = student.logits(guessed[kept])
     consistency = soft_cross_entropy(logits, own, torch.ones_like(logits[:, 0], dtype=torch.bool))
-    answered = up_to_end(final, vocabulary.end_of_text_id)
-    hidden = _block_hidden(student, prompts, final, vocabulary)[answered]
-    return consistency, cross_entropy(student.logits(hidden), final[answered])
+    read = up_to_end(final, vocabulary.end_of_text_id)
+    return consistency, cross_entropy(student.logits(answered[read]), final[read])
 
 
-def _block_hidden(model: Showo, prompts: Tensor, blocks: Tensor, vocabulary: Vocabulary) -> Tensor:
-    """Hidden states that predict blocks, long (batch, n), after left-padded prompts: (batch, n, hidden)."""
-    ids = torch.cat([prompts, blocks], 1)
-    return model(ids, understanding_mask(ids, vocabulary))[:, -blocks.shape[1] - 1 : -1]
+def _block_hidden(model: Showo, prompts: Tensor, blocks: Sequence[Tensor], vocabulary: Vocabulary) -> list[Tensor]:
+    """Hidden states that predict blocks, each long (batch, n), which follow the same left-padded prompts.
+
+        prompt  x             One sequence holds all blocks, each where it would stand alone, so the prompt is read
+        block   x x           once. No block sees another.
+        block   x . x
+
+    Returns:
+        Of each block (batch, n, hidden).
+    """
+    length, shown = prompts.shape[1], [block[:, :-1] for block in blocks]
+    ids = torch.cat([prompts, *shown], 1)
+    mask, ends = understanding_mask(ids, vocabulary), list(accumulate((one.shape[1] for one in shown), initial=length))
+    for start, end in pairwise(ends):
+        mask[:, :, end:, start:end] = False
+    places = [torch.arange(length), *(length + torch.arange(one.shape[1]) for one in shown)]
+    hidden = model(ids, mask, torch.cat(places)[None].to(ids.device))
+    return [torch.cat([hidden[:, length - 1 : length], hidden[:, start:end]], 1) for start, end in pairwise(ends)]
 
 
 def language_modelling(student: Showo, rows: Sequence[Sequence[int]], vocabulary: Vocabulary) -> Tensor:
