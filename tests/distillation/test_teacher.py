@@ -9,9 +9,10 @@ from showo_turbo.pipeline import ShowoPipeline
 PROMPTS = ["a red circle"] * 4
 
 
-def drawn(pipe: ShowoPipeline, top_k: int, seed: int) -> torch.Tensor:
+def drawn(pipe: ShowoPipeline, top_k: int, seed: int, sampled_steps: int | None = None) -> torch.Tensor:
     """Codes of the same prompt, four times, drawn by a student that is the pipe's own model."""
-    term = ImageTerm(num_inference_steps=8, stride=4, on_policy=OnPolicy(prompts=8, top_k=top_k))
+    own_way = OnPolicy(prompts=8, top_k=top_k, sampled_steps=sampled_steps)
+    term = ImageTerm(num_inference_steps=8, stride=4, guidance_scale=0.0, on_policy=own_way)
     return teacher.draw(pipe, PROMPTS, term, pipe.model, torch.Generator().manual_seed(seed)).codes
 
 
@@ -26,3 +27,11 @@ def test_a_student_that_draws_among_several_draws_a_prompt_in_many_ways(random_p
     assert len(codes.unique(dim=0)) == len(PROMPTS)
     assert codes.equal(drawn(random_pipe, 4, 0))
     assert not codes.equal(drawn(random_pipe, 4, 1))
+
+
+def test_a_student_that_draws_in_its_first_step_only_walks_as_its_sampler_of_few_steps(
+    random_pipe: ShowoPipeline,
+) -> None:
+    walked = drawn(random_pipe, 4, 0, sampled_steps=0)
+    assert walked.equal(drawn(random_pipe, 1, 0))
+    assert len(drawn(random_pipe, 4, 0, sampled_steps=1).unique(dim=0)) > 1

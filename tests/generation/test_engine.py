@@ -110,6 +110,7 @@ drawings = st.builds(
         temperature=st.sampled_from([0.0, 1.0, 2.5]),
         schedule=st.sampled_from(["cosine", "linear"]),
         order=st.sampled_from(["confidence", "halton"]),
+        sampled_steps=st.sampled_from([None, None, 0, 2]),
     ),
     images=st.integers(1, 2),
     seed=st.integers(0, 1000),

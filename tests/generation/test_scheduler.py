@@ -35,6 +35,7 @@ def nothing_known(batch: int) -> tuple[Tensor, Tensor]:
     [
         ({"top_k": 0}, "top_k is 0: choose 1 to 8"),
         ({"top_k": 9}, "top_k is 9: choose 1 to 8"),
+        ({"sampled_steps": -1}, "sampled_steps is -1"),
         ({"temperature": -0.1}, "temperature is -0.1"),
         ({"temperature": float("nan")}, "temperature is nan"),
         ({"schedule": "cosin"}, "'cosin' is unknown"),
@@ -68,6 +69,16 @@ def test_top_k_draws_from_the_best_only_but_leaves_confidence_alone() -> None:
     assert (best == candidates).any(-1).all()
     drawn = logits.log_softmax(-1).gather(-1, candidates)[:, 0]
     torch.testing.assert_close(step.confidence.flatten(), drawn)
+
+
+def test_steps_after_the_sampled_ones_take_the_most_probable_codes() -> None:
+    logits, sampled = scores(50 * CODES), make_scheduler(sampled_steps=1)
+    steps = [sampled.step(logits, index, *nothing_known(50), torch.Generator().manual_seed(3)) for index in range(3)]
+    plain = make_scheduler().step(logits, 0, *nothing_known(50), torch.Generator().manual_seed(3))
+    assert steps[0].candidates.equal(plain.candidates)
+    assert not steps[0].candidates.flatten().equal(logits.argmax(-1))
+    for step in steps[1:]:
+        assert step.candidates.flatten().equal(logits.argmax(-1))
 
 
 def test_half_precision_scores_are_treated_as_float32() -> None:

@@ -50,6 +50,9 @@ class SamplingArguments:
     temperature: Annotated[float | None, typer.Option(help="Noise in choosing which codes to keep first.")] = None
     schedule: Annotated[str | None, typer.Option(help="cosine, linear, sigmoid or powX.")] = None
     order: Annotated[str | None, typer.Option(help="Which codes to keep first: confidence or halton.")] = None
+    sampled_steps: Annotated[
+        int | None, typer.Option(help="First steps that draw at random; the others take the most probable codes.")
+    ] = None
 
     def given(self) -> dict[str, Any]:
         """What was told about the drawing, by name: neither where it goes nor what is left out."""

@@ -30,11 +30,13 @@ class OnPolicy:
         prompts: so many are drawn at once; 0 keeps to the teacher's way.
         batches: so many batches learn from them before the student, who has learnt meanwhile, draws others.
         top_k: the student draws among its k most probable codes; of 1, it draws every prompt in one way only.
+        sampled_steps: it does so in so many of its steps, the first ones; in all if left out.
     """
 
     prompts: int = 0
     batches: int = 32
     top_k: int = 1
+    sampled_steps: int | None = None
 
     def __post_init__(self) -> None:
         _check_positive("on_policy", self, "batches", "top_k")
@@ -87,8 +89,10 @@ class ImageTerm:
 
     @property
     def own_sampling(self) -> SamplingOptions:
-        """How the student draws on its own way."""
-        return replace(self.sampling, guidance_scale=0.0, top_k=self.on_policy.top_k)
+        """How the student draws on its own way, a step of whose is `stride` of these."""
+        own = self.on_policy
+        sampled = None if own.sampled_steps is None else own.sampled_steps * self.stride
+        return replace(self.sampling, guidance_scale=0.0, top_k=own.top_k, sampled_steps=sampled)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""How an image is sampled, in six numbers and names."""
+"""How an image is sampled, in seven numbers and names."""
 
 import math
 from dataclasses import dataclass, fields
@@ -19,6 +19,8 @@ class SamplingOptions:
         temperature: weight of the noise in choosing which codes to keep, before the first step.
         schedule: how fast codes are kept: "cosine", "linear", "sigmoid" or "powX".
         order: which codes are kept first: "confidence" (as published) or "halton" (places far apart).
+        sampled_steps: so many steps, the first ones, draw at random, and the others take the most probable codes; None
+            draws in all.
 
     Raises:
         InputError: when a value is of another type. Ranges depend on the model, which checks them.
@@ -30,11 +32,13 @@ class SamplingOptions:
     temperature: float = 1.0
     schedule: str = "cosine"
     order: str = "confidence"
+    sampled_steps: int | None = None
 
     def __post_init__(self) -> None:
         self._check_whole("num_inference_steps", self.num_inference_steps)
-        if self.top_k is not None:
-            self._check_whole("top_k", self.top_k)
+        for name in ("top_k", "sampled_steps"):
+            if getattr(self, name) is not None:
+                self._check_whole(name, getattr(self, name))
         for name in ("guidance_scale", "temperature"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
@@ -43,7 +47,7 @@ class SamplingOptions:
     @staticmethod
     def _check_whole(name: str, value: object) -> None:
         if type(value) is not int:
-            raise InputError(f"{name} is {value!r}: choose a whole number, 1 or more")
+            raise InputError(f"{name} is {value!r}: choose a whole number")
 
     @classmethod
     def from_dict(cls, values: dict) -> "SamplingOptions":
@@ -63,6 +67,8 @@ class SamplingOptions:
         Raises:
             InputError: when an option is out of its range.
         """
-        scheduler = UnmaskingScheduler(codebook_size, self.temperature, self.top_k, self.schedule, self.order)
+        scheduler = UnmaskingScheduler(
+            codebook_size, self.temperature, self.top_k, self.schedule, self.order, self.sampled_steps
+        )
         scheduler.set_timesteps(self.num_inference_steps, num_codes)
         return scheduler

@@ -59,6 +59,7 @@ class UnmaskingScheduler:
         top_k: int | None = None,
         schedule: str = "cosine",
         order: str = "confidence",
+        sampled_steps: int | None = None,
     ) -> None:
         """Check and keep the options.
 
@@ -68,6 +69,8 @@ class UnmaskingScheduler:
             top_k: draw among the k most probable codes only; all of them if left out.
             schedule: name of a mask schedule, see `generation.schedules`.
             order: which codes to settle first, see `generation.orders`.
+            sampled_steps: so many steps, the first ones, draw at random; the others take the most probable codes. All
+                draw if left out.
 
         Raises:
             InputError: when an option is out of its range.
@@ -76,11 +79,14 @@ class UnmaskingScheduler:
             raise InputError(f"top_k is {top_k}: choose 1 to {codebook_size} (the codebook's size), or None")
         if not temperature >= 0:
             raise InputError(f"temperature is {temperature}: choose 0 or more")
+        if sampled_steps is not None and sampled_steps < 0:
+            raise InputError(f"sampled_steps is {sampled_steps}: choose 0 or more, or None")
         self.codebook_size = codebook_size
         self.temperature = temperature
         self.top_k = top_k
         self.schedule = mask_schedule(schedule)
         self.order = check_order(order)
+        self.sampled_steps = sampled_steps
 
     def set_timesteps(self, num_inference_steps: int, num_codes: int) -> None:
         """Lay out the steps for images of `num_codes` codes.
@@ -123,13 +129,13 @@ class UnmaskingScheduler:
             InputError: when the generators cannot share the rows equally.
         """
         probabilities = logits.float().softmax(-1)
-        temperature = self.temperatures[step_index]
+        temperature, top_k = self.temperatures[step_index], self._top_k(step_index)
         noise = [
-            draw_noise(masked[rows], self.top_k or self.codebook_size, source, logits.device)
+            draw_noise(masked[rows], top_k or self.codebook_size, source, logits.device)
             for rows, source in share_rows(len(masked), generator)
         ]
         exponential, uniform = (torch.cat(piece) for piece in zip(*noise, strict=True))
-        drawn = draw_codes(probabilities, self.top_k, exponential)
+        drawn = draw_codes(probabilities, top_k, exponential)
         places = masked.to(logits.device)
         chosen = torch.full_like(uniform, torch.finfo(torch.float32).max)
         chosen = chosen.masked_scatter(places, probabilities.gather(-1, drawn[:, None]))
@@ -138,6 +144,10 @@ class UnmaskingScheduler:
         candidates, confidence = _fetch(candidates, confidence, codes.device)
         again = least_confident(self._priority(confidence, masked), masked, self.mask_counts[step_index])
         return UnmaskingStep(candidates, confidence, again, temperature)
+
+    def _top_k(self, step_index: int) -> int | None:
+        """Among how many codes a step draws."""
+        return self.top_k if self.sampled_steps is None or step_index < self.sampled_steps else 1
 
     def _priority(self, confidence: Tensor, masked: Tensor) -> Tensor:
         """What decides which candidates stay: confidence, or earliness in a fixed order."""

@@ -37,6 +37,7 @@ class DrawingOptions(TypedDict, total=False):
     temperature: float | None
     schedule: str | None
     order: str | None
+    sampled_steps: int | Literal["recommended"] | None
     num_images_per_prompt: int
     generator: Generators
     seed: int | None
@@ -72,6 +73,7 @@ class ImageTasks(PipelineParts):
         temperature: float | None = None,
         schedule: str | None = None,
         order: str | None = None,
+        sampled_steps: int | Literal["recommended"] | None = "recommended",
         num_images_per_prompt: int = 1,
         generator: Generators = None,
         seed: int | None = None,
@@ -93,6 +95,8 @@ class ImageTasks(PipelineParts):
             temperature: weight of the noise in choosing which codes to keep, before the first step.
             schedule: how fast codes are kept: "cosine", "linear", "sigmoid" or "powX".
             order: which codes are kept first: "confidence" (as published) or "halton" (places far apart).
+            sampled_steps: so many steps, the first ones, draw at random, and the others take the most probable codes;
+                None draws in all.
             num_images_per_prompt: images of every prompt.
             generator: a random generator for all images, or one per prompt; with a list, each prompt's images are those
                 it would have alone.
@@ -119,6 +123,7 @@ class ImageTasks(PipelineParts):
             temperature=temperature,
             schedule=schedule,
             order=order,
+            sampled_steps=sampled_steps,
             num_images_per_prompt=num_images_per_prompt,
             generator=generator,
             seed=seed,

@@ -94,15 +94,22 @@ class PipelineParts:
         return self.side * drawing.require_image_tokenizer(self.image_tokenizer).config.downsampling_factor
 
     def sampling_options(
-        self, *, top_k: int | Literal["recommended"] | None = "recommended", **sampling: float | str | None
+        self,
+        *,
+        top_k: int | Literal["recommended"] | None = "recommended",
+        sampled_steps: int | Literal["recommended"] | None = "recommended",
+        **sampling: float | str | None,
     ) -> SamplingOptions:
-        """The checkpoint's recommendation, with the options that are given (not None, but for `top_k`) in its place.
+        """The checkpoint's recommendation, with the options that are given in its place.
+
+        None is an option of `top_k` and `sampled_steps`, and stands for one that is left out elsewhere.
 
         Raises:
             InputError: when a value is of another type.
         """
         given = {name: value for name, value in sampling.items() if value is not None}
-        given |= {} if top_k == "recommended" else {"top_k": top_k}
+        chosen = {"top_k": top_k, "sampled_steps": sampled_steps}
+        given |= {name: value for name, value in chosen.items() if value != "recommended"}
         return replace(self.recommended, **given)
 
     @torch.no_grad()

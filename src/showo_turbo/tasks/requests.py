@@ -37,6 +37,7 @@ class ImageRequest:
     temperature: float | None = None
     schedule: str | None = None
     order: str | None = None
+    sampled_steps: int | Literal["recommended"] | None = "recommended"
     num_images_per_prompt: int = 1
     seed: int | None = None
     output_type: str = "pil"
@@ -55,6 +56,7 @@ class ImageRequest:
             temperature=self.temperature,
             schedule=self.schedule,
             order=self.order,
+            sampled_steps=self.sampled_steps,
         )
         texts, source = as_list(self.prompt), seeded(self.seed)
         denoiser = drawing.prepare(pipe.model, pipe.prompts, texts, options, self.num_images_per_prompt, source)
