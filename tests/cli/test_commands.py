@@ -80,6 +80,7 @@ def test_a_sidecar_holds_every_setting(cli: Callable, here: Path, random_checkpo
         "model": str(random_checkpoint),
         "device": "cpu",
         "dtype": "float32",
+        "quantization": None,
         "showo_turbo": __version__,
     }
 

@@ -23,6 +23,7 @@ from showo_turbo.cli.options import (
     MaxNewTokens,
     Model,
     Overwrite,
+    Quantization,
     Stats,
 )
 
@@ -72,6 +73,7 @@ class DrawingOptions(SamplingArguments):
         str | None,
         typer.Option(help=f"Precision to store in: float32, bfloat16 or float16; {DEFAULT_DTYPE} if left out."),
     ] = None
+    quantization: Quantization = None
     overwrite: Overwrite = False
 
 
@@ -86,6 +88,7 @@ class AnsweringOptions:
     stats: Stats = False
     device: Device = None
     dtype: Dtype = DEFAULT_DTYPE
+    quantization: Quantization = None
 
     def decoding_options(self) -> "DecodingOptions":
         """The same for the library.

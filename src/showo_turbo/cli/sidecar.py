@@ -33,7 +33,7 @@ class Sidecar:
         num_inference_steps, guidance_scale, top_k, temperature, schedule, order: see `SamplingOptions`.
         model: as given to `--model`; a folder as its full path.
         weights_sha256: of the weight files of transformer and image tokenizer.
-        device, dtype: where and how precisely the transformer computed.
+        device, dtype, quantization: where and how precisely the transformer computed.
         showo_turbo, torch: versions.
     """
 
@@ -53,6 +53,7 @@ class Sidecar:
     weights_sha256: dict[str, str]
     device: str
     dtype: str
+    quantization: str | None
     showo_turbo: str
     torch: str
 

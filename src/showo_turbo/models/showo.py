@@ -17,6 +17,7 @@ from transformers import PhiConfig, PhiForCausalLM
 
 from showo_turbo.configuration import ShowoConfig
 from showo_turbo.models.clip_projector import ClipProjector
+from showo_turbo.models.int8 import is_int8
 from showo_turbo.models.upcasting import arithmetic_dtype, linear, upcast
 
 
@@ -44,6 +45,11 @@ class Showo(nn.Module):
     def dtype(self) -> torch.dtype:
         """What the weights are stored as."""
         return self.showo.lm_head.weight.dtype
+
+    @property
+    def quantization(self) -> str | None:
+        """What the layers' matrices are quantized to: "int8", or None if they are not."""
+        return "int8" if is_int8(self) else None
 
     @property
     def max_positions(self) -> int:
