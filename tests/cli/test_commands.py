@@ -77,6 +77,7 @@ def test_a_sidecar_holds_every_setting(cli: Callable, here: Path, random_checkpo
         "temperature": 1.0,
         "schedule": "cosine",
         "order": "confidence",
+        "early_exit": None,
         "model": str(random_checkpoint),
         "device": "cpu",
         "dtype": "float32",

@@ -51,6 +51,9 @@ class SamplingArguments:
     temperature: Annotated[float | None, typer.Option(help="Noise in choosing which codes to keep first.")] = None
     schedule: Annotated[str | None, typer.Option(help="cosine, linear, sigmoid or powX.")] = None
     order: Annotated[str | None, typer.Option(help="Which codes to keep first: confidence or halton.")] = None
+    early_exit: Annotated[
+        float | None, typer.Option(help="Finish when so small a share of the codes is in doubt; an approximation.")
+    ] = None
 
     def given(self) -> dict[str, Any]:
         """What was told about the drawing, by name: neither where it goes nor what is left out."""

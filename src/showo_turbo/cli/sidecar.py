@@ -16,7 +16,7 @@ TASKS = {
 """Methods of the pipeline that draw, each with its own arguments besides the prompt."""
 
 FILE_ARGUMENTS = ("image", "mask")
-SAMPLING_KEYS = ("num_inference_steps", "guidance_scale", "top_k", "temperature", "schedule", "order")
+SAMPLING_KEYS = ("num_inference_steps", "guidance_scale", "top_k", "temperature", "schedule", "order", "early_exit")
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Sidecar:
         prompt: the text.
         seed: of the one random generator that drew all images of the picture.
         num_images: images in the picture, a grid if more than one.
-        num_inference_steps, guidance_scale, top_k, temperature, schedule, order: see `SamplingOptions`.
+        num_inference_steps, guidance_scale, top_k, temperature, schedule, order, early_exit: see `SamplingOptions`.
         model: as given to `--model`; a folder as its full path.
         weights_sha256: of the weight files of transformer and image tokenizer.
         device, dtype, quantization: where and how precisely the transformer computed.
@@ -49,6 +49,7 @@ class Sidecar:
     temperature: float
     schedule: str
     order: str
+    early_exit: float | None
     model: str
     weights_sha256: dict[str, str]
     device: str

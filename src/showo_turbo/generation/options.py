@@ -1,4 +1,4 @@
-"""How an image is sampled, in six numbers and names."""
+"""How an image is sampled, in a few numbers and names."""
 
 import math
 from dataclasses import dataclass, fields
@@ -19,6 +19,9 @@ class SamplingOptions:
         temperature: weight of the noise in choosing which codes to keep, before the first step.
         schedule: how fast codes are kept: "cosine", "linear", "sigmoid" or "powX".
         order: which codes are kept first: "confidence" (as published) or "halton" (places far apart).
+        early_exit: finish an image before its last step, as soon as the probabilities of the codes drawn leave at most
+            this share of them in doubt (the sum of 1 - p, of all the image's codes); None never does. An
+            approximation, see docs/speed.md.
 
     Raises:
         InputError: when a value is of another type. Ranges depend on the model, which checks them.
@@ -30,20 +33,26 @@ class SamplingOptions:
     temperature: float = 1.0
     schedule: str = "cosine"
     order: str = "confidence"
+    early_exit: float | None = None
 
     def __post_init__(self) -> None:
         self._check_whole("num_inference_steps", self.num_inference_steps)
         if self.top_k is not None:
             self._check_whole("top_k", self.top_k)
+        if self.early_exit is not None:
+            self._check_number("early_exit", self.early_exit)
         for name in ("guidance_scale", "temperature"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-                raise InputError(f"{name} is {value!r}: choose a finite number, 0 or more")
+            self._check_number(name, getattr(self, name))
 
     @staticmethod
     def _check_whole(name: str, value: object) -> None:
         if type(value) is not int:
             raise InputError(f"{name} is {value!r}: choose a whole number, 1 or more")
+
+    @staticmethod
+    def _check_number(name: str, value: object) -> None:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise InputError(f"{name} is {value!r}: choose a finite number, 0 or more")
 
     @classmethod
     def from_dict(cls, values: dict) -> "SamplingOptions":
@@ -63,6 +72,8 @@ class SamplingOptions:
         Raises:
             InputError: when an option is out of its range.
         """
-        scheduler = UnmaskingScheduler(codebook_size, self.temperature, self.top_k, self.schedule, self.order)
+        scheduler = UnmaskingScheduler(
+            codebook_size, self.temperature, self.top_k, self.schedule, self.order, self.early_exit
+        )
         scheduler.set_timesteps(self.num_inference_steps, num_codes)
         return scheduler

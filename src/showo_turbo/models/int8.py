@@ -50,7 +50,7 @@ def int8_weights(module: nn.Module) -> set[str]:
 
 
 def quantize(weight: Tensor) -> Tensor:
-    """A matrix (rows, columns) in int8, each row scaled by its largest magnitude: an `Int8Tensor` of its shape and dtype."""
+    """A matrix in int8, each row scaled by its largest number: an `Int8Tensor` of the same shape and dtype."""
     from torchao.quantization import Int8Tensor, PerRow
 
     return Int8Tensor.from_hp(weight, PerRow())

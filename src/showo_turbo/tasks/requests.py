@@ -40,6 +40,7 @@ class ImageRequest:
     num_images_per_prompt: int = 1
     seed: int | None = None
     output_type: str = "pil"
+    early_exit: float | None = None
 
     def prepare(self, pipe: PipelineParts) -> Job:
         """Check this request and lay it out.
@@ -55,6 +56,7 @@ class ImageRequest:
             temperature=self.temperature,
             schedule=self.schedule,
             order=self.order,
+            early_exit=self.early_exit,
         )
         texts, source = as_list(self.prompt), seeded(self.seed)
         denoiser = drawing.prepare(pipe.model, pipe.prompts, texts, options, self.num_images_per_prompt, source)
