@@ -67,6 +67,18 @@ class ShowoPipeline(ImageTasks, TextTasks):
         showo = loading.load_showo(files, dtype, quantization)
         return cls(showo, prompts, images, recommended, tower).to(device)
 
+    def compile(self, mode: str | None = None) -> Self:
+        """Compile the transformer's layers with `torch.compile`, all but attention. Takes a minute, and only here.
+
+        Whatever prompts, steps and batches come later, nothing is compiled again. Comes after `to`. On processors it
+        does not pay, see docs/speed.md.
+
+        Args:
+            mode: of `torch.compile`, such as "reduce-overhead" for CUDA graphs on a graphics processor.
+        """
+        self.model.compile(mode)
+        return self
+
     def engine(self, max_sequences: int = 32) -> Engine[ImageRequest | TextRequest]:
         """An engine that runs many requests together, each with options of its own and the result it has alone.
 
