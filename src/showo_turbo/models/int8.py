@@ -5,7 +5,7 @@
     activations -----------------------------------------+
 
 Decisions:
-- The matrices of the layers are quantized, 89 % of the weights at full size. Embeddings and head stay as they are: the
+- The matrices of the layers are quantized, 83 % of the weights at full size. Embeddings and head stay as they are: the
   ones are looked up and cost no arithmetic, and of the other only the codebook's rows are used for images.
 - On the CPU blocks are cast up as half precision is, see `upcasting`. torchao by itself casts a matrix at once, which
   then goes through memory twice more: ten times slower for one row at full size.
