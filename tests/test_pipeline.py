@@ -202,6 +202,8 @@ def test_transformers_streamers_fit(
         ({"guidance_scale": float("inf")}, "guidance_scale is inf: choose a finite"),
         ({"temperature": -1.0}, "temperature is -1.0"),
         ({"temperature": float("nan")}, "temperature is nan"),
+        ({"early_exit": 1.5}, "early_exit is 1.5: choose 0"),
+        ({"early_exit": True}, "early_exit is True: choose a finite"),
         ({"schedule": "cubist"}, "schedule 'cubist' is unknown"),
         ({"num_images_per_prompt": 0}, "num_images_per_prompt is 0"),
         ({"generator": seeded(1, 2)}, "generator is a list of 2 for 1 prompts"),

@@ -33,6 +33,7 @@ def test_results_are_those_of_the_methods(random_pipe: ShowoPipeline, image: Ima
         TextRequest(
             codes=codes, max_new_tokens=12, decoding="autoregressive", do_sample=True, temperature=2.0, top_k=9, seed=5
         ),
+        ImageRequest(["a dog", "a cow"], 9, early_exit=0.4, seed=8),
         ImageRequest("a dog", 3, temperature=2.0, schedule="linear", order="halton", output_type="latent", seed=6),
         TextRequest(codes=codes, prompt="What?", max_new_tokens=15, block_length=5, sliding_window=False, seed=7),
     ]

@@ -10,7 +10,7 @@ from showo_turbo.checkpoints.image_tokenizer import load_image_tokenizer
 from showo_turbo.checkpoints.saving import save_checkpoint
 from showo_turbo.checkpoints.vision_tower import load_vision_tower
 from showo_turbo.generation.engine import Engine
-from showo_turbo.placement import parse_device, parse_dtype
+from showo_turbo.placement import parse_device, parse_dtype, parse_quantization
 from showo_turbo.tasks.images import ImageTasks
 from showo_turbo.tasks.requests import ImageRequest, TextRequest
 from showo_turbo.tasks.texts import TextTasks
@@ -33,6 +33,7 @@ class ShowoPipeline(ImageTasks, TextTasks):
         *,
         device: str | torch.device | None = None,
         dtype: str | torch.dtype = "float32",
+        quantization: str | None = None,
         image_tokenizer: str | Path | None = None,
         text_tokenizer: str | Path | None = None,
         base: str | Path | None = None,
@@ -46,6 +47,8 @@ class ShowoPipeline(ImageTasks, TextTasks):
             device: where to compute; the graphics processor if there is one, else the CPU, if left out.
             dtype: precision that the transformer is stored in: "float32", "bfloat16" or "float16". It computes in the
                 same, but on the CPU in float32. The image tokenizer stays in float32, since its codes are signs.
+            quantization: "int8" stores the matrices of the transformer's layers in a byte a weight, by torchao (the
+                `quantization` extra); an approximation, see docs/speed.md. Not at all if left out.
             image_tokenizer: folder or hub name of an image tokenizer, where the checkpoint does not hold one.
             text_tokenizer: folder or hub name of a text tokenizer and Phi config, where the checkpoint holds none.
             base: the checkpoint that an adapter changes, where the adapter does not name it.
@@ -53,15 +56,28 @@ class ShowoPipeline(ImageTasks, TextTasks):
                 (`w_clip_vit`) does not hold one.
 
         Raises:
-            InputError: when something is missing, damaged, does not fit, or the device or dtype cannot be used.
+            InputError: when something is missing, damaged or does not fit, or device, dtype or quantization cannot be.
         """
-        device, dtype = parse_device(device), parse_dtype(dtype)
+        device, dtype, quantization = parse_device(device), parse_dtype(dtype), parse_quantization(quantization)
         files = loading.locate(name_or_path, image_tokenizer, text_tokenizer, base, vision_tower)
         recommended = loading.load_sampling_options(files)
         prompts = loading.load_prompts(files)
         images = None if files.image_tokenizer is None else load_image_tokenizer(files.image_tokenizer)
         tower = None if files.vision_tower is None else load_vision_tower(files.vision_tower, dtype)
-        return cls(loading.load_showo(files, dtype), prompts, images, recommended, tower).to(device)
+        showo = loading.load_showo(files, dtype, quantization)
+        return cls(showo, prompts, images, recommended, tower).to(device)
+
+    def compile(self, mode: str | None = None) -> Self:
+        """Compile the transformer's layers with `torch.compile`, all but attention. Takes a minute, and only here.
+
+        Whatever prompts, steps and batches come later, nothing is compiled again. Comes after `to`. On processors it
+        does not pay, see docs/speed.md.
+
+        Args:
+            mode: of `torch.compile`, such as "reduce-overhead" for CUDA graphs on a graphics processor.
+        """
+        self.model.compile(mode)
+        return self
 
     def engine(self, max_sequences: int = 32) -> Engine[ImageRequest | TextRequest]:
         """An engine that runs many requests together, each with options of its own and the result it has alone.
@@ -75,6 +91,10 @@ class ShowoPipeline(ImageTasks, TextTasks):
         return Engine(self.model, lambda request: request.prepare(self), max_sequences)
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Write everything `from_pretrained` needs into one folder, weights in the precision they have."""
+        """Write everything `from_pretrained` needs into one folder, weights in the precision they have.
+
+        Raises:
+            InputError: when the transformer is quantized.
+        """
         parts = self.model, self.prompts, self.image_tokenizer, self.recommended, self.vision_tower
         save_checkpoint(Path(folder), *parts)

@@ -1,9 +1,12 @@
 """Where a model computes and how precisely it is stored, as users name it."""
 
+from importlib.util import find_spec
+
 import torch
 
 from showo_turbo.errors import InputError
 
+QUANTIZATIONS = ("int8",)
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -36,3 +39,16 @@ def parse_dtype(dtype: str | torch.dtype) -> torch.dtype:
     if name not in DTYPES:
         raise InputError(f"dtype {name!r} is unknown: choose {', '.join(DTYPES)}")
     return DTYPES[name]
+
+
+def parse_quantization(name: str | None) -> str | None:
+    """How the transformer's layers can be stored in fewer bits; None is not at all.
+
+    Raises:
+        InputError: when it is not one of `QUANTIZATIONS`, or the library for it is missing.
+    """
+    if name is not None and name not in QUANTIZATIONS:
+        raise InputError(f"quantization {name!r} is unknown: choose {', '.join(QUANTIZATIONS)}, or leave it out")
+    if name is not None and find_spec("torchao") is None:
+        raise InputError(f"quantization {name!r} needs torchao: pip install 'showo-turbo[quantization]'")
+    return name

@@ -114,6 +114,7 @@ def test_images_that_cannot_be_read(refused: Callable, here: Path, random_checkp
         (["a", "--seed", -1], "seed is -1"),
         (["a", "--num-images", 0], "num_images_per_prompt is 0"),
         (["a", "--device", "abacus"], "device 'abacus' cannot be used here"),
+        (["a", "--quantization", "int4"], "quantization 'int4' is unknown: choose int8"),
         (["a", "--dtype", "float12"], "dtype 'float12' is unknown: choose float32"),
         (["a", "-o", "missing/out.png"], "output folder 'missing' is missing: create it first"),
         (["a", "-o", "out.jpg"], "output 'out.jpg' must end in .png"),

@@ -78,9 +78,11 @@ def test_a_sidecar_holds_every_setting(cli: Callable, here: Path, random_checkpo
         "schedule": "cosine",
         "order": "confidence",
         "sampled_steps": None,
+        "early_exit": None,
         "model": str(random_checkpoint),
         "device": "cpu",
         "dtype": "float32",
+        "quantization": None,
         "showo_turbo": __version__,
     }
 

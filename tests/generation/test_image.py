@@ -30,9 +30,14 @@ def prompt_of(text: list[int], vocabulary: Vocabulary) -> list[int]:
 
 
 def make_denoiser(
-    model: Showo, vocabulary: Vocabulary, rows: list[list[int]], steps: int = 4, **options: object
+    model: Showo,
+    vocabulary: Vocabulary,
+    rows: list[list[int]],
+    steps: int = 4,
+    early_exit: float | None = None,
+    **options: object,
 ) -> ImageDenoiser:
-    scheduler = UnmaskingScheduler(vocabulary.codebook_size)
+    scheduler = UnmaskingScheduler(vocabulary.codebook_size, early_exit=early_exit)
     scheduler.set_timesteps(steps, NUM_CODES)
     prompts = [prompt_of(text, vocabulary) for text in rows]
     return ImageDenoiser(model, vocabulary, scheduler, prompts, NUM_CODES, prompt_of([], vocabulary), **options)
@@ -144,18 +149,59 @@ def test_what_is_kept_beside_a_model_is_forgotten_when_its_weights_change(
 
 
 @few
-@given(seed=seeds, rows=st.lists(texts, min_size=2, max_size=3), guidance=st.sampled_from([0.0, 1.75]))
+@given(
+    seed=seeds,
+    rows=st.lists(texts, min_size=2, max_size=3),
+    guidance=st.sampled_from([0.0, 1.75]),
+    early_exit=st.sampled_from([None, 1e-4, 1e-3]),
+)
 def test_an_image_is_the_same_alone_and_in_a_batch(
-    make_random_model: MakeModel, random_vocabulary: Vocabulary, seed: int, rows: list[list[int]], guidance: float
+    make_random_model: MakeModel,
+    random_vocabulary: Vocabulary,
+    seed: int,
+    rows: list[list[int]],
+    guidance: float,
+    early_exit: float | None,
 ) -> None:
     model, vocabulary = make_random_model(seed % 3), random_vocabulary
     numbers = [seed + row for row in range(len(rows))]
-    options = {"guidance_scale": guidance}
+    options = {"guidance_scale": guidance, "steps": 8, "early_exit": early_exit}
     together = make_denoiser(model, vocabulary, rows, generator=seeded(*numbers), **options)
     batch = last_state(together.run(blank_state(len(rows), NUM_CODES, vocabulary)))
     for row, text in enumerate(rows):
         alone = make_denoiser(model, vocabulary, [text], generator=seeded(numbers[row]), **options)
         assert batch.ids[row].equal(last_state(alone.run(blank_state(1, NUM_CODES, vocabulary))).ids[0])
+
+
+@pytest.mark.parametrize("guidance", [0.0, 1.75])
+def test_an_image_that_is_finished_early_is_computed_no_more(
+    make_random_model: MakeModel, random_vocabulary: Vocabulary, monkeypatch: pytest.MonkeyPatch, guidance: float
+) -> None:
+    model, image, halves = make_random_model(0), NUM_CODES + 2, 2 if guidance else 1
+    rows: list[int] = []
+    embed = model.embed
+    options = {"steps": 8, "early_exit": 1e-4, "guidance_scale": guidance, "generator": seeded(*range(4))}
+    denoiser = make_denoiser(model, random_vocabulary, [[1], [2], [3], [4]], **options)
+    denoiser.masked_logits(blank_state(4, NUM_CODES, random_vocabulary))
+    monkeypatch.setattr(model, "embed", lambda ids: (rows.append(ids.numel()), embed(ids))[1])
+    states = list(denoiser.run(blank_state(4, NUM_CODES, random_vocabulary)))
+    under_way = [int((~state.settled).any(1).sum()) for state in states]
+    assert under_way[0] == 4 > under_way[-2] > under_way[-1] == 0
+    assert rows[1:] == [halves * image * count for count in under_way[1:-1]]
+
+
+def test_early_exit_may_come_after_one_step_or_never(
+    make_random_model: MakeModel, random_vocabulary: Vocabulary
+) -> None:
+    model, start = make_random_model(0), blank_state(2, NUM_CODES, random_vocabulary)
+    plain, never, at_once = (
+        last_state(
+            make_denoiser(model, random_vocabulary, [[1], [2]], early_exit=early_exit, generator=seeded(1)).run(start)
+        )
+        for early_exit in (None, 0.0, 1.0)
+    )
+    assert never.ids.equal(plain.ids)
+    assert (plain.forward_passes, never.forward_passes, at_once.forward_passes) == (4, 4, 1)
 
 
 @few

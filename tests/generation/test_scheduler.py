@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor
 
 from showo_turbo.errors import InputError
@@ -39,6 +41,8 @@ def nothing_known(batch: int) -> tuple[Tensor, Tensor]:
         ({"temperature": -0.1}, "temperature is -0.1"),
         ({"temperature": float("nan")}, "temperature is nan"),
         ({"schedule": "cosin"}, "'cosin' is unknown"),
+        ({"early_exit": -0.1}, "early_exit is -0.1: choose 0"),
+        ({"early_exit": float("nan")}, "early_exit is nan: choose 0"),
         ({"steps": 0}, "num_inference_steps is 0: choose 1 to 12"),
         ({"steps": 13}, "num_inference_steps is 13: choose 1 to 12"),
     ],
@@ -158,3 +162,22 @@ def test_one_position_stays_masked_and_one_is_settled() -> None:
     masked = torch.tensor([[True, True, True], [True, False, False]])
     assert least_confident(confidence, masked, 0).sum(1).tolist() == [1, 1]
     assert least_confident(confidence, masked, 3).sum(1).tolist() == [2, 1]
+
+
+@given(seed=st.integers(0, 999), share=st.floats(0, 1))
+def test_an_image_with_little_doubt_is_settled_at_once_and_others_as_ever(seed: int, share: float) -> None:
+    logits, (codes, masked) = 4 * scores(3 * CODES, seed), nothing_known(3)
+    masked[0, :7] = False
+    logits = logits[masked.flatten()]
+    early, plain = (
+        make_scheduler(top_k=2, early_exit=share_or_none).step(
+            logits, 0, codes, masked, torch.Generator().manual_seed(seed)
+        )
+        for share_or_none in (share, None)
+    )
+    assert early.candidates.equal(plain.candidates)
+    drawn = logits.softmax(-1).gather(-1, early.candidates[masked][:, None])[:, 0]
+    doubts = torch.zeros(masked.shape).masked_scatter(masked, 1 - drawn).sum(1)
+    for doubt, settled, plain_settled in zip(doubts, ~early.masked, ~plain.masked, strict=True):
+        if abs(doubt - share * CODES) > 1e-4:
+            assert settled.equal(torch.ones_like(settled) if doubt < share * CODES else plain_settled)

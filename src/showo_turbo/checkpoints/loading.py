@@ -27,6 +27,7 @@ from showo_turbo.checkpoints.weights import Weights, find_weights, fit_weights, 
 from showo_turbo.configuration import ShowoConfig, load_phi_config
 from showo_turbo.errors import InputError
 from showo_turbo.generation.options import SamplingOptions
+from showo_turbo.models.int8 import expect_int8, int8_weights, quantize
 from showo_turbo.models.showo import Showo
 from showo_turbo.placement import DTYPES
 from showo_turbo.processing.clip_prompts import ClipPromptBuilder
@@ -157,8 +158,8 @@ def _base_of(adapter: Path, base: str | Path | None) -> str | Path:
     return beside if base is None and beside.is_dir() else named
 
 
-def load_showo(files: CheckpointFiles, dtype: torch.dtype = torch.float32) -> Showo:
-    """The transformer of a checkpoint, on the CPU, in evaluation mode.
+def load_showo(files: CheckpointFiles, dtype: torch.dtype = torch.float32, quantization: str | None = None) -> Showo:
+    """The transformer of a checkpoint, on the CPU, in evaluation mode; its layers in int8 if `quantization` says so.
 
     Raises:
         InputError: when the Phi config or the weights cannot be read, or do not fit each other.
@@ -170,7 +171,10 @@ def load_showo(files: CheckpointFiles, dtype: torch.dtype = torch.float32) -> Sh
         raise InputError(f"Phi config: none could be read from folder {str(files.backbone)!r} ({reason})") from error
     with torch.device("meta"):
         model = Showo(files.config, phi_config).to(dtype)
-    fit_weights(model, files.weights())
+    if quantization == "int8":
+        expect_int8(model.showo.model.layers)
+    quantized = int8_weights(model)
+    fit_weights(model, files.weights(), lambda name, tensor: quantize(tensor) if name in quantized else tensor)
     # The rotary frequencies are computed, not stored, so they are the one thing still without memory.
     model.showo.model.rotary_emb = type(model.showo.model.rotary_emb)(phi_config)
     return model.eval()

@@ -10,6 +10,7 @@ from showo_turbo.checkpoints.card import model_card
 from showo_turbo.checkpoints.files import write_json
 from showo_turbo.checkpoints.loading import IMAGE_TOKENIZER_FOLDER, TEXT_FOLDER, VISION_FOLDER
 from showo_turbo.checkpoints.names import CARD
+from showo_turbo.errors import InputError
 from showo_turbo.generation.options import SamplingOptions
 from showo_turbo.models.clip_vision import ClipVisionTower
 from showo_turbo.models.magvit_v2 import MagvitV2
@@ -25,7 +26,13 @@ def save_checkpoint(
     options: SamplingOptions,
     vision_tower: ClipVisionTower | None = None,
 ) -> None:
-    """Write everything that `from_pretrained` needs, weights in the precision they have, and a model card."""
+    """Write everything that `from_pretrained` needs, weights in the precision they have, and a model card.
+
+    Raises:
+        InputError: when the transformer is quantized.
+    """
+    if model.quantization is not None:
+        raise InputError(f"the model is quantized to {model.quantization}: load it without quantization and save that")
     save_showo(folder, model, prompts)
     write_json(folder / "generation.json", asdict(options))
     if image_tokenizer is not None:

@@ -21,6 +21,9 @@ from showo_turbo.errors import InputError
 WRAPPERS = ("module.", "_orig_mod.", "_fsdp_wrapped_module.")
 """What `DistributedDataParallel`, `torch.compile` and `FullyShardedDataParallel` put before every name."""
 
+Store = Callable[[str, Tensor], Tensor]
+"""What a module keeps of a weight, given its name and the weight in the module's dtype."""
+
 _NAMES_IN_ERRORS = 3
 
 
@@ -115,8 +118,10 @@ def _wrapper(names: list[str]) -> str:
     return found
 
 
-def fit_weights(module: nn.Module, weights: Weights) -> None:
+def fit_weights(module: nn.Module, weights: Weights, store: Store = lambda name, tensor: tensor) -> None:
     """Put tensors in place of a module's own, cast to the module's dtypes; the module may be on the meta device.
+
+    Each is stored as `store` makes of it before the next one is read.
 
     Raises:
         InputError: when keys are missing, unexpected, or of another shape; before any data is read.
@@ -129,7 +134,7 @@ def fit_weights(module: nn.Module, weights: Weights) -> None:
     }
     if found := [f"{problem}: {_listed(names)}" for problem, names in problems.items() if names]:
         raise InputError(f"{weights.source} does not fit the config: {'; '.join(found)}")
-    fitted = {name: _own(tensor, expected[name].dtype) for name, tensor in weights.stream()}
+    fitted = {name: store(name, _own(tensor, expected[name].dtype)) for name, tensor in weights.stream()}
     module.load_state_dict(fitted, assign=True)
 
 

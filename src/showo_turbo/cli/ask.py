@@ -31,7 +31,7 @@ def answer(image: str, questions: Sequence[str], options: AnsweringOptions) -> N
     from showo_turbo.processing.images import load_image
 
     decoding, picture = options.decoding_options(), load_image(image)
-    pipe = load_pipeline(options.model, options.device, options.dtype)
+    pipe = load_pipeline(options.model, options.device, options.dtype, options.quantization)
     check_questions(pipe.model, pipe.prompts, questions, pipe.image_length, decoding)
     sight = pipe.see([picture])
     for question in questions:

@@ -17,7 +17,7 @@ def chat(image: ImageFile, options: AnsweringOptions) -> None:
     from showo_turbo.processing.images import load_image
 
     decoding, picture = asdict(options.decoding_options()), load_image(image)
-    pipe = load_pipeline(options.model, options.device, options.dtype)
+    pipe = load_pipeline(options.model, options.device, options.dtype, options.quantization)
     dialogue = pipe.chat(picture)
     for question in _questions():
         answer = dialogue.ask(question, **decoding, seed=0, streamer=TextPrinter(pipe.prompts))

@@ -50,7 +50,8 @@ def edit(task: str, arguments: dict[str, Any], prompt: str, options: DrawingOpti
 
 def open_model(given: dict[str, Any]) -> "ShowoPipeline":
     """The model that options ask for."""
-    return load_pipeline(given.get("model", DEFAULT_MODEL), given.get("device"), given.get("dtype", DEFAULT_DTYPE))
+    model, dtype = given.get("model", DEFAULT_MODEL), given.get("dtype", DEFAULT_DTYPE)
+    return load_pipeline(model, given.get("device"), dtype, given.get("quantization"))
 
 
 def new_settings(
@@ -75,6 +76,7 @@ def new_settings(
         weights_sha256=_weights_sha256(model),
         device=str(pipe.device),
         dtype=str(pipe.model.dtype).removeprefix("torch."),
+        quantization=pipe.model.quantization,
         showo_turbo=__version__,
         torch=torch.__version__,
     )
@@ -92,7 +94,7 @@ def draw_again(sidecar: Path, options: DrawingOptions) -> None:
     for name, file in settings.files().items():
         if _sha256(file) != settings.inputs_sha256.get(name):
             raise InputError(f"{name} {str(file)!r} is not the one that {str(sidecar)!r} was made with")
-    pipe = load_pipeline(settings.model, settings.device, settings.dtype)
+    pipe = load_pipeline(settings.model, settings.device, settings.dtype, settings.quantization)
     if _weights_sha256(settings.model) != settings.weights_sha256:
         raise InputError(f"model {settings.model!r} has other weights than those that made {str(sidecar)!r}")
     draw(pipe, {path: settings})

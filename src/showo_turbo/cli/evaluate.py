@@ -18,6 +18,7 @@ from showo_turbo.cli.options import (
     Dtype,
     Model,
     Overwrite,
+    Quantization,
     load_pipeline,
 )
 from showo_turbo.errors import InputError
@@ -50,6 +51,7 @@ def evaluate(
     seed: Annotated[int, typer.Option(help="Of the pictures drawn and of the questions asked.")] = 0,
     device: Device = None,
     dtype: Dtype = DEFAULT_DTYPE,
+    quantization: Quantization = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="JSON file for scores and settings.")] = None,
     overwrite: Overwrite = False,
 ) -> None:
@@ -71,7 +73,7 @@ def evaluate(
 
     # Passes of plain blocks measure the model; how far window and drafts get depends on the texts.
     answering = DecodingOptions(decoding=decoding, block_length=block_length, sliding_window=False, drafts=False)
-    pipe = load_pipeline(model, device, dtype)
+    pipe = load_pipeline(model, device, dtype, quantization)
     drawing = replace(pipe.recommended, **options.given())
     drawing.scheduler(pipe.model.config.codebook_size, pipe.model.config.num_vq_tokens)
 

@@ -23,6 +23,7 @@ from showo_turbo.cli.options import (
     MaxNewTokens,
     Model,
     Overwrite,
+    Quantization,
     Stats,
 )
 
@@ -53,6 +54,9 @@ class SamplingArguments:
     sampled_steps: Annotated[
         int | None, typer.Option(help="First steps that draw at random; the others take the most probable codes.")
     ] = None
+    early_exit: Annotated[
+        float | None, typer.Option(help="Finish when so small a share of the codes is in doubt; an approximation.")
+    ] = None
 
     def given(self) -> dict[str, Any]:
         """What was told about the drawing, by name: neither where it goes nor what is left out."""
@@ -75,6 +79,7 @@ class DrawingOptions(SamplingArguments):
         str | None,
         typer.Option(help=f"Precision to store in: float32, bfloat16 or float16; {DEFAULT_DTYPE} if left out."),
     ] = None
+    quantization: Quantization = None
     overwrite: Overwrite = False
 
 
@@ -89,6 +94,7 @@ class AnsweringOptions:
     stats: Stats = False
     device: Device = None
     dtype: Dtype = DEFAULT_DTYPE
+    quantization: Quantization = None
 
     def decoding_options(self) -> "DecodingOptions":
         """The same for the library.

@@ -6,6 +6,7 @@ import typer
 
 from showo_turbo.checkpoints.names import DEFAULT_MODEL as DEFAULT_MODEL
 from showo_turbo.checkpoints.names import SHIPPED_MODELS, resolve
+from showo_turbo.cli.quiet import quiet_libraries
 
 if TYPE_CHECKING:
     from showo_turbo.pipeline import ShowoPipeline
@@ -16,6 +17,7 @@ _DEVICE_HELP = "Where to compute, such as cpu or cuda; the graphics processor if
 Model = Annotated[str, typer.Option(help=_MODEL_HELP)]
 Device = Annotated[str | None, typer.Option(help=_DEVICE_HELP)]
 Dtype = Annotated[str, typer.Option(help="Precision the transformer is stored in: float32, bfloat16 or float16.")]
+Quantization = Annotated[str | None, typer.Option(help="int8 stores a byte a weight, an approximation; needs torchao.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")]
 Decoding = Annotated[str, typer.Option(help="jacobi (in parallel) or autoregressive: the same answer.")]
 BlockLength = Annotated[int, typer.Option(help="Guesses per pass of Jacobi decoding.")]
@@ -26,7 +28,7 @@ ImageFile = Annotated[str, typer.Argument(help="A PNG or JPEG file or the like."
 DEFAULT_DTYPE = "float32"
 
 
-def load_pipeline(model: str, device: str | None, dtype: str) -> "ShowoPipeline":
+def load_pipeline(model: str, device: str | None, dtype: str, quantization: str | None = None) -> "ShowoPipeline":
     """The pipeline that the options name, with the libraries below it kept quiet.
 
     A name that is unknown is refused before anything heavy is imported.
@@ -35,9 +37,7 @@ def load_pipeline(model: str, device: str | None, dtype: str) -> "ShowoPipeline"
         InputError: as `ShowoPipeline.from_pretrained`.
     """
     resolve(model)
-    from transformers.utils import logging
-
+    quiet_libraries()
     from showo_turbo.pipeline import ShowoPipeline
 
-    logging.set_verbosity_error()
-    return ShowoPipeline.from_pretrained(model, device=device, dtype=dtype)
+    return ShowoPipeline.from_pretrained(model, device=device, dtype=dtype, quantization=quantization)

@@ -16,7 +16,16 @@ TASKS = {
 """Methods of the pipeline that draw, each with its own arguments besides the prompt."""
 
 FILE_ARGUMENTS = ("image", "mask")
-SAMPLING_KEYS = ("num_inference_steps", "guidance_scale", "top_k", "temperature", "schedule", "order", "sampled_steps")
+SAMPLING_KEYS = (
+    "num_inference_steps",
+    "guidance_scale",
+    "top_k",
+    "temperature",
+    "schedule",
+    "order",
+    "sampled_steps",
+    "early_exit",
+)
 
 
 @dataclass(frozen=True)
@@ -30,10 +39,11 @@ class Sidecar:
         prompt: the text.
         seed: of the one random generator that drew all images of the picture.
         num_images: images in the picture, a grid if more than one.
-        num_inference_steps, guidance_scale, top_k, temperature, schedule, order, sampled_steps: see `SamplingOptions`.
+        num_inference_steps, guidance_scale, top_k, temperature, schedule, order, sampled_steps, early_exit: see
+            `SamplingOptions`.
         model: as given to `--model`; a folder as its full path.
         weights_sha256: of the weight files of transformer and image tokenizer.
-        device, dtype: where and how precisely the transformer computed.
+        device, dtype, quantization: where and how precisely the transformer computed.
         showo_turbo, torch: versions.
     """
 
@@ -50,10 +60,12 @@ class Sidecar:
     schedule: str
     order: str
     sampled_steps: int | None
+    early_exit: float | None
     model: str
     weights_sha256: dict[str, str]
     device: str
     dtype: str
+    quantization: str | None
     showo_turbo: str
     torch: str
 

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from showo_turbo.cli.quiet import quiet_libraries
 from showo_turbo.compat.options import CommonOptions
 from showo_turbo.errors import InputError
 
@@ -15,11 +16,9 @@ def load_pipeline(options: CommonOptions) -> "ShowoPipeline":
     Raises:
         InputError: when a part cannot be loaded, or is not what the file says.
     """
-    from transformers.utils import logging
-
+    quiet_libraries()
     from showo_turbo.pipeline import ShowoPipeline
 
-    logging.set_verbosity_error()
     model = options.model
     pipe = ShowoPipeline.from_pretrained(
         model.showo.pretrained_model_path,

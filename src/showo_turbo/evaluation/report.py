@@ -61,6 +61,7 @@ def stamp(model: str, pipe: ShowoPipeline, prompts: Sequence[ScenePrompt]) -> di
         "torch": torch.__version__,
         "device": str(pipe.device),
         "dtype": str(pipe.model.dtype).removeprefix("torch."),
+        "quantization": pipe.model.quantization,
         "prompts": len(prompts),
         "prompts_sha256": prompts_sha256(prompts),
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),

@@ -7,6 +7,7 @@ Decisions:
   unconditional image scores before anything is known is a constant of the model (`unconditional`).
 - Scores are computed where codes are masked, in the order of `State.settled`; guidance mixes these only.
 - One pass of the transformer over the whole batch counts as one, so an image of T steps takes T passes, guided or not.
+- Images of a batch finish in the same step, or earlier by early exit; one that is finished is computed no more.
 - Inpainting, extrapolation and variation are this loop from another start: a state with some codes settled.
 - The number of the step is the number of passes so far, so a trajectory can go on from any of its states.
 - States are small and live on the CPU, where they are decided about; wherever they are, the next one is there too.
@@ -158,10 +159,14 @@ class ImageDenoiser:
         return (1 + self.guidance_scale) * conditional - self.guidance_scale * unconditional
 
     def _score_each(self, owners: Sequence[int], ids: Tensor, asked: Tensor) -> Scoring[list[Tensor]]:
-        """Scores of each image (places, codebook_size); equal images under the same prompt are computed once."""
-        images = list(zip(owners, map(tuple, ids.tolist()), strict=True))
-        different = {image: row for row, image in reversed(list(enumerate(images)))}
+        """Scores of each image with places to score, (places, codebook_size).
+
+        Equal images under the same prompt are computed once.
+        """
+        places = asked.sum(1).tolist()
+        images = {row: (owners[row], tuple(ids[row].tolist())) for row, count in enumerate(places) if count}
+        different = {image: row for row, image in reversed(images.items())}
         rows = sorted(different.values())
         logits = yield from self._passes.score(torch.tensor(owners)[rows], ids[rows], asked[rows])
-        of_row = dict(zip(rows, logits.split(asked[rows].sum(1).tolist()), strict=True))
-        return [of_row[different[image]] for image in images]
+        of_row = dict(zip(rows, logits.split([places[row] for row in rows]), strict=True))
+        return [of_row[different[image]] for image in images.values()]

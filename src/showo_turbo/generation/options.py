@@ -1,4 +1,4 @@
-"""How an image is sampled, in seven numbers and names."""
+"""How an image is sampled, in a few numbers and names."""
 
 import math
 from dataclasses import dataclass, fields
@@ -21,6 +21,9 @@ class SamplingOptions:
         order: which codes are kept first: "confidence" (as published) or "halton" (places far apart).
         sampled_steps: so many steps, the first ones, draw at random, and the others take the most probable codes; None
             draws in all.
+        early_exit: finish an image before its last step, as soon as the probabilities of the codes drawn leave at most
+            this share of them in doubt (the sum of 1 - p, of all the image's codes); None never does. An
+            approximation, see docs/speed.md.
 
     Raises:
         InputError: when a value is of another type. Ranges depend on the model, which checks them.
@@ -33,21 +36,27 @@ class SamplingOptions:
     schedule: str = "cosine"
     order: str = "confidence"
     sampled_steps: int | None = None
+    early_exit: float | None = None
 
     def __post_init__(self) -> None:
         self._check_whole("num_inference_steps", self.num_inference_steps)
         for name in ("top_k", "sampled_steps"):
             if getattr(self, name) is not None:
                 self._check_whole(name, getattr(self, name))
+        if self.early_exit is not None:
+            self._check_number("early_exit", self.early_exit)
         for name in ("guidance_scale", "temperature"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-                raise InputError(f"{name} is {value!r}: choose a finite number, 0 or more")
+            self._check_number(name, getattr(self, name))
 
     @staticmethod
     def _check_whole(name: str, value: object) -> None:
         if type(value) is not int:
             raise InputError(f"{name} is {value!r}: choose a whole number")
+
+    @staticmethod
+    def _check_number(name: str, value: object) -> None:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise InputError(f"{name} is {value!r}: choose a finite number, 0 or more")
 
     @classmethod
     def from_dict(cls, values: dict) -> "SamplingOptions":
@@ -68,7 +77,13 @@ class SamplingOptions:
             InputError: when an option is out of its range.
         """
         scheduler = UnmaskingScheduler(
-            codebook_size, self.temperature, self.top_k, self.schedule, self.order, self.sampled_steps
+            codebook_size,
+            self.temperature,
+            self.top_k,
+            self.schedule,
+            self.order,
+            self.sampled_steps,
+            self.early_exit,
         )
         scheduler.set_timesteps(self.num_inference_steps, num_codes)
         return scheduler

@@ -2,7 +2,8 @@
 
     logits -> softmax -> candidates: a random draw at masked positions (from the top k, renormalised, if asked)
                       -> confidence: log p(candidate) + temperature * Gumbel noise, p before top-k
-                      -> the least confident candidates are masked again, as many as the schedule says
+                      -> the least confident candidates are masked again, as many as the schedule says;
+                         none if the model hardly doubts any (early exit, if asked)
 
 Decisions:
 - The scheduler works on codebook indices and knows neither model nor vocabulary; the loop is `generation.image`.
@@ -60,6 +61,7 @@ class UnmaskingScheduler:
         schedule: str = "cosine",
         order: str = "confidence",
         sampled_steps: int | None = None,
+        early_exit: float | None = None,
     ) -> None:
         """Check and keep the options.
 
@@ -71,6 +73,8 @@ class UnmaskingScheduler:
             order: which codes to settle first, see `generation.orders`.
             sampled_steps: so many steps, the first ones, draw at random; the others take the most probable codes. All
                 draw if left out.
+            early_exit: settle all of an image at once, as soon as its candidates' doubts 1 - p, p before top-k, add up
+                to at most this share of its codes; never if left out.
 
         Raises:
             InputError: when an option is out of its range.
@@ -81,12 +85,15 @@ class UnmaskingScheduler:
             raise InputError(f"temperature is {temperature}: choose 0 or more")
         if sampled_steps is not None and sampled_steps < 0:
             raise InputError(f"sampled_steps is {sampled_steps}: choose 0 or more, or None")
+        if early_exit is not None and not 0 <= early_exit <= 1:
+            raise InputError(f"early_exit is {early_exit}: choose 0 (no doubt) to 1 (after one step), or None")
         self.codebook_size = codebook_size
         self.temperature = temperature
         self.top_k = top_k
         self.schedule = mask_schedule(schedule)
         self.order = check_order(order)
         self.sampled_steps = sampled_steps
+        self.early_exit = early_exit
 
     def set_timesteps(self, num_inference_steps: int, num_codes: int) -> None:
         """Lay out the steps for images of `num_codes` codes.
@@ -143,6 +150,8 @@ class UnmaskingScheduler:
         candidates = codes.to(logits.device).masked_scatter(places, drawn)
         candidates, confidence = _fetch(candidates, confidence, codes.device)
         again = least_confident(self._priority(confidence, masked), masked, self.mask_counts[step_index])
+        if self.early_exit is not None:
+            again &= ~self._is_sure(chosen)[:, None].to(again.device)
         return UnmaskingStep(candidates, confidence, again, temperature)
 
     def _top_k(self, step_index: int) -> int | None:
@@ -155,6 +164,10 @@ class UnmaskingScheduler:
             return confidence
         turn = halton_ranks(masked.shape[1]).to(confidence)
         return torch.where(masked, -turn, torch.inf)
+
+    def _is_sure(self, chosen: Tensor) -> Tensor:
+        """Which images are to be settled at once, bool (batch,), by their codes' probabilities, above 1 if known."""
+        return (1 - chosen).clamp(min=0).sum(1) <= self.early_exit * chosen.shape[1]
 
 
 def share_rows(batch: int, generator: Generators) -> list[tuple[slice, torch.Generator | None]]:

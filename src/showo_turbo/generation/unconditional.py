@@ -12,6 +12,7 @@ from torch import Tensor
 
 from showo_turbo.generation.image_passes import ImagePasses
 from showo_turbo.generation.scoring import alone
+from showo_turbo.models.int8 import plain_tensors
 from showo_turbo.models.showo import Showo
 from showo_turbo.vocabulary import Vocabulary
 
@@ -63,7 +64,7 @@ def _fingerprint(model: Showo) -> tuple:
 
     The numbers are looked at because fused optimizers write without counting.
     """
-    weights = [weight.detach() for weight in model.parameters()]
+    weights = [part.detach() for weight in model.parameters() for part in plain_tensors(weight)]
     places = tuple((weight.data_ptr(), 0 if weight.is_inference() else weight._version) for weight in weights)
     numbers = torch.stack([weight.flatten()[0].float() for weight in weights]).tolist()
     return places, tuple(numbers)

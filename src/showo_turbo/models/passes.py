@@ -8,7 +8,8 @@ Decisions:
 - A part says where its rows stand and hands out the keys and values they look at; it keeps its own rows' as it likes.
 - Of the last layer, rows nobody asks about need keys and values only: queries, projection and MLP run on asked rows.
 - `Showo.forward` is the plain path (all rows, nothing kept), and what the tests compare this one with. PhiModel cannot
-  do it: its forward computes every row in every layer. So the layers' modules are transformers', their order is here.
+  do it: its forward computes every row in every layer. So the layers' modules are transformers', their order is here
+  and, for what concerns each row by itself, in `row_math`.
 """
 
 from collections.abc import Sequence
@@ -19,7 +20,6 @@ from typing import Protocol
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from transformers.models.phi.modeling_phi import PhiAttention
 
 from showo_turbo.models.showo import Showo
 
@@ -116,58 +116,42 @@ def run_pass(model: Showo, embeddings: Tensor, parts: Sequence[Part]) -> Tensor:
         embeddings: (rows, hidden_size), of all parts.
         parts: whose rows they are, in order.
     """
-    phi, hidden = model.showo.model, embeddings
+    phi, hidden, math = model.showo.model, embeddings, model.row_math
+    math.begin()
     positions = torch.cat([part.positions for part in parts])
     rotary = tuple(table[0, :, None] for table in phi.rotary_emb(hidden, positions[None]))
     last = len(phi.layers) - 1
     for number, layer in enumerate(phi.layers):
-        normed = layer.input_layernorm(hidden)
-        seen = _remember(layer.self_attn, number, normed, rotary, parts)
+        normed, keys, values = math.keys_values(layer, hidden, rotary)
+        seen = _remember(number, keys, values, parts)
         if number == last:
             asked = _asked_rows(parts)
             hidden, normed, *rotary = (one[asked] for one in (hidden, normed, *rotary))
-        attended = _attend(layer.self_attn, normed, rotary, seen, parts, asked_only=number == last)
-        hidden = attended + layer.mlp(normed) + hidden
+            if not len(hidden):
+                return hidden
+        queries = math.queries(layer, normed, tuple(rotary))
+        mixed = _attend(queries, seen, parts, number == last, layer.self_attn.scaling)
+        hidden = math.finish(layer, hidden, normed, mixed)
     return phi.final_layernorm(hidden)
 
 
-def _remember(
-    attention: PhiAttention, layer: int, normed: Tensor, rotary: Sequence[Tensor], parts: Sequence[Part]
-) -> list[tuple[Tensor, Tensor]]:
+def _remember(layer: int, keys: Tensor, values: Tensor, parts: Sequence[Part]) -> list[tuple[Tensor, Tensor]]:
     """Keys and values of all rows, handed to their parts; what each part looks at."""
-    keys = attention.k_proj(normed).unflatten(-1, (-1, attention.head_dim))
-    values = attention.v_proj(normed).unflatten(-1, (-1, attention.head_dim))
-    keys = _rotate(attention.k_layernorm(keys) if attention.qk_layernorm else keys, rotary)
     counts = [part.grid.size for part in parts]
     pieces = zip(parts, keys.split(counts), values.split(counts), strict=True)
     return [part.key_values.update(layer, *own) for part, *own in pieces]
 
 
 def _attend(
-    attention: PhiAttention,
-    normed: Tensor,
-    rotary: Sequence[Tensor],
-    seen: Sequence[tuple[Tensor, Tensor]],
-    parts: Sequence[Part],
-    asked_only: bool,
+    queries: Tensor, seen: Sequence[tuple[Tensor, Tensor]], parts: Sequence[Part], asked_only: bool, scale: float
 ) -> Tensor:
-    """What attention adds to the rows, (rows, hidden_size)."""
-    queries = attention.q_proj(normed).unflatten(-1, (-1, attention.head_dim))
-    queries = _rotate(attention.q_layernorm(queries) if attention.qk_layernorm else queries, rotary)
+    """What attention mixes for the rows, (rows, hidden_size)."""
     counts = [(part.asked_grid if asked_only else part.grid).size for part in parts]
     mixed = [
-        part.attend(own, columns, asked_only, attention.scaling)
+        part.attend(own, columns, asked_only, scale)
         for part, own, columns in zip(parts, queries.split(counts), seen, strict=True)
     ]
-    return attention.dense(torch.cat(mixed).flatten(1) if len(mixed) > 1 else mixed[0].flatten(1))
-
-
-def _rotate(states: Tensor, rotary: Sequence[Tensor]) -> Tensor:
-    """Rotary embedding of the first part of each head: (rows, heads, head size), cosines and sines (rows, 1, part)."""
-    cosines, sines = rotary
-    turned, passed = states.split([cosines.shape[-1], states.shape[-1] - cosines.shape[-1]], -1)
-    first, second = turned.chunk(2, -1)
-    return torch.cat([turned * cosines + torch.cat([-second, first], -1) * sines, passed], -1)
+    return (torch.cat(mixed) if len(mixed) > 1 else mixed[0]).flatten(1)
 
 
 def _asked_rows(parts: Sequence[Part]) -> Tensor:

@@ -17,6 +17,8 @@ from transformers import PhiConfig, PhiForCausalLM
 
 from showo_turbo.configuration import ShowoConfig
 from showo_turbo.models.clip_projector import ClipProjector
+from showo_turbo.models.int8 import is_int8
+from showo_turbo.models.row_math import RowMath, compile_row_math
 from showo_turbo.models.upcasting import arithmetic_dtype, linear, upcast
 
 
@@ -34,6 +36,7 @@ class Showo(nn.Module):
         if config.w_clip_vit:
             self.mm_projector = ClipProjector(config.clip_feature_size, phi_config.hidden_size)
         upcast(self)
+        self.row_math = RowMath()
 
     @property
     def device(self) -> torch.device:
@@ -46,9 +49,19 @@ class Showo(nn.Module):
         return self.showo.lm_head.weight.dtype
 
     @property
+    def quantization(self) -> str | None:
+        """What the layers' matrices are quantized to: "int8", or None if they are not."""
+        return "int8" if is_int8(self) else None
+
+    @property
     def max_positions(self) -> int:
         """Longest sequence the backbone was made for."""
         return self.showo.config.max_position_embeddings
+
+    def compile(self, mode: str | None = None) -> None:
+        """Compile what `passes` computes of each row, with `torch.compile`; see `ShowoPipeline.compile`."""
+        like = self.embed(torch.zeros(1, 1, dtype=torch.long, device=self.device))
+        self.row_math = compile_row_math(self.showo.model.layers[0], like, mode)
 
     def embed(self, ids: Tensor) -> Tensor:
         """Embeddings (batch, length, hidden_size) of ids, long (batch, length), in the precision to compute in."""

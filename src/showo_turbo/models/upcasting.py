@@ -39,9 +39,14 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """`F.linear`, of a weight that may be stored in lower precision than `x`: (..., inputs) -> (..., outputs)."""
     if not _is_lower(weight, x):
         return F.linear(x, weight, bias)
-    rows = max(1, _WEIGHTS_PER_BLOCK // weight.shape[1])
-    blocks = zip(weight.split(rows), bias.split(rows), strict=True)
-    return torch.cat([F.linear(x, block.to(x.dtype), part.to(x.dtype)) for block, part in blocks], dim=-1)
+    blocks = [F.linear(x, weight[rows].to(x.dtype), bias[rows].to(x.dtype)) for rows in row_blocks(weight)]
+    return torch.cat(blocks, dim=-1)
+
+
+def row_blocks(weight: Tensor) -> list[slice]:
+    """The rows of a matrix in pieces that are cast up one at a time."""
+    count = max(1, _WEIGHTS_PER_BLOCK // weight.shape[1])
+    return [slice(first, first + count) for first in range(0, len(weight), count)]
 
 
 class UpcastingLinear(nn.Linear):

@@ -38,6 +38,7 @@ class DrawingOptions(TypedDict, total=False):
     schedule: str | None
     order: str | None
     sampled_steps: int | Literal["recommended"] | None
+    early_exit: float | None
     num_images_per_prompt: int
     generator: Generators
     seed: int | None
@@ -81,6 +82,7 @@ class ImageTasks(PipelineParts):
         callback_on_step_end: StepCallback | None = None,
         height: int | None = None,
         width: int | None = None,
+        early_exit: float | None = None,
     ) -> ImageOutput:
         """Draw images.
 
@@ -103,12 +105,15 @@ class ImageTasks(PipelineParts):
             seed: seed of one generator for all images, if no generator is given; without both, every call differs.
             output_type: "pil", "np", "pt" or "latent" (codes only); see `outputs.Images`.
             callback_on_step_end: called after every step with this pipeline, the step (from 0), the steps still to
-                come and a dict of `codes`, long (batch, tokens), `masked`, bool (batch, tokens), where they are not
-                final, and `grid`, rows and columns of the codes. What it returns is ignored.
+                come (at most, with early exit) and a dict of `codes`, long (batch, tokens), `masked`, bool
+                (batch, tokens), where they are not final, and `grid`, rows and columns of the codes. What it returns is
+                ignored.
             height: of the images in pixels: a multiple of the image tokenizer's downsampling factor, and at least the
                 model's resolution, which is taken if left out. What exceeds the square that the model was trained on
                 is painted square by square, each with all steps, see `generation.canvas`.
             width: of the images in pixels, likewise.
+            early_exit: finish an image before its last step, as soon as the codes still to settle leave so small a
+                share of the image in doubt, such as 0.03; see `SamplingOptions`.
 
         Raises:
             InputError: when a prompt is empty or too long, or an option is out of its range; before any pass.
@@ -124,6 +129,7 @@ class ImageTasks(PipelineParts):
             schedule=schedule,
             order=order,
             sampled_steps=sampled_steps,
+            early_exit=early_exit,
             num_images_per_prompt=num_images_per_prompt,
             generator=generator,
             seed=seed,

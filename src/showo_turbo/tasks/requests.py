@@ -41,6 +41,7 @@ class ImageRequest:
     num_images_per_prompt: int = 1
     seed: int | None = None
     output_type: str = "pil"
+    early_exit: float | None = None
 
     def prepare(self, pipe: PipelineParts) -> Job:
         """Check this request and lay it out.
@@ -57,6 +58,7 @@ class ImageRequest:
             schedule=self.schedule,
             order=self.order,
             sampled_steps=self.sampled_steps,
+            early_exit=self.early_exit,
         )
         texts, source = as_list(self.prompt), seeded(self.seed)
         denoiser = drawing.prepare(pipe.model, pipe.prompts, texts, options, self.num_images_per_prompt, source)

@@ -1,0 +1,12 @@
+"""Keeps the libraries below quiet: what commands print is theirs."""
+
+import logging
+
+
+def quiet_libraries() -> None:
+    """Let errors only be heard. Comes before transformers' models are imported, which import torchao if they can."""
+    for name in ("torchao", "torch.utils._pytree"):  # on kernels for other processors, and on torchao's enumerations
+        logging.getLogger(name).setLevel(logging.ERROR)
+    from transformers.utils.logging import set_verbosity_error
+
+    set_verbosity_error()
