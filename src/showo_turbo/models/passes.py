@@ -118,7 +118,7 @@ def run_pass(model: Showo, embeddings: Tensor, parts: Sequence[Part]) -> Tensor:
     """
     phi, hidden = model.showo.model, embeddings
     positions = torch.cat([part.positions for part in parts])
-    rotary = tuple(table[0, :, None] for table in phi.rotary_emb(hidden, positions[None]))
+    rotary = [table[0, :, None].chunk(2, -1)[0] for table in phi.rotary_emb(hidden, positions[None])]
     last = len(phi.layers) - 1
     for number, layer in enumerate(phi.layers):
         normed = layer.input_layernorm(hidden)
@@ -127,7 +127,7 @@ def run_pass(model: Showo, embeddings: Tensor, parts: Sequence[Part]) -> Tensor:
             asked = _asked_rows(parts)
             hidden, normed, *rotary = (one[asked] for one in (hidden, normed, *rotary))
         attended = _attend(layer.self_attn, normed, rotary, seen, parts, asked_only=number == last)
-        hidden = attended + layer.mlp(normed) + hidden
+        hidden = attended.add_(layer.mlp(normed)).add_(hidden)
     return phi.final_layernorm(hidden)
 
 
@@ -139,7 +139,7 @@ def _remember(
     values = attention.v_proj(normed).unflatten(-1, (-1, attention.head_dim))
     keys = _rotate(attention.k_layernorm(keys) if attention.qk_layernorm else keys, rotary)
     counts = [part.grid.size for part in parts]
-    pieces = zip(parts, keys.split(counts), values.split(counts), strict=True)
+    pieces = zip(parts, _pieces(keys, counts), _pieces(values, counts), strict=True)
     return [part.key_values.update(layer, *own) for part, *own in pieces]
 
 
@@ -157,17 +157,30 @@ def _attend(
     counts = [(part.asked_grid if asked_only else part.grid).size for part in parts]
     mixed = [
         part.attend(own, columns, asked_only, attention.scaling)
-        for part, own, columns in zip(parts, queries.split(counts), seen, strict=True)
+        for part, own, columns in zip(parts, _pieces(queries, counts), seen, strict=True)
     ]
     return attention.dense(torch.cat(mixed).flatten(1) if len(mixed) > 1 else mixed[0].flatten(1))
 
 
+def _pieces(rows: Tensor, counts: Sequence[int]) -> Sequence[Tensor]:
+    """The rows of each part."""
+    return rows.split(counts) if len(counts) > 1 else [rows]
+
+
 def _rotate(states: Tensor, rotary: Sequence[Tensor]) -> Tensor:
-    """Rotary embedding of the first part of each head: (rows, heads, head size), cosines and sines (rows, 1, part)."""
+    """Rotary embedding of the first part of each head, in place.
+
+    Args:
+        states: (rows, heads, head size).
+        rotary: cosines and sines (rows, 1, half of the part).
+    """
     cosines, sines = rotary
-    turned, passed = states.split([cosines.shape[-1], states.shape[-1] - cosines.shape[-1]], -1)
-    first, second = turned.chunk(2, -1)
-    return torch.cat([turned * cosines + torch.cat([-second, first], -1) * sines, passed], -1)
+    half = cosines.shape[-1]
+    first, second = states[..., :half], states[..., half : 2 * half]
+    turned = first * sines
+    first.mul_(cosines).addcmul_(second, sines, value=-1)
+    second.mul_(cosines).add_(turned)
+    return states
 
 
 def _asked_rows(parts: Sequence[Part]) -> Tensor:

@@ -21,6 +21,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from showo_turbo.models import products
+
 _WEIGHTS_PER_BLOCK = 2**20
 
 
@@ -38,10 +40,10 @@ def upcast(module: nn.Module) -> None:
 def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """`F.linear`, of a weight that may be stored in lower precision than `x`: (..., inputs) -> (..., outputs)."""
     if not _is_lower(weight, x):
-        return F.linear(x, weight, bias)
+        return products.linear(x, weight, bias)
     rows = max(1, _WEIGHTS_PER_BLOCK // weight.shape[1])
     blocks = zip(weight.split(rows), bias.split(rows), strict=True)
-    return torch.cat([F.linear(x, block.to(x.dtype), part.to(x.dtype)) for block, part in blocks], dim=-1)
+    return torch.cat([products.linear(x, block.to(x.dtype), part.to(x.dtype)) for block, part in blocks], dim=-1)
 
 
 class UpcastingLinear(nn.Linear):
