@@ -44,14 +44,17 @@ def measured(function: Callable[..., Result], *arguments: object, **options: obj
 
 def counted(function: Callable[[], object]) -> int:
     """Floating point operations of the matrix products and convolutions of a call, by torch's counter."""
-    counter = FlopCounterMode(display=False, custom_mapping={torch.ops.mkldnn._linear_pointwise: _linear_work})
-    with sdpa_kernel(SDPBackend.MATH), counter:  # it does not know fused attention
+    with sdpa_kernel(SDPBackend.MATH), operation_counter() as counter:  # it does not know fused attention
         function()
     return counter.get_total_flops()
 
 
+def operation_counter() -> FlopCounterMode:
+    """torch's counter, taught the linear layers of `showo_turbo.models.products`."""
+    return FlopCounterMode(display=False, custom_mapping={torch.ops.mkldnn._linear_pointwise: _linear_work})
+
+
 def _linear_work(x: torch.Size, weight: torch.Size, *_: object, **__: object) -> int:
-    """Floating point operations of a linear layer, of which the counter knows torch's own kinds only."""
     return 2 * prod(x) * weight[0]
 
 
