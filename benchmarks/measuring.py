@@ -5,6 +5,7 @@ import os
 import platform
 import time
 from collections.abc import Callable
+from math import prod
 from pathlib import Path
 from statistics import median
 from typing import TypeVar
@@ -43,9 +44,18 @@ def measured(function: Callable[..., Result], *arguments: object, **options: obj
 
 def counted(function: Callable[[], object]) -> int:
     """Floating point operations of the matrix products and convolutions of a call, by torch's counter."""
-    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:  # it does not know fused attention
+    with sdpa_kernel(SDPBackend.MATH), operation_counter() as counter:  # it does not know fused attention
         function()
     return counter.get_total_flops()
+
+
+def operation_counter() -> FlopCounterMode:
+    """torch's counter, taught the linear layers of `showo_turbo.models.products`."""
+    return FlopCounterMode(display=False, custom_mapping={torch.ops.mkldnn._linear_pointwise: _linear_work})
+
+
+def _linear_work(x: torch.Size, weight: torch.Size, *_: object, **__: object) -> int:
+    return 2 * prod(x) * weight[0]
 
 
 def matmul_rate(rows: int = 512, width: int = 2048, repeats: int = 9) -> float:

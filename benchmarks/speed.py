@@ -126,7 +126,8 @@ def main(
             note("contests", contest)
     for one in overheads(settings):
         note("overheads", one)
-        print(f"{one.model}, {one.steps} steps: {one.step_ms:.1f} ms a step, {one.share:.0%} not matrix products")
+        task = f"{one.model}, {one.images} x {one.steps} steps, guidance {one.guidance_scale:g}"
+        print(f"{task}: {one.step_ms:.1f} ms of the processor a step, {one.share:.0%} not matrix products")
     if found:
         Console(width=160).print(as_table(found, rate))
     if plot is not None and found:

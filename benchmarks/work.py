@@ -21,10 +21,10 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 from transformers import PhiConfig
 
 from full_size import PHI_1_5
+from measuring import operation_counter
 from showo_turbo.configuration import ShowoConfig
 from showo_turbo.generation import image as image_loop
 from showo_turbo.generation.image import ImageDenoiser, partly_known_state
@@ -113,7 +113,7 @@ def counted_image_work(denoiser: ImageDenoiser, masked: Sequence[int], vocabular
         places = torch.rand(batch, num_codes, generator=torch.Generator().manual_seed(step)).argsort(1).argsort(1)
         codes = torch.randint(vocabulary.codebook_size, (batch, num_codes))
         state = partly_known_state(codes, places >= left, vocabulary)
-        with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        with sdpa_kernel(SDPBackend.MATH), operation_counter() as counter:
             denoiser.masked_logits(state)
         total += counter.get_total_flops()
     return total

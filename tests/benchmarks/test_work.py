@@ -5,9 +5,9 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
 import work
+from measuring import operation_counter
 from showo_turbo.generation.image import ImageDenoiser
 from showo_turbo.generation.scheduler import UnmaskingScheduler
 from showo_turbo.generation.text import TextDecoder
@@ -50,7 +50,7 @@ def test_text(make_random_model: Callable[[int], Showo], random_vocabulary: Voca
         rows = range(max(held, len(image)) + 1, len(prompt) + end)
         seen = sum(rows) if held else len(image) ** 2 + sum(rows)
         computed = len(rows) if held else len(image) + len(rows)
-        with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        with sdpa_kernel(SDPBackend.MATH), operation_counter() as counter:
             state = decoder.advance(state)
         least = work.least_work(sizes, computed, seen, end - first, sum(columns))
         assert least <= counter.get_total_flops() <= 1.05 * least

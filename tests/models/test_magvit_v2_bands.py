@@ -1,4 +1,4 @@
-"""Decoding in bands is decoding: for any grid, batch, size of a band and size of a model."""
+"""Decoding in bands is decoding: for any grid, batch, size of a model, and size from which bands are worth it."""
 
 import pytest
 import torch
@@ -43,14 +43,16 @@ def random_tokenizer(seed: int, patch_size: int, base_channels: int) -> MagvitV2
     patch_size=st.sampled_from([1, 2]),
     base_channels=st.sampled_from([8, 16]),
     band_bytes=st.sampled_from([1, 3000, 10**6]),
+    places=st.sampled_from([1, 10**6]),
 )
 def test_bands_make_the_image_that_the_decoder_makes(
-    seed: int, batch: int, height: int, width: int, patch_size: int, base_channels: int, band_bytes: int
+    seed: int, batch: int, height: int, width: int, patch_size: int, base_channels: int, band_bytes: int, places: int
 ) -> None:
     model = random_tokenizer(seed, patch_size, base_channels)
     codes = torch.randint(16, (batch, height * width), generator=torch.Generator().manual_seed(seed))
     with pytest.MonkeyPatch.context() as patch, torch.no_grad():
         patch.setattr(magvit_v2_bands, "CPU_BAND_BYTES", band_bytes)
+        patch.setattr(magvit_v2_bands, "PLACES_WORTH_SUMS", places)
         expected = model.decoder(model.quantize.codes_to_latents(codes.view(batch, height, width)))
         found = model.decode_codes(codes, height, width)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
@@ -68,9 +70,18 @@ def test_sums_over_bands_are_exact_far_from_zero() -> None:
 @torch.no_grad()
 def test_a_winograd_convolution_is_a_convolution() -> None:
     conv = nn.Conv2d(24, 16, 3)
-    padded = torch.randn(2, 24, 7, 12, generator=torch.Generator().manual_seed(0))
+    padded = torch.randn(2, 24, 7, 14, generator=torch.Generator().manual_seed(0))
     found = WinogradConvolution(conv)(padded.permute(0, 2, 3, 1))
     torch.testing.assert_close(found.permute(0, 3, 1, 2), conv(padded), rtol=1e-5, atol=1e-5)
+
+
+@torch.no_grad()
+def test_a_small_map_takes_the_plain_layers() -> None:
+    """Then it is never slower than these, and has every bit of their images."""
+    model = random_tokenizer(0, 2, 8)
+    codes = torch.randint(16, (2, 9), generator=torch.Generator().manual_seed(0))
+    expected = model.decoder(model.quantize.codes_to_latents(codes.view(2, 3, 3)))
+    assert torch.equal(model.decode_codes(codes), expected)
 
 
 def test_training_keeps_its_gradients() -> None:

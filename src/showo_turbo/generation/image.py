@@ -147,26 +147,28 @@ class ImageDenoiser:
         """Guided scores at the places asked for, bool (batch, n): float32 (places, codebook_size)."""
         ids, asked = state.hide_unsettled(self.vocabulary.mask_id).cpu(), asked.cpu()
         if self.guidance_scale == 0:
-            return torch.cat((yield from self._score_each(self.owners, ids, asked)))
+            return (yield from self._score_each(self.owners, ids, asked))
         if not state.settled.any():
             blank = unconditional_blank_logits(self.model, self.vocabulary, self.unconditional, self.num_codes)
-            conditional = torch.cat((yield from self._score_each(self.owners, ids, asked)))
+            conditional = yield from self._score_each(self.owners, ids, asked)
             unconditional = blank.repeat(len(ids), 1)
         else:
             owners = [*self.owners, *[len(self.prompts)] * len(ids)]
             logits = yield from self._score_each(owners, ids.repeat(2, 1), asked.repeat(2, 1))
-            conditional, unconditional = torch.cat(logits).chunk(2)
+            conditional, unconditional = logits.chunk(2)
         return (1 + self.guidance_scale) * conditional - self.guidance_scale * unconditional
 
-    def _score_each(self, owners: Sequence[int], ids: Tensor, asked: Tensor) -> Scoring[list[Tensor]]:
-        """Scores of each image with places to score, (places, codebook_size).
+    def _score_each(self, owners: Sequence[int], ids: Tensor, asked: Tensor) -> Scoring[Tensor]:
+        """Scores of all images (places, codebook_size); equal images under the same prompt are computed once.
 
-        Equal images under the same prompt are computed once.
+        Images without places to score are not computed.
         """
         places = asked.sum(1).tolist()
         images = {row: (owners[row], tuple(ids[row].tolist())) for row, count in enumerate(places) if count}
         different = {image: row for row, image in reversed(images.items())}
         rows = sorted(different.values())
         logits = yield from self._passes.score(torch.tensor(owners)[rows], ids[rows], asked[rows])
+        if len(rows) == len(images):
+            return logits
         of_row = dict(zip(rows, logits.split([places[row] for row in rows]), strict=True))
-        return [of_row[different[image]] for image in images.values()]
+        return torch.cat([of_row[different[image]] for image in images.values()])

@@ -159,7 +159,7 @@ class ImageKeyValues:
     def update(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """See `models.passes.KeyValues`."""
         longest = self.kept.shape[3]
-        for room, kept, own in zip(self.room, self.kept[layer], (keys, values), strict=True):
-            room[:, :longest] = kept[self.owners]
-            room[:, longest:] = own.unflatten(0, (len(self.owners), -1))
-        return tuple(self.room)
+        self.room[:, :, :longest] = self.kept[layer].index_select(1, self.owners)
+        for room, own in zip(self.room, (keys, values), strict=True):
+            room[:, longest:] = own.view(len(self.owners), -1, *own.shape[1:])
+        return self.room[0], self.room[1]

@@ -84,11 +84,9 @@ class Decoder(nn.Module):
     def decode(self, quantized: Tensor) -> Tensor:
         """What `forward` computes, in less time and memory but without gradients; see `magvit_v2_bands`."""
         x = self.mid(self.conv_in(self.post_quant_conv(quantized)))
-        x = rearrange(x, "batch channel height width -> batch height width channel").contiguous()
         for level in reversed(self.up):
             x = bands.up_level(x, level)
-        x = torch.cat([band for _, band in bands.convolved_bands(x, self.norm_out, self.conv_out)], 1)
-        x = rearrange(x, "batch height width channel -> batch channel height width").contiguous()
+        x = bands.normed_convolution(x, self.norm_out, self.conv_out)
         return F.pixel_shuffle(x, self.patch_size)
 
 

@@ -16,8 +16,10 @@ Decisions:
   then happen band by band, and a residual is added in place: two maps are alive at a time, and no others.
 - Doubling the resolution and then convolving 3x3 reads every pixel up to four times: it is four 2x2 convolutions of the
   small map, with kernels that are sums of the large one's, at 4/9 of the work.
-- On the CPU, 3x3 convolutions are Winograd's, at 2/3 of the work (`winograd`). Graphics processors have such kernels of
-  their own, and bands that are only as small as memory demands.
+- On the CPU, 3x3 convolutions are Winograd's, at half of the work (`winograd`). Graphics processors have such kernels
+  of their own, and bands that are only as small as memory demands.
+- A map that is smaller than a band goes through the plain layers, which are faster there: summing kernels takes as long
+  for a small map as for a large one.
 """
 
 from collections.abc import Callable, Iterator
@@ -28,21 +30,40 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from showo_turbo.models.magvit_v2_blocks import ResidualBlock, UpLevel, Upsample
-from showo_turbo.models.winograd import WinogradConvolution
+from showo_turbo.models.winograd import TILE, WinogradConvolution
 
 CPU_BAND_BYTES = 2**21
 LARGE_BAND_BYTES = 2**29
+
+PLACES_WORTH_SUMS = 256
+"""From how many places on summing the kernels of an up-sampling convolution takes less time than it saves."""
 
 _ROWS_SEEN = (((1.0, 0.0, 0.0), (0.0, 1.0, 1.0)), ((1.0, 1.0, 0.0), (0.0, 0.0, 1.0)))
 """Which rows of a 3x3 kernel add up, by parity of the output row and by row of the 2x2 kernel."""
 
 
 def up_level(x: Tensor, level: UpLevel) -> Tensor:
-    """One resolution of a map (images, height, width, channels), which is overwritten."""
-    between = x.new_empty(*x.shape[:3], level.block[0].conv1.out_channels)
-    for block in level.block:
+    """One resolution of a map (images, channels, height, width), which may be overwritten."""
+    x = _residuals(_channels_last(x).contiguous(), level.block) if _fills_a_band(x) else level.block(x.contiguous())
+    if isinstance(level.upsample, Upsample) and len(x) * x.shape[2] * x.shape[3] >= PLACES_WORTH_SUMS:
+        return _channels_first(upsample(_channels_last(x).contiguous(), level.upsample))
+    return level.upsample(x.contiguous())
+
+
+def normed_convolution(x: Tensor, norm: nn.GroupNorm, conv: nn.Conv2d) -> Tensor:
+    """Norm, SiLU and 3x3 convolution of a map (images, channels, height, width)."""
+    if not _fills_a_band(x):
+        return conv(F.silu(norm(x.contiguous())))
+    pieces = [_channels_first(band) for _, band in convolved_bands(_channels_last(x).contiguous(), norm, conv)]
+    return torch.cat(pieces, 2).contiguous()
+
+
+def _residuals(x: Tensor, blocks: nn.Sequential) -> Tensor:
+    """Residual blocks of a map (images, height, width, channels): (images, channels, height, width)."""
+    between = x.new_empty(*x.shape[:3], blocks[0].conv1.out_channels)
+    for block in blocks:
         x = residual(x, block, between)
-    return upsample(x, level.upsample) if isinstance(level.upsample, Upsample) else x
+    return _channels_first(x)
 
 
 def residual(x: Tensor, block: ResidualBlock, between: Tensor) -> Tensor:
@@ -129,14 +150,22 @@ def upsample(x: Tensor, layer: Upsample) -> Tensor:
 
 def bands(x: Tensor) -> Iterator[slice]:
     """The rows of a map (images, height, width, channels), as many at a time as go into a band."""
-    band_bytes = CPU_BAND_BYTES if x.device.type == "cpu" else LARGE_BAND_BYTES
-    rows = max(1, band_bytes // (x[:, :1].numel() * x.element_size()))
+    rows = max(1, _band_bytes(x) // (x[:, :1].numel() * x.element_size()))
     return (slice(first, min(first + rows, x.shape[1])) for first in range(0, x.shape[1], rows))
+
+
+def _fills_a_band(x: Tensor) -> bool:
+    """Whether a map is so large that bands are worth it."""
+    return x.nbytes >= _band_bytes(x)
+
+
+def _band_bytes(x: Tensor) -> int:
+    return CPU_BAND_BYTES if x.device.type == "cpu" else LARGE_BAND_BYTES
 
 
 def _convolution(conv: nn.Conv2d, x: Tensor) -> Callable[[Tensor], Tensor]:
     """A 3x3 convolution of bands of a map, of which they are already padded."""
-    if x.device.type == "cpu" and x.shape[2] % 2 == 0 and conv.out_channels >= 16:
+    if x.device.type == "cpu" and x.shape[2] % TILE == 0 and conv.out_channels >= 16:
         return WinogradConvolution(conv)
     weight = conv.weight.contiguous(memory_format=torch.channels_last)
     return lambda padded: _channels_last(F.conv2d(_channels_first(padded), weight, conv.bias))

@@ -119,7 +119,7 @@ def run_pass(model: Showo, embeddings: Tensor, parts: Sequence[Part]) -> Tensor:
     phi, hidden, math = model.showo.model, embeddings, model.row_math
     math.begin()
     positions = torch.cat([part.positions for part in parts])
-    rotary = tuple(table[0, :, None] for table in phi.rotary_emb(hidden, positions[None]))
+    rotary = tuple(table[0, :, None].chunk(2, -1)[0] for table in phi.rotary_emb(hidden, positions[None]))
     last = len(phi.layers) - 1
     for number, layer in enumerate(phi.layers):
         normed, keys, values = math.keys_values(layer, hidden, rotary)
@@ -138,7 +138,7 @@ def run_pass(model: Showo, embeddings: Tensor, parts: Sequence[Part]) -> Tensor:
 def _remember(layer: int, keys: Tensor, values: Tensor, parts: Sequence[Part]) -> list[tuple[Tensor, Tensor]]:
     """Keys and values of all rows, handed to their parts; what each part looks at."""
     counts = [part.grid.size for part in parts]
-    pieces = zip(parts, keys.split(counts), values.split(counts), strict=True)
+    pieces = zip(parts, _pieces(keys, counts), _pieces(values, counts), strict=True)
     return [part.key_values.update(layer, *own) for part, *own in pieces]
 
 
@@ -149,9 +149,14 @@ def _attend(
     counts = [(part.asked_grid if asked_only else part.grid).size for part in parts]
     mixed = [
         part.attend(own, columns, asked_only, scale)
-        for part, own, columns in zip(parts, queries.split(counts), seen, strict=True)
+        for part, own, columns in zip(parts, _pieces(queries, counts), seen, strict=True)
     ]
     return (torch.cat(mixed) if len(mixed) > 1 else mixed[0]).flatten(1)
+
+
+def _pieces(rows: Tensor, counts: Sequence[int]) -> Sequence[Tensor]:
+    """The rows of each part."""
+    return rows.split(counts) if len(counts) > 1 else [rows]
 
 
 def _asked_rows(parts: Sequence[Part]) -> Tensor:

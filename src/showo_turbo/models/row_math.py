@@ -21,7 +21,7 @@ from torch.utils._pytree import tree_map_only
 from transformers.models.phi.modeling_phi import PhiDecoderLayer
 
 Rotary = tuple[Tensor, Tensor]
-"""Cosines and sines, each (rows, 1, rotated part of a head)."""
+"""Cosines and sines, each (rows, 1, half of the rotated part of a head)."""
 
 _ROWS_TO_COMPILE_FOR = (3, 1)
 """Several and one. No size of a layer is odd, so nothing is taken for the number of rows by accident."""
@@ -44,15 +44,18 @@ def queries(layer: PhiDecoderLayer, normed: Tensor, rotary: Rotary) -> Tensor:
 
 def finish(layer: PhiDecoderLayer, hidden: Tensor, normed: Tensor, mixed: Tensor) -> Tensor:
     """What the layer makes of rows, all (rows, hidden_size), given what attention mixed for them."""
-    return layer.self_attn.dense(mixed) + layer.mlp(normed) + hidden
+    return layer.self_attn.dense(mixed).add_(layer.mlp(normed)).add_(hidden)
 
 
 def _rotate(states: Tensor, rotary: Rotary) -> Tensor:
-    """Rotary embedding of the first part of each head, (rows, heads, head size)."""
+    """Rotary embedding of the first part of each head, (rows, heads, head size), in place."""
     cosines, sines = rotary
-    turned, passed = states.split([cosines.shape[-1], states.shape[-1] - cosines.shape[-1]], -1)
-    first, second = turned.chunk(2, -1)
-    return torch.cat([turned * cosines + torch.cat([-second, first], -1) * sines, passed], -1)
+    half = cosines.shape[-1]
+    first, second = states[..., :half], states[..., half : 2 * half]
+    turned = first * sines
+    first.mul_(cosines).addcmul_(second, sines, value=-1)
+    second.mul_(cosines).add_(turned)
+    return states
 
 
 def _nothing() -> None:
@@ -80,7 +83,7 @@ def compile_row_math(layer: PhiDecoderLayer, like: Tensor, mode: str | None = No
     """
     compiled = [_without_views(torch.compile(one, dynamic=True, mode=mode)) for one in (keys_values, queries, finish)]
     math = RowMath(*compiled, torch.compiler.cudagraph_mark_step_begin)
-    part = layer.self_attn.rotary_ndims
+    part = layer.self_attn.rotary_ndims // 2
     for rows in _ROWS_TO_COMPILE_FOR:
         math.begin()
         hidden, cosines, sines = (like.new_zeros(rows, *rest) for rest in ((like.shape[-1],), (1, part), (1, part)))

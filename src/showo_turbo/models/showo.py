@@ -18,8 +18,12 @@ from transformers import PhiConfig, PhiForCausalLM
 from showo_turbo.configuration import ShowoConfig
 from showo_turbo.models.clip_projector import ClipProjector
 from showo_turbo.models.int8 import is_int8
+from showo_turbo.models.products import GeluMLP
 from showo_turbo.models.row_math import RowMath, compile_row_math
 from showo_turbo.models.upcasting import arithmetic_dtype, linear, upcast
+
+_TANH_GELUS = ("gelu_new", "gelu_pytorch_tanh")
+"""Names of one function."""
 
 
 class Showo(nn.Module):
@@ -30,9 +34,10 @@ class Showo(nn.Module):
         super().__init__()
         self.config = config
         self.showo = PhiForCausalLM(phi_config)
-        if phi_config.hidden_act == "gelu_new":  # the same function as this one, which is a single kernel
+        if phi_config.hidden_act in _TANH_GELUS:
             for layer in self.showo.model.layers:
                 layer.mlp.activation_fn = nn.GELU(approximate="tanh")
+                layer.mlp.__class__ = GeluMLP
         if config.w_clip_vit:
             self.mm_projector = ClipProjector(config.clip_feature_size, phi_config.hidden_size)
         upcast(self)

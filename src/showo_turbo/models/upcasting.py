@@ -21,6 +21,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from showo_turbo.models import products
+
 _WEIGHTS_PER_BLOCK = 2**20
 
 
@@ -38,8 +40,8 @@ def upcast(module: nn.Module) -> None:
 def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """`F.linear`, of a weight that may be stored in lower precision than `x`: (..., inputs) -> (..., outputs)."""
     if not _is_lower(weight, x):
-        return F.linear(x, weight, bias)
-    blocks = [F.linear(x, weight[rows].to(x.dtype), bias[rows].to(x.dtype)) for rows in row_blocks(weight)]
+        return products.linear(x, weight, bias)
+    blocks = [products.linear(x, weight[rows].to(x.dtype), bias[rows].to(x.dtype)) for rows in row_blocks(weight)]
     return torch.cat(blocks, dim=-1)
 
 

@@ -1,0 +1,12 @@
+"""Operations are counted whichever library computes."""
+
+import torch
+
+from measuring import counted
+from showo_turbo.models.products import linear
+
+
+def test_linear_layers_are_counted_with_and_without_gradients() -> None:
+    x, weight = torch.zeros(3, 1024), torch.zeros(1024, 1024)
+    assert counted(lambda: linear(x, weight, None)) == 2 * 3 * 1024**2
+    assert counted(torch.no_grad()(lambda: linear(x, weight, None))) == 2 * 3 * 1024**2
