@@ -48,8 +48,8 @@ Scoring = Generator[Work, Tensor, T]
 
 def score(model: Showo, works: Sequence[Work]) -> list[Tensor]:
     """Scores of each work, float32 (asked rows, scored ids), from one pass over all of them."""
-    embeddings = torch.cat([work.embeddings for work in works])
     with torch.inference_mode():  # what comes out may not meet autograd; scores may, so the head is not in here
+        embeddings = torch.cat([work.embeddings for work in works])
         hidden = run_pass(model, embeddings, [part for work in works for part in work.parts])
     pieces = dict(enumerate(hidden.split([work.asked for work in works])))
     scores: dict[int, Tensor] = {}

@@ -7,12 +7,13 @@
 Decisions:
 - These are functions of a layer and of its rows, so they can be compiled once for all layers and any number of rows
   (torch calls it regional compilation). Which rows attend where changes from pass to pass and stays outside.
-- torch compiles anew for a size of 1, and for tensors that are views of others. So both sizes, one and several, are
-  compiled at the start, and views are copied: no step ever compiles.
+- torch compiles anew for a size of 1, and for other strides. So both sizes, one and several, are compiled at the start,
+  and tensors come as copies: no step ever compiles.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -72,7 +73,7 @@ class RowMath:
     begin: Callable[[], None] = _nothing
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def compile_row_math(layer: PhiDecoderLayer, like: Tensor, mode: str | None = None) -> RowMath:
     """The functions, compiled for any number of rows.
 
@@ -81,7 +82,9 @@ def compile_row_math(layer: PhiDecoderLayer, like: Tensor, mode: str | None = No
         like: embeddings (..., hidden_size), of the device and precision to come.
         mode: of `torch.compile`; "reduce-overhead" records CUDA graphs where there is a graphics processor.
     """
-    compiled = [_without_views(torch.compile(one, dynamic=True, mode=mode)) for one in (keys_values, queries, finish)]
+    compiled = [
+        _with_plain_strides(torch.compile(one, dynamic=True, mode=mode)) for one in (keys_values, queries, finish)
+    ]
     math = RowMath(*compiled, torch.compiler.cudagraph_mark_step_begin)
     part = layer.self_attn.rotary_ndims // 2
     for rows in _ROWS_TO_COMPILE_FOR:
@@ -93,10 +96,11 @@ def compile_row_math(layer: PhiDecoderLayer, like: Tensor, mode: str | None = No
     return math
 
 
-def _without_views(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A function that is given copies in place of views."""
+def _with_plain_strides(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that is given copies; `contiguous` would leave strides of single rows as they are."""
 
     def call(layer: PhiDecoderLayer, *tensors: Tensor | Rotary) -> Any:
-        return function(layer, *tree_map_only(Tensor, lambda one: one.clone() if one._is_view() else one, tensors))
+        return function(layer, *tree_map_only(Tensor, copy, tensors))
 
+    copy = partial(torch.clone, memory_format=torch.contiguous_format)
     return call
