@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
+from showo_turbo.cli.quiet import quiet_torchao
 from showo_turbo.errors import InputError
 
 _EXTRAS = {"accelerate": "train", "matplotlib": "train", "pyarrow": "train"}
@@ -12,6 +13,7 @@ _EXTRAS = {"accelerate": "train", "matplotlib": "train", "pyarrow": "train"}
 
 def run_or_exit(command: Callable[[], object]) -> None:
     """Run a command; end the process when its input, an extra that is missing, the file system or Ctrl-C stops it."""
+    quiet_torchao()
     try:
         command()
     except InputError as error:

@@ -6,7 +6,7 @@ import typer
 
 from showo_turbo.checkpoints.names import DEFAULT_MODEL as DEFAULT_MODEL
 from showo_turbo.checkpoints.names import SHIPPED_MODELS, resolve
-from showo_turbo.cli.quiet import quiet_libraries
+from showo_turbo.cli.quiet import quiet_transformers
 
 if TYPE_CHECKING:
     from showo_turbo.pipeline import ShowoPipeline
@@ -37,7 +37,7 @@ def load_pipeline(model: str, device: str | None, dtype: str, quantization: str 
         InputError: as `ShowoPipeline.from_pretrained`.
     """
     resolve(model)
-    quiet_libraries()
+    quiet_transformers()
     from showo_turbo.pipeline import ShowoPipeline
 
     return ShowoPipeline.from_pretrained(model, device=device, dtype=dtype, quantization=quantization)

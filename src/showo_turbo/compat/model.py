@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from showo_turbo.cli.quiet import quiet_libraries
+from showo_turbo.cli.quiet import quiet_transformers
 from showo_turbo.compat.options import CommonOptions
 from showo_turbo.errors import InputError
 
@@ -16,7 +16,7 @@ def load_pipeline(options: CommonOptions) -> "ShowoPipeline":
     Raises:
         InputError: when a part cannot be loaded, or is not what the file says.
     """
-    quiet_libraries()
+    quiet_transformers()
     from showo_turbo.pipeline import ShowoPipeline
 
     model = options.model
