@@ -119,8 +119,9 @@ def test_what_cannot_be_read_is_named(
         {"trajectories": TrajectoryFiles()},
         {"trajectories": TrajectoryFiles(count=2)},
         {"image": replace(SIZES["image"], stride=2, on_policy=OnPolicy(prompts=4, batches=3))},
+        {"image": replace(SIZES["image"], stride=2, on_policy=OnPolicy(prompts=4, batches=3, share=0.5))},
     ],
-    ids=["fresh", "stored", "on policy"],
+    ids=["fresh", "stored", "on policy", "both ways"],
 )
 def test_a_resumed_run_has_the_weights_of_an_uninterrupted_one(
     tmp_path: Path, random_checkpoint: Path, sources: dict[str, list[SourceConfig]], changes: dict

@@ -31,15 +31,19 @@ class OnPolicy:
         batches: so many batches learn from them before the student, who has learnt meanwhile, draws others.
         top_k: the student draws among its k most probable codes; of 1, it draws every prompt in one way only.
         sampled_steps: it does so in so many of its steps, the first ones; in all if left out.
+        share: of a batch that is on the student's own way; the others are on the teacher's, so that it does not drift.
     """
 
     prompts: int = 0
     batches: int = 32
     top_k: int = 1
     sampled_steps: int | None = None
+    share: float = 1.0
 
     def __post_init__(self) -> None:
         _check_positive("on_policy", self, "batches", "top_k")
+        if not 0 < self.share <= 1:
+            raise InputError(f"on_policy.share is {self.share}: choose more than 0 and at most 1")
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,16 @@ class ImageTerm:
         return SamplingOptions(
             self.num_inference_steps, self.guidance_scale, 1, temperature=0.0, schedule=self.schedule, order=self.order
         )
+
+    @property
+    def own_roll_outs(self) -> int:
+        """How many of a batch are on the student's own way."""
+        return max(1, round(self.batch_size * self.on_policy.share)) if self.on_policy.prompts else 0
+
+    @property
+    def teacher_roll_outs(self) -> int:
+        """How many are on the teacher's."""
+        return self.batch_size - self.own_roll_outs
 
     @property
     def own_sampling(self) -> SamplingOptions:

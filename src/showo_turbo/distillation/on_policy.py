@@ -10,7 +10,7 @@ from showo_turbo.distillation import teacher
 from showo_turbo.distillation.curriculum import ImageTerm
 from showo_turbo.distillation.image_trajectories import ImageTrajectories
 from showo_turbo.distillation.soft_labels import SoftLabels
-from showo_turbo.distillation.trajectories import samples_of
+from showo_turbo.distillation.trajectories import RollOuts, samples_of
 from showo_turbo.models.showo import Showo
 from showo_turbo.pipeline import ShowoPipeline
 
@@ -21,18 +21,24 @@ class StudentTrajectories:
     The roll-outs in use are part of the state, since the student that drew them is no more when a run is resumed.
     """
 
-    def __init__(self, pipe: ShowoPipeline, captions: MixedStream, image: ImageTerm, seed: int) -> None:
-        """Take samples from the stream by the number of the batch."""
+    def __init__(
+        self, pipe: ShowoPipeline, captions: MixedStream, image: ImageTerm, seed: int, teacher_way: RollOuts
+    ) -> None:
+        """Take samples from the stream by the number of the batch, and what is not the student's way from another."""
         self.pipe, self.captions, self.image, self.seed = pipe, captions, image, seed
+        self.teacher_way = teacher_way
         self._group, self._roll_outs = -1, None
 
     def images(self, batch: int, student: Showo) -> ImageTrajectories:
-        """Some of the roll-outs in use."""
+        """Some of the roll-outs in use, and the teacher's."""
         group = batch // self.image.on_policy.batches
         if group != self._group:
             self._group, self._roll_outs = group, self._draw(group, student)
         rng = random.Random(f"{self.seed}/own way/{self.captions.rank}/{batch}")
-        return self._roll_outs.rows(rng.sample(range(len(self._roll_outs.codes)), self.image.batch_size))
+        own = self._roll_outs.rows(rng.sample(range(len(self._roll_outs.codes)), self.image.own_roll_outs))
+        if not self.image.teacher_roll_outs:
+            return own
+        return ImageTrajectories.joined([own, self.teacher_way.images(batch, student)])
 
     def state_dict(self) -> dict[str, Any]:
         """The roll-outs in use, as tensors and numbers."""

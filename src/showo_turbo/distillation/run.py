@@ -21,6 +21,7 @@ from showo_turbo.distillation.task import Distillation
 from showo_turbo.distillation.teacher import dialogue_ids
 from showo_turbo.distillation.trajectories import (
     FreshTrajectories,
+    RollOuts,
     StoredTrajectories,
     claim_folder,
     make_files,
@@ -62,7 +63,7 @@ def _run_stage(config: DistillationConfig, stage: Stage, previous: str | Path) -
     start = teacher if stage.student in (None, stage.teacher) else _load(config, stage.student, previous)[1]
     streams = _Streams(config, stage, teacher, output)
     trajectories = _trajectories(streams, files.weights_sha256())
-    roll_outs = _on_policy(streams) if stage.image.on_policy.prompts else trajectories
+    roll_outs = _on_policy(streams, trajectories) if stage.image.on_policy.prompts else trajectories
     texts = streams.open("texts") if stage.language.weight else None
     student, number = make_student(start.model, stage), PartialState().process_index
     train(Distillation(stage, teacher, student, roll_outs, trajectories, texts, number), stage.loop)
@@ -84,9 +85,9 @@ def _load(config: DistillationConfig, name: str, previous: str | Path) -> tuple[
     return locate(chosen, **parts), ShowoPipeline.from_pretrained(chosen, device=device, dtype=config.dtype, **parts)
 
 
-def _on_policy(streams: "_Streams") -> StudentTrajectories:
+def _on_policy(streams: "_Streams", teacher_way: RollOuts) -> StudentTrajectories:
     stage = streams.stage
-    return StudentTrajectories(streams.teacher, streams.open("captions"), stage.image, stage.loop.seed)
+    return StudentTrajectories(streams.teacher, streams.open("captions"), stage.image, stage.loop.seed, teacher_way)
 
 
 def _trajectories(streams: "_Streams", teacher_sha256: dict[str, str]) -> FreshTrajectories | StoredTrajectories:
@@ -94,10 +95,11 @@ def _trajectories(streams: "_Streams", teacher_sha256: dict[str, str]) -> FreshT
     stage, state = streams.stage, PartialState()
     files, stored = stage.trajectories, stage.trajectories.count > 0
     seed = files.seed if stored else stage.loop.seed
-    teacher_draws = stage.image.weight and not stage.image.on_policy.prompts
+    teacher_draws = stage.image.weight and stage.image.teacher_roll_outs
     captions = streams.open("captions", seed, alone=stored) if teacher_draws else None
     dialogues = streams.open("dialogues", seed, alone=stored) if stage.text.weight else None
-    terms = stage.image, stage.text
+    roll_outs = stage.image.teacher_roll_outs or stage.image.batch_size  # of none, none are asked for
+    terms = replace(stage.image, batch_size=roll_outs), stage.text
     if not stored:
         return FreshTrajectories(streams.teacher, captions, dialogues, *terms, seed)
     image = replace(stage.image, batch_size=files.batch_size, on_policy=OnPolicy())
