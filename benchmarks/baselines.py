@@ -7,7 +7,11 @@ Decisions:
   draw at known places as well and take the softmax of all scores.
 - Autoregressive decoding is transformers' own `generate`. It knows causal masks only, so all but the last token of the
   prompt, image and question, is read in a pass before it, with the mask of the model.
+- All of them have torch's own linear layers, not the library's (`models/products.py`).
 """
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -22,7 +26,18 @@ from showo_turbo.pipeline import ShowoPipeline
 from showo_turbo.processing.sequences import image_sequences
 
 
+@contextmanager
+def plain_linear_layers() -> Iterator[None]:
+    """Linear layers by the library that torch takes for them."""
+    before, *_ = torch.backends.mkldnn.set_flags(_enabled=False)
+    try:
+        yield
+    finally:
+        torch.backends.mkldnn.set_flags(_enabled=before)
+
+
 @torch.no_grad()
+@plain_linear_layers()
 def published_text_to_image(
     pipe: ShowoPipeline, prompt: str, options: SamplingOptions, num_images: int, seed: int
 ) -> Tensor:
@@ -51,6 +66,7 @@ def published_text_to_image(
 
 
 @torch.no_grad()
+@plain_linear_layers()
 def published_jacobi(
     pipe: ShowoPipeline, prompt: list[int], max_new_tokens: int, block_length: int, seed: int
 ) -> tuple[list[int], int]:
@@ -73,6 +89,7 @@ def published_jacobi(
 
 
 @torch.no_grad()
+@plain_linear_layers()
 def transformers_generate(pipe: ShowoPipeline, prompt: list[int], max_new_tokens: int) -> list[int]:
     """Ids of the greedy answer, up to the end of text."""
     phi, end_id = pipe.model.showo, pipe.prompts.vocabulary.end_of_text_id

@@ -64,3 +64,12 @@ def test_gradients_are_those_of_the_plain_layers() -> None:
     mlp.zero_grad()
     PhiMLP.forward(mlp, x).sum().backward()
     assert all(map(torch.equal, found, (parameter.grad for parameter in mlp.parameters())))
+
+
+def test_onednn_can_be_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(products, "_WEIGHTS_WORTH_IT", 0)
+    monkeypatch.setattr(torch.backends.mkldnn, "enabled", False)
+    x, weight = random_tensor(0, 3, 40), random_tensor(1, 50, 40)
+    with torch.no_grad(), torch.profiler.profile() as profile:
+        linear(x, weight, None)
+    assert not any("mkldnn" in event.key for event in profile.key_averages())

@@ -4,7 +4,8 @@ torch takes MKL for float32, which does not use all that AMD's processors have. 
 as they are, it took half of the time with 16 rows and 3/4 with 260 (docs/speed.md). Weights that stay in the cache gain
 nothing, except that GELU is done in the same go.
 
-It has no gradients, so it serves where none are wanted: with autograd off.
+It has no gradients, so it serves where none are wanted: with autograd off. `torch.backends.mkldnn.enabled = False` does
+without it.
 """
 
 import torch
@@ -41,4 +42,5 @@ def _may_take_onednn(x: Tensor, weight: Tensor) -> bool:
         and x.device.type == "cpu"
         and x.dtype == weight.dtype == torch.float32
         and torch.backends.mkldnn.is_available()
+        and torch.backends.mkldnn.enabled
     )
