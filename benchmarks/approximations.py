@@ -9,10 +9,10 @@ time, which does not count what else a machine does. Memory is that of the trans
 """
 
 import json
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Annotated
@@ -23,7 +23,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from measuring import machine
+from measuring import machine, processor_seconds
 from showo_turbo import ShowoPipeline
 from showo_turbo.evaluation.run import evaluate_text_to_image
 from showo_turbo.evaluation.statistics import Estimate
@@ -127,12 +127,6 @@ class Contestant:
             ).codes
         return codes, 1 + sum(unfinished) / len(prompts)
 
-    def seconds(self, prompts: Sequence[ScenePrompt]) -> float:
-        """Processor time of drawing one image of each prompt."""
-        start = time.process_time()
-        self.draw(prompts)
-        return time.process_time() - start
-
     def judge(self, prompts: Sequence[ScenePrompt], images: int) -> Estimate:
         """Score of the pictures with its interval."""
         with self._arithmetic():
@@ -153,7 +147,7 @@ def compare(
     times = {name: [] for name in contestants}
     for _ in range(rounds + 1):  # the first one warms up
         for name, one in contestants.items():
-            times[name].append(one.seconds(timed))
+            times[name].append(processor_seconds(partial(one.draw, timed)))
     exact, outcomes = next(iter(contestants)), []
     exact_codes, _ = contestants[exact].draw(prompts)
     for name, one in contestants.items():

@@ -8,7 +8,6 @@ What counts is processor time, so that others who use the machine do not. Thread
 too, so measure on one thread.
 """
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
@@ -16,6 +15,7 @@ from statistics import median
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from measuring import processor_seconds
 from showo_turbo.pipeline import ShowoPipeline
 
 aten = torch.ops.aten
@@ -53,13 +53,6 @@ class Overhead:
     share: float
 
 
-def milliseconds(task: Callable[[], object]) -> float:
-    """Of the processor."""
-    start = time.process_time()
-    task()
-    return (time.process_time() - start) * 1000
-
-
 def replay(calls: list[Callable[[], object]]) -> None:
     """Do it all again."""
     for call in calls:
@@ -79,7 +72,7 @@ def overhead(name: str, steps: int, guidance_scale: float, images: int, repeats:
     with Products() as products:
         draw()
     tasks = (draw, lambda: replay(products.linear), lambda: replay(products.attention))
-    rounds = [[milliseconds(task) / steps for task in tasks] for _ in range(repeats)]
+    rounds = [[processor_seconds(task) * 1000 / steps for task in tasks] for _ in range(repeats)]
     step, linear, attention = (median(column) for column in zip(*rounds, strict=True))
     share = median(1 - (products + mixing) / whole for whole, products, mixing in rounds)
     return Overhead(name, steps, guidance_scale, images, step, linear, attention, share)

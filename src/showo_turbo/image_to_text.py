@@ -43,7 +43,7 @@ class DecodingOptions:
         block_length: guesses per pass of Jacobi decoding.
         sliding_window: keep that many guesses ahead at all times, rather than finish one block after the other; the
             answer is the same.
-        drafts: take guesses from the question, the answer so far and earlier guesses where these were right more often
+        drafts: take guesses from the question, the answer so far and earlier guesses where these were right further
             than the model's own; the answer is the same.
         do_sample: draw ids at random instead of taking the best; autoregressive only.
         temperature: divides the scores before drawing.
