@@ -47,10 +47,10 @@ def published_text_to_image(
     if options.guidance_scale > 0:
         texts += [builder.unconditional()] * num_images
     length = builder.max_text_length + 1
-    padded = torch.tensor([[vocabulary.pad_id] * (length - len(text)) + text for text in texts])
+    padded = torch.tensor([[vocabulary.pad_id] * (length - len(text)) + text for text in texts], device=pipe.device)
     scheduler = options.scheduler(vocabulary.codebook_size, num_codes)
     generator = torch.Generator().manual_seed(seed)
-    state = blank_state(num_images, num_codes, vocabulary)
+    state = blank_state(num_images, num_codes, vocabulary, pipe.device)
     for index in range(options.num_inference_steps):
         image = state.hide_unsettled(vocabulary.mask_id).repeat(len(texts) // num_images, 1)
         ids = image_sequences(padded, image, vocabulary)
@@ -72,13 +72,13 @@ def published_jacobi(
 ) -> tuple[list[int], int]:
     """Ids of the greedy answer, up to the end of text, and the passes they took; a pass confirms that a block stays."""
     vocabulary = pipe.prompts.vocabulary
-    guesses = draw_guesses([prompt], max_new_tokens, vocabulary, torch.Generator().manual_seed(seed))
+    guesses = draw_guesses([prompt], max_new_tokens, vocabulary, torch.Generator().manual_seed(seed)).to(pipe.device)
     answer, passes = [], 0
     for block in guesses.split(block_length, dim=1):
         before, after = block, None
         while after is None or not torch.equal(before, after):
             before = block if after is None else after
-            ids = torch.cat([torch.tensor([[*prompt, *answer]]), before], 1)
+            ids = torch.cat([torch.tensor([[*prompt, *answer]], device=pipe.device), before], 1)
             logits = pipe.model.logits(pipe.model(ids, understanding_mask(ids, vocabulary)))
             after = logits.argmax(-1)[:, -before.shape[1] - 1 : -1]
             passes += 1
@@ -93,7 +93,7 @@ def published_jacobi(
 def transformers_generate(pipe: ShowoPipeline, prompt: list[int], max_new_tokens: int) -> list[int]:
     """Ids of the greedy answer, up to the end of text."""
     phi, end_id = pipe.model.showo, pipe.prompts.vocabulary.end_of_text_id
-    ids, cache = torch.tensor([prompt]), DynamicCache(config=phi.config)
+    ids, cache = torch.tensor([prompt], device=pipe.device), DynamicCache(config=phi.config)
     read = ids[:, :-1]
     phi.model(read, attention_mask=understanding_mask(read, pipe.prompts.vocabulary), cache=cache)
     written = phi.generate(

@@ -33,7 +33,7 @@ class Contest:
         ratios: of every pair.
         tflop, other_tflop: counted.
         roofline: share of the machine's matrix product rate that was reached, by the median time.
-        peak, other_peak: GiB of the whole process, weights included.
+        peak, other_peak: GiB, weights included: of the whole process, or of the graphics processor.
         passes, other_passes: of the transformer, where there is a choice.
     """
 
@@ -110,8 +110,8 @@ def text_to_image(
     options = SamplingOptions(steps, guidance_scale)
     copies = {"num_images_per_prompt": images, "seed": seed, "output_type": "latent", "top_k": None}
     sides = (
-        lambda: Outcome(pipe.text_to_image(PROMPT, steps, guidance_scale, **copies).codes),
-        lambda: Outcome(published_text_to_image(pipe, PROMPT, options, images, seed)),
+        lambda: Outcome(pipe.text_to_image(PROMPT, steps, guidance_scale, **copies).codes.cpu()),
+        lambda: Outcome(published_text_to_image(pipe, PROMPT, options, images, seed).cpu()),
     )
     name = f"{images} x {pipe.resolution} px, {steps} steps, guidance {guidance_scale:g}"
     return compete(name, "published loop", sides, torch.equal, rate, repeats)
@@ -121,6 +121,7 @@ def decoder(pipe: ShowoPipeline, images: int, rate: float, repeats: int, seed: i
     """Pixels of random codes."""
     tokenizer, generator = pipe.image_tokenizer, torch.Generator().manual_seed(seed)
     codes = torch.randint(tokenizer.config.codebook_size, (images, pipe.side, pipe.side), generator=generator)
+    codes = codes.to(pipe.device)
 
     @torch.no_grad()
     def plain() -> Outcome:

@@ -1,4 +1,7 @@
-"""Time, memory, and floating point operations of this process. Linux only: peaks are the kernel's count of memory."""
+"""Time, memory, and floating point operations of this process, and of the graphics processor it uses.
+
+Linux only: on the CPU, peaks are the kernel's count of memory; on a graphics processor, torch's of that one's.
+"""
 
 import gc
 import os
@@ -31,15 +34,31 @@ def forget_peak() -> None:
     """Start counting the peak anew."""
     gc.collect()
     Path("/proc/self/clear_refs").write_text("5")
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+
+
+def peak_memory() -> float:
+    """GiB at most since `forget_peak`: of the graphics processor if anything lies there, else of the whole process."""
+    on_device = torch.cuda.max_memory_allocated() / GIB if torch.cuda.is_available() else 0.0
+    return on_device or resident(peak=True)
+
+
+def wait() -> None:
+    """Until the graphics processor has done all that it was given."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
 
 
 def measured(function: Callable[..., Result], *arguments: object, **options: object) -> tuple[Result, float, float]:
-    """What a function returns, the peak of the whole process meanwhile in GiB, and the seconds it took."""
+    """What a function returns, the peak of memory meanwhile in GiB, and the seconds it took."""
     forget_peak()
+    wait()
     start = time.perf_counter()
     result = function(*arguments, **options)
+    wait()
     seconds = time.perf_counter() - start
-    return result, resident(peak=True), seconds
+    return result, peak_memory(), seconds
 
 
 def processor_seconds(task: Callable[[], object]) -> float:
@@ -65,24 +84,28 @@ def _linear_work(x: torch.Size, weight: torch.Size, *_: object, **__: object) ->
     return 2 * prod(x) * weight[0]
 
 
-def matmul_rate(rows: int = 512, width: int = 2048, repeats: int = 9) -> float:
-    """Operations a second of a large float32 matrix product, median: what a transformer could reach at best."""
-    left, right = torch.randn(rows, width), torch.randn(width, 4 * width)
+def matmul_rate(
+    device: torch.device, dtype: torch.dtype, rows: int = 512, width: int = 2048, repeats: int = 9
+) -> float:
+    """Operations a second of a large matrix product, median: what a transformer could reach at best."""
+    left, right = (torch.randn(shape, device=device, dtype=dtype) for shape in ((rows, width), (width, 4 * width)))
+    torch.mm(left, right)
     seconds = [measured(torch.mm, left, right)[2] for _ in range(repeats)]
     return 2 * rows * width * 4 * width / median(seconds)
 
 
-def machine() -> dict[str, str | int]:
-    """What the numbers were measured on."""
+def machine(device: torch.device | None = None, dtype: torch.dtype = torch.float32) -> dict[str, str | int]:
+    """What the numbers were measured on, and in which precision."""
     names = [
         line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line
     ]
     return {
         "processor": names[0] if names else platform.machine(),
+        "device": torch.cuda.get_device_name(device) if device is not None and device.type == "cuda" else "cpu",
         "cores": len(os.sched_getaffinity(0)),
         "threads": torch.get_num_threads(),
         "load_before": round(os.getloadavg()[0], 2),
         "torch": torch.__version__,
         "transformers": transformers.__version__,
-        "dtype": "float32",
+        "dtype": str(dtype).removeprefix("torch."),
     }

@@ -25,6 +25,7 @@ from full_size import DOWNSAMPLING, random_pipeline, set_resolution, weight_byte
 from measuring import GIB, machine, matmul_rate
 from overhead import Overhead, overhead
 from showo_turbo.pipeline import ShowoPipeline
+from showo_turbo.placement import parse_device, parse_dtype
 
 PARTS = ("text-to-image", "decoder", "understanding", "overhead")
 
@@ -52,9 +53,9 @@ def overheads(settings: dict[str, Any]) -> Iterator[Overhead]:
             yield overhead(settings["model"], steps, scale, images, settings["repeats"])
 
 
-def as_table(found: list[Contest], rate: float) -> Table:
+def as_table(found: list[Contest], rate: float, dtype: str) -> Table:
     """One row a contest."""
-    table = Table(title=f"Medians; float32 matrix products run at {rate / 1e9:.0f} GFLOP/s here")
+    table = Table(title=f"Medians; {dtype} matrix products run at {rate / 1e9:.0f} GFLOP/s here")
     for name in ("what", "beside", "ratio", "least", "most", "TFLOP", "beside", "of the rate", "peak GiB", "beside"):
         table.add_column(name, justify="left" if name == "what" else "right")
     for one in found:
@@ -99,6 +100,11 @@ def main(
     repeats: Annotated[int, typer.Option(min=1, help="Pairs of runs.")] = 3,
     threads: Annotated[int | None, typer.Option(min=1, help="Of torch; its own choice if left out.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of weights and draws.")] = 0,
+    device: Annotated[str, typer.Option(help="Where to compute, such as cpu or cuda.")] = "cpu",
+    dtype: Annotated[
+        str, typer.Option(help="Of the transformer at full size: float32, bfloat16, float16.")
+    ] = "float32",
+    mode: Annotated[str | None, typer.Option("--compile", help="Compile it first: `torch.compile`'s mode.")] = None,
     model: Annotated[str, typer.Option(help="The shipped model whose overhead is measured.")] = "tiny-turbo",
     small: Annotated[bool, typer.Option("--small", help="A small model instead of the full size.")] = False,
     output: Annotated[Path | None, typer.Option(help="A JSON file, written after every contest.")] = None,
@@ -109,7 +115,8 @@ def main(
     check(settings)
     if threads is not None:
         torch.set_num_threads(threads)
-    facts, rate = machine(), matmul_rate()
+    place, precision = parse_device(device), parse_dtype(dtype)
+    facts, rate = machine(place, precision), matmul_rate(place, precision)
     report = {"settings": settings, "machine": facts, "matmul_gflops": rate / 1e9, "contests": [], "overheads": []}
     found = []
 
@@ -119,7 +126,10 @@ def main(
             output.write_text(json.dumps(report, indent=2, default=str) + "\n")
 
     if set(what) != {"overhead"}:
-        pipe = random_pipeline(seed, small)
+        pipe = random_pipeline(seed, small).to(place)
+        pipe.model.to(precision)
+        if mode is not None:
+            pipe.compile(mode)
         report["weights_gib"] = weight_bytes(pipe) / GIB
         for contest in contests(pipe, settings, rate):
             found.append(contest)
@@ -129,7 +139,7 @@ def main(
         task = f"{one.model}, {one.images} x {one.steps} steps, guidance {one.guidance_scale:g}"
         print(f"{task}: {one.step_ms:.1f} ms of the processor a step, {one.share:.0%} not matrix products")
     if found:
-        Console(width=160).print(as_table(found, rate))
+        Console(width=160).print(as_table(found, rate, dtype))
     if plot is not None and found:
         draw(found, plot)
 

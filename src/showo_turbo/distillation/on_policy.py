@@ -38,7 +38,8 @@ class StudentTrajectories:
         own = self._roll_outs.rows(rng.sample(range(len(self._roll_outs.codes)), self.image.own_roll_outs))
         if not self.image.teacher_roll_outs:
             return own
-        return ImageTrajectories.joined([own, self.teacher_way.images(batch, student)])
+        others = self.teacher_way.images(batch, student).to(own.codes.device)  # stored ones come from the disk
+        return ImageTrajectories.joined([own, others])
 
     def state_dict(self) -> dict[str, Any]:
         """The roll-outs in use, as tensors and numbers."""

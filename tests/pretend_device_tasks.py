@@ -1,0 +1,93 @@
+"""Does the same on the CPU and on a device that is not there, and prints whether both gave the same (test_devices.py)."""
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from accelerate import PartialState
+from PIL import Image
+from pretend_device import DEVICE, DeviceTensor, PretendDevice
+
+from showo_turbo.checkpoints import saving
+from showo_turbo.data import SourceConfig
+from showo_turbo.distillation.curriculum import (
+    DistillationConfig,
+    ImageTerm,
+    LanguageTerm,
+    OnPolicy,
+    Stage,
+    TextTerm,
+    TrajectoryFiles,
+)
+from showo_turbo.distillation.run import distill
+from showo_turbo.pipeline import ShowoPipeline
+from showo_turbo.training.loop import LoopConfig
+from showo_turbo.training.optimizers import OptimizerConfig
+
+PROMPTS = ["a red circle above a blue square", "a star"]
+PICTURE = Image.new("RGB", (64, 64), "white")
+
+TASKS: dict[str, Callable[[ShowoPipeline], list]] = {
+    "draw": lambda pipe: pipe.text_to_image(PROMPTS, 4, num_images_per_prompt=2, seed=0).codes.tolist(),
+    "draw with guidance": lambda pipe: pipe.text_to_image(
+        PROMPTS, 3, 2.0, order="confidence", temperature=1.0, seed=0, early_exit=0.9
+    ).codes.tolist(),
+    "inpaint": lambda pipe: pipe.inpaint(PICTURE, Image.new("L", (64, 64), 255), PROMPTS[1], seed=0).codes.tolist(),
+    "answer": lambda pipe: pipe.image_to_text([PICTURE] * 2, ["how many objects are there?", "what is it?"]).token_ids,
+    "answer one by one": lambda pipe: pipe.image_to_text(PICTURE, "what is it?", decoding="autoregressive").token_ids,
+}
+
+
+def sources(folder: Path) -> dict[str, list[SourceConfig]]:
+    """Captions, and dialogues about a picture."""
+    annotations = [{"id": number, "image_id": number, "caption": text} for number, text in enumerate(PROMPTS)]
+    (folder / "captions.json").write_text(json.dumps({"annotations": annotations}))
+    PICTURE.save(folder / "picture.png")
+    said = [{"from": "human", "value": "<image>\nwhat is it?"}, {"from": "gpt", "value": "nothing"}]
+    (folder / "dialogues.json").write_text(
+        json.dumps([{"id": str(number), "image": "picture.png", "conversations": said} for number in range(4)])
+    )
+    return {
+        "captions": [SourceConfig("coco", str(folder / "captions.json"))],
+        "dialogues": [SourceConfig("llava", str(folder / "dialogues.json"), images=str(folder))],
+    }
+
+
+def distilled(folder: Path) -> list[float]:
+    """The losses of two stages: from files, and partly on the student's own way."""
+    folder.mkdir()
+    image = ImageTerm(batch_size=2, num_inference_steps=4, segments=2, order="halton", label_size=8)
+    own = replace(image, stride=2, on_policy=OnPolicy(prompts=2, batches=1, top_k=4, share=0.5))
+    rest = {
+        "loop": LoopConfig(steps=2, log_steps=1, threads=1, warmup_steps=0),
+        "optimizer": OptimizerConfig("muon", lr=1e-3),
+        "text": TextTerm(batch_size=2, max_new_tokens=16),
+        "language": LanguageTerm(weight=0.0),
+        "trajectories": TrajectoryFiles(count=32, batch_size=2),
+    }
+    stages = [Stage("first", "original", image=image, **rest), Stage("second", "original", image=own, **rest)]
+    distill(DistillationConfig(str(folder), stages, "tiny", **sources(folder)))
+    lines = [line for stage in stages for line in (folder / stage.name / "log.jsonl").read_text().splitlines()]
+    return [round(json.loads(line)["loss"], 2) for line in lines]
+
+
+def save_file(state: dict, *args: object, **kwargs: object) -> None:
+    """What safetensors writes of tensors on a device."""
+    real_save_file({name: getattr(one, "kept", one) for name, one in state.items()}, *args, **kwargs)
+
+
+if __name__ == "__main__":
+    folder = Path(sys.argv[1])
+    torch.set_num_threads(1)
+    real_save_file, saving.save_file = saving.save_file, save_file
+    expected = {name: task(ShowoPipeline.from_pretrained("tiny", device="cpu")) for name, task in TASKS.items()}
+    expected["distil"] = distilled(folder / "cpu")
+    PartialState._shared_state["device"] = DEVICE
+    with PretendDevice():
+        pipe = ShowoPipeline.from_pretrained("tiny", device="pretend")
+        assert isinstance(next(pipe.model.parameters()), DeviceTensor)
+        found = {name: task(pipe) for name, task in TASKS.items()} | {"distil": distilled(folder / "pretend")}
+    print(json.dumps({name: found[name] == expected[name] for name in expected}))

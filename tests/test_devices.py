@@ -1,0 +1,21 @@
+"""A machine without a graphics processor can still tell whether tensors that meet are on the same device."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).with_name("pretend_device_tasks.py")
+
+
+@pytest.mark.slow
+def test_another_device_gives_what_the_cpu_gives(tmp_path: Path) -> None:
+    environment = os.environ | {"ACCELERATE_USE_CPU": "true"}
+    done = subprocess.run([sys.executable, SCRIPT, tmp_path], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr[-4000:]
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert len(found) == 6
+    assert all(found.values()), found
