@@ -1,4 +1,4 @@
-"""Does the same on the CPU and on a device that is not there, and prints whether both gave the same (test_devices.py)."""
+"""The same on the CPU and on a device that is not there; prints whether both gave the same. See test_devices.py."""
 
 import json
 import sys
