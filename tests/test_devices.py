@@ -6,12 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 
 SCRIPT = Path(__file__).with_name("pretend_device_tasks.py")
 
 
-@pytest.mark.slow
 def test_another_device_gives_what_the_cpu_gives(tmp_path: Path) -> None:
     environment = os.environ | {"ACCELERATE_USE_CPU": "true"}
     done = subprocess.run([sys.executable, SCRIPT, tmp_path], capture_output=True, text=True, env=environment)

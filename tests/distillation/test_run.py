@@ -154,16 +154,30 @@ def test_stored_trajectories_serve_stages_of_fewer_segments_and_no_other_setting
         distill(DistillationConfig(str(tmp_path), [guided], **sources))
 
 
+@pytest.mark.parametrize("optimizer", [OptimizerConfig(lr=1e-3), OptimizerConfig("muon", muon_lr=1e-3)])
 def test_adapters_change_their_layers_only_and_are_merged(
-    tmp_path: Path, random_checkpoint: Path, sources: dict[str, list[SourceConfig]]
+    tmp_path: Path, random_checkpoint: Path, sources: dict[str, list[SourceConfig]], optimizer: OptimizerConfig
 ) -> None:
-    one = stage("lora", str(random_checkpoint), lora=LoraConfig(rank=2, targets=["q_proj", "fc1"]))
+    adapters = LoraConfig(rank=2, targets=["q_proj", "fc1"])
+    one = stage("lora", str(random_checkpoint), lora=adapters, optimizer=optimizer)
     after = weights(distill(DistillationConfig(str(tmp_path), [one], **sources)))
     before = weights(random_checkpoint)
     assert before.keys() == after.keys()
     changed = {name for name in before if not torch.equal(before[name].half(), after[name])}
     assert changed
     assert all(".q_proj.weight" in name or ".fc1.weight" in name for name in changed)
+
+
+def test_one_seed_for_all_stages(
+    tmp_path: Path, random_checkpoint: Path, sources: dict[str, list[SourceConfig]]
+) -> None:
+    def student(name: str, seed: int | None, own: int) -> dict[str, torch.Tensor]:
+        loop = LoopConfig(steps=2, warmup_steps=0, log_steps=1, threads=1, seed=own)
+        stages = [stage("star", str(random_checkpoint), loop=loop)]
+        return weights(distill(DistillationConfig(str(tmp_path / name), stages, **sources, seed=seed)))
+
+    assert same(student("for all", seed=3, own=0), student("its own", seed=None, own=3))
+    assert not same(student("for all", seed=3, own=0), student("another", seed=4, own=0))
 
 
 @pytest.mark.parametrize("changes", [{"average_target": True}, {"gradient_checkpointing": True}])

@@ -6,7 +6,7 @@
 comes one tensor at a time, so that the module's own weights are all that is ever held.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -127,6 +127,30 @@ def fit_weights(module: nn.Module, weights: Weights, store: Store = lambda name,
         InputError: when keys are missing, unexpected, or of another shape; before any data is read.
     """
     expected = module.state_dict()
+    _check_fit(expected, weights)
+    fitted = {name: store(name, _own(tensor, expected[name].dtype)) for name, tensor in weights.stream()}
+    module.load_state_dict(fitted, assign=True)
+
+
+@torch.no_grad()
+def average_weights(module: nn.Module, others: Sequence[Weights]) -> None:
+    """Put the mean of a module's weights and of others' in place of its own (model soups, arXiv 2203.05482).
+
+    Raises:
+        InputError: when others do not fit the module; before any data is read.
+    """
+    mean, count = module.state_dict(), 1 + len(others)
+    for weights in others:
+        _check_fit(mean, weights)
+    for tensor in mean.values():
+        tensor.div_(count)
+    for weights in others:
+        for name, tensor in weights.stream():
+            mean[name].add_(tensor.to(mean[name].dtype), alpha=1 / count)
+
+
+def _check_fit(expected: Mapping[str, Tensor], weights: Weights) -> None:
+    """Refuse weights that are not just those of a module."""
     problems = {
         "missing": expected.keys() - weights.layout.keys(),
         "unexpected": weights.layout.keys() - expected.keys(),
@@ -134,8 +158,6 @@ def fit_weights(module: nn.Module, weights: Weights, store: Store = lambda name,
     }
     if found := [f"{problem}: {_listed(names)}" for problem, names in problems.items() if names]:
         raise InputError(f"{weights.source} does not fit the config: {'; '.join(found)}")
-    fitted = {name: store(name, _own(tensor, expected[name].dtype)) for name, tensor in weights.stream()}
-    module.load_state_dict(fitted, assign=True)
 
 
 def _own(tensor: Tensor, dtype: torch.dtype) -> Tensor:

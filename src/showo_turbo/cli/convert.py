@@ -1,14 +1,12 @@
 """`showo-turbo convert`: a checkpoint of any layout to one folder of ours, and back to the published layout."""
 
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from showo_turbo.checkpoints.names import resolve
+from showo_turbo.cli.files import check_new_folder, whole_folder
 from showo_turbo.errors import InputError
 
 LAYOUTS = ("showo-turbo", "published")
@@ -39,7 +37,7 @@ def convert(
         raise InputError(f"to is {to!r}: choose {', '.join(LAYOUTS)}")
     if llm_model_path is not None and to != "published":
         raise InputError("llm-model-path is for --to published: our own layout holds the Phi config")
-    _check_output(output)
+    check_new_folder(output)
     resolve(source)
 
     from transformers.utils import logging
@@ -57,31 +55,10 @@ def convert(
     }
     dtype = dtype or locate(source, **parts).stored_dtype()
     pipe = ShowoPipeline.from_pretrained(source, device="cpu", dtype=dtype, **parts)
-    with _whole_folder(output) as folder:
+    with whole_folder(output) as folder:
         if to == "published":
             contents = pipe.model, pipe.prompts, pipe.image_tokenizer, pipe.recommended, pipe.vision_tower
             save_published(folder, *contents, llm_model_path or TEXT_FOLDER)
         else:
             pipe.save_pretrained(folder)
     typer.echo(f"checkpoint: {output}")
-
-
-def _check_output(output: Path) -> None:
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise InputError(f"output {str(output)!r} exists: give the name of a new or an empty folder")
-    if not output.absolute().parent.is_dir():
-        raise InputError(f"output folder {str(output.absolute().parent)!r} is missing: create it first")
-
-
-@contextmanager
-def _whole_folder(output: Path) -> Iterator[Path]:
-    """A folder to fill, which takes the name `output` when all is well and is gone otherwise."""
-    output = output.resolve()
-    hidden = output.parent / f".{output.name}.partial"
-    partial = hidden / output.name
-    try:
-        partial.mkdir(parents=True)
-        yield partial
-        partial.replace(output)
-    finally:
-        shutil.rmtree(hidden, ignore_errors=True)

@@ -1,8 +1,9 @@
-"""Files that a command writes: checked before the work, whole or not there after it."""
+"""Files and folders that a command writes: checked before the work, whole or not there after it."""
 
 import os
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -64,3 +65,29 @@ def png_bytes(image: "Image") -> bytes:
     buffer = BytesIO()
     image.save(buffer, format="PNG")
     return buffer.getvalue()
+
+
+def check_new_folder(output: Path) -> None:
+    """Refuse a folder that a command is to write, if it holds anything or cannot be made.
+
+    Raises:
+        InputError: when it exists and is not empty, or the folder around it is missing.
+    """
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise InputError(f"output {str(output)!r} exists: give the name of a new or an empty folder")
+    if not output.absolute().parent.is_dir():
+        raise InputError(f"output folder {str(output.absolute().parent)!r} is missing: create it first")
+
+
+@contextmanager
+def whole_folder(output: Path) -> Iterator[Path]:
+    """A folder to fill, which takes the name `output` when all is well and is gone otherwise."""
+    output = output.resolve()
+    hidden = output.parent / f".{output.name}.partial"
+    partial = hidden / output.name
+    try:
+        partial.mkdir(parents=True)
+        yield partial
+        partial.replace(output)
+    finally:
+        shutil.rmtree(hidden, ignore_errors=True)

@@ -6,6 +6,7 @@ import typer
 
 from showo_turbo import __version__
 from showo_turbo.cli.ask import ask
+from showo_turbo.cli.average import average
 from showo_turbo.cli.chat import chat
 from showo_turbo.cli.convert import convert
 from showo_turbo.cli.demo import demo
@@ -33,6 +34,7 @@ app.command()(evaluate)
 app.command()(report)
 app.command()(convert)
 app.command()(distill)
+app.command()(average)
 app.add_typer(pretrain, name="pretrain")
 
 

@@ -247,6 +247,7 @@ class DistillationConfig:
         stages: in order.
         teacher: shipped model, folder or hub name that the first stage starts from.
         captions, dialogues, texts: sources of each kind, see `data.opening`.
+        seed: of all stages, in place of each one's `loop.seed`, if given; stored trajectories keep their own.
         dtype: precision of the teacher; the student learns in float32, or what accelerate is told.
         image_tokenizer, text_tokenizer: where the first teacher does not hold them, see `ShowoPipeline`.
     """
@@ -257,6 +258,7 @@ class DistillationConfig:
     captions: list[SourceConfig] = field(default_factory=list)
     dialogues: list[SourceConfig] = field(default_factory=list)
     texts: list[SourceConfig] = field(default_factory=list)
+    seed: int | None = None
     dtype: str = "float32"
     image_tokenizer: str | None = None
     text_tokenizer: str | None = None

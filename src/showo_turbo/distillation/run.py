@@ -58,7 +58,8 @@ def distill(config: DistillationConfig) -> Path:
 def _run_stage(config: DistillationConfig, stage: Stage, previous: str | Path) -> Path:
     """The folder of the stage's student."""
     output = Path(config.output) / stage.name
-    stage = replace(stage, loop=replace(stage.loop, output=str(output)))
+    seed = stage.loop.seed if config.seed is None else config.seed
+    stage = replace(stage, loop=replace(stage.loop, output=str(output), seed=seed))
     files, teacher = _load(config, stage.teacher, previous)
     start = teacher if stage.student in (None, stage.teacher) else _load(config, stage.student, previous)[1]
     streams = _Streams(config, stage, teacher, output)

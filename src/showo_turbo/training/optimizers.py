@@ -51,9 +51,11 @@ def build_optimizers(model: nn.Module, config: OptimizerConfig) -> list[Optimize
         return [_adamw_of_8_bits()(learning.values(), **settings)]
     hidden = {name: p for name, p in learning.items() if config.name == "muon" and p.ndim == 2 and ".layers." in name}
     others = [parameter for name, parameter in learning.items() if name not in hidden]
-    optimizers: list[Optimizer] = [torch.optim.AdamW(others, **settings)]
+    optimizers: list[Optimizer] = []
     if hidden:
-        optimizers.insert(0, Muon(hidden.values(), lr=config.muon_lr, weight_decay=config.weight_decay))
+        optimizers.append(Muon(hidden.values(), lr=config.muon_lr, weight_decay=config.weight_decay))
+    if others:  # adapters leave none
+        optimizers.append(torch.optim.AdamW(others, **settings))
     return optimizers
 
 
