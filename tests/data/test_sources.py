@@ -318,6 +318,16 @@ def test_a_scene_has_different_words_in_each_draw(pool: Path) -> None:
     assert SceneTexts(pool, draws_per_scene=50)[7].text == source[7].text
 
 
+def test_captions_of_scenes_of_one_size(pool: Path) -> None:
+    scenes = training_scenes(40, 3)
+    fitting = [row for row, scene in enumerate(scenes) if len(scene.objects) == 2]
+    source = SceneCaptions(pool, draws_per_scene=3, num_objects=2)
+    assert len(source) == 3 * len(fitting) > 0
+    assert [source[index].image.tolist() for index in range(len(source))] == [[row] for row in fitting] * 3
+    with pytest.raises(InputError, match="num_objects is 9: scenes of .* have 1 to 4"):
+        SceneCaptions(pool, num_objects=9)
+
+
 def test_the_share_of_descriptions_is_met(pool: Path) -> None:
     source = SceneDialogues(pool, draws_per_scene=50, turns=2, description_share=0.3)
     opened_by_description = [len(described_facts(source[i].turns[0].answer)[0]) > 0 for i in range(len(source))]

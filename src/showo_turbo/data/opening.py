@@ -41,6 +41,7 @@ class SourceConfig:
         images: folder of pictures (`coco`, `llava`, `image_folder`).
         column: column of texts (`parquet`).
         draws_per_scene: samples of each scene (`scene_captions`, `scene_dialogues`, `scene_texts`).
+        num_objects: objects that scenes must have (`scene_captions`).
         turns: turns of a dialogue (`scene_dialogues`).
         description_share: share of dialogues that begin with a description (`scene_dialogues`).
     """
@@ -52,6 +53,7 @@ class SourceConfig:
     images: str | None = None
     column: str | None = None
     draws_per_scene: int | None = None
+    num_objects: int | None = None
     turns: int | None = None
     description_share: float | None = None
 
@@ -79,7 +81,7 @@ KINDS = {
     "coco": _Kind(CocoCaptions, CaptionSample, ("images",)),
     "image_folder": _Kind(ImageFolder, CaptionSample, ("images",)),
     "webdataset": _Kind(WebDataset, CaptionSample),
-    "scene_captions": _Kind(SceneCaptions, CaptionSample, ("draws_per_scene",)),
+    "scene_captions": _Kind(SceneCaptions, CaptionSample, ("draws_per_scene", "num_objects")),
     "llava": _Kind(LlavaDialogues, DialogueSample, ("images",)),
     "scene_dialogues": _Kind(SceneDialogues, DialogueSample, ("draws_per_scene", "turns", "description_share")),
     "parquet": _Kind(ParquetTexts, TextSample, ("column",)),

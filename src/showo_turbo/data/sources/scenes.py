@@ -20,24 +20,34 @@ _DRAWS_PER_SCENE = 16
 class SceneCaptions:
     """Captions from the vague to the dense, each with its scene's codes."""
 
-    def __init__(self, path: str | Path, draws_per_scene: int = _DRAWS_PER_SCENE) -> None:
+    def __init__(
+        self, path: str | Path, draws_per_scene: int = _DRAWS_PER_SCENE, num_objects: int | None = None
+    ) -> None:
         """Read a pool.
 
         Args:
             path: file that `showo-turbo pretrain scene-pool` wrote.
             draws_per_scene: captions of each scene.
+            num_objects: take scenes of so many objects only.
 
         Raises:
-            InputError: when there is no such file, or `draws_per_scene` is less than 1.
+            InputError: when there is no such file, `draws_per_scene` is less than 1, or no scene has `num_objects`.
         """
         self.name, self.pool = Path(path).name, _pool(one_file(path))
-        self.length = _length(len(self.pool.scenes), draws_per_scene)
+        counts = [len(scene.objects) for scene in self.pool.scenes]
+        self.rows = [row for row, count in enumerate(counts) if num_objects in (None, count)]
+        if not self.rows:
+            raise InputError(
+                f"num_objects is {num_objects}: scenes of {self.name!r} have {min(counts)} to {max(counts)}"
+            )
+        self.length = _length(len(self.rows), draws_per_scene)
 
     def __len__(self) -> int:
         return self.length
 
     def __getitem__(self, index: int) -> CaptionSample:
-        draw, row = divmod(index, len(self.pool.scenes))
+        draw, place = divmod(index, len(self.rows))
+        row = self.rows[place]
         text = caption(self.pool.scenes[row], random.Random(f"caption/{index}"))
         return CaptionSample(f"{self.name}: scene {row}, caption {draw}", text, self.pool.codes[row])
 
