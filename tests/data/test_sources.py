@@ -324,7 +324,7 @@ def test_captions_of_scenes_of_one_size(pool: Path) -> None:
     source = SceneCaptions(pool, draws_per_scene=3, num_objects=2)
     assert len(source) == 3 * len(fitting) > 0
     assert [source[index].image.tolist() for index in range(len(source))] == [[row] for row in fitting] * 3
-    with pytest.raises(InputError, match="num_objects is 9: scenes of .* have 1 to 4"):
+    with pytest.raises(InputError, match=r"num_objects is 9: scenes of .* have 1 to 4"):
         SceneCaptions(pool, num_objects=9)
 
 

@@ -255,7 +255,7 @@ def test_an_unknown_teacher_is_refused_before_anything_is_computed(
 def test_two_processes_share_the_work_and_write_once(
     tmp_path: Path, random_checkpoint: Path, sources: dict[str, list[SourceConfig]]
 ) -> None:
-    files = TrajectoryFiles(count=40, batch_size=1)
+    files = TrajectoryFiles(count=40, dialogues=20, batch_size=1)
     stages = [stage("star", str(random_checkpoint), trajectories=files), stage("turbo", "previous")]
     config = DistillationConfig(str(tmp_path / "run"), stages, **sources)
     (tmp_path / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.structured(config)))
@@ -268,5 +268,6 @@ def test_two_processes_share_the_work_and_write_once(
     assert [line["step"] for line in lines] == [1, 2, 3]
     assert len(list(star.glob("bad_texts_*.jsonl"))) == 2
     assert len(list((star / "trajectories").glob("image-*.safetensors"))) == 3
+    assert len(list((star / "trajectories").glob("text-*.safetensors"))) == 2
     assert not same(weights(random_checkpoint), weights(star / "model"))
     assert not same(weights(star / "model"), weights(tmp_path / "run" / "turbo" / "model"))

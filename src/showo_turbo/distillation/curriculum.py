@@ -176,18 +176,20 @@ class TrajectoryFiles:
 
     Attributes:
         count: roll-outs, and dialogues; 0 makes new ones for every batch instead.
+        dialogues: so many dialogues in place of `count`, if given; answers of a few ids need fewer than images.
         folder: where they are; the stage's own if left out. Stages of one teacher and setting may share it.
         batch_size: roll-outs, and dialogues, that the teacher makes at once.
         seed: of what is drawn and asked.
     """
 
     count: int = 0
+    dialogues: int | None = None
     folder: str | None = None
     batch_size: int = 32
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _check_positive("trajectories", self, "batch_size")
+        _check_positive("trajectories", self, "batch_size", *(["dialogues"] if self.dialogues is not None else []))
 
 
 @dataclass(frozen=True)

@@ -139,13 +139,15 @@ def claim_folder(folder: Path, fresh: FreshTrajectories, teacher_sha256: dict[st
     _claim(folder, {"teacher": teacher_sha256, "image": image, "text": text, "seed": fresh.seed}, ends)
 
 
-def make_files(folder: Path, fresh: FreshTrajectories, count: int, process: int = 0, processes: int = 1) -> None:
-    """Write `count` roll-outs and the answers to `count` dialogues, this process's share of the missing files."""
+def make_files(
+    folder: Path, fresh: FreshTrajectories, roll_outs: int, dialogues: int, process: int = 0, processes: int = 1
+) -> None:
+    """Write so many roll-outs and answers to so many dialogues: this process's share of the missing files."""
     share = slice(process, None, processes)
-    for number in _missing(folder, "image", count if fresh.captions else 0, fresh.image.batch_size, share):
+    for number in _missing(folder, "image", roll_outs if fresh.captions else 0, fresh.image.batch_size, share):
         batches = [fresh.images(batch) for batch in _batches_of(number)]
         store.write_images(_file(folder, "image", number), ImageTrajectories.joined(batches))
-    for number in _missing(folder, "text", count if fresh.dialogues else 0, fresh.text.batch_size, share):
+    for number in _missing(folder, "text", dialogues if fresh.dialogues else 0, fresh.text.batch_size, share):
         blocks = [block for batch in _batches_of(number) for block in fresh.blocks(batch)]
         store.write_texts(_file(folder, "text", number), blocks)
 
