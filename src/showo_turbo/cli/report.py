@@ -52,27 +52,11 @@ def report(
 
     from functools import lru_cache
 
-    from showo_turbo.evaluation.study import Contestant, StudyPlan, run_study
-    from showo_turbo.image_to_text import DecodingOptions
+    from showo_turbo.evaluation.study import StudyPlan, answering_contestants, drawing_contestants, run_study
 
     plan = StudyPlan(
-        drawing=(
-            *(Contestant(f"teacher, guidance {scale:g}", teacher, scale) for scale in guidance_scale),
-            *(
-                Contestant(title if k is None else f"{title}, top-k {k}", model, top_k=k)
-                for title, model in students.items()
-                for k in top_k or [None]
-            ),
-        ),
-        answering=(
-            Contestant("teacher, autoregressive", teacher, decoding=DecodingOptions(decoding="autoregressive")),
-            Contestant("teacher, Jacobi", teacher),
-            *(Contestant(f"{title}, Jacobi", model) for title, model in students.items()),
-            *(
-                Contestant(f"{title}, window and drafts", model, decoding=DecodingOptions())
-                for title, model in list(students.items())[-1:]
-            ),
-        ),
+        drawing=drawing_contestants(teacher, students, guidance_scale, top_k or [None]),
+        answering=answering_contestants(teacher, students),
         steps=tuple(steps),
         prompts=prompts,
         images_per_prompt=images_per_prompt,

@@ -8,7 +8,7 @@ there: a study that was interrupted goes on with the cells that are missing.
 """
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -42,6 +42,32 @@ class Contestant:
     guidance_scale: float = 0.0
     top_k: int | None = None
     decoding: DecodingOptions = PLAIN_JACOBI
+
+
+def drawing_contestants(
+    teacher: str, students: Mapping[str, str], guidance_scales: Sequence[float], top_ks: Sequence[int | None]
+) -> tuple[Contestant, ...]:
+    """A teacher at guidance strengths, and students, models by title, with top-k strengths (None: recommended)."""
+    guided = (Contestant(f"teacher, guidance {scale:g}", teacher, scale) for scale in guidance_scales)
+    sampled = (
+        Contestant(title if top_k is None else f"{title}, top-k {top_k}", model, top_k=top_k)
+        for title, model in students.items()
+        for top_k in top_ks
+    )
+    return *guided, *sampled
+
+
+def answering_contestants(teacher: str, students: Mapping[str, str]) -> tuple[Contestant, ...]:
+    """A teacher one id at a time and by blocks, students by blocks, the last also with all that saves passes."""
+    return (
+        Contestant("teacher, autoregressive", teacher, decoding=DecodingOptions(decoding="autoregressive")),
+        Contestant("teacher, Jacobi", teacher),
+        *(Contestant(f"{title}, Jacobi", model) for title, model in students.items()),
+        *(
+            Contestant(f"{title}, window and drafts", model, decoding=DecodingOptions())
+            for title, model in list(students.items())[-1:]
+        ),
+    )
 
 
 @dataclass(frozen=True)
