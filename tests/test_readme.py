@@ -84,6 +84,8 @@ def test_every_make_target_and_config_file_named_exists() -> None:
         (ShowoPretrainingConfig, "tiny/showo_round_2"),
         (AssemblyConfig, "tiny/model"),
         (DistillationConfig, "tiny/turbo"),
+        (DistillationConfig, "tiny/turbo_finish"),
+        (DistillationConfig, "tiny/ablations"),
         (DistillationConfig, "showo_turbo_training"),
         (DistillationConfig, "256/training"),
         (DistillationConfig, "512/training"),

@@ -2,7 +2,7 @@
 
     from showo_turbo import ShowoPipeline
 
-    pipe = ShowoPipeline.from_pretrained("tiny")
+    pipe = ShowoPipeline.from_pretrained("tiny-turbo")
     image = pipe.text_to_image("a red circle and a blue star").images[0]
     answer = pipe.image_to_text(image, "How many stars are there?").texts[0]
 

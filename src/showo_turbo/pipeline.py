@@ -20,7 +20,7 @@ class ShowoPipeline(ImageTasks, TextTasks):
     """Show-o and Show-o Turbo: text to image and image to text with one transformer.
 
     Example:
-        >>> pipe = ShowoPipeline.from_pretrained("tiny")
+        >>> pipe = ShowoPipeline.from_pretrained("tiny-turbo")
         >>> image = pipe.text_to_image("a red circle and a blue star", seed=0).images[0]
         >>> pipe.image_to_text(image, "How many stars are there?").texts
         ['one']
@@ -42,8 +42,8 @@ class ShowoPipeline(ImageTasks, TextTasks):
         """Load a checkpoint.
 
         Args:
-            name_or_path: a shipped model ("tiny"), a local folder, or a name on the Hugging Face hub; of a checkpoint,
-                or of a LoRA adapter, which is merged into its base.
+            name_or_path: a shipped model ("tiny-turbo"), a local folder, or a name on the Hugging Face hub; of a
+                checkpoint, or of a LoRA adapter, which is merged into its base.
             device: where to compute; the graphics processor if there is one, else the CPU, if left out.
             dtype: precision that the transformer is stored in: "float32", "bfloat16" or "float16". It computes in the
                 same, but on the CPU in float32. The image tokenizer stays in float32, since its codes are signs.

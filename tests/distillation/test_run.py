@@ -102,8 +102,11 @@ def test_a_student_may_start_elsewhere_than_from_its_teacher(
     still = LoopConfig(steps=1, warmup_steps=1, log_steps=1, threads=1, ema_decay=0.0)  # the first step's rate is 0
     stages = [stage("star", "original"), stage("on", "original", student="previous", loop=still)]
     distill(DistillationConfig(str(tmp_path), stages, str(random_checkpoint), **sources))
-    assert same(weights(tmp_path / "star" / "model"), weights(tmp_path / "on" / "model"))
+    star = tmp_path / "star" / "model"
+    assert same(weights(star), weights(tmp_path / "on" / "model"))
     assert not same(weights(random_checkpoint), weights(tmp_path / "on" / "model"))
+    again = DistillationConfig(str(tmp_path / "again"), stages[1:], str(random_checkpoint), str(star), **sources)
+    assert same(weights(star), weights(distill(again)))
 
 
 def test_what_cannot_be_read_is_named(

@@ -7,7 +7,7 @@ from pathlib import Path
 from showo_turbo.errors import InputError
 
 SHIPPED_MODELS = ("tiny", "tiny-turbo")
-DEFAULT_MODEL = "tiny"
+DEFAULT_MODEL = "tiny-turbo"
 
 _SHIPPED_FOLDER = Path(__file__).parent.parent / "weights"
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")

@@ -199,7 +199,7 @@ class Stage:
     Attributes:
         name: of its folder.
         teacher: shipped model, folder or hub name; "previous" for the student of the stage before (of the first stage,
-            the distillation's teacher), "original" for the distillation's teacher.
+            the distillation's student), "original" for the distillation's teacher.
         student: where the student starts, likewise; from the teacher if left out.
         loop: how long and how it runs; `output` is set from the distillation's.
         optimizer: what changes the weights.
@@ -247,7 +247,8 @@ class DistillationConfig:
     Attributes:
         output: folder of the run; every stage has one in it.
         stages: in order.
-        teacher: shipped model, folder or hub name that the first stage starts from.
+        teacher: shipped model, folder or hub name: what stages call "original".
+        student: likewise, what the first stage calls "previous"; the teacher if left out.
         captions, dialogues, texts: sources of each kind, see `data.opening`.
         seed: of all stages, in place of each one's `loop.seed`, if given; stored trajectories keep their own.
         dtype: precision of the teacher; the student learns in float32, or what accelerate is told.
@@ -257,6 +258,7 @@ class DistillationConfig:
     output: str = "runs/turbo"
     stages: list[Stage] = field(default_factory=list)
     teacher: str = "tiny"
+    student: str | None = None
     captions: list[SourceConfig] = field(default_factory=list)
     dialogues: list[SourceConfig] = field(default_factory=list)
     texts: list[SourceConfig] = field(default_factory=list)

@@ -42,13 +42,13 @@ def distill(config: DistillationConfig) -> Path:
         InputError: when a source or a teacher is missing or does not fit; before anything is computed.
     """
     named = {name for stage in config.stages for name in (stage.teacher, stage.student)}
-    for name in sorted((named | {config.teacher}) - {PREVIOUS, ORIGINAL, None}):
+    for name in sorted((named | {config.teacher, config.student}) - {PREVIOUS, ORIGINAL, None}):
         locate(name, config.image_tokenizer, config.text_tokenizer)
     for sources, kind, term in _READ:
         if any(getattr(stage, term).weight for stage in config.stages):
             check_sources(getattr(config, sources), kind)
     Accelerator()  # finds out what `PartialState` then knows: which process this is, and its device
-    student: str | Path = config.teacher
+    student: str | Path = config.student or config.teacher
     for stage in config.stages:
         student = _run_stage(config, stage, student)
     PartialState().destroy_process_group()
