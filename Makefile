@@ -53,11 +53,8 @@ reproduce: $(VENV)/.installed-dev  ## the shipped models and their tables from n
 	done
 	for stage in star turbo; do test -e runs/tiny-turbo/$$stage || \
 		$(RUN)/showo-turbo average runs/tiny-turbo/seed-?/$$stage/model -o runs/tiny-turbo/$$stage || exit 1; done
-	$(FINISH) student=runs/tiny-turbo/turbo output=runs/tiny-turbo/round-1
-	test -e runs/tiny-turbo/mean-1 || \
-		$(RUN)/showo-turbo average runs/tiny-turbo/turbo runs/tiny-turbo/round-1/finish/model -o runs/tiny-turbo/mean-1
-	$(FINISH) student=runs/tiny-turbo/mean-1 output=runs/tiny-turbo/round-2 seed=1
-	test -e runs/tiny-turbo/mean-2 || \
-		$(RUN)/showo-turbo average runs/tiny-turbo/mean-1 runs/tiny-turbo/round-2/finish/model -o runs/tiny-turbo/mean-2
+	$(FINISH)
+	test -e runs/tiny-turbo/mean || \
+		$(RUN)/showo-turbo average runs/tiny-turbo/turbo runs/tiny-turbo/finish/model -o runs/tiny-turbo/mean
 	$(RUN)/showo-turbo report --teacher runs/tiny/model --student 'Turbo*=runs/tiny-turbo/star' \
-		--student Turbo=runs/tiny-turbo/mean-2 -o runs/report.json
+		--student Turbo=runs/tiny-turbo/mean --top-k 4 --top-k 1 -o runs/report.json
