@@ -22,8 +22,8 @@ class ShowoPipeline(ImageTasks, TextTasks):
     Example:
         >>> pipe = ShowoPipeline.from_pretrained("tiny-turbo")
         >>> image = pipe.text_to_image("a red circle and a blue star", seed=0).images[0]
-        >>> pipe.image_to_text(image, "How many stars are there?").texts
-        ['one']
+        >>> pipe.image_to_text(image, "Where is the star?").texts
+        ['top right']
     """
 
     @classmethod

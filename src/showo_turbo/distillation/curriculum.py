@@ -189,7 +189,14 @@ class TrajectoryFiles:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _check_positive("trajectories", self, "batch_size", *(["dialogues"] if self.dialogues is not None else []))
+        _check_positive("trajectories", self, "batch_size")
+        if self.dialogues is not None:
+            _check_positive("trajectories", self, "dialogues")
+
+    @property
+    def num_dialogues(self) -> int:
+        """How many dialogues are asked for."""
+        return self.count if self.dialogues is None else self.dialogues
 
 
 @dataclass(frozen=True)

@@ -109,8 +109,7 @@ def _trajectories(streams: "_Streams", teacher_sha256: dict[str, str]) -> FreshT
     folder = Path(files.folder) if files.folder else streams.output / "trajectories"
     with state.main_process_first():
         claim_folder(folder, fresh, teacher_sha256)
-    dialogues = files.count if files.dialogues is None else files.dialogues
-    make_files(folder, fresh, files.count, dialogues, state.process_index, state.num_processes)
+    make_files(folder, fresh, files.count, files.num_dialogues, state.process_index, state.num_processes)
     state.wait_for_everyone()
     return StoredTrajectories(folder, *terms, stage.loop.seed + state.process_index)
 
