@@ -2,6 +2,9 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin
 
+# A rehearsal has few scenes and small tables.
+POOL :=
+REPORT :=
 FINISH := ACCELERATE_USE_CPU=true OMP_NUM_THREADS=1 $(RUN)/torchrun --nproc_per_node 2 training/train_showo_turbo.py \
 	config=configs/tiny/turbo_finish.yaml teacher=runs/tiny/model
 
@@ -43,7 +46,7 @@ format: $(VENV)/.installed-dev  ## format and fix in place
 reproduce: $(VENV)/.installed-dev  ## the shipped models and their tables from nothing, in some sixteen hours; goes on where it stopped
 	$(RUN)/showo-turbo pretrain text-tokenizer
 	$(RUN)/showo-turbo pretrain image-tokenizer config=configs/tiny/image_tokenizer.yaml
-	test -e runs/tiny/scene_pool.safetensors || $(RUN)/showo-turbo pretrain scene-pool
+	test -e runs/tiny/scene_pool.safetensors || $(RUN)/showo-turbo pretrain scene-pool $(POOL)
 	$(RUN)/showo-turbo pretrain showo config=configs/tiny/showo.yaml
 	$(RUN)/showo-turbo pretrain showo config=configs/tiny/showo_round_2.yaml
 	$(RUN)/showo-turbo pretrain assemble config=configs/tiny/model.yaml
@@ -57,4 +60,4 @@ reproduce: $(VENV)/.installed-dev  ## the shipped models and their tables from n
 	test -e runs/tiny-turbo/mean || \
 		$(RUN)/showo-turbo average runs/tiny-turbo/turbo runs/tiny-turbo/finish/model -o runs/tiny-turbo/mean
 	$(RUN)/showo-turbo report --teacher runs/tiny/model --student 'Turbo*=runs/tiny-turbo/star' \
-		--student Turbo=runs/tiny-turbo/mean --top-k 4 --top-k 1 -o runs/report.json
+		--student Turbo=runs/tiny-turbo/mean --top-k 4 --top-k 1 -o runs/report.json $(REPORT)

@@ -146,5 +146,5 @@ def test_the_documentation_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_every_option_belongs_to_a_kind() -> None:
     known = {option for kind in KINDS.values() for option in kind.options}
-    everything = SourceConfig("coco", "a", 1.0, "a", "a", "a", 1, 1, 1, 1.0)
+    everything = SourceConfig("coco", "a", 1.0, "a", "a", "a", 1, 1, 1, 1.0, ["count"])
     assert set(everything.options) == known

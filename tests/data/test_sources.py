@@ -335,6 +335,16 @@ def test_the_share_of_descriptions_is_met(pool: Path) -> None:
     assert all(len(source[index].turns) == 2 for index in range(len(source)))
 
 
+def test_questions_of_some_kinds(pool: Path) -> None:
+    source = SceneDialogues(pool, draws_per_scene=5, turns=1, description_share=0.0, question_kinds=["count"])
+    assert all(source[index].turns[0].question.startswith("How many") for index in range(len(source)))
+    seldom = SceneDialogues(pool, draws_per_scene=5, turns=1, description_share=0.0, question_kinds=["relation"])
+    assert any(not seldom[index].turns[0].question.startswith("Is the") for index in range(len(seldom)))
+    for wrong in ([], ["number"]):
+        with pytest.raises(InputError, match=r"question_kinds is .*: choose from count, color"):
+            SceneDialogues(pool, question_kinds=wrong)
+
+
 def test_unfit_pools_and_numbers_are_refused(pool: Path, tmp_path: Path) -> None:
     for wrong in ({"draws_per_scene": 0}, {"turns": 0}, {"description_share": 1.5}):
         with pytest.raises(InputError, match=next(iter(wrong))):

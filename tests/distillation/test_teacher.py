@@ -1,9 +1,14 @@
 """What the teacher makes of prompts."""
 
+import random
+
+import pytest
 import torch
 
+from showo_turbo.data import DialogueSample, Turn
 from showo_turbo.distillation import teacher
-from showo_turbo.distillation.curriculum import ImageTerm, OnPolicy
+from showo_turbo.distillation.curriculum import ImageTerm, OnPolicy, TextTerm
+from showo_turbo.errors import InputError
 from showo_turbo.pipeline import ShowoPipeline
 
 PROMPTS = ["a red circle"] * 4
@@ -35,3 +40,24 @@ def test_a_student_that_draws_in_its_first_step_only_walks_as_its_sampler_of_few
     walked = drawn(random_pipe, 4, 0, sampled_steps=0)
     assert walked.equal(drawn(random_pipe, 1, 0))
     assert len(drawn(random_pipe, 4, 0, sampled_steps=1).unique(dim=0)) > 1
+
+
+def test_a_teacher_that_is_given_first_ids_of_long_answers_makes_blocks_that_begin_anywhere(
+    random_pipe: ShowoPipeline,
+) -> None:
+    codes = torch.zeros(random_pipe.model.config.num_vq_tokens, dtype=torch.long)
+    long, short = (
+        DialogueSample(answer, codes, (Turn("What is there?", answer),)) for answer in ("a red circle", "it")
+    )
+    term = TextTerm(block_length=4, max_new_tokens=4, given_ids=3)
+    question = teacher.dialogue_ids(random_pipe.prompts, codes.tolist(), long.turns)
+    own = random_pipe.prompts.encode(f" {long.turns[0].answer}")
+
+    rows = [block.prompt for block in teacher.answer(random_pipe, [long] * 16, term, random.Random(0))]
+    assert {len(row) - len(question) for row in rows} == {0, 1, 2, 3}
+    assert all(list(row) == question + own[: len(row) - len(question)] for row in rows)
+    assert {block.prompt for block in teacher.answer(random_pipe, [short] * 8, term, random.Random(0))} == {
+        tuple(question)
+    }
+    with pytest.raises(InputError, match=r"text.given_ids is 4: choose 0 or more, and less than block_length, 4"):
+        TextTerm(block_length=4, max_new_tokens=4, given_ids=4)

@@ -44,6 +44,7 @@ class SourceConfig:
         num_objects: objects that scenes must have (`scene_captions`).
         turns: turns of a dialogue (`scene_dialogues`).
         description_share: share of dialogues that begin with a description (`scene_dialogues`).
+        question_kinds: what the other questions are about (`scene_dialogues`).
     """
 
     kind: str
@@ -56,6 +57,7 @@ class SourceConfig:
     num_objects: int | None = None
     turns: int | None = None
     description_share: float | None = None
+    question_kinds: list[str] | None = None
 
     @property
     def title(self) -> str:
@@ -83,7 +85,9 @@ KINDS = {
     "webdataset": _Kind(WebDataset, CaptionSample),
     "scene_captions": _Kind(SceneCaptions, CaptionSample, ("draws_per_scene", "num_objects")),
     "llava": _Kind(LlavaDialogues, DialogueSample, ("images",)),
-    "scene_dialogues": _Kind(SceneDialogues, DialogueSample, ("draws_per_scene", "turns", "description_share")),
+    "scene_dialogues": _Kind(
+        SceneDialogues, DialogueSample, ("draws_per_scene", "turns", "description_share", "question_kinds")
+    ),
     "parquet": _Kind(ParquetTexts, TextSample, ("column",)),
     "scene_texts": _Kind(SceneTexts, TextSample, ("draws_per_scene",)),
 }

@@ -118,6 +118,8 @@ class TextTerm:
         batch_size: blocks a batch.
         block_length: ids of a Jacobi block.
         max_new_tokens: longest answer of the teacher, a multiple of the block length.
+        given_ids: of a longer answer, the teacher is given up to so many first ids, at random. A sliding window makes
+            blocks begin anywhere; with one less than the block length, so do the student's.
         segments: parts that a trajectory is cut into.
         autoregressive_weight: of the converged answer's own cross entropy, inside the term.
     """
@@ -126,6 +128,7 @@ class TextTerm:
     batch_size: int = 8
     block_length: int = 16
     max_new_tokens: int = 64
+    given_ids: int = 0
     segments: int = 1
     autoregressive_weight: float = 10.0
 
@@ -134,6 +137,10 @@ class TextTerm:
         if self.max_new_tokens % self.block_length:
             raise InputError(
                 f"text.max_new_tokens is {self.max_new_tokens}: choose a multiple of block_length, {self.block_length}"
+            )
+        if not 0 <= self.given_ids < self.block_length:
+            raise InputError(
+                f"text.given_ids is {self.given_ids}: choose 0 or more, and less than block_length, {self.block_length}"
             )
 
 

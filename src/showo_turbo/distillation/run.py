@@ -149,6 +149,6 @@ class _Streams:
         for turn in sample.turns:
             prompts.check_question(turn.question)
         spoken = dialogue_ids(prompts, [0] * model.config.num_vq_tokens, sample.turns)
-        length = len(spoken) + self.stage.text.max_new_tokens
+        length = len(spoken) + self.stage.text.given_ids + self.stage.text.max_new_tokens
         if length > model.max_positions:
             raise InputError(f"dialogue and answer take {length} tokens, the model has {model.max_positions}")

@@ -48,14 +48,20 @@ def draw(
 def answer(
     pipe: ShowoPipeline, dialogues: Sequence[DialogueSample], term: TextTerm, rng: random.Random
 ) -> list[JacobiTrajectory]:
-    """Answer a random turn of each dialogue, after all turns before it; the blocks of all answers."""
+    """Answer a random turn of each dialogue, after all turns before it; the blocks of all answers.
+
+    Of a dialogue's own answer that is longer than `term.given_ids`, the teacher may be given the first ids, so that
+    blocks begin anywhere in it.
+    """
     vocabulary = pipe.prompts.vocabulary
     rows = []
     for dialogue in dialogues:
         image = dialogue.image
         codes = image if isinstance(image, Tensor) else pipe.encode_image(image)[0]
         turns = dialogue.turns[: 1 + rng.randrange(len(dialogue.turns))]
-        rows.append(dialogue_ids(pipe.prompts, codes.tolist(), turns))
+        own = pipe.prompts.encode(f" {turns[-1].answer}")
+        given = rng.randint(0, term.given_ids) if len(own) > term.given_ids > 0 else 0
+        rows.append(dialogue_ids(pipe.prompts, codes.tolist(), turns) + own[:given])
     decoder = TextDecoder(pipe.model, vocabulary, rows, term.max_new_tokens, term.block_length)
     source = torch.Generator().manual_seed(rng.getrandbits(48))
     return record_texts(decoder, draw_guesses(rows, term.max_new_tokens, vocabulary, source))

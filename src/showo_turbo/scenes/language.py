@@ -6,7 +6,7 @@ one fixed wording, so that its facts can be read back (`described_scene`).
 
 import random
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from itertools import permutations
 
@@ -14,6 +14,7 @@ from showo_turbo.scenes.scene import BACKGROUNDS, COLORS, PLACES, RELATIONS, SHA
 
 NUMBERS = ("zero", "one", "two", "three", "four")
 OPENINGS = ("", "a picture of ", "a photo of ", "a drawing of ")
+QUESTION_KINDS = ("count", "color", "shape", "place", "existence", "relation", "content")
 DESCRIBE = ("Describe the image.", "What do you see?", "Describe this picture.")
 
 
@@ -126,13 +127,17 @@ def description_question(scene: Scene, rng: random.Random) -> QuestionAnswer:
     return QuestionAnswer("describe", rng.choice(DESCRIBE), description(scene))
 
 
-def scene_turns(scene: Scene, rng: random.Random, count: int, described: bool) -> list[QuestionAnswer]:
+def scene_turns(
+    scene: Scene, rng: random.Random, count: int, described: bool, kinds: Collection[str] = QUESTION_KINDS
+) -> list[QuestionAnswer]:
     """At most `count` random turns about a scene; the first one asks for the description if the scene is `described`.
 
-    Relations are the hardest questions and rarely apply, so where one does it is asked.
+    Questions are of these kinds where the scene admits any, else of all. Relations are the hardest questions and rarely
+    apply, so where one does it is asked.
     """
     opening = [description_question(scene, rng)] if described else []
-    asked = questions(scene, rng)
+    every = questions(scene, rng)
+    asked = [one for one in every if one.kind in kinds] or every
     rng.shuffle(asked)
     asked.sort(key=lambda one: one.kind != "relation")
     return [*opening, *asked][:count]

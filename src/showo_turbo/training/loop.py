@@ -51,7 +51,7 @@ class LoopConfig:
         clip_norm: largest gradient norm.
         gradient_accumulation_steps: batches a step.
         max_skipped: so many steps in a row without a finite loss end the training.
-        log_steps: steps between two lines of the log.
+        log_steps: steps between two lines of the log, which also has the last step.
         checkpoint_minutes: minutes between two checkpoints.
         tracker: "tensorboard", "wandb", "trackio" or whatever accelerate knows; none if left out.
         threads: processor threads; as many as torch likes if left out.
@@ -183,10 +183,10 @@ class _Run:
                 self._take_step()
                 self.step += 1
                 bar.update()
-                if self.step % config.log_steps == 0 and self.log.steps:
+                done = self.step == config.steps
+                if (done or self.step % config.log_steps == 0) and self.log.steps:
                     bar.set_postfix(self.log.write(self.step))
-                due = time.monotonic() - self.saved_at > config.checkpoint_minutes * 60
-                if due or self.step == config.steps:
+                if done or time.monotonic() - self.saved_at > config.checkpoint_minutes * 60:
                     self._save()
 
     def _take_step(self) -> None:

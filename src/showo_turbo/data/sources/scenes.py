@@ -5,6 +5,7 @@ counts `draws_per_scene` times, and the words of sample i are drawn from i alone
 """
 
 import random
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from showo_turbo.data.files import one_file
 from showo_turbo.data.samples import CaptionSample, DialogueSample, TextSample, Turn
 from showo_turbo.errors import InputError
 from showo_turbo.pretraining.scene_pool import ScenePool, load_scene_pool
-from showo_turbo.scenes.language import caption, scene_turns
+from showo_turbo.scenes.language import QUESTION_KINDS, caption, scene_turns
 
 _DRAWS_PER_SCENE = 16
 
@@ -56,7 +57,12 @@ class SceneDialogues:
     """Questions about a scene with their answers, some of them after a request to describe it."""
 
     def __init__(
-        self, path: str | Path, draws_per_scene: int = _DRAWS_PER_SCENE, turns: int = 3, description_share: float = 0.5
+        self,
+        path: str | Path,
+        draws_per_scene: int = _DRAWS_PER_SCENE,
+        turns: int = 3,
+        description_share: float = 0.5,
+        question_kinds: Sequence[str] = QUESTION_KINDS,
     ) -> None:
         """Read a pool. The defaults are what pre-training draws.
 
@@ -65,17 +71,21 @@ class SceneDialogues:
             draws_per_scene: dialogues about each scene.
             turns: turns of a dialogue; the few scenes that admit fewer questions have fewer.
             description_share: share of the dialogues whose first turn asks for the description.
+            question_kinds: what the other turns ask about: some of QUESTION_KINDS. A scene that admits none of these
+                is asked about anything.
 
         Raises:
-            InputError: when there is no such file, or a number is out of range.
+            InputError: when there is no such file, a number is out of range, or there is no such kind of question.
         """
+        if not question_kinds or not set(question_kinds) <= set(QUESTION_KINDS):
+            raise InputError(f"question_kinds is {list(question_kinds)}: choose from {', '.join(QUESTION_KINDS)}")
         if turns < 1 or not 0 <= description_share <= 1:
             raise InputError(
                 f"turns is {turns} and description_share {description_share}: choose 1 or more, and a share of 0 to 1"
             )
         self.name, self.pool = Path(path).name, _pool(one_file(path))
         self.length = _length(len(self.pool.scenes), draws_per_scene)
-        self.turns, self.description_share = turns, description_share
+        self.turns, self.description_share, self.question_kinds = turns, description_share, question_kinds
 
     def __len__(self) -> int:
         return self.length
@@ -84,7 +94,7 @@ class SceneDialogues:
         draw, row = divmod(index, len(self.pool.scenes))
         rng = random.Random(f"dialogue/{index}")
         described = rng.random() < self.description_share
-        drawn = scene_turns(self.pool.scenes[row], rng, self.turns, described)
+        drawn = scene_turns(self.pool.scenes[row], rng, self.turns, described, self.question_kinds)
         turns = tuple(Turn(one.question, one.answer) for one in drawn)
         return DialogueSample(f"{self.name}: scene {row}, dialogue {draw}", self.pool.codes[row], turns)
 
