@@ -31,7 +31,9 @@ def test_every_command_of_the_study_runs_and_is_not_run_twice(tmp_path: Path) ->
         short.parent.mkdir(parents=True, exist_ok=True)
         short.write_text(yaml.safe_dump(shortened(yaml.safe_load(config.read_text()))))
     (tmp_path / "training").symlink_to(ROOT / "training")
-    (tmp_path / "prompts.jsonl").write_text((ROOT / "src/showo_turbo/scenes/benchmark.jsonl").read_text().split("\n")[0])
+    (tmp_path / "prompts.jsonl").write_text(
+        (ROOT / "src/showo_turbo/scenes/benchmark.jsonl").read_text().split("\n")[0]
+    )
     report = "--prompts-file prompts.jsonl --images-per-prompt 1 --scenes 1 --steps 2"
     command = ["make", "-f", str(ROOT / "Makefile"), "-o", f"{VENV}/.installed-dev", "reproduce", f"VENV={VENV}"]
     command += ["POOL=count=600", f"REPORT={report}"]

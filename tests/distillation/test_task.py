@@ -29,9 +29,9 @@ def test_a_stride_shows_what_a_sampler_of_fewer_steps_comes_through() -> None:
 
 
 def test_iterates_before_the_last_and_nothing_where_there_is_no_step() -> None:
-    block = JacobiTrajectory((1,), 1, torch.arange(12).view(6, 2))
+    block = JacobiTrajectory((1,), torch.arange(12).view(6, 2))
     picks = [pick_iterates(block, 2, random.Random(seed)) for seed in range(60)]
     assert {(pick.step, pick.end) for pick in picks} == {(0, 2), (1, 2), (2, 5), (3, 5), (4, 5)}
-    settled = JacobiTrajectory((1,), 1, torch.zeros(1, 2, dtype=torch.long))
+    settled = JacobiTrajectory((1,), torch.zeros(1, 2, dtype=torch.long))
     pick = pick_iterates(settled, 4, random.Random(0))
     assert (pick.step, pick.end) == (0, 0)

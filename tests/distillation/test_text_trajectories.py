@@ -21,7 +21,7 @@ CASES = ("c0_pick3_seg1", "c3_pick0_seg1", "c3_pick5_seg4")
 def trajectory_of(recorded: dict[str, np.ndarray], case: str) -> JacobiTrajectory:
     ids = torch.from_numpy(recorded[f"mmu_{case}/trajectory"]).long()
     length = int(recorded[f"mmu_{case}/prompt_len"])
-    return JacobiTrajectory(tuple(ids[0, :length].tolist()), length, ids[:, length:])
+    return JacobiTrajectory(tuple(ids[0, :length].tolist()), ids[:, length:])
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -75,7 +75,11 @@ def test_blocks_of_a_batch_are_those_of_each_row_alone(
         for number, row in enumerate(rows)
     ]
     expected = [
-        one for block in range(3) for row in alone for one in row if len(one.prompt) - one.answer_start == 4 * block
+        one
+        for block in range(3)
+        for row, blocks in zip(rows, alone, strict=True)
+        for one in blocks
+        if len(one.prompt) - len(row) == 4 * block
     ]
     assert [one.prompt for one in together] == [one.prompt for one in expected]
     for got, want in zip(together, expected, strict=True):
@@ -125,7 +129,7 @@ def test_only_the_answers_own_ids_are_predicted(make_random_model, random_vocabu
         vocabulary.eoi_id,
     ]
     iterates = torch.tensor([[1, 2, 3, 4], [5, 6, 7, 8]])
-    long = JacobiTrajectory((*image, 19, 1), len(image) + 2, iterates)
+    long = JacobiTrajectory((*image, 19, 1), iterates)
     hidden_counts = []
     original = model.logits
 
@@ -148,7 +152,6 @@ def test_blocks_are_judged_as_each_alone_and_in_sequences_of_their_own(
         TextPick(
             JacobiTrajectory(
                 tuple(torch.randint(0, 19, (length,), generator=generator).tolist()),
-                0,
                 torch.randint(1, 19, (3, 4), generator=generator),  # 0 is the end of text
             ),
             0,

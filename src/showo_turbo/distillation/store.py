@@ -1,7 +1,7 @@
 """Trajectories in files: made once by the teacher, read back in every epoch.
 
     image-00000.safetensors   prompts, codes, decided, and the labels of every segment end
-    text-00000.safetensors    prompts, where the answers begin, iterates
+    text-00000.safetensors    prompts, iterates
 
 Rows of unequal length lie one after the other in one tensor, with their lengths in another. Ids are int32 and
 probabilities float16, so a soft label of 16 codes takes 96 bytes.
@@ -55,7 +55,6 @@ def write_texts(path: Path, blocks: Sequence[JacobiTrajectory]) -> None:
         {
             "prompt_ids": ids,
             "prompt_lengths": lengths,
-            "answer_starts": torch.tensor([block.answer_start for block in blocks]).int(),
             "iterates": torch.cat([block.iterates for block in blocks]).int(),
             "iterate_counts": torch.tensor([len(block.iterates) for block in blocks]).int(),
         },
@@ -67,8 +66,7 @@ def read_texts(path: Path) -> list[JacobiTrajectory]:
     tensors = load_file(path)
     prompts = _parted(tensors["prompt_ids"], tensors["prompt_lengths"])
     iterates = tensors["iterates"].long().split(tensors["iterate_counts"].tolist())
-    starts = tensors["answer_starts"].tolist()
-    return [JacobiTrajectory(tuple(p), start, one) for p, start, one in zip(prompts, starts, iterates, strict=True)]
+    return [JacobiTrajectory(tuple(prompt), one) for prompt, one in zip(prompts, iterates, strict=True)]
 
 
 def _joined(rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:

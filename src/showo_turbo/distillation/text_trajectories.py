@@ -31,12 +31,10 @@ class JacobiTrajectory:
 
     Attributes:
         prompt: ids that the block follows: dialogue and earlier blocks.
-        answer_start: where in the prompt the answer begins.
         iterates: long (J + 1, block_length), the guesses first, the fixed point last.
     """
 
     prompt: tuple[int, ...]
-    answer_start: int
     iterates: Tensor
 
     @property
@@ -74,7 +72,7 @@ def _block(
     changed = [one for one, last in zip(iterates[1:], iterates, strict=False) if not one.equal(last)]
     if is_degenerate(iterates[-1].tolist(), end_of_text_id):
         return None
-    return JacobiTrajectory((*prompt, *before), len(prompt), torch.stack([iterates[0], *changed]).cpu())
+    return JacobiTrajectory((*prompt, *before), torch.stack([iterates[0], *changed]).cpu())
 
 
 def is_degenerate(ids: Iterable[int], end_of_text_id: int) -> bool:
