@@ -105,6 +105,32 @@ def published_image_work(
     return num_prompts * copies * (1 + guided) * steps * least_work(whole, length, length**2, length, length**2)
 
 
+def least_answer_work(sizes: Sizes, image: int, question: int, passes: Sequence[tuple[int, int]]) -> int:
+    """Operations of an answer.
+
+    Args:
+        sizes: of the model.
+        image: rows of the image and what is around it, which see each other.
+        question: rows between image and answer.
+        passes: of each, how many ids of the answer are settled before it, and where its guesses end.
+    """
+    prompt, total = image + question, 0
+    for settled, end in passes:
+        kept = prompt + settled - 1 if settled else image  # by the first pass the image itself is to be read
+        seen = range(kept + 1, prompt + end)
+        asked = range(prompt + settled, prompt + end)
+        first = 0 if settled else image
+        total += least_work(sizes, first + len(seen), first**2 + sum(seen), len(asked), sum(asked))
+    return total
+
+
+def published_answer_work(sizes: Sizes, prompt: int, ends: Sequence[int], vocabulary: int) -> int:
+    """Operations of the published loop: passes over prompt, answer and guesses up to each end, all ids at all rows."""
+    whole = Sizes(sizes.layers, sizes.hidden, sizes.mlp, vocabulary)
+    lengths = [prompt + end for end in ends]
+    return sum(least_work(whole, length, length**2, length, length**2) for length in lengths)
+
+
 def counted_image_work(denoiser: ImageDenoiser, masked: Sequence[int], vocabulary: Vocabulary) -> int:
     """Operations that torch counts while a denoiser scores states with so many codes masked."""
     batch, num_codes = len(denoiser.owners), denoiser.num_codes

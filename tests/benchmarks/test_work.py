@@ -43,18 +43,12 @@ def test_text(make_random_model: Callable[[int], Showo], random_vocabulary: Voca
     decoder = TextDecoder(model, vocabulary, [prompt], 16, 8)
     sizes = work.Sizes.of(model, vocabulary.size)
     state = decoder.start(torch.zeros(1, 16, dtype=torch.long))
-    held = 0
     while not state.done:
-        first, end = decoder.block(state)
-        columns = range(len(prompt) + first, len(prompt) + end)
-        rows = range(max(held, len(image)) + 1, len(prompt) + end)
-        seen = sum(rows) if held else len(image) ** 2 + sum(rows)
-        computed = len(rows) if held else len(image) + len(rows)
+        one = decoder.block(state)
         with sdpa_kernel(SDPBackend.MATH), operation_counter() as counter:
             state = decoder.advance(state)
-        least = work.least_work(sizes, computed, seen, end - first, sum(columns))
+        least = work.least_answer_work(sizes, len(image), len(prompt) - len(image), [one])
         assert least <= counter.get_total_flops() <= 1.05 * least
-        held = len(prompt) + int(state.settled.sum()) - 1
 
 
 def test_full_size() -> None:

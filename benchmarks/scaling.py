@@ -1,0 +1,140 @@
+"""How the work grows at the published sizes, here and in the published code: by formulas, so it takes no time.
+
+    python benchmarks/scaling.py [--output FILE] [--plot FILE]
+
+`work` has the formulas; tests hold what the library computes to 5 % above the least. Over steps (one image, no
+guidance), images of a prompt (4 steps), and ids of an answer, which settle one a pass, as they do without distillation,
+or four.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from math import ceil
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from rich.console import Console
+from rich.table import Table
+
+from full_size import DOWNSAMPLING, PHI_1_5
+from showo_turbo.configuration import ShowoConfig
+from showo_turbo.generation.scheduler import UnmaskingScheduler
+from work import (
+    PROMPT_TOKENS,
+    Sizes,
+    least_answer_work,
+    least_image_work,
+    published_answer_work,
+    published_image_work,
+)
+
+RESOLUTIONS = (256, 512)
+STEPS = (1, 2, 4, 8, 16)
+IMAGES = (1, 2, 4, 8, 16)
+IDS = (16, 32, 64, 128, 256)
+IDS_PER_PASS = (1, 4)
+BLOCK_LENGTH = 16
+QUESTION_TOKENS = 16
+
+CONFIG = ShowoConfig()
+SIZES = Sizes(PHI_1_5["num_hidden_layers"], PHI_1_5["hidden_size"], PHI_1_5["intermediate_size"], CONFIG.codebook_size)
+
+
+@dataclass(frozen=True)
+class Point:
+    """Teraflops of one setting.
+
+    Attributes:
+        line: what is drawn as one line.
+        over: number on the axis.
+        here, published: work of the library and of the published code.
+    """
+
+    line: str
+    over: int
+    here: float
+    published: float
+
+    @property
+    def saved(self) -> float:
+        """How many times less the library computes."""
+        return self.published / self.here
+
+
+def drawing(resolution: int, steps: int, images: int) -> tuple[float, float]:
+    """Teraflops of images of one prompt without guidance, here and as published."""
+    num_codes = (resolution // DOWNSAMPLING) ** 2
+    scheduler = UnmaskingScheduler(CONFIG.codebook_size)
+    scheduler.set_timesteps(steps, num_codes)
+    masked = [num_codes, *scheduler.mask_counts[:-1]]
+    here = least_image_work(SIZES, [PROMPT_TOKENS], images, masked, num_codes, False)
+    return here / 1e12, published_image_work(SIZES, 1, images, steps, num_codes, False, CONFIG.vocab_size) / 1e12
+
+
+def answering(resolution: int, ids: int, ids_per_pass: int) -> tuple[float, float]:
+    """Teraflops of an answer in blocks, here and as published, where one more pass confirms each block."""
+    image = (resolution // DOWNSAMPLING) ** 2 + 3
+    ends = [(settled // BLOCK_LENGTH + 1) * BLOCK_LENGTH for settled in range(0, ids, ids_per_pass)]
+    every = Sizes(SIZES.layers, SIZES.hidden, SIZES.mlp, CONFIG.vocab_size)
+    here = least_answer_work(every, image, QUESTION_TOKENS, list(zip(range(0, ids, ids_per_pass), ends, strict=True)))
+    passes = ceil(BLOCK_LENGTH / ids_per_pass) + 1
+    theirs = [end for end in range(BLOCK_LENGTH, ids + 1, BLOCK_LENGTH) for _ in range(passes)]
+    return here / 1e12, published_answer_work(SIZES, image + QUESTION_TOKENS, theirs, CONFIG.vocab_size) / 1e12
+
+
+def panels() -> dict[str, list[Point]]:
+    """All points, by what they are over."""
+    return {
+        "steps": [Point(f"{r} px", n, *drawing(r, n, 1)) for r in RESOLUTIONS for n in STEPS],
+        "images of a prompt": [Point(f"{r} px", n, *drawing(r, 4, n)) for r in RESOLUTIONS for n in IMAGES],
+        "ids of an answer": [
+            Point(f"{r} px, {p} a pass", n, *answering(r, n, p)) for r in RESOLUTIONS for p in IDS_PER_PASS for n in IDS
+        ],
+    }
+
+
+def draw_panel(axes: Axes, over: str, points: Sequence[Point]) -> None:
+    """One line for each kind of point."""
+    for line in dict.fromkeys(point.line for point in points):
+        own = [point for point in points if point.line == line]
+        axes.plot([point.over for point in own], [point.saved for point in own], marker="o", label=line)
+    axes.set(xlabel=over, ylabel="times less work than the published code", xscale="log", yscale="log")
+    axes.set_xticks(sorted({point.over for point in points}), labels=sorted({point.over for point in points}))
+    axes.set_xticks([], minor=True)
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter("{x:g}")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
+
+
+def main(
+    output: Annotated[Path | None, typer.Option(help="JSON file to write.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="A picture of the savings.")] = None,
+) -> None:
+    """Compute, print and draw."""
+    found = panels()
+    for over, points in found.items():
+        table = Table(title=f"TFLOP over {over}: published, here, saved")
+        numbers = sorted({point.over for point in points})
+        for name in ("", *map(str, numbers)):
+            table.add_column(name, justify="right")
+        for line in dict.fromkeys(point.line for point in points):
+            own = [point for point in points if point.line == line]
+            table.add_row(line, *(f"{one.published:.2f}  {one.here:.2f}  {one.saved:.1f} x" for one in own))
+        Console(width=140).print(table)
+    if output is not None:
+        everything = {over: [asdict(point) for point in points] for over, points in found.items()}
+        output.write_text(json.dumps(everything, indent=2) + "\n")
+    if plot is not None:
+        figure = Figure(figsize=(13, 4), layout="constrained")
+        for axes, (over, points) in zip(figure.subplots(1, len(found)), found.items(), strict=True):
+            draw_panel(axes, over, points)
+        figure.savefig(plot, dpi=110)
+
+
+if __name__ == "__main__":
+    typer.run(main)
