@@ -109,6 +109,28 @@ def test_a_student_may_start_elsewhere_than_from_its_teacher(
     assert same(weights(star), weights(distill(again)))
 
 
+def test_answers_may_be_another_teachers_than_images(
+    tmp_path: Path, random_checkpoint: Path, sources: dict[str, list[SourceConfig]]
+) -> None:
+    files = [TrajectoryFiles(count=2, folder=str(tmp_path / name)) for name in ("first", "second")]
+    answers = replace(SIZES["text"], teacher="original")
+    first = stage("first", "original", trajectories=files[0])
+    second = stage("second", "previous", text=answers, trajectories=files[1])
+    distill(DistillationConfig(str(tmp_path), [first, second], str(random_checkpoint), **sources))
+    texts, images = (
+        [load_file(tmp_path / folder / f"{kind}-00000.safetensors") for folder in ("first", "second")]
+        for kind in ("text", "image")
+    )
+    assert same(*texts)
+    assert not same(*images)
+    own = replace(second, name="third", student="original", text=SIZES["text"])
+    with pytest.raises(InputError, match="another text_teacher"):
+        distill(DistillationConfig(str(tmp_path), [first, own], str(random_checkpoint), **sources))
+    foreign = replace(second, name="fourth", teacher="original", text=replace(answers, teacher="tiny"))
+    with pytest.raises(InputError, match=r"'tiny' has .*, its stage's teacher"):
+        distill(DistillationConfig(str(tmp_path), [foreign], str(random_checkpoint), **sources))
+
+
 def test_what_cannot_be_read_is_named(
     tmp_path: Path, random_checkpoint: Path, sources: dict[str, list[SourceConfig]]
 ) -> None:

@@ -122,6 +122,7 @@ class TextTerm:
             blocks begin anywhere; with one less than the block length, so do the student's.
         segments: parts that a trajectory is cut into.
         autoregressive_weight: of the converged answer's own cross entropy, inside the term.
+        teacher: who answers, named as a stage's teacher is; the stage's teacher if left out.
     """
 
     weight: float = 0.5
@@ -131,6 +132,7 @@ class TextTerm:
     given_ids: int = 0
     segments: int = 1
     autoregressive_weight: float = 10.0
+    teacher: str | None = None
 
     def __post_init__(self) -> None:
         _check_positive("text", self, "batch_size", "block_length", "max_new_tokens", "segments")

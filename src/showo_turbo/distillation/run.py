@@ -41,7 +41,7 @@ def distill(config: DistillationConfig) -> Path:
     Raises:
         InputError: when a source or a teacher is missing or does not fit; before anything is computed.
     """
-    named = {name for stage in config.stages for name in (stage.teacher, stage.student)}
+    named = {name for stage in config.stages for name in (stage.teacher, stage.student, stage.text.teacher)}
     for name in sorted((named | {config.teacher, config.student}) - {PREVIOUS, ORIGINAL, None}):
         locate(name, config.image_tokenizer, config.text_tokenizer)
     for sources, kind, term in _READ:
@@ -60,10 +60,17 @@ def _run_stage(config: DistillationConfig, stage: Stage, previous: str | Path) -
     output = Path(config.output) / stage.name
     seed = stage.loop.seed if config.seed is None else config.seed
     stage = replace(stage, loop=replace(stage.loop, output=str(output), seed=seed))
-    files, teacher = _load(config, stage.teacher, previous)
-    start = teacher if stage.student in (None, stage.teacher) else _load(config, stage.student, previous)[1]
+    loaded = {
+        name: _load(config, name, previous) for name in {stage.teacher, stage.student, stage.text.teacher} - {None}
+    }
+    files, teacher = loaded[stage.teacher]
+    _, start = loaded[stage.student or stage.teacher]
+    text_files, text_teacher = loaded[stage.text.teacher or stage.teacher]
+    for name, (_, pipe) in loaded.items():
+        _check_same_ids(name, pipe, teacher)
     streams = _Streams(config, stage, teacher, output)
-    trajectories = _trajectories(streams, files.weights_sha256())
+    weights = {"teacher": files.weights_sha256(), "text_teacher": text_files.weights_sha256()}
+    trajectories = _trajectories(streams, text_teacher, weights)
     roll_outs = _on_policy(streams, trajectories) if stage.image.on_policy.prompts else trajectories
     texts = streams.open("texts") if stage.language.weight else None
     student, number = make_student(start.model, stage), PartialState().process_index
@@ -86,15 +93,25 @@ def _load(config: DistillationConfig, name: str, previous: str | Path) -> tuple[
     return locate(chosen, **parts), ShowoPipeline.from_pretrained(chosen, device=device, dtype=config.dtype, **parts)
 
 
+def _check_same_ids(name: str, pipe: ShowoPipeline, teacher: ShowoPipeline) -> None:
+    ids, wanted = ((one.prompts.vocabulary, one.model.config.num_vq_tokens) for one in (pipe, teacher))
+    if ids != wanted:
+        raise InputError(
+            f"{name!r} has {ids[0]} and images of {ids[1]} codes, its stage's teacher {wanted[0]} and {wanted[1]}"
+        )
+
+
 def _on_policy(streams: "_Streams", teacher_way: RollOuts) -> StudentTrajectories:
     stage = streams.stage
     return StudentTrajectories(streams.teacher, streams.open("captions"), stage.image, stage.loop.seed, teacher_way)
 
 
-def _trajectories(streams: "_Streams", teacher_sha256: dict[str, str]) -> FreshTrajectories | StoredTrajectories:
-    """The teacher's: new ones for every batch, or files, of which every process makes its share."""
+def _trajectories(
+    streams: "_Streams", text_teacher: ShowoPipeline, weights: dict[str, dict[str, str]]
+) -> FreshTrajectories | StoredTrajectories:
+    """The teachers': new ones for every batch, or files, of which every process makes its share."""
     stage, state = streams.stage, PartialState()
-    files, stored = stage.trajectories, stage.trajectories.count > 0
+    files, stored, teachers = stage.trajectories, stage.trajectories.count > 0, (streams.teacher, text_teacher)
     seed = files.seed if stored else stage.loop.seed
     teacher_draws = stage.image.weight and stage.image.teacher_roll_outs
     captions = streams.open("captions", seed, alone=stored) if teacher_draws else None
@@ -102,13 +119,13 @@ def _trajectories(streams: "_Streams", teacher_sha256: dict[str, str]) -> FreshT
     roll_outs = stage.image.teacher_roll_outs or stage.image.batch_size  # of none, none are asked for
     terms = replace(stage.image, batch_size=roll_outs), stage.text
     if not stored:
-        return FreshTrajectories(streams.teacher, captions, dialogues, *terms, seed)
+        return FreshTrajectories(*teachers, captions, dialogues, *terms, seed)
     image = replace(stage.image, batch_size=files.batch_size, on_policy=OnPolicy())
     text = replace(stage.text, batch_size=files.batch_size)
-    fresh = FreshTrajectories(streams.teacher, captions, dialogues, image, text, seed)
+    fresh = FreshTrajectories(*teachers, captions, dialogues, image, text, seed)
     folder = Path(files.folder) if files.folder else streams.output / "trajectories"
     with state.main_process_first():
-        claim_folder(folder, fresh, teacher_sha256)
+        claim_folder(folder, fresh, weights)
     make_files(folder, fresh, files.count, files.num_dialogues, state.process_index, state.num_processes)
     state.wait_for_everyone()
     return StoredTrajectories(folder, *terms, stage.loop.seed + state.process_index)

@@ -29,7 +29,7 @@ BATCHES_PER_FILE = 16
 T = TypeVar("T")
 
 _SETTING = "setting.json"
-_ONLY_IN_TRAINING = ("weight", "segments", "self_weight", "stride", "on_policy", "autoregressive_weight")
+_NOT_CLAIMED = ("weight", "segments", "self_weight", "stride", "on_policy", "autoregressive_weight", "teacher")
 
 
 class RollOuts(Protocol):
@@ -67,7 +67,8 @@ class FreshTrajectories(_NoState):
 
     def __init__(
         self,
-        pipe: ShowoPipeline,
+        image_teacher: ShowoPipeline,
+        text_teacher: ShowoPipeline,
         captions: MixedStream | None,
         dialogues: MixedStream | None,
         image: ImageTerm,
@@ -75,20 +76,20 @@ class FreshTrajectories(_NoState):
         seed: int,
     ) -> None:
         """Take samples from the streams by the number of the batch; a kind that nobody asks for needs no stream."""
-        self.pipe, self.captions, self.dialogues = pipe, captions, dialogues
+        self.image_teacher, self.text_teacher = image_teacher, text_teacher
+        self.captions, self.dialogues = captions, dialogues
         self.image, self.text, self.seed = image, text, seed
 
     def images(self, batch: int, student: Showo | None = None) -> ImageTrajectories:
         """New roll-outs of the teacher's."""
         samples = samples_of(self.captions, batch, self.image.batch_size)
-        return teacher.draw(self.pipe, [sample.text for sample in samples], self.image)
+        return teacher.draw(self.image_teacher, [sample.text for sample in samples], self.image)
 
     def blocks(self, batch: int) -> list[JacobiTrajectory]:
         """All blocks of new answers to `batch_size` dialogues."""
         samples = samples_of(self.dialogues, batch, self.text.batch_size)
-        return teacher.answer(
-            self.pipe, samples, self.text, random.Random(f"{self.seed}/answers/{self.dialogues.rank}/{batch}")
-        )
+        rng = random.Random(f"{self.seed}/answers/{self.dialogues.rank}/{batch}")
+        return teacher.answer(self.text_teacher, samples, self.text, rng)
 
     def texts(self, batch: int) -> list[JacobiTrajectory]:
         """Some of the blocks."""
@@ -124,19 +125,24 @@ class StoredTrajectories(_NoState):
         return file, random.Random(f"{self.seed}/{kind}/rows/{batch}")
 
 
-def claim_folder(folder: Path, fresh: FreshTrajectories, teacher_sha256: dict[str, str]) -> None:
+def claim_folder(folder: Path, fresh: FreshTrajectories, weights: dict[str, dict[str, str]]) -> None:
     """Write down what a folder's trajectories are of, or see that they are of just that.
+
+    Args:
+        folder: made if there is none.
+        fresh: what the files are to hold.
+        weights: digests of the weights of its `teacher` and its `text_teacher`.
 
     Raises:
         InputError: when the folder holds trajectories of another teacher or setting.
     """
     folder.mkdir(parents=True, exist_ok=True)
     image, text = (
-        {name: value for name, value in asdict(term).items() if name not in _ONLY_IN_TRAINING}
+        {name: value for name, value in asdict(term).items() if name not in _NOT_CLAIMED}
         for term in (fresh.image, fresh.text)
     )
     ends = segment_ends(fresh.image.num_inference_steps, fresh.image.segments)
-    _claim(folder, {"teacher": teacher_sha256, "image": image, "text": text, "seed": fresh.seed}, ends)
+    _claim(folder, weights | {"image": image, "text": text, "seed": fresh.seed}, ends)
 
 
 def make_files(
