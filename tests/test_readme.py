@@ -85,6 +85,7 @@ def test_every_make_target_and_config_file_named_exists() -> None:
         (AssemblyConfig, "tiny/model"),
         (DistillationConfig, "tiny/turbo"),
         (DistillationConfig, "tiny/turbo_finish"),
+        (DistillationConfig, "tiny/turbo_last"),
         (DistillationConfig, "tiny/ablations"),
         (DistillationConfig, "showo_turbo_training"),
         (DistillationConfig, "256/training"),

@@ -44,6 +44,6 @@ def test_every_command_of_the_study_runs_and_is_not_run_twice(tmp_path: Path) ->
 
     assert first.returncode == 0, first.stderr
     assert "Turbo*" in first.stdout
-    assert ShowoPipeline.from_pretrained(tmp_path / "runs/tiny-turbo/mean").text_to_image("a red circle").images
+    assert ShowoPipeline.from_pretrained(tmp_path / "runs/tiny-turbo/shipped").text_to_image("a red circle").images
     assert second.returncode == 0, second.stderr
     assert second.stdout.splitlines()[-5:] == first.stdout.splitlines()[-5:]
