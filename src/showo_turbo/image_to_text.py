@@ -41,8 +41,8 @@ class DecodingOptions:
         decoding: "jacobi" (guesses a block, corrects it in parallel) or "autoregressive" (an id a pass). Without
             sampling both give the same answer.
         block_length: guesses per pass of Jacobi decoding.
-        sliding_window: keep that many guesses ahead at all times, rather than finish one block after the other; the
-            answer is the same.
+        sliding_window: keep that many guesses ahead at all times, and the next block's as well where guesses have
+            been good, rather than finish one block after the other; the answer is the same.
         drafts: take guesses from the question, the answer so far and earlier guesses where these were right further
             than the model's own; the answer is the same.
         do_sample: draw ids at random instead of taking the best; autoregressive only.

@@ -1,5 +1,6 @@
 """The text loop: Jacobi decoding is greedy decoding, whatever the model, prompts, block length and guesses."""
 
+import random
 from collections.abc import Callable
 from itertools import pairwise
 
@@ -15,6 +16,9 @@ from showo_turbo.generation.text import TextDecoder, draw_guesses, greedy, sampl
 from showo_turbo.generation.trajectory import State, last_state
 from showo_turbo.models.omni_attention import understanding_mask
 from showo_turbo.models.showo import Showo
+from showo_turbo.pipeline import ShowoPipeline
+from showo_turbo.scenes.render import render
+from showo_turbo.scenes.split import held_out_scene
 from showo_turbo.vocabulary import Vocabulary
 
 MakeModel = Callable[[int], Showo]
@@ -114,21 +118,44 @@ def test_a_step_depends_on_its_state_alone(
         assert again.settled.equal(after.settled)
 
 
-def test_a_window_slides_on_before_its_block_has_settled(
-    make_random_model: MakeModel, random_vocabulary: Vocabulary
+@pytest.mark.parametrize(
+    ("sliding", "settled", "passes", "window"),
+    [
+        (False, 1, 1, range(1, 4)),
+        (True, 0, 0, range(0, 4)),  # first guesses are random
+        (True, 1, 1, range(1, 9)),  # what became of them is not known
+        (True, 3, 3, range(3, 11)),  # two ids in two passes are good guesses
+        (True, 2, 3, range(2, 6)),
+        (True, 6, 4, range(6, 10)),  # a guess ends the answer
+        (True, 9, 4, range(9, 12)),
+    ],
+)
+def test_the_next_block_starts_before_this_one_has_settled_if_guesses_are_good(
+    make_random_model: MakeModel,
+    random_vocabulary: Vocabulary,
+    sliding: bool,
+    settled: int,
+    passes: int,
+    window: range,
 ) -> None:
-    """Guesses right but for one place in each block: blocks stop at every border, a window does not."""
-    model = text_model(make_random_model, random_vocabulary, 0)
-    prompt = prompt_of([1, 2], random_vocabulary)
-    guesses = torch.tensor([greedy_without_cache(model, random_vocabulary, prompt, 12)])
-    guesses[0, [2, 6, 10]] += 1
-    passes = [
-        last_state(
-            TextDecoder(model, random_vocabulary, [prompt], 12, 4, sliding_window=sliding).run(guesses)
-        ).forward_passes
+    ids = torch.full((1, 12), 5)
+    ids[0, 9] = random_vocabulary.end_of_text_id
+    prompt = prompt_of([1], random_vocabulary)
+    decoder = TextDecoder(make_random_model(0), random_vocabulary, [prompt], 12, 4, sliding_window=sliding)
+    assert decoder.windows(State(ids, torch.arange(12)[None] < settled, passes)) == [window]
+
+
+def test_a_sliding_window_saves_a_distilled_model_passes() -> None:
+    pipe = ShowoPipeline.from_pretrained("tiny-turbo", device="cpu")
+    rng = random.Random(0)
+    pictures = [render(held_out_scene(rng)) for _ in range(8)]
+    answers = [
+        [pipe.image_to_text(picture, "Describe the image.", sliding_window=sliding) for picture in pictures]
         for sliding in (False, True)
     ]
-    assert passes[1] < passes[0]
+    assert [one.texts for one in answers[0]] == [one.texts for one in answers[1]]
+    plain, windows = (sum(one.forward_passes for one in row) for row in answers)
+    assert plain >= 1.2 * windows
 
 
 def test_good_guesses_settle_in_one_pass(make_random_model: MakeModel, random_vocabulary: Vocabulary) -> None:

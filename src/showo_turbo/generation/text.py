@@ -11,7 +11,8 @@ settles each pass, and the result is greedy autoregressive decoding's, whatever 
 
 Decisions:
 - A pass reads the last settled id and the unsettled guesses of the block; what came before is kept (`text_passes`).
-- A sliding window keeps as many guesses ahead as a block has; `drafts` finds better ones. Neither changes an answer.
+- A sliding window keeps as many guesses ahead as a block has, and the next block's too where guesses have been good;
+  `drafts` finds better ones. Neither changes an answer.
 - The loop knows which ids are final, so no pass is spent on seeing that nothing changes any more.
 - Each row of a batch goes on by itself, whatever the others do; one that has ended is read no more.
 - What follows an end-of-text id is end-of-text and settled, so a shorter answer is the ids before the first one.
@@ -31,6 +32,9 @@ from showo_turbo.generation.text_passes import TextPasses, closed_length
 from showo_turbo.generation.trajectory import State, trajectory
 from showo_turbo.models.showo import Showo
 from showo_turbo.vocabulary import Vocabulary
+
+_GOOD_GUESSES = 0.25
+"""The share of a block that passes have to settle, on average, for the next block to begin early."""
 
 Chooser = Callable[[Tensor], Tensor]
 """Picks one id per row of scores: float32 (..., vocabulary) -> long (...)."""
@@ -109,8 +113,8 @@ class TextDecoder:
             block_length: guesses per pass; 1 is autoregressive decoding.
             choose: how an id follows from its scores.
             passes: those of a decoder whose prompts these begin with, to use what it has kept.
-            sliding_window: guess `block_length` ids from the first unsettled one on, so that the next block starts
-                before this one has settled.
+            sliding_window: guess `block_length` ids from the first unsettled one on, and start the next block before
+                this one has settled, if guesses were good so far and none of them ends the answer.
             drafts: where better guesses come from; without, guesses are the choices of the pass before.
 
         Raises:
@@ -163,9 +167,22 @@ class TextDecoder:
     def windows(self, state: State) -> list[range]:
         """What the next pass works on: of each row the unsettled positions of its block; none if it has ended."""
         firsts = state.settled.sum(1).tolist()
-        begins = firsts if self.sliding_window else [first - first % self.block_length for first in firsts]
-        ends = [begin + self.block_length for begin in begins]
+        if not self.sliding_window:
+            ends = [first - first % self.block_length + self.block_length for first in firsts]
+        else:
+            blocks = [1 + self._next_begins(first, ids, state) for first, ids in zip(firsts, state.ids, strict=True)]
+            ends = [first + count * self.block_length for first, count in zip(firsts, blocks, strict=True)]
         return [range(first, min(end, self.max_new_tokens)) for first, end in zip(firsts, ends, strict=True)]
+
+    def _next_begins(self, first: int, ids: Tensor, state: State) -> bool:
+        """Whether the block after the one that begins at the first unsettled id is guessed as well.
+
+        The first pass settles one id, as first guesses are random; what later ones settle tells how good guesses are.
+        """
+        if first == 0 or self.block_length == 1:
+            return False
+        good = first - 1 >= (state.forward_passes - 1) * self.block_length * _GOOD_GUESSES
+        return good and self.vocabulary.end_of_text_id not in ids[first : first + self.block_length]
 
     def block(self, state: State) -> tuple[int, int]:
         """The span of all windows: the first unsettled position of any row, and the last end."""

@@ -67,8 +67,8 @@ class TextTasks(PipelineParts):
             do_sample: draw ids at random; autoregressive only.
             temperature: divides the scores before drawing.
             top_k: draw among the k best ids only; None draws among all.
-            sliding_window: keep `block_length` guesses ahead at all times, rather than finish one block after the
-                other; the answer is the same.
+            sliding_window: keep `block_length` guesses ahead at all times, and the next block's as well where guesses
+                have been good, rather than finish one block after the other; the answer is the same.
             drafts: take guesses from the question, the answer so far and earlier guesses where these were right more
                 often than the model's own; the answer is the same.
             generator: where random numbers come from: drawn ids, and the first guesses of Jacobi decoding, which change
