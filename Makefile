@@ -43,7 +43,7 @@ format: $(VENV)/.installed-dev  ## format and fix in place
 	$(RUN)/ruff format .
 	$(RUN)/ruff check --fix .
 
-reproduce: $(VENV)/.installed-dev  ## the shipped models and their tables from nothing, in some sixteen hours; goes on where it stopped
+reproduce: $(VENV)/.installed-dev  ## the shipped models and their tables from nothing, in some twenty hours; goes on where it stopped
 	$(RUN)/showo-turbo pretrain text-tokenizer
 	$(RUN)/showo-turbo pretrain image-tokenizer config=configs/tiny/image_tokenizer.yaml
 	test -e runs/tiny/scene_pool.safetensors || $(RUN)/showo-turbo pretrain scene-pool $(POOL)
@@ -64,6 +64,6 @@ reproduce: $(VENV)/.installed-dev  ## the shipped models and their tables from n
 			output=runs/tiny-turbo/last-$$seed || exit 1; \
 	done
 	test -e runs/tiny-turbo/shipped || \
-		$(RUN)/showo-turbo average runs/tiny-turbo/last-*/last/model -o runs/tiny-turbo/shipped
+		$(RUN)/showo-turbo average runs/tiny-turbo/mean runs/tiny-turbo/last-*/last/model -o runs/tiny-turbo/shipped
 	$(RUN)/showo-turbo report --teacher runs/tiny/model --student 'Turbo*=runs/tiny-turbo/star' \
 		--student Turbo=runs/tiny-turbo/shipped --top-k 4 --top-k 1 -o runs/report.json $(REPORT)
