@@ -9,7 +9,7 @@ or four.
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from math import ceil
 from pathlib import Path
 from typing import Annotated
@@ -79,8 +79,12 @@ def answering(resolution: int, ids: int, ids_per_pass: int) -> tuple[float, floa
     """Teraflops of an answer in blocks, here and as published, where one more pass confirms each block."""
     image = (resolution // DOWNSAMPLING) ** 2 + 3
     ends = [(settled // BLOCK_LENGTH + 1) * BLOCK_LENGTH for settled in range(0, ids, ids_per_pass)]
-    every = Sizes(SIZES.layers, SIZES.hidden, SIZES.mlp, CONFIG.vocab_size)
-    here = least_answer_work(every, image, QUESTION_TOKENS, list(zip(range(0, ids, ids_per_pass), ends, strict=True)))
+    here = least_answer_work(
+        replace(SIZES, scored=CONFIG.vocab_size),
+        image,
+        QUESTION_TOKENS,
+        list(zip(range(0, ids, ids_per_pass), ends, strict=True)),
+    )
     passes = ceil(BLOCK_LENGTH / ids_per_pass) + 1
     theirs = [end for end in range(BLOCK_LENGTH, ids + 1, BLOCK_LENGTH) for _ in range(passes)]
     return here / 1e12, published_answer_work(SIZES, image + QUESTION_TOKENS, theirs, CONFIG.vocab_size) / 1e12
@@ -97,10 +101,14 @@ def panels() -> dict[str, list[Point]]:
     }
 
 
+def lines_of(points: Sequence[Point]) -> dict[str, list[Point]]:
+    """The points of every line, by its name."""
+    return {line: [point for point in points if point.line == line] for line in (point.line for point in points)}
+
+
 def draw_panel(axes: Axes, over: str, points: Sequence[Point]) -> None:
     """One line for each kind of point."""
-    for line in dict.fromkeys(point.line for point in points):
-        own = [point for point in points if point.line == line]
+    for line, own in lines_of(points).items():
         axes.plot([point.over for point in own], [point.saved for point in own], marker="o", label=line)
     axes.set(xlabel=over, ylabel="times less work than the published code", xscale="log", yscale="log")
     axes.set_xticks(sorted({point.over for point in points}), labels=sorted({point.over for point in points}))
@@ -122,8 +130,7 @@ def main(
         numbers = sorted({point.over for point in points})
         for name in ("", *map(str, numbers)):
             table.add_column(name, justify="right")
-        for line in dict.fromkeys(point.line for point in points):
-            own = [point for point in points if point.line == line]
+        for line, own in lines_of(points).items():
             table.add_row(line, *(f"{one.published:.2f}  {one.here:.2f}  {one.saved:.1f} x" for one in own))
         Console(width=140).print(table)
     if output is not None:

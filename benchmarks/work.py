@@ -96,13 +96,18 @@ def least_image_work(
     return total
 
 
+def published_pass(sizes: Sizes, length: int, vocabulary: int) -> int:
+    """Operations of a pass of the published code: every row in every layer, every id at every position."""
+    whole = Sizes(sizes.layers, sizes.hidden, sizes.mlp, vocabulary)
+    return least_work(whole, length, length**2, length, length**2)
+
+
 def published_image_work(
     sizes: Sizes, num_prompts: int, copies: int, steps: int, num_codes: int, guided: bool, vocabulary: int
 ) -> int:
     """Operations of the published loop: every row in every layer of every step, every id at every position."""
     length = PADDED_PROMPT + num_codes + 2
-    whole = Sizes(sizes.layers, sizes.hidden, sizes.mlp, vocabulary)
-    return num_prompts * copies * (1 + guided) * steps * least_work(whole, length, length**2, length, length**2)
+    return num_prompts * copies * (1 + guided) * steps * published_pass(sizes, length, vocabulary)
 
 
 def least_answer_work(sizes: Sizes, image: int, question: int, passes: Sequence[tuple[int, int]]) -> int:
@@ -126,9 +131,7 @@ def least_answer_work(sizes: Sizes, image: int, question: int, passes: Sequence[
 
 def published_answer_work(sizes: Sizes, prompt: int, ends: Sequence[int], vocabulary: int) -> int:
     """Operations of the published loop: passes over prompt, answer and guesses up to each end, all ids at all rows."""
-    whole = Sizes(sizes.layers, sizes.hidden, sizes.mlp, vocabulary)
-    lengths = [prompt + end for end in ends]
-    return sum(least_work(whole, length, length**2, length, length**2) for length in lengths)
+    return sum(published_pass(sizes, prompt + end, vocabulary) for end in ends)
 
 
 def counted_image_work(denoiser: ImageDenoiser, masked: Sequence[int], vocabulary: Vocabulary) -> int:

@@ -59,8 +59,8 @@ def answer(
         image = dialogue.image
         codes = image if isinstance(image, Tensor) else pipe.encode_image(image)[0]
         turns = dialogue.turns[: 1 + rng.randrange(len(dialogue.turns))]
-        own = pipe.prompts.encode(f" {turns[-1].answer}")
-        given = rng.randint(0, term.given_ids) if len(own) > term.given_ids > 0 else 0
+        own = pipe.prompts.encode(f" {turns[-1].answer}") if term.given_ids else []
+        given = rng.randint(0, term.given_ids) if len(own) > term.given_ids else 0
         rows.append(dialogue_ids(pipe.prompts, codes.tolist(), turns) + own[:given])
     decoder = TextDecoder(pipe.model, vocabulary, rows, term.max_new_tokens, term.block_length)
     source = torch.Generator().manual_seed(rng.getrandbits(48))

@@ -166,22 +166,24 @@ class TextDecoder:
 
     def windows(self, state: State) -> list[range]:
         """What the next pass works on: of each row the unsettled positions of its block; none if it has ended."""
-        firsts = state.settled.sum(1).tolist()
-        if not self.sliding_window:
-            ends = [first - first % self.block_length + self.block_length for first in firsts]
-        else:
-            blocks = [1 + self._next_begins(first, ids, state) for first, ids in zip(firsts, state.ids, strict=True)]
-            ends = [first + count * self.block_length for first, count in zip(firsts, blocks, strict=True)]
+        firsts, rows = state.settled.sum(1).tolist(), state.ids.tolist()
+        ends = [self._guesses_end(first, ids, state.forward_passes) for first, ids in zip(firsts, rows, strict=True)]
         return [range(first, min(end, self.max_new_tokens)) for first, end in zip(firsts, ends, strict=True)]
 
-    def _next_begins(self, first: int, ids: Tensor, state: State) -> bool:
+    def _guesses_end(self, first: int, ids: list[int], passes: int) -> int:
+        """Where the guesses of a row end whose first unsettled id is at `first`."""
+        if not self.sliding_window:
+            return first - first % self.block_length + self.block_length
+        return first + self.block_length * (2 if self._next_begins(first, ids, passes) else 1)
+
+    def _next_begins(self, first: int, ids: list[int], passes: int) -> bool:
         """Whether the block after the one that begins at the first unsettled id is guessed as well.
 
         The first pass settles one id, as first guesses are random; what later ones settle tells how good guesses are.
         """
         if first == 0 or self.block_length == 1:
             return False
-        good = first - 1 >= (state.forward_passes - 1) * self.block_length * _GOOD_GUESSES
+        good = first - 1 >= (passes - 1) * self.block_length * _GOOD_GUESSES
         return good and self.vocabulary.end_of_text_id not in ids[first : first + self.block_length]
 
     def block(self, state: State) -> tuple[int, int]:
