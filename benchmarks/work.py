@@ -28,7 +28,7 @@ from measuring import operation_counter
 from showo_turbo.configuration import ShowoConfig
 from showo_turbo.generation import image as image_loop
 from showo_turbo.generation.image import ImageDenoiser, partly_known_state
-from showo_turbo.generation.key_values import empty_key_values
+from showo_turbo.generation.key_values import room_for_key_values
 from showo_turbo.generation.scheduler import UnmaskingScheduler
 from showo_turbo.models.showo import Showo
 from showo_turbo.vocabulary import Vocabulary
@@ -181,7 +181,7 @@ def count(resolution: int, steps: int, guided: bool, copies: int) -> Count:
     unconditional = [1] * UNCONDITIONAL_TOKENS
     prompts, scale = [prompt] * copies, float(guided)
     denoiser = ImageDenoiser(model, vocabulary, scheduler, prompts, num_codes, unconditional, scale)
-    kept = empty_key_values(model, 1, UNCONDITIONAL_TOKENS)[:, :, 0]
+    kept = room_for_key_values(model, model, 1, UNCONDITIONAL_TOKENS)[:, :, 0]
 
     def blank(*_: object) -> Tensor:
         return torch.empty(num_codes, vocabulary.codebook_size, device="meta")

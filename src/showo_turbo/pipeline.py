@@ -9,11 +9,14 @@ from showo_turbo.checkpoints import loading
 from showo_turbo.checkpoints.image_tokenizer import load_image_tokenizer
 from showo_turbo.checkpoints.saving import save_checkpoint
 from showo_turbo.checkpoints.vision_tower import load_vision_tower
+from showo_turbo.errors import InputError
 from showo_turbo.generation.engine import Engine
 from showo_turbo.placement import parse_device, parse_dtype, parse_quantization
 from showo_turbo.tasks.images import ImageTasks
 from showo_turbo.tasks.requests import ImageRequest, TextRequest
 from showo_turbo.tasks.texts import TextTasks
+
+_MODES_WITH_CUDA_GRAPHS = ("reduce-overhead", "max-autotune")
 
 
 class ShowoPipeline(ImageTasks, TextTasks):
@@ -74,9 +77,33 @@ class ShowoPipeline(ImageTasks, TextTasks):
         does not pay, see docs/speed.md.
 
         Args:
-            mode: of `torch.compile`, such as "reduce-overhead" for CUDA graphs on a graphics processor.
+            mode: of `torch.compile`, one that records no CUDA graphs.
+
+        Raises:
+            InputError: when it does: `use_cuda_graphs` records whole passes.
         """
+        if mode in _MODES_WITH_CUDA_GRAPHS:
+            raise InputError(
+                f"mode {mode!r} records CUDA graphs of single functions, which take longer than none: leave it out, "
+                "and call use_cuda_graphs, which records whole passes"
+            )
         self.model.compile(mode)
+        return self
+
+    def use_cuda_graphs(self) -> Self:
+        """Record the transformer's passes on a graphics processor, and replay those that come again.
+
+        Results stay the same, in half precision but for last bits. What comes for the first time takes as long as ever,
+        for the second time longer, and from the third time on less. Graphs are recorded for lengths (prompts count in
+        steps of 32), numbers of images and steps, so one request at a time gains, or batches that come again. They hold
+        for the weights as they lie: `to` and the like end their use. One thread at a time may use them.
+
+        Raises:
+            InputError: when the model is on no CUDA device.
+        """
+        if self.device.type != "cuda":
+            raise InputError(f"CUDA graphs need a CUDA device, but the model is on {self.device}: leave them out")
+        self.model.use_cuda_graphs()
         return self
 
     def engine(self, max_sequences: int = 32) -> Engine[ImageRequest | TextRequest]:

@@ -17,7 +17,7 @@ from showo_turbo.generation import image_passes, scoring, text_passes
 from showo_turbo.generation.drafts import Drafts
 from showo_turbo.generation.engine import Engine, Job, Update
 from showo_turbo.generation.image import ImageDenoiser, blank_state
-from showo_turbo.generation.key_values import empty_key_values
+from showo_turbo.generation.key_values import room_for_key_values
 from showo_turbo.generation.options import SamplingOptions
 from showo_turbo.generation.scoring import Scoring, Work
 from showo_turbo.generation.text import TextDecoder, greedy, sampler
@@ -240,7 +240,9 @@ def test_what_is_kept_for_a_request_goes_with_it(
     """Also while its updates are held; and one that waits has no room for keys and values yet."""
     model, decoders, rooms = make_random_model(0), [], []
     for module in (image_passes, text_passes):
-        monkeypatch.setattr(module, "empty_key_values", lambda *a, **k: rooms.append(1) or empty_key_values(*a, **k))
+        monkeypatch.setattr(
+            module, "room_for_key_values", lambda *a, **k: rooms.append(1) or room_for_key_values(*a, **k)
+        )
 
     def prepare(request: Request) -> Job:
         job = request.prepare(model, random_vocabulary)

@@ -36,10 +36,10 @@ def compile_copy(pipe: ShowoPipeline) -> ShowoPipeline:
     return ShowoPipeline(copy.deepcopy(pipe.model), pipe.prompts, pipe.image_tokenizer, pipe.recommended).compile()
 
 
-def check_compiled(pipe: ShowoPipeline, compiled: ShowoPipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+def check_compiled(pipe: ShowoPipeline, compiled: ShowoPipeline) -> None:
     torch._dynamo.utils.counters.clear()
-    monkeypatch.setattr(torch._dynamo.config, "error_on_recompile", True)
-    assert ids(compiled) == ids(pipe)
+    with torch._dynamo.config.patch(error_on_recompile=True):
+        assert ids(compiled) == ids(pipe)
     assert not torch._dynamo.utils.counters["stats"]
 
 
@@ -54,12 +54,12 @@ def test_no_step_compiles(random_pipe: ShowoPipeline, monkeypatch: pytest.Monkey
     compiled = compile_copy(random_pipe)
     graphs = torch._dynamo.utils.counters["stats"]["unique_graphs"]
     assert graphs == 3 * 2  # functions, one row or several
-    check_compiled(random_pipe, compiled, monkeypatch)
+    check_compiled(random_pipe, compiled)
 
 
 @pytest.mark.slow
-def test_compiled_code_gives_the_same_ids(random_pipe: ShowoPipeline, monkeypatch: pytest.MonkeyPatch) -> None:
-    check_compiled(random_pipe, compile_copy(random_pipe), monkeypatch)
+def test_compiled_code_gives_the_same_ids(random_pipe: ShowoPipeline) -> None:
+    check_compiled(random_pipe, compile_copy(random_pipe))
 
 
 def test_a_model_that_is_not_compiled_can_be_pickled(random_pipe: ShowoPipeline) -> None:

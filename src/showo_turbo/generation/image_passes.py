@@ -6,7 +6,7 @@
                                     image 1 of b   [soi] codes [eoi]            prompt b, itself
 
 No prompt row ever sees an image, so keys and values of a prompt serve all its images in all passes. Those of an image
-are needed within their layer only, so all layers share the room for them: `PromptKeyValues.room`.
+are needed within their layer only, so all layers share the room for them: `ImageKeyValues.room`.
 
     prompts    (layers, prompts, longest prompt)            image rows   (1, images, longest prompt + codes + 2)
     . a a a a  kept                                         . a a a a | soi c c c c eoi
@@ -23,9 +23,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from showo_turbo.generation.key_values import empty_key_values
+from showo_turbo.generation.key_values import KeptKeyValues, room_for_key_values
 from showo_turbo.generation.scoring import Scoring, Work
-from showo_turbo.models.passes import Grid, Part, run_pass
+from showo_turbo.models.passes import Grid, Part
+from showo_turbo.models.runners import rounded_up
 from showo_turbo.models.showo import Showo
 from showo_turbo.vocabulary import Vocabulary
 
@@ -45,10 +46,10 @@ class ImagePasses:
             read: of the last prompts, what `key_values_of` gave for them before; they are not read again.
         """
         self.model, self.vocabulary, self.prompts = model, vocabulary, prompts
-        self.longest = max(map(len, prompts))
+        self.longest = rounded_up(max(map(len, prompts)), model.runner)
         self.pads = torch.tensor([self.longest - len(prompt) for prompt in prompts])
-        self.kept = empty_key_values(model, len(prompts), self.longest)
-        self.room = empty_key_values(model, 0, 0, layers=1)[0]
+        self.kept = room_for_key_values(self, model, len(prompts), self.longest)
+        self.room = self.kept[0, :, :0]
         self.unread = len(prompts) - len(read)
         for number, key_values in enumerate(read, start=self.unread):
             self.kept[:, :, number, int(self.pads[number]) :] = key_values
@@ -57,7 +58,7 @@ class ImagePasses:
         """What is kept of a prompt, (layers, 2, length, heads, head size); it is read if it was not yet."""
         if self.unread:
             ids, part = self._unread_prompts()
-            run_pass(self.model, self._embed(ids), [part])
+            self.model.run_pass(self._embed(ids), [part])
             self.unread = 0
         return self.kept[:, :, number, int(self.pads[number]) :].clone()
 
@@ -86,15 +87,15 @@ class ImagePasses:
         """Ids, long (rows,), and the part that reads what is unread; nothing is asked of it."""
         device, lengths = self.model.device, [len(prompt) for prompt in self.prompts[: self.unread]]
         pads, columns = self.pads[: self.unread, None, None], torch.arange(self.longest)
-        rows = columns[:, None] + pads
+        rows = torch.arange(max(lengths))[:, None] + pads
         mask = (columns >= pads) & (columns <= rows)
         places = torch.cat([torch.arange(self.longest - length, self.longest) for length in lengths])
         number = torch.arange(self.unread).repeat_interleave(torch.tensor(lengths))
-        key_values = PromptKeyValues(self.kept, self.unread, (number * self.longest + places).to(device))
+        kept_at = (number * self.longest + places).to(device)
         part = Part(
             Grid(lengths, device),
             (places - self.longest).to(device),
-            key_values,
+            KeptKeyValues(self.kept, kept_at, self.unread, self.longest),
             mask[:, None].to(device),
             torch.zeros(0, dtype=torch.long, device=device),
             Grid([0] * self.unread),
@@ -107,7 +108,7 @@ class ImagePasses:
         length = num_codes + 2
         columns = self.longest + length
         if self.room.shape[1] < images or self.room.shape[2] != columns:
-            self.room = empty_key_values(self.model, images, columns, layers=1)[0]
+            self.room = room_for_key_values(self, self.model, images, columns, layers=1)[0]
         pads = self.pads[owners]
         mask = (torch.arange(columns) >= pads[:, None])[:, None, None].to(device) if pads.any() else None
         bordered = F.pad(asked, (1, 1))
@@ -119,27 +120,6 @@ class ImagePasses:
             bordered.flatten().nonzero()[:, 0].to(device),
             Grid(asked.sum(1).tolist(), device),
         )
-
-
-@dataclass(frozen=True)
-class PromptKeyValues:
-    """Prompt rows look at their prompts only.
-
-    Attributes:
-        kept: (layers, 2, prompts, longest, heads, head size), where theirs are kept.
-        count: how many prompts are read, the first ones.
-        places: long (rows,), where the rows belong among (prompts * longest).
-    """
-
-    kept: Tensor
-    count: int
-    places: Tensor
-
-    def update(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """See `models.passes.KeyValues`."""
-        for kept, own in zip(self.kept[layer], (keys, values), strict=True):
-            kept.flatten(0, 1).index_copy_(0, self.places, own)
-        return tuple(self.kept[layer, :, : self.count])
 
 
 @dataclass(frozen=True)
@@ -155,6 +135,11 @@ class ImageKeyValues:
     kept: Tensor
     room: Tensor
     owners: Tensor
+
+    @property
+    def lasting(self) -> tuple[Tensor, ...]:
+        """See `models.passes.KeyValues`."""
+        return self.kept, self.room
 
     def update(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """See `models.passes.KeyValues`."""

@@ -16,7 +16,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from showo_turbo.models.passes import Part, run_pass
+from showo_turbo.models.passes import Part
 from showo_turbo.models.showo import Showo
 
 T = TypeVar("T")
@@ -48,9 +48,8 @@ Scoring = Generator[Work, Tensor, T]
 
 def score(model: Showo, works: Sequence[Work]) -> list[Tensor]:
     """Scores of each work, float32 (asked rows, scored ids), from one pass over all of them."""
-    with torch.inference_mode():  # what comes out may not meet autograd; scores may, so the head is not in here
-        embeddings = torch.cat([work.embeddings for work in works])
-        hidden = run_pass(model, embeddings, [part for work in works for part in work.parts])
+    embeddings = torch.cat([work.embeddings for work in works])
+    hidden = model.run_pass(embeddings, [part for work in works for part in work.parts])
     pieces = dict(enumerate(hidden.split([work.asked for work in works])))
     scores: dict[int, Tensor] = {}
     for ids in {work.scored for work in works}:

@@ -18,10 +18,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from showo_turbo.generation.key_values import empty_key_values
+from showo_turbo.generation.key_values import KeptKeyValues, room_for_key_values
 from showo_turbo.generation.scoring import Scoring, Work
 from showo_turbo.models.omni_attention import understanding_mask
 from showo_turbo.models.passes import Grid, Part
+from showo_turbo.models.runners import rounded_up
 from showo_turbo.models.showo import Showo
 from showo_turbo.vocabulary import Vocabulary
 
@@ -35,14 +36,17 @@ class TextPasses:
     def __init__(self, model: Showo, vocabulary: Vocabulary, sequences: int, capacity: int) -> None:
         """Make room for so many sequences of up to `capacity` ids."""
         self.model, self.vocabulary = model, vocabulary
-        self.kept = empty_key_values(model, sequences, capacity)
+        capacity = rounded_up(capacity, model.runner)
+        self.kept = room_for_key_values(self, model, sequences, capacity)
         self.ids = torch.full((sequences, capacity), -1)
 
     def make_room(self, capacity: int) -> None:
         """Go on with sequences of up to `capacity` ids."""
         if capacity > self.ids.shape[1]:
-            kept = empty_key_values(self.model, len(self.ids), capacity)
+            capacity = rounded_up(capacity, self.model.runner)
+            kept = room_for_key_values(self, self.model, len(self.ids), capacity)
             kept[:, :, :, : self.ids.shape[1]] = self.kept
+            self.model.runner.give_back(self.kept)
             self.kept, self.ids = kept, F.pad(self.ids, (0, capacity - self.ids.shape[1]), value=-1)
 
     def score(self, ids: Tensor, closed: Sequence[int], asked: Spans) -> Scoring[Tensor]:
@@ -107,7 +111,7 @@ class TextPasses:
         grid = Grid([len(span) for span in spans])
         positions = torch.cat([torch.arange(span.start, span.stop) for span in spans])
         sequence = torch.cat([torch.full((len(span),), row) for row, span in enumerate(spans)])
-        columns = torch.arange(max(span.stop for span in spans))
+        columns = torch.arange(rounded_up(max(span.stop for span in spans), self.model.runner))
         mask = columns <= grid.spread(positions, empty=len(columns))[:, None, :, None]
         of_first = torch.tensor([wanted.start - span.start for wanted, span in zip(asked, spans, strict=True)])
         starts = torch.tensor([span.start for span in spans])
@@ -115,7 +119,7 @@ class TextPasses:
         return Part(
             Grid([len(span) for span in spans], device),
             positions.to(device),
-            ContinuationKeyValues(self.kept, len(columns), (sequence * capacity + positions).to(device)),
+            KeptKeyValues(self.kept, (sequence * capacity + positions).to(device), len(spans), len(columns)),
             _unless_all(mask, device),
             is_asked.nonzero()[:, 0].to(device),
             Grid([len(span) for span in asked], device),
@@ -148,29 +152,13 @@ class BeginningKeyValues:
     sources: Tensor
     places: Tensor
 
+    @property
+    def lasting(self) -> tuple[Tensor, ...]:
+        """See `models.passes.KeyValues`."""
+        return (self.kept,)
+
     def update(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """See `models.passes.KeyValues`."""
         for kept, own in zip(self.kept[layer], (keys, values), strict=True):
             kept.flatten(0, 1).index_copy_(0, self.places, own[self.sources])
         return self.grid.spread(keys), self.grid.spread(values)
-
-
-@dataclass(frozen=True)
-class ContinuationKeyValues:
-    """Rows look at all of their sequence that is kept, up to themselves.
-
-    Attributes:
-        kept: (layers, 2, sequences, capacity, heads, head size).
-        columns: how many positions are in use.
-        places: long (rows,), where the rows are kept among (sequences * capacity).
-    """
-
-    kept: Tensor
-    columns: int
-    places: Tensor
-
-    def update(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """See `models.passes.KeyValues`."""
-        for kept, own in zip(self.kept[layer], (keys, values), strict=True):
-            kept.flatten(0, 1).index_copy_(0, self.places, own)
-        return tuple(self.kept[layer, :, :, : self.columns])

@@ -20,8 +20,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from transformers import PhiModel
 
-from showo_turbo.models.showo import Showo
+from showo_turbo.models.row_math import RowMath
 
 
 class Grid:
@@ -57,6 +58,10 @@ class Grid:
 
 class KeyValues(Protocol):
     """What rows of a part look at."""
+
+    @property
+    def lasting(self) -> tuple[Tensor, ...]:
+        """Rooms that outlast the pass, which reads and writes them where they are."""
 
     def update(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Take note of the rows' own keys and values in a layer, and hand out those they look at.
@@ -108,16 +113,16 @@ class Part:
         return self.asked_grid.spread(rows, empty=True)[:, None]
 
 
-def run_pass(model: Showo, embeddings: Tensor, parts: Sequence[Part]) -> Tensor:
+def run_pass(phi: PhiModel, math: RowMath, embeddings: Tensor, parts: Sequence[Part]) -> Tensor:
     """Hidden states (asked rows, hidden_size) after the final layer norm, part after part.
 
     Args:
-        model: the transformer.
+        phi: the transformer.
+        math: what computes its layers, but for attention.
         embeddings: (rows, hidden_size), of all parts.
         parts: whose rows they are, in order.
     """
-    phi, hidden, math = model.showo.model, embeddings, model.row_math
-    math.begin()
+    hidden = embeddings
     positions = torch.cat([part.positions for part in parts])
     rotary = tuple(table[0, :, None].chunk(2, -1)[0] for table in phi.rotary_emb(hidden, positions[None]))
     last = len(phi.layers) - 1

@@ -59,18 +59,13 @@ def _rotate(states: Tensor, rotary: Rotary) -> Tensor:
     return states
 
 
-def _nothing() -> None:
-    pass
-
-
 @dataclass(frozen=True)
 class RowMath:
-    """The functions above, as they are or compiled, and what is to be done before each pass."""
+    """The functions above, as they are or compiled."""
 
     keys_values: Callable[[PhiDecoderLayer, Tensor, Rotary], tuple[Tensor, Tensor, Tensor]] = keys_values
     queries: Callable[[PhiDecoderLayer, Tensor, Rotary], Tensor] = queries
     finish: Callable[[PhiDecoderLayer, Tensor, Tensor, Tensor], Tensor] = finish
-    begin: Callable[[], None] = _nothing
 
 
 @torch.inference_mode()
@@ -80,15 +75,14 @@ def compile_row_math(layer: PhiDecoderLayer, like: Tensor, mode: str | None = No
     Args:
         layer: one of the layers, which are all alike.
         like: embeddings (..., hidden_size), of the device and precision to come.
-        mode: of `torch.compile`; "reduce-overhead" records CUDA graphs where there is a graphics processor.
+        mode: of `torch.compile`.
     """
     compiled = [
         _with_plain_strides(torch.compile(one, dynamic=True, mode=mode)) for one in (keys_values, queries, finish)
     ]
-    math = RowMath(*compiled, torch.compiler.cudagraph_mark_step_begin)
+    math = RowMath(*compiled)
     part = layer.self_attn.rotary_ndims // 2
     for rows in _ROWS_TO_COMPILE_FOR:
-        math.begin()
         hidden, cosines, sines = (like.new_zeros(rows, *rest) for rest in ((like.shape[-1],), (1, part), (1, part)))
         normed, _, _ = math.keys_values(layer, hidden, (cosines, sines))
         mixed = math.queries(layer, normed, (cosines, sines)).flatten(1)

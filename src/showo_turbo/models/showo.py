@@ -11,6 +11,9 @@ Decisions:
 - The `w_clip_vit` variant has a projector for CLIP features besides; `showo_features` shows them to the transformer.
 """
 
+from collections.abc import Sequence
+from typing import Any, Self
+
 import torch
 from torch import Tensor, nn
 from transformers import PhiConfig, PhiForCausalLM
@@ -18,8 +21,10 @@ from transformers import PhiConfig, PhiForCausalLM
 from showo_turbo.configuration import ShowoConfig
 from showo_turbo.models.clip_projector import ClipProjector
 from showo_turbo.models.int8 import is_int8
+from showo_turbo.models.passes import Part
 from showo_turbo.models.products import GeluMLP
 from showo_turbo.models.row_math import RowMath, compile_row_math
+from showo_turbo.models.runners import CudaGraphRecorder, GraphRunner, PlainRunner, Runner
 from showo_turbo.models.upcasting import arithmetic_dtype, linear, upcast
 
 _TANH_GELUS = ("gelu_new", "gelu_pytorch_tanh")
@@ -42,6 +47,7 @@ class Showo(nn.Module):
             self.mm_projector = ClipProjector(config.clip_feature_size, phi_config.hidden_size)
         upcast(self)
         self.row_math = RowMath()
+        self.runner: Runner = PlainRunner()
 
     @property
     def device(self) -> torch.device:
@@ -67,6 +73,20 @@ class Showo(nn.Module):
         """Compile what `passes` computes of each row, with `torch.compile`; see `ShowoPipeline.compile`."""
         like = self.embed(torch.zeros(1, 1, dtype=torch.long, device=self.device))
         self.row_math = compile_row_math(self.showo.model.layers[0], like, mode)
+
+    def use_cuda_graphs(self) -> None:
+        """Record passes that come again as CUDA graphs; see `ShowoPipeline.use_cuda_graphs`."""
+        self.runner = GraphRunner(CudaGraphRecorder(self.device))
+
+    def _apply(self, *args: Any, **kwargs: Any) -> Self:
+        """What moves or casts weights also ends the use of recordings, which hold for the weights where they were."""
+        self.runner = PlainRunner()
+        return super()._apply(*args, **kwargs)
+
+    def run_pass(self, embeddings: Tensor, parts: Sequence[Part]) -> Tensor:
+        """Hidden states of the rows asked for, (asked rows, hidden_size); see `passes.run_pass`."""
+        with torch.inference_mode():  # what comes out may not meet autograd; scores may, so the head is not in here
+            return self.runner.run(self.showo.model, self.row_math, embeddings, parts)
 
     def embed(self, ids: Tensor) -> Tensor:
         """Embeddings (batch, length, hidden_size) of ids, long (batch, length), in the precision to compute in."""

@@ -27,7 +27,7 @@ class FeatureShowo(Showo):
         """
         nn.Module.__init__(self)
         self.config, self.showo, self.mm_projector = model.config, model.showo, model.mm_projector
-        self.row_math = model.row_math
+        self.row_math, self.runner = model.row_math, model.runner
         self.num_features = features.shape[1]
         features = features.to(model.device, arithmetic_dtype(self.mm_projector[0].weight))
         self.features = self.mm_projector(features).flatten(0, 1)
