@@ -52,7 +52,7 @@ def test_bands_make_the_image_that_the_decoder_makes(
     codes = torch.randint(16, (batch, height * width), generator=torch.Generator().manual_seed(seed))
     with pytest.MonkeyPatch.context() as patch, torch.no_grad():
         patch.setattr(magvit_v2_bands, "CPU_BAND_BYTES", band_bytes)
-        patch.setattr(magvit_v2_bands, "PLACES_WORTH_SUMS", places)
+        patch.setattr(magvit_v2_bands, "CPU_PLACES_WORTH_SUMS", places)
         expected = model.decoder(model.quantize.codes_to_latents(codes.view(batch, height, width)))
         found = model.decode_codes(codes, height, width)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)

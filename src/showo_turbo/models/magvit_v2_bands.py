@@ -16,10 +16,10 @@ Decisions:
   then happen band by band, and a residual is added in place: two maps are alive at a time, and no others.
 - Doubling the resolution and then convolving 3x3 reads every pixel up to four times: it is four 2x2 convolutions of the
   small map, with kernels that are sums of the large one's, at 4/9 of the work.
-- On the CPU, 3x3 convolutions are Winograd's, at half of the work (`winograd`). Graphics processors have such kernels
-  of their own, and bands that are only as small as memory demands.
+- On the CPU, 3x3 convolutions are Winograd's, at half of the work (`winograd`).
 - A map that is smaller than a band goes through the plain layers, which are faster there: summing kernels takes as long
-  for a small map as for a large one.
+  for a small map as for a large one. On a graphics processor plain layers are always faster, so a band there is as
+  large as memory allows.
 """
 
 from collections.abc import Callable, Iterator
@@ -35,7 +35,7 @@ from showo_turbo.models.winograd import TILE, WinogradConvolution
 CPU_BAND_BYTES = 2**21
 LARGE_BAND_BYTES = 2**29
 
-PLACES_WORTH_SUMS = 256
+CPU_PLACES_WORTH_SUMS = 256
 """From how many places on summing the kernels of an up-sampling convolution takes less time than it saves."""
 
 _ROWS_SEEN = (((1.0, 0.0, 0.0), (0.0, 1.0, 1.0)), ((1.0, 1.0, 0.0), (0.0, 0.0, 1.0)))
@@ -45,7 +45,7 @@ _ROWS_SEEN = (((1.0, 0.0, 0.0), (0.0, 1.0, 1.0)), ((1.0, 1.0, 0.0), (0.0, 0.0, 1
 def up_level(x: Tensor, level: UpLevel) -> Tensor:
     """One resolution of a map (images, channels, height, width), which may be overwritten."""
     x = _residuals(_channels_last(x).contiguous(), level.block) if _fills_a_band(x) else level.block(x.contiguous())
-    if isinstance(level.upsample, Upsample) and len(x) * x.shape[2] * x.shape[3] >= PLACES_WORTH_SUMS:
+    if isinstance(level.upsample, Upsample) and _is_worth_sums(x):
         return _channels_first(upsample(_channels_last(x).contiguous(), level.upsample))
     return level.upsample(x.contiguous())
 
@@ -157,6 +157,13 @@ def bands(x: Tensor) -> Iterator[slice]:
 def _fills_a_band(x: Tensor) -> bool:
     """Whether a map is so large that bands are worth it."""
     return x.nbytes >= _band_bytes(x)
+
+
+def _is_worth_sums(x: Tensor) -> bool:
+    """Whether a map (images, channels, height, width) is so large that up-sampling is to be summed kernels."""
+    if x.device.type == "cpu":
+        return len(x) * x.shape[2] * x.shape[3] >= CPU_PLACES_WORTH_SUMS
+    return _fills_a_band(x)
 
 
 def _band_bytes(x: Tensor) -> int:
