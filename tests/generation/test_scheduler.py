@@ -113,8 +113,21 @@ def test_codes_are_drawn_as_multinomial_draws_them() -> None:
     theirs, ours = (torch.Generator().manual_seed(5) for _ in range(2))
     expected = torch.multinomial(probabilities, 1, generator=theirs)[:, 0]
     exponential, uniform = draw_noise(torch.ones(4, 10, dtype=torch.bool), CODEBOOK, ours, torch.device("cpu"))
-    assert draw_codes(probabilities, None, exponential).equal(expected)
+    drawn, probability = draw_codes(probabilities, None, exponential)
+    assert drawn.equal(expected)
+    assert probability.equal(probabilities.gather(1, expected[:, None])[:, 0])
     assert uniform.equal(torch.rand(4, 10, generator=theirs))
+
+
+@pytest.mark.parametrize("top_k", [None, 1, 3])
+def test_scores_of_equal_images_may_be_given_once(top_k: int | None) -> None:
+    once, rows = scores(CODES), torch.arange(CODES).repeat(3)
+    scheduler, sources = make_scheduler(top_k=top_k), [torch.Generator().manual_seed(9) for _ in range(2)]
+    several = scheduler.step(once[rows], 0, *nothing_known(3), sources[0])
+    shared = scheduler.step(once, 0, *nothing_known(3), sources[1], rows)
+    assert shared.candidates.equal(several.candidates)
+    assert shared.confidence.equal(several.confidence)
+    assert shared.masked.equal(several.masked)
 
 
 @pytest.mark.parametrize("top_k", [None, 3])

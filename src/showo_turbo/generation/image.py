@@ -22,7 +22,7 @@ from torch import Tensor
 
 from showo_turbo.errors import InputError
 from showo_turbo.generation.image_passes import ImagePasses
-from showo_turbo.generation.scheduler import Generators, UnmaskingScheduler, share_rows
+from showo_turbo.generation.scheduler import ALL_ROWS, Generators, Rows, UnmaskingScheduler, share_rows
 from showo_turbo.generation.scoring import Scoring, alone
 from showo_turbo.generation.trajectory import State, trajectory
 from showo_turbo.generation.unconditional import unconditional_blank_logits, unconditional_key_values
@@ -106,26 +106,33 @@ class ImageDenoiser:
 
         Sampling needs them at masked places only, `masked_logits`, which are this tensor's `[~state.settled]`.
         """
-        logits = alone(self.model, self._score(state, torch.ones_like(state.settled)))
-        return rearrange(logits, "(b n) c -> b n c", b=len(state.ids))
+        logits, rows = alone(self.model, self._score(state, torch.ones_like(state.settled)))
+        return rearrange(logits[rows], "(b n) c -> b n c", b=len(state.ids))
 
     def masked_logits(self, state: State) -> Tensor:
         """Guided scores of every code at masked places, image after image, float32 (places, codebook_size)."""
-        return alone(self.model, self._score(state, ~state.settled))
+        logits, rows = alone(self.model, self._score(state, ~state.settled))
+        return logits[rows]
 
-    def unmask(self, state: State, logits: Tensor) -> State:
-        """The state after one step of the scheduler, given the `masked_logits`; its last step settles everything."""
+    def unmask(self, state: State, logits: Tensor, rows: Rows = ALL_ROWS) -> State:
+        """The state after one step of the scheduler, given the `masked_logits`; its last step settles everything.
+
+        Args:
+            state: the state before.
+            logits: float32 (places, codebook_size), or fewer rows.
+            rows: long (places,), which row of the scores each place has, where several have the same.
+        """
         index = state.forward_passes
         codes = self.vocabulary.ids_to_codes(state.ids)
-        step = self.scheduler.step(logits, index, codes, ~state.settled, self.generator)
+        step = self.scheduler.step(logits, index, codes, ~state.settled, self.generator, rows)
         last = index + 1 == self.scheduler.num_inference_steps
         settled = torch.ones_like(step.masked) if last else ~step.masked
         return State(self.vocabulary.codes_to_ids(step.candidates), settled, index + 1)
 
     def step(self, state: State) -> Scoring[State]:
         """One step: score, draw, keep the most confident."""
-        logits = yield from self._score(state, ~state.settled)
-        return self.unmask(state, logits)
+        logits, rows = yield from self._score(state, ~state.settled)
+        return self.unmask(state, logits, rows)
 
     def advance(self, state: State) -> State:
         """One step, with a pass of its own."""
@@ -143,32 +150,34 @@ class ImageDenoiser:
         known = unconditional_key_values(self.model, self.vocabulary, self.unconditional)
         return ImagePasses(self.model, self.vocabulary, [*self.prompts, self.unconditional], [known])
 
-    def _score(self, state: State, asked: Tensor) -> Scoring[Tensor]:
-        """Guided scores at the places asked for, bool (batch, n): float32 (places, codebook_size)."""
+    def _score(self, state: State, asked: Tensor) -> Scoring[tuple[Tensor, Rows]]:
+        """Guided scores where asked, bool (batch, n): float32 (rows, codebook_size), and which row each place has."""
         ids, asked = state.hide_unsettled(self.vocabulary.mask_id).cpu(), asked.cpu()
         if self.guidance_scale == 0:
             return (yield from self._score_each(self.owners, ids, asked))
         if not state.settled.any():
             blank = unconditional_blank_logits(self.model, self.vocabulary, self.unconditional, self.num_codes)
-            conditional = yield from self._score_each(self.owners, ids, asked)
-            unconditional = blank.repeat(len(ids), 1)
+            conditional, rows = yield from self._score_each(self.owners, ids, asked)
+            unconditional = blank.repeat(len(conditional) // len(blank), 1)
         else:
             owners = [*self.owners, *[len(self.prompts)] * len(ids)]
-            logits = yield from self._score_each(owners, ids.repeat(2, 1), asked.repeat(2, 1))
-            conditional, unconditional = logits.chunk(2)
-        return (1 + self.guidance_scale) * conditional - self.guidance_scale * unconditional
+            logits, rows = yield from self._score_each(owners, ids.repeat(2, 1), asked.repeat(2, 1))
+            conditional, unconditional = logits[rows].chunk(2)
+            rows = ALL_ROWS
+        return (1 + self.guidance_scale) * conditional - self.guidance_scale * unconditional, rows
 
-    def _score_each(self, owners: Sequence[int], ids: Tensor, asked: Tensor) -> Scoring[Tensor]:
-        """Scores of all images (places, codebook_size); equal images under the same prompt are computed once.
+    def _score_each(self, owners: Sequence[int], ids: Tensor, asked: Tensor) -> Scoring[tuple[Tensor, Rows]]:
+        """Scores of the different images (rows, codebook_size), and which row each place of all images has.
 
-        Images without places to score are not computed.
+        Equal images under the same prompt are computed once, images without places to score not at all.
         """
         places = asked.sum(1).tolist()
-        images = {row: (owners[row], tuple(ids[row].tolist())) for row, count in enumerate(places) if count}
-        different = {image: row for row, image in reversed(images.items())}
-        rows = sorted(different.values())
-        logits = yield from self._passes.score(torch.tensor(owners)[rows], ids[rows], asked[rows])
-        if len(rows) == len(images):
-            return logits
-        of_row = dict(zip(rows, logits.split([places[row] for row in rows]), strict=True))
-        return torch.cat([of_row[different[image]] for image in images.values()])
+        images = {number: (owners[number], tuple(ids[number].tolist())) for number, count in enumerate(places) if count}
+        different = {image: number for number, image in reversed(images.items())}
+        firsts = sorted(different.values())
+        logits = yield from self._passes.score(torch.tensor(owners)[firsts], ids[firsts], asked[firsts])
+        if len(firsts) == len(images):
+            return logits, ALL_ROWS
+        rows = torch.arange(len(logits)).split([places[first] for first in firsts])
+        of_first = dict(zip(firsts, rows, strict=True))
+        return logits, torch.cat([of_first[different[image]] for image in images.values()]).to(logits.device)

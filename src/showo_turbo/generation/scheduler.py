@@ -26,6 +26,11 @@ from showo_turbo.generation.schedules import mask_schedule
 Generators = torch.Generator | Sequence[torch.Generator] | None
 """One generator for the whole batch, or several that share its rows equally and in order; None is torch's default."""
 
+Rows = Tensor | slice
+"""Long (n,), or a slice."""
+
+ALL_ROWS = slice(None)
+
 
 @dataclass(frozen=True)
 class UnmaskingStep:
@@ -117,17 +122,24 @@ class UnmaskingScheduler:
             self.mask_counts.append(int((num_codes * self.schedule(torch.tensor(progress))).floor()))
 
     def step(
-        self, logits: Tensor, step_index: int, codes: Tensor, masked: Tensor, generator: Generators = None
+        self,
+        logits: Tensor,
+        step_index: int,
+        codes: Tensor,
+        masked: Tensor,
+        generator: Generators = None,
+        rows: Rows = ALL_ROWS,
     ) -> UnmaskingStep:
         """Draw a candidate for every masked position and choose which ones to mask again.
 
         Args:
-            logits: (masked positions, codebook_size), image after image, guidance applied; float32 is used whatever
-                comes.
+            logits: (masked positions, codebook_size), image after image, guidance applied, or fewer rows, see `rows`;
+                float32 is used whatever comes.
             step_index: 0 to num_inference_steps - 1.
             codes: long (batch, n), codebook indices; their values at masked positions do not matter.
             masked: bool (batch, n), the positions not known before this step.
             generator: where random numbers come from, see `Generators`.
+            rows: long (masked positions,), which row of the scores each of them has, where several have the same.
 
         Returns:
             The decision, on the device of `codes`, wherever the scores are.
@@ -138,14 +150,14 @@ class UnmaskingScheduler:
         probabilities = logits.float().softmax(-1)
         temperature, top_k = self.temperatures[step_index], self._top_k(step_index)
         noise = [
-            draw_noise(masked[rows], top_k or self.codebook_size, source, logits.device)
-            for rows, source in share_rows(len(masked), generator)
+            draw_noise(masked[share], top_k or self.codebook_size, source, logits.device)
+            for share, source in share_rows(len(masked), generator)
         ]
         exponential, uniform = (torch.cat(piece) for piece in zip(*noise, strict=True))
-        drawn = draw_codes(probabilities, top_k, exponential)
+        drawn, probability = draw_codes(probabilities, top_k, exponential, rows)
         places = masked.to(logits.device)
         chosen = torch.full_like(uniform, torch.finfo(torch.float32).max)
-        chosen = chosen.masked_scatter(places, probabilities.gather(-1, drawn[:, None]))
+        chosen = chosen.masked_scatter(places, probability)
         confidence = _log(chosen) + temperature * -_log(-_log(uniform))
         candidates = codes.to(logits.device).masked_scatter(places, drawn)
         candidates, confidence = _fetch(candidates, confidence, codes.device)
@@ -208,17 +220,29 @@ def draw_noise(
     return exponential.to(device), uniform.to(device)
 
 
-def draw_codes(probabilities: Tensor, top_k: int | None, exponential: Tensor) -> Tensor:
-    """One random code per row, long (rows,), from (rows, codebook_size): what `torch.multinomial` draws.
+def draw_codes(
+    probabilities: Tensor, top_k: int | None, exponential: Tensor, rows: Rows = ALL_ROWS
+) -> tuple[Tensor, Tensor]:
+    """Random codes, long (places,), and their probabilities, from (rows, codebook_size): as `torch.multinomial` draws.
 
     With q from an exponential distribution, argmax(p / q) is code i with probability p_i; this is how torch computes
     it, so the noise can be drawn elsewhere, and for more rows than these.
+
+    Args:
+        probabilities: (rows, codebook_size).
+        top_k: draw among so many codes only; all if None.
+        exponential: (places, choices), noise.
+        rows: which row each place has.
     """
-    if top_k is None:
-        return (probabilities / exponential).argmax(-1)
-    pool, codes = probabilities.topk(top_k)
-    pool = pool / pool.sum(-1, keepdim=True)
-    return codes.gather(-1, (pool / exponential).argmax(-1, keepdim=True))[:, 0]
+    pool, codes = probabilities, None
+    if top_k is not None:
+        pool, codes = probabilities.topk(top_k)
+        codes = codes[rows]
+    pool = pool[rows]
+    shares = pool if codes is None else pool / pool.sum(-1, keepdim=True)
+    choice = (shares / exponential).argmax(-1, keepdim=True)
+    drawn = choice if codes is None else codes.gather(-1, choice)
+    return drawn[:, 0], pool.gather(-1, choice)[:, 0]
 
 
 def least_confident(confidence: Tensor, masked: Tensor, count: int) -> Tensor:
