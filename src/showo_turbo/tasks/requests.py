@@ -7,9 +7,9 @@ A request's result is that of the method alone: `pipe.text_to_image(**vars(reque
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -17,6 +17,7 @@ from showo_turbo import image_to_text as answering
 from showo_turbo import text_to_image as drawing
 from showo_turbo.generation.engine import Job
 from showo_turbo.generation.image import blank_state
+from showo_turbo.generation.options import SamplingOptions
 from showo_turbo.generation.trajectory import State
 from showo_turbo.image_to_text import DecodingOptions
 from showo_turbo.outputs import ImageOutput
@@ -50,16 +51,7 @@ class ImageRequest:
             InputError: when a prompt is empty or too long, or an option is out of its range.
         """
         drawing.check_output_type(self.output_type, pipe.image_tokenizer)
-        options = pipe.sampling_options(
-            num_inference_steps=self.num_inference_steps,
-            guidance_scale=self.guidance_scale,
-            top_k=self.top_k,
-            temperature=self.temperature,
-            schedule=self.schedule,
-            order=self.order,
-            sampled_steps=self.sampled_steps,
-            early_exit=self.early_exit,
-        )
+        options = pipe.sampling_options(**_fields_of(SamplingOptions, self))
         texts, source = as_list(self.prompt), seeded(self.seed)
         denoiser = drawing.prepare(pipe.model, pipe.prompts, texts, options, self.num_images_per_prompt, source)
         start = blank_state(len(denoiser.owners), denoiser.num_codes, denoiser.vocabulary)
@@ -89,19 +81,15 @@ class TextRequest:
         Raises:
             InputError: when an image cannot be read, a question is empty or too long, or an option is out of its range.
         """
-        options = DecodingOptions(
-            self.max_new_tokens,
-            self.decoding,
-            self.block_length,
-            self.do_sample,
-            self.temperature,
-            self.top_k,
-            self.sliding_window,
-            self.drafts,
-        )
+        options = DecodingOptions(**_fields_of(DecodingOptions, self))
         pairs = pipe.pair_questions(self.image, self.prompt, self.codes)
         decoder, guesses = pipe.prepare_answers(pairs, options, seeded(self.seed))
         return Job(decoder, decoder.start(guesses), partial(answering.unpack, prompts=pipe.prompts))
+
+
+def _fields_of(options: type, request: ImageRequest | TextRequest) -> dict[str, Any]:
+    """What a request says of some options, by their names."""
+    return {field.name: getattr(request, field.name) for field in fields(options)}
 
 
 def _images(pipe: PipelineParts, output_type: str, state: State) -> ImageOutput:
