@@ -39,7 +39,7 @@ def plain_linear_layers() -> Iterator[None]:
 @torch.no_grad()
 @plain_linear_layers()
 def published_text_to_image(
-    pipe: ShowoPipeline, prompt: str, options: SamplingOptions, num_images: int, seed: int
+    pipe: ShowoPipeline, prompt: str, options: SamplingOptions, num_images: int, generator: torch.Generator
 ) -> Tensor:
     """Codes of images, long (num_images, codes)."""
     builder, vocabulary, num_codes = pipe.prompts, pipe.prompts.vocabulary, pipe.model.config.num_vq_tokens
@@ -49,7 +49,6 @@ def published_text_to_image(
     length = builder.max_text_length + 1
     padded = torch.tensor([[vocabulary.pad_id] * (length - len(text)) + text for text in texts], device=pipe.device)
     scheduler = options.scheduler(vocabulary.codebook_size, num_codes)
-    generator = torch.Generator().manual_seed(seed)
     state = blank_state(num_images, num_codes, vocabulary, pipe.device)
     for index in range(options.num_inference_steps):
         image = state.hide_unsettled(vocabulary.mask_id).repeat(len(texts) // num_images, 1)
