@@ -5,8 +5,8 @@ RUN := $(VENV)/bin
 # A rehearsal has few scenes and small tables.
 POOL :=
 REPORT :=
-FINISH := ACCELERATE_USE_CPU=true OMP_NUM_THREADS=1 $(RUN)/torchrun --nproc_per_node 2 training/train_showo_turbo.py \
-	config=configs/tiny/turbo_finish.yaml teacher=runs/tiny/model
+DISTIL := ACCELERATE_USE_CPU=true OMP_NUM_THREADS=1 $(RUN)/torchrun --nproc_per_node 2 training/train_showo_turbo.py \
+	teacher=runs/tiny/model
 
 .PHONY: help venv demo test slow lint format reproduce
 .DEFAULT_GOAL := help
@@ -43,7 +43,7 @@ format: $(VENV)/.installed-dev  ## format and fix in place
 	$(RUN)/ruff format .
 	$(RUN)/ruff check --fix .
 
-reproduce: $(VENV)/.installed-dev  ## the shipped models and their tables from nothing, in some twenty hours; goes on where it stopped
+reproduce: $(VENV)/.installed-dev  ## the shipped models and their tables from nothing, in some thirteen hours; goes on where it stopped
 	$(RUN)/showo-turbo pretrain text-tokenizer
 	$(RUN)/showo-turbo pretrain image-tokenizer config=configs/tiny/image_tokenizer.yaml
 	test -e runs/tiny/scene_pool.safetensors || $(RUN)/showo-turbo pretrain scene-pool $(POOL)
@@ -51,12 +51,11 @@ reproduce: $(VENV)/.installed-dev  ## the shipped models and their tables from n
 	$(RUN)/showo-turbo pretrain showo config=configs/tiny/showo_round_2.yaml
 	$(RUN)/showo-turbo pretrain assemble config=configs/tiny/model.yaml
 	for seed in 0 1 2; do \
-		$(RUN)/showo-turbo distill config=configs/tiny/turbo.yaml teacher=runs/tiny/model seed=$$seed \
-			output=runs/tiny-turbo/seed-$$seed || exit 1; \
+		$(DISTIL) config=configs/tiny/turbo.yaml seed=$$seed output=runs/tiny-turbo/seed-$$seed || exit 1; \
 	done
 	for stage in star turbo; do test -e runs/tiny-turbo/$$stage || \
 		$(RUN)/showo-turbo average runs/tiny-turbo/seed-?/$$stage/model -o runs/tiny-turbo/$$stage || exit 1; done
-	$(FINISH)
+	$(DISTIL) config=configs/tiny/turbo_finish.yaml
 	test -e runs/tiny-turbo/mean || \
 		$(RUN)/showo-turbo average runs/tiny-turbo/turbo runs/tiny-turbo/finish/model -o runs/tiny-turbo/mean
 	for seed in 9 10 11; do \
