@@ -5,21 +5,12 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from every_request import answers
 from torch import Tensor
 
-from showo_turbo import ImageRequest, InputError, ShowoPipeline, TextRequest
+from showo_turbo import InputError, ShowoPipeline
 from showo_turbo.models import runners
 from showo_turbo.models.runners import GraphRunner, PlainRunner
-
-REQUESTS = [
-    ImageRequest("a red circle", seed=0, output_type="latent"),
-    ImageRequest("a dog", seed=6, output_type="latent"),
-    ImageRequest(["a dog", "two cats"], 5, 1.75, num_images_per_prompt=3, seed=1, output_type="latent"),
-    ImageRequest("a cow", 9, early_exit=0.3, seed=2, output_type="latent"),
-    TextRequest(codes=torch.arange(16), prompt="What?", max_new_tokens=9, seed=3),
-    TextRequest(codes=torch.arange(16), prompt=["Where is it?", "What?"], max_new_tokens=9, block_length=3, seed=4),
-    TextRequest(codes=torch.arange(16), prompt="Why?", decoding="autoregressive", max_new_tokens=9, seed=5),
-]
 
 
 class Repeats:
@@ -41,15 +32,6 @@ class Repeats:
 
 class Owner:
     """Somebody."""
-
-
-def answers(pipe: ShowoPipeline) -> list:
-    """What the requests give one by one, and what they give together."""
-    outputs = [
-        (pipe.text_to_image if isinstance(one, ImageRequest) else pipe.image_to_text)(**vars(one)) for one in REQUESTS
-    ]
-    outputs += [update.output() for update in pipe.engine(max_sequences=12).run(REQUESTS) if update.done]
-    return [one.codes.tolist() if hasattr(one, "codes") else one.token_ids for one in outputs]
 
 
 def test_replayed_passes_give_the_same(random_pipe: ShowoPipeline, monkeypatch: pytest.MonkeyPatch) -> None:
