@@ -10,9 +10,9 @@ from showo_turbo.models.upcasting import arithmetic_dtype
 
 
 def room_for_key_values(owner: object, model: Showo, sequences: int, length: int, layers: int | None = None) -> Tensor:
-    """Room (layers, 2, sequences, length, heads, head size), keys before values; of all layers by default.
+    """Zeros (layers, 2, sequences, length, heads, head size), keys before values; of all layers by default.
 
-    It is the owner's for as long as that lives. There are finite numbers in it, since columns out of sight are
+    They are the owner's for as long as that lives. Zeros rather than anything, since columns out of sight are
     multiplied by a weight of 0.
     """
     config = model.showo.config

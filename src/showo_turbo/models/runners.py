@@ -114,8 +114,9 @@ class GraphRunner:
             self._note(signature, None)
         elif self._seen[signature] is None and self._record is not None:
             self._note(signature, self._recording(inputs, call))
+        else:
+            self._seen.move_to_end(signature)
         recording = self._seen[signature]
-        self._seen.move_to_end(signature)
         if recording is None:
             return call()
         for own, given in zip(recording.inputs, inputs, strict=True):
