@@ -36,7 +36,11 @@ def test_tables_are_printed_and_cells_are_kept(tmp_path: Path) -> None:
     first = report(*options)
     assert first.returncode == 0, first.stderr
     rows = [line for line in first.stdout.splitlines() if line.startswith("| ")]
-    assert [row.split(" | ")[1] for row in rows if row.startswith("| 2")] == ["teacher, guidance 1", "Turbo, top-k 4"]
+    assert [row.split(" | ")[1] for row in rows if row.startswith("| 2")] == [
+        "teacher, guidance 1",
+        "teacher, guidance 1, Turbo's sampler",
+        "Turbo, top-k 4",
+    ]
     assert any(row.startswith("| teacher, autoregressive | ") for row in rows)
     assert len(json.loads(cells.read_text())) == 5  # Turbo is the teacher here, so its Jacobi cell is the teacher's
 

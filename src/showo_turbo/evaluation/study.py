@@ -1,6 +1,7 @@
 """Teacher and students side by side, in the layout of the paper's two tables (arXiv 2502.05415, section 5).
 
-    text to image    rows: steps, and of each the teacher at two guidance strengths and its students
+    text to image    rows: steps, and of each the teacher at two guidance strengths, the teacher with its last student's
+                     sampler, and its students
     understanding    rows: model and decoding;      columns: speed and quality
 
 Every cell is measured with the same prompts and seeds, takes minutes, and is kept in a JSON file as soon as it is
@@ -13,7 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from showo_turbo.checkpoints.files import read_json, write_json
-from showo_turbo.checkpoints.loading import locate
+from showo_turbo.checkpoints.loading import load_sampling_options, locate
 from showo_turbo.evaluation.report import prompts_sha256
 from showo_turbo.evaluation.run import evaluate_text_to_image, evaluate_understanding
 from showo_turbo.evaluation.understanding import make_examination
@@ -34,6 +35,7 @@ class Contestant:
         model: shipped model, folder or hub name.
         guidance_scale: for text to image.
         top_k: for text to image; what the model recommends if left out.
+        sampled_as: the model whose recommended options are taken in text to image; its own if left out.
         decoding: for understanding.
     """
 
@@ -41,20 +43,33 @@ class Contestant:
     model: str
     guidance_scale: float = 0.0
     top_k: int | None = None
+    sampled_as: str | None = None
     decoding: DecodingOptions = PLAIN_JACOBI
 
 
 def drawing_contestants(
     teacher: str, students: Mapping[str, str], guidance_scales: Sequence[float], top_ks: Sequence[int | None]
 ) -> tuple[Contestant, ...]:
-    """A teacher at guidance strengths, and students, models by title, with top-k strengths (None: recommended)."""
+    """A teacher at guidance strengths, and students, models by title, with top-k strengths (None: recommended).
+
+    At the last strength the teacher also draws as the last student does, for what is the sampler's merit.
+    """
     guided = (Contestant(f"teacher, guidance {scale:g}", teacher, scale) for scale in guidance_scales)
+    alike = (
+        Contestant(
+            f"teacher, guidance {guidance_scales[-1]:g}, {title}'s sampler",
+            teacher,
+            guidance_scales[-1],
+            sampled_as=model,
+        )
+        for title, model in list(students.items())[-1:]
+    )
     sampled = (
         Contestant(title if top_k is None else f"{title}, top-k {top_k}", model, top_k=top_k)
         for title, model in students.items()
         for top_k in top_ks
     )
-    return *guided, *sampled
+    return *guided, *alike, *sampled
 
 
 def answering_contestants(teacher: str, students: Mapping[str, str]) -> tuple[Contestant, ...]:
@@ -127,12 +142,12 @@ def run_study(plan: StudyPlan, path: Path, load: Callable[[str], ShowoPipeline])
 
 
 def _drawn(plan: StudyPlan, cells: Cells, load: Callable[[str], ShowoPipeline], one: Contestant, steps: int) -> dict:
-    pipe = load(one.model)
+    recommended = load_sampling_options(locate(one.sampled_as or one.model))
     options = replace(
-        pipe.recommended,
+        recommended,
         num_inference_steps=steps,
         guidance_scale=one.guidance_scale,
-        top_k=one.top_k or pipe.recommended.top_k,
+        top_k=one.top_k or recommended.top_k,
     )
     setting = {
         "task": "text to image",
@@ -144,12 +159,14 @@ def _drawn(plan: StudyPlan, cells: Cells, load: Callable[[str], ShowoPipeline], 
     }
     return cells.get(
         setting,
-        lambda: asdict(evaluate_text_to_image(pipe, plan.prompts, options, plan.images_per_prompt, plan.seed)),
+        lambda: asdict(
+            evaluate_text_to_image(load(one.model), plan.prompts, options, plan.images_per_prompt, plan.seed)
+        ),
     )
 
 
 def _answered(plan: StudyPlan, cells: Cells, load: Callable[[str], ShowoPipeline], one: Contestant) -> dict:
-    pipe, options = load(one.model), one.decoding
+    options = one.decoding
     setting = {
         "task": "understanding",
         "weights": locate(one.model).weights_sha256(),
@@ -158,7 +175,7 @@ def _answered(plan: StudyPlan, cells: Cells, load: Callable[[str], ShowoPipeline
         "seed": plan.seed,
     }
     examination = make_examination(plan.scenes, plan.seed)
-    return cells.get(setting, lambda: asdict(evaluate_understanding(pipe, examination, options)))
+    return cells.get(setting, lambda: asdict(evaluate_understanding(load(one.model), examination, options)))
 
 
 def text_to_image_table(plan: StudyPlan, cells: dict[tuple[int, str], dict]) -> str:
