@@ -164,7 +164,8 @@ class ImageDenoiser:
             logits, rows = yield from self._score_each(owners, ids.repeat(2, 1), asked.repeat(2, 1))
             conditional, unconditional = logits[rows].chunk(2)
             rows = ALL_ROWS
-        return (1 + self.guidance_scale) * conditional - self.guidance_scale * unconditional, rows
+        guided = conditional.mul_(1 + self.guidance_scale).sub_(unconditional.mul_(self.guidance_scale))  # both our own
+        return guided, rows
 
     def _score_each(self, owners: Sequence[int], ids: Tensor, asked: Tensor) -> Scoring[tuple[Tensor, Rows]]:
         """Scores of the different images (rows, codebook_size), and which row each place of all images has.
