@@ -174,8 +174,12 @@ def _answered(plan: StudyPlan, cells: Cells, load: Callable[[str], ShowoPipeline
         "scenes": plan.scenes,
         "seed": plan.seed,
     }
-    examination = make_examination(plan.scenes, plan.seed)
-    return cells.get(setting, lambda: asdict(evaluate_understanding(load(one.model), examination, options)))
+
+    def measure() -> dict:
+        examination = make_examination(plan.scenes, plan.seed)
+        return asdict(evaluate_understanding(load(one.model), examination, options))
+
+    return cells.get(setting, measure)
 
 
 def text_to_image_table(plan: StudyPlan, cells: dict[tuple[int, str], dict]) -> str:
