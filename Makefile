@@ -59,8 +59,7 @@ reproduce: $(VENV)/.installed-dev  ## the shipped models and their tables from n
 	test -e runs/tiny-turbo/mean || \
 		$(RUN)/showo-turbo average runs/tiny-turbo/turbo runs/tiny-turbo/finish/model -o runs/tiny-turbo/mean
 	for seed in 9 10 11; do \
-		$(RUN)/showo-turbo distill config=configs/tiny/turbo_last.yaml teacher=runs/tiny/model seed=$$seed \
-			output=runs/tiny-turbo/last-$$seed || exit 1; \
+		$(DISTIL) config=configs/tiny/turbo_last.yaml seed=$$seed output=runs/tiny-turbo/last-$$seed || exit 1; \
 	done
 	test -e runs/tiny-turbo/shipped || \
 		$(RUN)/showo-turbo average runs/tiny-turbo/mean runs/tiny-turbo/last-*/last/model -o runs/tiny-turbo/shipped
