@@ -75,6 +75,18 @@ def test_a_resumed_run_has_the_weights_of_an_uninterrupted_one(tmp_path: Path) -
     assert set(lines[0]) == {"step", "seconds", "loss", "error", "gradient_norm", "samples_per_second"}
 
 
+def test_a_resumed_run_drops_what_was_logged_after_its_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        train(Regression(stop_at=5), config(tmp_path, log_steps=1))
+    for checkpoint in (tmp_path / "checkpoints").glob("step-00000005.*"):
+        checkpoint.unlink()
+    with (tmp_path / "log.jsonl").open("a") as file:
+        file.write('{"step": 6, "sec')
+    train(Regression(), config(tmp_path, log_steps=1))
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
+
+
 KILLED = """
 import sys, time
 from pathlib import Path

@@ -61,7 +61,8 @@ class Distillation(Task):
         """
         self.stage, self.teacher, self.texts = stage, teacher, texts
         self.roll_outs, self.answers = roll_outs, answers
-        self.process, self.passes_per_block = process, 0.0
+        self.process = process
+        self.passes_per_block: float | None = None
         self.sheet_prompts: list[str] = []
         self.model = student
 
@@ -110,7 +111,7 @@ class Distillation(Task):
 
     def _text(self, target: Showo, batch: int, rng: random.Random) -> tuple[Tensor, Tensor]:
         blocks, vocabulary = self.answers.texts(batch), self.teacher.prompts.vocabulary
-        if batch % _BATCHES_PER_PROBE == 0:
+        if batch % _BATCHES_PER_PROBE == 0 or self.passes_per_block is None:
             self.passes_per_block = passes_per_block(self.model, blocks[:_BLOCKS_PROBED], vocabulary)
         picks = [pick_iterates(block, self.stage.text.segments, rng) for block in blocks]
         return text_consistency(self.model, target, picks, vocabulary)

@@ -12,12 +12,14 @@ from torch import Tensor
 class TrainingLog:
     """Means of the losses since the last line, with the wall time of all sessions."""
 
-    def __init__(self, path: Path, accelerator: Accelerator, seconds_before: float) -> None:
-        """Go on with the file `path` after so many seconds of earlier sessions."""
+    def __init__(self, path: Path, accelerator: Accelerator, step: int, seconds: float) -> None:
+        """Go on with the file `path` after a step, and so many seconds, of earlier sessions."""
         self.path, self.accelerator = path, accelerator
+        if accelerator.is_main_process and path.exists():
+            _drop_lines_after(path, step)
         self.sums: dict[str, Tensor | float] = {}
         self.steps = self.samples = 0
-        self.start = time.monotonic() - seconds_before
+        self.start = time.monotonic() - seconds
         self.last = time.monotonic()
 
     @property
@@ -51,3 +53,11 @@ class TrainingLog:
         """Write any line."""
         with self.path.open("a") as file:
             file.write(json.dumps(line) + "\n")
+
+
+def _drop_lines_after(path: Path, step: int) -> None:
+    """A killed run had gone on past its newest checkpoint, and may have died within a line."""
+    lines = path.read_text().splitlines(keepends=True)
+    kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
+    if kept != lines:
+        path.write_text("".join(kept))

@@ -170,7 +170,7 @@ class _Run:
         self.schedules = [_schedule(optimizer, config) for optimizer in self.optimizers]
         self.step, self.skipped_in_a_row = 0, 0
         seconds = self._resume()
-        self.log = TrainingLog(self.folder / "log.jsonl", accelerator, seconds)
+        self.log = TrainingLog(self.folder / "log.jsonl", accelerator, self.step, seconds)
         self.saved_at = time.monotonic()
 
     def to_the_end(self) -> None:
