@@ -58,6 +58,10 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     return torch.load(folder / "model.pt", weights_only=True)
 
 
+def lines_of(log: Path) -> list[dict]:
+    return [json.loads(line) for line in log.read_text().splitlines()]
+
+
 def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
     return one.keys() == other.keys() and all(one[name].equal(other[name]) for name in one)
 
@@ -70,21 +74,38 @@ def test_a_resumed_run_has_the_weights_of_an_uninterrupted_one(tmp_path: Path) -
     train(task, config(tmp_path / "broken"))
     assert task.seen == 6
     assert same(weights(tmp_path / "whole"), weights(tmp_path / "broken"))
-    lines = [json.loads(line) for line in (tmp_path / "broken" / "log.jsonl").read_text().splitlines()]
+    lines = lines_of(tmp_path / "broken" / "log.jsonl")
     assert [line["step"] for line in lines] == [2, 4, 6]
     assert set(lines[0]) == {"step", "seconds", "loss", "error", "gradient_norm", "samples_per_second"}
 
 
 def test_a_resumed_run_drops_what_was_logged_after_its_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
-        train(Regression(stop_at=5), config(tmp_path, log_steps=1))
-    for checkpoint in (tmp_path / "checkpoints").glob("step-00000005.*"):
+        train(Regression(stop_at=5, bad_batches=(1, 4)), config(tmp_path, log_steps=1))
+    for checkpoint in (tmp_path / "checkpoints").glob("step-0000000[45].*"):
         checkpoint.unlink()
     with (tmp_path / "log.jsonl").open("a") as file:
         file.write('{"step": 6, "sec')
-    train(Regression(), config(tmp_path, log_steps=1))
-    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
-    assert [line["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
+    train(Regression(bad_batches=(1, 4)), config(tmp_path, log_steps=1))
+    assert [line["step"] for line in lines_of(tmp_path / "log.jsonl")] == [1, 3, 4, 6]
+    assert [line["step"] for line in lines_of(tmp_path / "skipped.jsonl")] == [1, 4]
+
+
+def test_a_log_on_a_full_disk_costs_no_run(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """/dev/full is a disk that is always full."""
+    train(Regression(), config(tmp_path / "whole"))
+    real_open = Path.open
+
+    def open_on_full_disk(self: Path, *how: Any, **more: Any) -> IO:
+        return real_open(Path("/dev/full") if self.suffix == ".jsonl" else self, *how, **more)
+
+    monkeypatch.setattr(Path, "open", open_on_full_disk)
+    with caplog.at_level(logging.WARNING):
+        train(Regression(), config(tmp_path / "full"))
+    assert "log.jsonl could not be written ([Errno 28] No space left on device)" in caplog.text
+    assert same(weights(tmp_path / "whole"), weights(tmp_path / "full"))
 
 
 KILLED = """
@@ -162,8 +183,7 @@ def test_a_full_disk_costs_no_checkpoint_and_no_run(
 
 def test_a_loss_that_is_no_number_changes_nothing_and_is_named(tmp_path: Path) -> None:
     train(Regression(bad_batches=(3,)), config(tmp_path))
-    skipped = [json.loads(line) for line in (tmp_path / "skipped.jsonl").read_text().splitlines()]
-    assert skipped == [{"step": 3, "samples": ["sample 3"]}]
+    assert lines_of(tmp_path / "skipped.jsonl") == [{"step": 3, "samples": ["sample 3"]}]
     assert all(value.isfinite().all() for value in weights(tmp_path).values())
 
 

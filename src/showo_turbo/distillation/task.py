@@ -129,8 +129,7 @@ class Distillation(Task):
         if self.teacher.image_tokenizer is not None and self.sheet_prompts:
             sample_sheet(ShowoPipeline(student, *parts), self.sheet_prompts).save(folder / "samples.png")
         save_checkpoint(folder / "model", student.half(), *parts)
-        if (folder / "log.jsonl").exists():
-            plot_curve(folder / "log.jsonl", folder / "curve.png")
+        plot_curve(folder / "log.jsonl", folder / "curve.png")
 
 
 def pick_states(trajectories: ImageTrajectories, stage: Stage, rng: random.Random, device: torch.device) -> ImagePicks:

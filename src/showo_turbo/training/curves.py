@@ -9,8 +9,10 @@ _NO_LOSSES = ("step", "seconds", "gradient_norm", "samples_per_second", "passes_
 
 
 def plot_curve(log: Path, picture: Path) -> None:
-    """Draw every loss of a `log.jsonl` over the steps, on a logarithmic scale, as a PNG."""
-    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    """Draw every loss of a `log.jsonl`, if it has a line yet, over the steps, on a logarithmic scale, as a PNG."""
+    lines = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+    if not lines:
+        return
     names = [name for name in lines[0] if name not in _NO_LOSSES]
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()

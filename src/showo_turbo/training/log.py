@@ -1,6 +1,5 @@
 """The curve of a training: JSON lines on the disk, a picture of them, and a tracker if one is asked for."""
 
-import json
 import time
 from pathlib import Path
 
@@ -8,15 +7,15 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
+from showo_turbo.json_lines import append_line
+
 
 class TrainingLog:
     """Means of the losses since the last line, with the wall time of all sessions."""
 
-    def __init__(self, path: Path, accelerator: Accelerator, step: int, seconds: float) -> None:
-        """Go on with the file `path` after a step, and so many seconds, of earlier sessions."""
+    def __init__(self, path: Path, accelerator: Accelerator, seconds: float) -> None:
+        """Go on with the file `path` after so many seconds of earlier sessions."""
         self.path, self.accelerator = path, accelerator
-        if accelerator.is_main_process and path.exists():
-            _drop_lines_after(path, step)
         self.sums: dict[str, Tensor | float] = {}
         self.steps = self.samples = 0
         self.start = time.monotonic() - seconds
@@ -42,22 +41,8 @@ class TrainingLog:
         means = {name: round(total / self.steps, 4) for name, total in zip(self.sums, sums, strict=True)}
         rate = samples * self.accelerator.num_processes / (time.monotonic() - self.last)
         if self.accelerator.is_main_process:
-            self.append(
-                {"step": step, "seconds": round(self.seconds, 1), **means, "samples_per_second": round(rate, 1)}
-            )
+            times = {"seconds": round(self.seconds, 1), "samples_per_second": round(rate, 1)}
+            append_line(self.path, {"step": step, **times, **means})
         self.accelerator.log(means, step=step)
         self.sums, self.steps, self.samples, self.last = {}, 0, 0, time.monotonic()
         return means
-
-    def append(self, line: dict) -> None:
-        """Write any line."""
-        with self.path.open("a") as file:
-            file.write(json.dumps(line) + "\n")
-
-
-def _drop_lines_after(path: Path, step: int) -> None:
-    """A killed run had gone on past its newest checkpoint, and may have died within a line."""
-    lines = path.read_text().splitlines(keepends=True)
-    kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
-    if kept != lines:
-        path.write_text("".join(kept))

@@ -13,7 +13,6 @@ Decisions:
 - A disk that is full costs a checkpoint, not the run.
 """
 
-import json
 import logging
 import time
 from abc import ABC, abstractmethod
@@ -31,6 +30,7 @@ from tqdm import tqdm
 from transformers import get_constant_schedule_with_warmup, get_wsd_schedule
 
 from showo_turbo.errors import InputError
+from showo_turbo.json_lines import append_line, drop_lines_after
 from showo_turbo.training.checkpoints import read_newest, write_checkpoint
 from showo_turbo.training.log import TrainingLog
 
@@ -170,7 +170,11 @@ class _Run:
         self.schedules = [_schedule(optimizer, config) for optimizer in self.optimizers]
         self.step, self.skipped_in_a_row = 0, 0
         seconds = self._resume()
-        self.log = TrainingLog(self.folder / "log.jsonl", accelerator, self.step, seconds)
+        curve, self.skipped = self.folder / "log.jsonl", self.folder / "skipped.jsonl"
+        if accelerator.is_main_process:  # a killed run had gone on past its newest checkpoint
+            drop_lines_after(curve, self.step)
+            drop_lines_after(self.skipped, self.step - 1)
+        self.log = TrainingLog(curve, accelerator, seconds)
         self.saved_at = time.monotonic()
 
     def to_the_end(self) -> None:
@@ -219,8 +223,7 @@ class _Run:
 
     def _skip(self, samples: list[str]) -> None:
         self.skipped_in_a_row += 1
-        with (self.folder / "skipped.jsonl").open("a") as file:
-            file.write(json.dumps({"step": self.step, "samples": samples}) + "\n")
+        append_line(self.skipped, {"step": self.step, "samples": samples})
         if self.skipped_in_a_row >= self.config.max_skipped:
             raise InputError(
                 f"training in {self.config.output!r}: the last {self.skipped_in_a_row} steps had no finite loss "
