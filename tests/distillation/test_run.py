@@ -276,6 +276,33 @@ def test_an_unknown_teacher_is_refused_before_anything_is_computed(
     assert not (tmp_path / "run").exists()
 
 
+def distill_on_two_processes(path: Path, config: DistillationConfig) -> None:
+    path.write_text(OmegaConf.to_yaml(OmegaConf.structured(config)))
+    script = Path(__file__).parents[2] / "training" / "train_showo_turbo.py"
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", str(script)]
+    environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    subprocess.run([*command, f"config={path}"], check=True, env=environment)
+
+
+@pytest.mark.slow
+def test_two_processes_that_are_resumed_have_the_weights_of_an_uninterrupted_run(
+    tmp_path: Path, random_checkpoint: Path, sources: dict[str, list[SourceConfig]]
+) -> None:
+    """Each has roll-outs on the student's own way in use, which no other has."""
+    own_way = replace(SIZES["image"], on_policy=OnPolicy(prompts=4, batches=3))
+
+    def run(folder: str, steps: int) -> dict[str, torch.Tensor]:
+        one = stage("star", str(random_checkpoint), steps, image=own_way)
+        one = replace(one, loop=replace(one.loop, decay_share=0.0))
+        config = DistillationConfig(str(tmp_path / folder), [one], **sources)
+        distill_on_two_processes(tmp_path / "config.yaml", config)
+        return weights(tmp_path / folder / "star" / "model")
+
+    whole = run("whole", 4)
+    run("parts", 2)
+    assert same(whole, run("parts", 4))
+
+
 @pytest.mark.slow
 def test_two_processes_share_the_work_and_write_once(
     tmp_path: Path, random_checkpoint: Path, sources: dict[str, list[SourceConfig]]
@@ -283,11 +310,7 @@ def test_two_processes_share_the_work_and_write_once(
     files = TrajectoryFiles(count=40, dialogues=20, batch_size=1)
     stages = [stage("star", str(random_checkpoint), trajectories=files), stage("turbo", "previous")]
     config = DistillationConfig(str(tmp_path / "run"), stages, **sources)
-    (tmp_path / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.structured(config)))
-    script = Path(__file__).parents[2] / "training" / "train_showo_turbo.py"
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", str(script)]
-    environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
-    subprocess.run([*command, f"config={tmp_path / 'config.yaml'}"], check=True, env=environment)
+    distill_on_two_processes(tmp_path / "config.yaml", config)
     star = tmp_path / "run" / "star"
     lines = [json.loads(line) for line in (star / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [1, 2, 3]

@@ -42,10 +42,10 @@ class StudentTrajectories:
         return ImageTrajectories.joined([own, others])
 
     def state_dict(self) -> dict[str, Any]:
-        """The roll-outs in use, as tensors and numbers."""
+        """The roll-outs in use, as tensors and numbers, which any other process can read."""
         if self._roll_outs is None:
             return {}
-        one = self._roll_outs
+        one = self._roll_outs.to(torch.device("cpu"))
         labels = {end: (label.codes, label.probabilities) for end, label in one.labels.items()}
         prompts = [list(prompt) for prompt in one.prompts]
         return {"group": self._group, "roll_outs": (prompts, one.codes, one.decided, labels)}

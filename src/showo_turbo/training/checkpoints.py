@@ -48,12 +48,12 @@ def write_checkpoint(folder: Path, step: int, state: dict[str, Any]) -> Path:
 
 
 def read_newest(folder: Path) -> dict[str, Any] | None:
-    """The state of the newest checkpoint that is whole; damaged ones are skipped with a word. None if there is none."""
+    """The state of the newest checkpoint that is whole, on the CPU, or None; damaged ones are skipped with a word."""
     for path in _newest_first(folder):
         if problem := _problem(path):
             logger.warning("checkpoint %s is skipped: %s", path, problem)
             continue
-        return torch.load(path, weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True)
     return None
 
 

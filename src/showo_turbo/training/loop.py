@@ -22,6 +22,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import gather_object
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -115,7 +116,7 @@ class Task(ABC):
         """Write a model in the layout that the library loads."""
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run needs beyond the number of its next batch."""
+        """What this process needs, when resumed, beyond the number of its next batch."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -190,7 +191,7 @@ class _Run:
                 done = self.step == config.steps
                 if (done or self.step % config.log_steps == 0) and self.log.steps:
                     bar.set_postfix(self.log.write(self.step))
-                if done or time.monotonic() - self.saved_at > config.checkpoint_minutes * 60:
+                if self._agreed(done or time.monotonic() - self.saved_at > config.checkpoint_minutes * 60):
                     self._save()
 
     def _take_step(self) -> None:
@@ -236,14 +237,16 @@ class _Run:
         return self.accelerator.reduce(flag, "mean").item() == 1.0
 
     def _parts(self) -> list[Any]:
-        return [self.task, self.task.model, self.average, *self.optimizers, *self.schedules]
+        return [self.task.model, self.average, *self.optimizers, *self.schedules]
 
     def _save(self) -> None:
         """Checkpoint and export; what fails is reported, and the last good ones stay."""
         self.saved_at = time.monotonic()
+        tasks = gather_object([self.task.state_dict()])
         if not self.accelerator.is_main_process:
             return
-        state = {"step": self.step, "seconds": self.log.seconds, "parts": [part.state_dict() for part in self._parts()]}
+        parts = [part.state_dict() for part in self._parts()]
+        state = {"step": self.step, "seconds": self.log.seconds, "tasks": tasks, "parts": parts}
         try:
             write_checkpoint(self.folder / "checkpoints", self.step, state)
             self.task.export(
@@ -259,6 +262,8 @@ class _Run:
             return 0.0
         for part, state in zip(self._parts(), saved["parts"], strict=True):
             part.load_state_dict(state)
+        if self.accelerator.process_index < len(saved["tasks"]):  # a process more than there were begins its own
+            self.task.load_state_dict(saved["tasks"][self.accelerator.process_index])
         self.step = saved["step"]
         return saved["seconds"]
 
