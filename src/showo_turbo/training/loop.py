@@ -6,7 +6,7 @@ average of the weights, checkpoints and the log.
 Decisions:
 - Data is drawn from (seed, step) or from a position that the task's state holds, so a resumed run sees what an
   uninterrupted one would have seen, and a checkpoint needs no random state.
-- What a step computes is the `forward` of one module, so that accelerate's wrappers (DDP, FSDP, autocast) fit whatever
+- What a step computes is the `forward` of one module, so that accelerate's wrappers (DDP, autocast) fit whatever
   a task calls its model for.
 - A loss or gradient that is no finite number changes nothing: weights, optimizers and average stay as they were, the
   step and its samples are named in `skipped.jsonl`, and training goes on, or ends if there are too many in a row.
