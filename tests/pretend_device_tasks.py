@@ -11,7 +11,7 @@ from accelerate import PartialState
 from PIL import Image
 from pretend_device import DEVICE, DeviceTensor, PretendDevice
 
-from showo_turbo.checkpoints import saving
+from showo_turbo.checkpoints import weight_files
 from showo_turbo.data import SourceConfig
 from showo_turbo.distillation.curriculum import (
     DistillationConfig,
@@ -82,7 +82,7 @@ def save_file(state: dict, *args: object, **kwargs: object) -> None:
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
     torch.set_num_threads(1)
-    real_save_file, saving.save_file = saving.save_file, save_file
+    real_save_file, weight_files.save_file = weight_files.save_file, save_file
     expected = {name: task(ShowoPipeline.from_pretrained("tiny", device="cpu")) for name, task in TASKS.items()}
     expected["distil"] = distilled(folder / "cpu")
     PartialState._shared_state["device"] = DEVICE

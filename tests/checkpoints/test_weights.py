@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import pickle
+import resource
 from pathlib import Path
 
 import pytest
@@ -214,3 +215,13 @@ def test_long_lists_of_names_are_cut(tmp_path: Path, state: dict[str, torch.Tens
     module = nn.Sequential(*(nn.Linear(1, 1) for _ in range(5)))
     with pytest.raises(InputError, match=r"missing: 0\.bias, 0\.weight, 1\.bias and 7 more; unexpected: bias, weight$"):
         fit_weights(module, in_folder(tmp_path, state))
+
+
+def test_a_disk_that_is_full_is_an_error_of_the_disk(tmp_path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, before[1]))
+    try:
+        with pytest.raises(OSError, match=r"model\.safetensors' cannot be written"):
+            weight_files.write(tmp_path / "model.safetensors", {"a": torch.zeros(2**20)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)

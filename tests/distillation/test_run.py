@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -12,7 +13,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 from PIL import Image
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from showo_turbo.data import SourceConfig
 from showo_turbo.distillation.curriculum import (
@@ -213,6 +214,23 @@ def test_options_run(
     assert (tmp_path / "star" / "model" / "model.safetensors").exists()
 
 
+@pytest.mark.parametrize("files", [TrajectoryFiles(), TrajectoryFiles(count=2)], ids=["fresh", "stored"])
+def test_a_teacher_that_has_nothing_to_say_costs_no_run(
+    tmp_path: Path, random_checkpoint: Path, sources: dict[str, list[SourceConfig]], files: TrajectoryFiles
+) -> None:
+    """It repeats one id for ever, so all its blocks are degenerate."""
+    teacher = tmp_path / "teacher"
+    shutil.copytree(random_checkpoint, teacher)
+    state = load_file(teacher / "model.safetensors")
+    state["showo.lm_head.bias"][5] = 1e4
+    save_file(state, teacher / "model.safetensors", metadata={"format": "pt"})
+    text = TextTerm(batch_size=1, block_length=16, max_new_tokens=16)
+    student = distill(
+        DistillationConfig(str(tmp_path), [stage("star", str(teacher), text=text, trajectories=files)], **sources)
+    )
+    assert not same(weights(teacher), weights(student))
+
+
 @pytest.mark.parametrize(("sources_of", "term"), [("captions", "image"), ("dialogues", "text"), ("texts", "language")])
 @pytest.mark.parametrize("files", [TrajectoryFiles(), TrajectoryFiles(count=2)], ids=["fresh", "stored"])
 def test_a_term_alone_needs_its_own_data_only(
@@ -276,12 +294,26 @@ def test_an_unknown_teacher_is_refused_before_anything_is_computed(
     assert not (tmp_path / "run").exists()
 
 
-def distill_on_two_processes(path: Path, config: DistillationConfig) -> None:
+def launch(path: Path, config: DistillationConfig, *launcher: str, **environment: str) -> None:
+    """Run the documented script in processes of its own."""
     path.write_text(OmegaConf.to_yaml(OmegaConf.structured(config)))
     script = Path(__file__).parents[2] / "training" / "train_showo_turbo.py"
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", str(script)]
-    environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
-    subprocess.run([*command, f"config={path}"], check=True, env=environment)
+    settings = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", **environment}
+    subprocess.run([sys.executable, *launcher, str(script), f"config={path}"], check=True, env=settings)
+
+
+TWO_PROCESSES = ("-m", "torch.distributed.run", "--nproc_per_node=2")
+
+
+def test_bfloat16_is_for_the_student_only(
+    tmp_path: Path, random_checkpoint: Path, sources: dict[str, list[SourceConfig]]
+) -> None:
+    """Teachers, whose caches are as precise as their weights, work outside of accelerate's autocast."""
+    own_way = replace(SIZES["image"], self_weight=0.05, on_policy=OnPolicy(prompts=4, batches=3, share=0.5))
+    stages = [stage("star", str(random_checkpoint)), stage("turbo", "previous", image=own_way, average_target=True)]
+    config = DistillationConfig(str(tmp_path / "run"), stages, **sources, dtype="bfloat16")
+    launch(tmp_path / "config.yaml", config, ACCELERATE_MIXED_PRECISION="bf16")
+    assert not same(weights(random_checkpoint), weights(tmp_path / "run" / "turbo" / "model"))
 
 
 @pytest.mark.slow
@@ -295,7 +327,7 @@ def test_two_processes_that_are_resumed_have_the_weights_of_an_uninterrupted_run
         one = stage("star", str(random_checkpoint), steps, image=own_way)
         one = replace(one, loop=replace(one.loop, decay_share=0.0))
         config = DistillationConfig(str(tmp_path / folder), [one], **sources)
-        distill_on_two_processes(tmp_path / "config.yaml", config)
+        launch(tmp_path / "config.yaml", config, *TWO_PROCESSES)
         return weights(tmp_path / folder / "star" / "model")
 
     whole = run("whole", 4)
@@ -310,7 +342,7 @@ def test_two_processes_share_the_work_and_write_once(
     files = TrajectoryFiles(count=40, dialogues=20, batch_size=1)
     stages = [stage("star", str(random_checkpoint), trajectories=files), stage("turbo", "previous")]
     config = DistillationConfig(str(tmp_path / "run"), stages, **sources)
-    distill_on_two_processes(tmp_path / "config.yaml", config)
+    launch(tmp_path / "config.yaml", config, *TWO_PROCESSES)
     star = tmp_path / "run" / "star"
     lines = [json.loads(line) for line in (star / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [1, 2, 3]

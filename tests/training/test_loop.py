@@ -18,7 +18,7 @@ from showo_turbo.training import checkpoints
 from showo_turbo.training.loop import LoopConfig, StepLosses, Task, train
 
 
-class Regression(Task):
+class Regression(Task[int]):
     """A line through points, one batch a number; counts batches in its state."""
 
     def __init__(self, bad_batches: tuple[int, ...] = (), stop_at: int | None = None) -> None:
@@ -29,15 +29,21 @@ class Regression(Task):
     def optimizers(self) -> list[Optimizer]:
         return [torch.optim.AdamW(self.model.parameters(), lr=0.05)]
 
-    def losses(self, average: nn.Module, batch: int) -> StepLosses:
-        if batch == self.stop_at:
+    def batch(self, number: int) -> int:
+        if number == self.stop_at:
             raise KeyboardInterrupt
+        return number
+
+    def sample_names(self, batch: int) -> list[str]:
+        return [f"sample {batch}"]
+
+    def losses(self, average: nn.Module, batch: int) -> StepLosses:
         self.seen += 1
         x = torch.randn(8, 3, generator=torch.Generator().manual_seed(batch))
         loss = (self.model(x) - x.sum(1, keepdim=True)).square().mean()
         if batch in self.bad_batches:
             loss = loss * torch.nan
-        return StepLosses(loss, {"error": loss}, 8, (f"sample {batch}",))
+        return StepLosses(loss, {"error": loss}, 8)
 
     def export(self, model: nn.Module, folder: Path) -> None:
         torch.save(model.state_dict(), folder / "model.pt")
@@ -179,6 +185,41 @@ def test_a_full_disk_costs_no_checkpoint_and_no_run(
     assert sorted(path.name for path in folder.glob("*.pt")) == ["step-00000002.pt", "step-00000003.pt"]
     assert not list(folder.glob("*.partial"))
     assert checkpoints.read_newest(folder)["step"] == 3
+
+
+@pytest.mark.parametrize("failing", ["export", "checkpoint"])
+def test_a_last_step_that_cannot_be_saved_is_made_up_by_the_next_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
+    train(Regression(), config(tmp_path / "whole"))
+
+    def full(*arguments: object) -> None:
+        if failing == "export" or arguments[1] == 6:
+            raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patches:
+        if failing == "export":
+            patches.setattr(Regression, "export", full)
+        else:
+            patches.setattr("showo_turbo.training.loop.write_checkpoint", full)
+        with pytest.raises(InputError, match=r"last step could not be saved .*No space left"):
+            train(Regression(), config(tmp_path / "full"))
+    train(Regression(), config(tmp_path / "full"))
+    assert same(weights(tmp_path / "whole"), weights(tmp_path / "full"))
+
+
+def test_a_run_that_is_killed_in_its_last_export_makes_it_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    train(Regression(), config(tmp_path / "whole"))
+
+    def killed(self: Regression, model: nn.Module, folder: Path) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patches:
+        patches.setattr(Regression, "export", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train(Regression(), config(tmp_path / "killed", checkpoint_minutes=10.0))
+    train(Regression(), config(tmp_path / "killed"))
+    assert same(weights(tmp_path / "whole"), weights(tmp_path / "killed"))
 
 
 def test_a_loss_that_is_no_number_changes_nothing_and_is_named(tmp_path: Path) -> None:

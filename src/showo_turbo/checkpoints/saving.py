@@ -3,9 +3,9 @@
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from safetensors.torch import save_file
 from torch import nn
 
+from showo_turbo.checkpoints import weight_files
 from showo_turbo.checkpoints.card import model_card
 from showo_turbo.checkpoints.files import write_json
 from showo_turbo.checkpoints.loading import IMAGE_TOKENIZER_FOLDER, TEXT_FOLDER, VISION_FOLDER
@@ -71,9 +71,10 @@ def save_vision_tower(folder: Path, vision_tower: ClipVisionTower) -> None:
 
 
 def save_weights(file: Path, module: nn.Module) -> None:
-    """Write a module's weights in the precision they have."""
+    """Write a module's weights in the precision they have.
+
+    Raises:
+        OSError: when the disk is full or the like.
+    """
     state = {name: value.contiguous() for name, value in module.state_dict().items()}
-    file.touch()
-    mode = file.stat().st_mode
-    save_file(state, file, metadata={"format": "pt"})
-    file.chmod(mode)  # safetensors leaves a file that only its owner can read
+    weight_files.write(file, state, {"format": "pt"})

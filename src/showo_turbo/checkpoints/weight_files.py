@@ -19,6 +19,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from showo_turbo.errors import InputError
@@ -50,6 +51,21 @@ def describe(file: Path) -> dict[str, Tensor]:
             return {name: opened.get_tensor(name).to("meta") for name in opened.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise InputError(f"weight file {str(file)!r} is truncated or damaged ({error}): fetch it again") from error
+
+
+def write(file: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
+    """Write tensors by name, as safetensors.
+
+    Raises:
+        OSError: when the disk is full or the like.
+    """
+    file.touch()
+    mode = file.stat().st_mode
+    try:
+        save_file(tensors, file, metadata)
+    except SafetensorError as error:
+        raise OSError(f"{str(file)!r} cannot be written: {error}") from error
+    file.chmod(mode)  # safetensors leaves a file that only its owner can read
 
 
 def stream(file: Path) -> Iterator[tuple[str, Tensor]]:

@@ -84,7 +84,11 @@ def text_consistency(
     """The consistency term and the autoregressive one, each a mean over the positions of all picks.
 
     The blocks of all picks are of one length. Those whose guesses were right at once count in the second term only.
+    Without any, both terms are zeros that every parameter has a part in, as processes that train together expect.
     """
+    if not picks:
+        nothing = sum(one.flatten()[0] for one in student.parameters() if one.requires_grad) * 0.0
+        return nothing, nothing
     first, last, final = (
         torch.stack([pick.trajectory.iterates[number(pick)] for pick in picks]).to(student.device)
         for number in (lambda pick: pick.step, lambda pick: pick.end, lambda pick: -1)

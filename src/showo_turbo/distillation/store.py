@@ -12,9 +12,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
+from showo_turbo.checkpoints import weight_files
 from showo_turbo.distillation.image_trajectories import ImageTrajectories
 from showo_turbo.distillation.soft_labels import SoftLabels
 from showo_turbo.distillation.text_trajectories import JacobiTrajectory
@@ -55,7 +56,7 @@ def write_texts(path: Path, blocks: Sequence[JacobiTrajectory]) -> None:
         {
             "prompt_ids": ids,
             "prompt_lengths": lengths,
-            "iterates": torch.cat([block.iterates for block in blocks]).int(),
+            "iterates": torch.cat([torch.zeros(0, dtype=torch.int32), *(block.iterates.int() for block in blocks)]),
             "iterate_counts": torch.tensor([len(block.iterates) for block in blocks]).int(),
         },
     )
@@ -79,9 +80,9 @@ def _parted(ids: Tensor, lengths: Tensor) -> list[list[int]]:
 
 
 def _write(path: Path, tensors: dict[str, Tensor]) -> None:
-    partial = path.with_suffix(".partial")
+    partial = path.with_suffix(f".{os.getpid()}.partial")  # another run may be making the same file
     try:
-        save_file({name: tensor.contiguous().cpu() for name, tensor in tensors.items()}, partial)
+        weight_files.write(partial, {name: tensor.contiguous().cpu() for name, tensor in tensors.items()})
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)

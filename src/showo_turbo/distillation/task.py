@@ -1,6 +1,7 @@
 """One stage as a task of the training loop."""
 
 import random
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,22 @@ _BLOCKS_PROBED = 4
 _SHEET_PROMPTS = 8
 
 
-class Distillation(Task):
+@dataclass(frozen=True)
+class DistillationBatch:
+    """What a student learns from in one batch.
+
+    Attributes:
+        images: roll-outs; None if the image term has no weight.
+        blocks: of answers; there may be none.
+        texts: id lists for the language-modelling term.
+    """
+
+    images: ImagePicks | None
+    blocks: list[TextPick]
+    texts: list[list[int]]
+
+
+class Distillation(Task[DistillationBatch]):
     """A student on its way along a teacher's trajectories."""
 
     def __init__(
@@ -70,18 +86,29 @@ class Distillation(Task):
         """As configured."""
         return build_optimizers(self.model, self.stage.optimizer)
 
-    def losses(self, average: nn.Module, batch: int) -> StepLosses:
+    def batch(self, number: int) -> DistillationBatch:
+        """Trajectories with the states that the student sees of them, and texts; of terms that have a weight."""
+        stage, probe = self.stage, number % _BATCHES_PER_PROBE == 0 or self.passes_per_block is None
+        rng = random.Random(f"{stage.loop.seed}/picks/{self.process}/{number}")
+        images = self._images(number, rng) if stage.image.weight else None
+        blocks = self.answers.texts(number) if stage.text.weight else []
+        if blocks and probe:
+            vocabulary = self.teacher.prompts.vocabulary
+            self.passes_per_block = passes_per_block(self.model, blocks[:_BLOCKS_PROBED], vocabulary)
+        picks = [pick_iterates(block, stage.text.segments, rng) for block in blocks]
+        return DistillationBatch(images, picks, self._texts(number) if stage.language.weight else [])
+
+    def losses(self, average: nn.Module, batch: DistillationBatch) -> StepLosses:
         """The weighted sum of all terms that have a weight."""
-        stage = self.stage
+        stage, vocabulary = self.stage, self.teacher.prompts.vocabulary
         target = getattr(average, "module", average) if stage.average_target else self.model
-        rng = random.Random(f"{stage.loop.seed}/picks/{self.process}/{batch}")
         parts: dict[str, Tensor] = {}
         if stage.image.weight:
-            parts["image"] = self._image(target, batch, rng)
+            parts["image"] = image_consistency(self.model, target, batch.images, vocabulary, stage.image.self_weight)
         if stage.text.weight:
-            parts["text"], parts["autoregressive"] = self._text(target, batch, rng)
+            parts["text"], parts["autoregressive"] = text_consistency(self.model, target, batch.blocks, vocabulary)
         if stage.language.weight:
-            parts["language"] = self._language(batch)
+            parts["language"] = language_modelling(self.model, batch.texts, vocabulary)
         weights = {
             "image": stage.image.weight,
             "text": stage.text.weight,
@@ -89,8 +116,20 @@ class Distillation(Task):
             "language": stage.language.weight,
         }
         total = sum(weights[name] * part for name, part in parts.items())
-        probes = {"passes_per_block": self.passes_per_block} if stage.text.weight else {}
+        probes = {} if self.passes_per_block is None else {"passes_per_block": self.passes_per_block}
         return StepLosses(total, parts | probes, stage.samples_per_batch)
+
+    def sample_names(self, batch: DistillationBatch) -> list[str]:
+        """Prompts, the turns of dialogues that are answered, and texts."""
+        end = self.teacher.prompts.vocabulary.end_of_text_id
+        prompts = [] if batch.images is None else batch.images.trajectories.prompts
+        turns = [one.trajectory.prompt for one in batch.blocks]
+        rows = [
+            *(prompt[2:] for prompt in prompts),
+            *(turn[len(turn) - turn[::-1].index(end) :] for turn in turns),
+            *(text[1:] for text in batch.texts),
+        ]
+        return [self.teacher.prompts.decode(row) for row in rows]
 
     def state_dict(self) -> dict[str, Any]:
         """Roll-outs that do not follow from the number of the batch."""
@@ -100,27 +139,17 @@ class Distillation(Task):
         """Take them back."""
         self.roll_outs.load_state_dict(state)
 
-    def _image(self, target: Showo, batch: int, rng: random.Random) -> Tensor:
-        trajectories = self.roll_outs.images(batch, self.model)
+    def _images(self, number: int, rng: random.Random) -> ImagePicks:
+        trajectories = self.roll_outs.images(number, self.model)
         if not self.sheet_prompts:
             shown = trajectories.prompts[:_SHEET_PROMPTS]
             self.sheet_prompts = [self.teacher.prompts.decode(prompt[2:]) for prompt in shown]
-        picks = pick_states(trajectories, self.stage, rng, self.model.device)
-        vocabulary = self.teacher.prompts.vocabulary
-        return image_consistency(self.model, target, picks, vocabulary, self.stage.image.self_weight)
+        return pick_states(trajectories, self.stage, rng, self.model.device)
 
-    def _text(self, target: Showo, batch: int, rng: random.Random) -> tuple[Tensor, Tensor]:
-        blocks, vocabulary = self.answers.texts(batch), self.teacher.prompts.vocabulary
-        if batch % _BATCHES_PER_PROBE == 0 or self.passes_per_block is None:
-            self.passes_per_block = passes_per_block(self.model, blocks[:_BLOCKS_PROBED], vocabulary)
-        picks = [pick_iterates(block, self.stage.text.segments, rng) for block in blocks]
-        return text_consistency(self.model, target, picks, vocabulary)
-
-    def _language(self, batch: int) -> Tensor:
+    def _texts(self, number: int) -> list[list[int]]:
         term, prompts = self.stage.language, self.teacher.prompts
-        samples = samples_of(self.texts, batch, term.batch_size)
-        rows = [prompts.language_modelling(sample.text)[: term.max_length] for sample in samples]
-        return language_modelling(self.model, rows, prompts.vocabulary)
+        samples = samples_of(self.texts, number, term.batch_size)
+        return [prompts.language_modelling(sample.text)[: term.max_length] for sample in samples]
 
     def export(self, model: nn.Module, folder: Path) -> None:
         """Write a checkpoint that loads by itself, weights in float16, a sample sheet and the curve."""

@@ -12,7 +12,7 @@ its positions count on from the prefix as if it were alone:
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -46,6 +46,10 @@ class Batch:
     def labelled(self) -> Tensor:
         """bool (batch, length), where there is something to predict."""
         return self.labels != _NO_LABEL
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same on a device."""
+        return Batch(*(getattr(self, one.name).to(device) for one in fields(self)))
 
 
 def random_masking(count: int, tokens: int, generator: torch.Generator) -> Tensor:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
 
@@ -56,7 +56,7 @@ class ImageTokenizerTrainingConfig:
     commitment_weight: float = 0.1
 
 
-class ImageTokenizerTraining(Task):
+class ImageTokenizerTraining(Task[Tensor]):
     """The task of `showo-turbo pretrain image-tokenizer`."""
 
     def __init__(self, config: ImageTokenizerTrainingConfig) -> None:
@@ -69,10 +69,14 @@ class ImageTokenizerTraining(Task):
         """One AdamW for all parameters."""
         return [torch.optim.AdamW(self.model.parameters(), lr=self.config.lr, betas=(0.9, 0.99), weight_decay=0.0)]
 
-    def losses(self, average: nn.Module, batch: int) -> StepLosses:
-        """Absolute and squared error of the reconstruction, and commitment."""
-        rng = random.Random(f"{self.config.loop.seed}/{batch}")
+    def batch(self, number: int) -> Tensor:
+        """Pictures, float32 (batch, 3, height, width) in [-1, 1]."""
+        rng = random.Random(f"{self.config.loop.seed}/{number}")
         pixels = scene_pixels([training_scene(rng) for _ in range(self.config.batch_size)])
+        return pixels.to(next(self.model.parameters()).device)
+
+    def losses(self, average: nn.Module, pixels: Tensor) -> StepLosses:
+        """Absolute and squared error of the reconstruction, and commitment."""
         output = self.model(pixels)
         l1 = F.l1_loss(output.reconstruction, pixels)
         mse = F.mse_loss(output.reconstruction, pixels)

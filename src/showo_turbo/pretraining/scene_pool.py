@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 from tqdm import tqdm
 
+from showo_turbo.checkpoints import weight_files
 from showo_turbo.errors import InputError
 from showo_turbo.models.magvit_v2 import MagvitV2
 from showo_turbo.scenes.render import render_array
@@ -65,7 +65,7 @@ def build_scene_pool(path: Path, image_tokenizer: MagvitV2, count: int, seed: in
     scenes = training_scenes(count, seed)
     chunks = [scenes[start : start + 100] for start in range(0, count, 100)]
     codes = [image_tokenizer.get_codes(scene_pixels(chunk)) for chunk in tqdm(chunks, desc="encoding scenes")]
-    save_file({"codes": torch.cat(codes).to(torch.int16)}, path, metadata={"seed": str(seed)})
+    weight_files.write(path, {"codes": torch.cat(codes).to(torch.int16)}, {"seed": str(seed)})
 
 
 def load_scene_pool(path: Path) -> ScenePool:

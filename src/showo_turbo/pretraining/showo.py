@@ -99,7 +99,7 @@ class ShowoPretrainingConfig:
         )
 
 
-class ShowoPretraining(Task):
+class ShowoPretraining(Task[tuple[Batch, Batch]]):
     """The task of `showo-turbo pretrain showo`."""
 
     def __init__(self, config: ShowoPretrainingConfig) -> None:
@@ -117,10 +117,15 @@ class ShowoPretraining(Task):
         """As configured."""
         return build_optimizers(self.model, self.config.optimizer)
 
-    def losses(self, average: nn.Module, batch: int) -> StepLosses:
+    def batch(self, number: int) -> tuple[Batch, Batch]:
+        """Rows of text to image, and of understanding."""
+        device = self.model.device
+        return self._text_to_image(number).to(device), self._understanding(number).to(device)
+
+    def losses(self, average: nn.Module, batch: tuple[Batch, Batch]) -> StepLosses:
         """Mean cross entropy of masked codes and of answer tokens."""
-        image = _image_loss(self.model, self._text_to_image(batch), self.prompts)
-        answers = _answer_loss(self.model, self._understanding(batch))
+        image = _image_loss(self.model, batch[0], self.prompts)
+        answers = _answer_loss(self.model, batch[1])
         total = image + self.config.understanding_weight * answers
         count = self.config.text_to_image_batch_size + self.config.understanding_batch_size
         return StepLosses(total, {"image": image, "answers": answers}, count)

@@ -7,10 +7,10 @@ Decisions:
 - Data is drawn from (seed, step) or from a position that the task's state holds, so a resumed run sees what an
   uninterrupted one would have seen, and a checkpoint needs no random state.
 - What a step computes is the `forward` of one module, so that accelerate's wrappers (DDP, autocast) fit whatever
-  a task calls its model for.
+  a task calls its model for. What it learns from comes before, in full precision: teachers and tokenizers work there.
 - A loss or gradient that is no finite number changes nothing: weights, optimizers and average stay as they were, the
   step and its samples are named in `skipped.jsonl`, and training goes on, or ends if there are too many in a row.
-- A disk that is full costs a checkpoint, not the run.
+- A disk that is full costs a checkpoint, not the run; of the last step it ends the run with a word.
 """
 
 import logging
@@ -18,7 +18,7 @@ import time
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from accelerate import Accelerator
@@ -36,6 +36,8 @@ from showo_turbo.training.checkpoints import read_newest, write_checkpoint
 from showo_turbo.training.log import TrainingLog
 
 logger = logging.getLogger(__name__)
+
+Batch = TypeVar("Batch")
 
 
 @dataclass(frozen=True)
@@ -89,16 +91,14 @@ class StepLosses:
         total: the loss to minimise, a scalar.
         parts: scalars for the log, by name.
         count: samples in the batch.
-        samples: their names, where the number of the step does not tell what they were.
     """
 
     total: Tensor
     parts: dict[str, Tensor | float]
     count: int
-    samples: tuple[str, ...] = ()
 
 
-class Task(ABC):
+class Task(ABC, Generic[Batch]):
     """What is trained; `model` is its module."""
 
     model: nn.Module
@@ -108,8 +108,17 @@ class Task(ABC):
         """Optimizers over the model's parameters."""
 
     @abstractmethod
-    def losses(self, average: nn.Module, batch: int) -> StepLosses:
-        """Losses of a batch, by its number from 0; `average` is the running average of the model (or the model)."""
+    def batch(self, number: int) -> Batch:
+        """What there is to learn from, by its number from 0, on the model's device; no autocast is in force."""
+
+    @abstractmethod
+    def losses(self, average: nn.Module, batch: Batch) -> StepLosses:
+        """Losses of a batch; `average` is the running average of the model (or the model)."""
+
+    def sample_names(self, batch: Batch) -> list[str]:
+        """What was in a batch, in words, where its number does not tell."""
+        del batch
+        return []
 
     @abstractmethod
     def export(self, model: nn.Module, folder: Path) -> None:
@@ -137,7 +146,7 @@ class _Step(nn.Module):
         self.model = task.model
         self.losses = task.losses
 
-    def forward(self, average: nn.Module, batch: int) -> StepLosses:
+    def forward(self, average: nn.Module, batch: Any) -> StepLosses:
         return self.losses(average, batch)
 
 
@@ -145,7 +154,7 @@ def train(task: Task, config: LoopConfig) -> None:
     """Run a task to its last step, from its newest checkpoint if the output folder holds one.
 
     Raises:
-        InputError: when too many steps in a row have no finite loss.
+        InputError: when too many steps in a row have no finite loss, or the last one cannot be saved.
     """
     if config.threads is not None:
         torch.set_num_threads(config.threads)
@@ -197,19 +206,19 @@ class _Run:
     def _take_step(self) -> None:
         """Forward and back over the batches of a step; the weights change if all is finite."""
         count = self.config.gradient_accumulation_steps
-        batches = []
-        for batch in range(self.step * count, (self.step + 1) * count):
-            losses = self.step_module(self.average, batch)
-            self.accelerator.backward(losses.total / count)
-            batches.append(losses)
+        batches, given = [], []
+        for number in range(self.step * count, (self.step + 1) * count):
+            batches.append(self.task.batch(number))
+            given.append(self.step_module(self.average, batches[-1]))
+            self.accelerator.backward(given[-1].total / count)
         norm = self.accelerator.clip_grad_norm_(self.task.model.parameters(), self.config.clip_norm)
-        finite = bool(torch.isfinite(norm)) and all(bool(torch.isfinite(one.total)) for one in batches)
+        finite = bool(torch.isfinite(norm)) and all(bool(torch.isfinite(one.total)) for one in given)
         if self._agreed(finite):
             self._update()
-            for losses in batches:
+            for losses in given:
                 self.log.add({"loss": losses.total, **losses.parts, "gradient_norm": norm}, losses.count)
         else:
-            self._skip([name for losses in batches for name in losses.samples])
+            self._skip([name for batch in batches for name in self.task.sample_names(batch)])
         for schedule in self.schedules:
             schedule.step()
         for optimizer in self.optimizers:
@@ -240,7 +249,13 @@ class _Run:
         return [self.task.model, self.average, *self.optimizers, *self.schedules]
 
     def _save(self) -> None:
-        """Checkpoint and export; what fails is reported, and the last good ones stay."""
+        """Export and checkpoint, in this order: what a killed run had not exported, the checkpoint before will make up.
+
+        What fails is reported, and the last good checkpoint stays.
+
+        Raises:
+            InputError: when it was the last step that could not be saved.
+        """
         self.saved_at = time.monotonic()
         tasks = gather_object([self.task.state_dict()])
         if not self.accelerator.is_main_process:
@@ -248,11 +263,16 @@ class _Run:
         parts = [part.state_dict() for part in self._parts()]
         state = {"step": self.step, "seconds": self.log.seconds, "tasks": tasks, "parts": parts}
         try:
-            write_checkpoint(self.folder / "checkpoints", self.step, state)
             self.task.export(
                 self.average.module if isinstance(self.average, AveragedModel) else self.average, self.folder
             )
+            write_checkpoint(self.folder / "checkpoints", self.step, state)
         except OSError as error:
+            if self.step == self.config.steps:
+                raise InputError(
+                    f"training in {self.config.output!r}: the last step could not be saved ({error}): make room, and "
+                    "start it again to go on from its newest checkpoint"
+                ) from error
             logger.warning("step %d could not be saved (%s): the last good checkpoint stays", self.step, error)
 
     def _resume(self) -> float:
