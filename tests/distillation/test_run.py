@@ -50,9 +50,11 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[SourceCo
     for number in range(4):
         Image.new("RGB", (40, 32), (60 * number, 90, 30)).save(folder / "images" / f"{number}.png")
     (folder / "images" / "broken.png").write_bytes(b"no picture")
+    Image.new("RGB", (600, 8)).save(folder / "images" / "strip.png")
     said = [{"from": "human", "value": "<image>\nWhat is it?"}, {"from": "gpt", "value": "A plain colour."}]
     entries = [
-        {"id": name, "image": f"{name}.png", "conversations": said * 2} for name in ("0", "1", "broken", "2", "3")
+        {"id": name, "image": f"{name}.png", "conversations": said * 2}
+        for name in ("0", "1", "broken", "2", "strip", "3")
     ]
     (folder / "dialogues.json").write_text(json.dumps(entries))
     import pyarrow as pa
@@ -136,7 +138,32 @@ def test_what_cannot_be_read_is_named(
     tmp_path: Path, random_checkpoint: Path, sources: dict[str, list[SourceConfig]]
 ) -> None:
     distill(DistillationConfig(str(tmp_path), [stage("star", str(random_checkpoint))], **sources))
-    assert "broken" in (tmp_path / "star" / "bad_dialogues_0.jsonl").read_text()
+    bad = [json.loads(line) for line in (tmp_path / "star" / "bad_dialogues_0.jsonl").read_text().splitlines()]
+    assert sorted(one["index"] for one in bad) == [2, 4]
+
+
+def test_a_student_starts_with_all_bits_of_its_weights(
+    tmp_path: Path, random_checkpoint: Path, sources: dict[str, list[SourceConfig]]
+) -> None:
+    """Whatever the teacher's precision; the first step's learning rate is 0."""
+    still = LoopConfig(steps=1, warmup_steps=1, log_steps=1, threads=1, ema_decay=0.0)
+    stages = [stage("star", str(random_checkpoint), loop=still)]
+    after = weights(distill(DistillationConfig(str(tmp_path), stages, **sources, dtype="bfloat16")))
+    before = weights(random_checkpoint)
+    assert all(after[name].equal(value.half()) for name, value in before.items())
+
+
+def test_a_loss_that_is_no_number_is_named_by_its_samples(
+    tmp_path: Path, random_checkpoint: Path, sources: dict[str, list[SourceConfig]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    losses = iter((1.0, torch.nan, 1.0))
+    monkeypatch.setattr("showo_turbo.distillation.task.language_modelling", lambda *_: torch.tensor(next(losses)))
+    distill(DistillationConfig(str(tmp_path), [stage("star", str(random_checkpoint))], **sources))
+    skipped = [json.loads(line) for line in (tmp_path / "star" / "skipped.jsonl").read_text().splitlines()]
+    image, answer, text = (skipped[0]["samples"][place] for place in (0, SIZES["image"].batch_size, -1))
+    assert image in CAPTIONS
+    assert "What is it? ASSISTANT:" in answer
+    assert text in CAPTIONS
 
 
 @pytest.mark.parametrize(
@@ -278,6 +305,8 @@ def test_gradient_checkpointing_changes_no_weight(
         (["stages=[{name: a, teacher: tiny, imagee: {}}]"], "imagee"),
         (["stages=[{name: a, image: {weight: 0}, text: {weight: 0}, language: {weight: 0}}]"], "nothing to learn"),
         (["stages=[{name: a, teacher: tiny}]"], "no source of captions"),
+        (["stages=[{name: a}, {name: b, sampling: {order: haltn}}]"], "order is 'haltn'"),
+        (["stages=[{name: a}, {name: b, image: {num_inference_steps: 65}}]"], "num_inference_steps is 65"),
     ],
 )
 def test_what_cannot_be_is_refused(arguments: list[str], message: str) -> None:

@@ -234,6 +234,12 @@ def test_too_many_of_them_end_the_run(tmp_path: Path) -> None:
     assert checkpoints.read_newest(tmp_path / "checkpoints")["step"] == 3
 
 
+def test_a_tracker_that_is_not_here_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"loop\.tracker is 'tensorbord', and installed here: "):
+        train(Regression(), config(tmp_path / "run", tracker="tensorbord"))
+    assert not (tmp_path / "run").exists()
+
+
 def test_accumulated_batches_are_one_step(tmp_path: Path) -> None:
     """Two batches a step move the weights as the mean of their losses would."""
 

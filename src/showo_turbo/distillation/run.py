@@ -3,7 +3,8 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from accelerate import Accelerator, PartialState
+from accelerate import PartialState
+from PIL import Image
 
 from showo_turbo.checkpoints.loading import CheckpointFiles, locate
 from showo_turbo.data import (
@@ -28,8 +29,9 @@ from showo_turbo.distillation.trajectories import (
 )
 from showo_turbo.errors import InputError
 from showo_turbo.pipeline import ShowoPipeline
+from showo_turbo.processing.images import check_aspect_ratio
 from showo_turbo.text_to_image import check_prompt
-from showo_turbo.training.loop import train
+from showo_turbo.training.loop import check_environment, train
 
 _READ = (("captions", CaptionSample, "image"), ("dialogues", DialogueSample, "text"), ("texts", TextSample, "language"))
 """Sources of a distillation, what they yield, and which term of a stage reads them."""
@@ -44,10 +46,12 @@ def distill(config: DistillationConfig) -> Path:
     named = {name for stage in config.stages for name in (stage.teacher, stage.student, stage.text.teacher)}
     for name in sorted((named | {config.teacher, config.student}) - {PREVIOUS, ORIGINAL, None}):
         locate(name, config.image_tokenizer, config.text_tokenizer)
+    _check_sampling(config)
     for sources, kind, term in _READ:
         if any(getattr(stage, term).weight for stage in config.stages):
             check_sources(getattr(config, sources), kind)
-    Accelerator()  # finds out what `PartialState` then knows: which process this is, and its device
+    for stage in config.stages:  # also finds out what `PartialState` then knows: which process this is, and its device
+        check_environment(stage.loop)
     student: str | Path = config.student or config.teacher
     for stage in config.stages:
         student = _run_stage(config, stage, student)
@@ -55,18 +59,29 @@ def distill(config: DistillationConfig) -> Path:
     return student
 
 
+def _check_sampling(config: DistillationConfig) -> None:
+    """See that the codes of each stage can be drawn as its teacher is to and as its student is recommended to."""
+    previous = config.student or config.teacher
+    for stage in config.stages:
+        name = {PREVIOUS: previous, ORIGINAL: config.teacher}.get(stage.teacher, stage.teacher)
+        ids = locate(name, config.image_tokenizer, config.text_tokenizer).config
+        for options in (stage.image.sampling, stage.sampling) if stage.image.weight else (stage.sampling,):
+            options.scheduler(ids.codebook_size, ids.num_vq_tokens)
+        previous = name  # a student has the ids of its teacher
+
+
 def _run_stage(config: DistillationConfig, stage: Stage, previous: str | Path) -> Path:
     """The folder of the stage's student."""
     output = Path(config.output) / stage.name
     seed = stage.loop.seed if config.seed is None else config.seed
     stage = replace(stage, loop=replace(stage.loop, output=str(output), seed=seed))
-    loaded = {
-        name: _load(config, name, previous) for name in {stage.teacher, stage.student, stage.text.teacher} - {None}
+    teachers = {
+        name: _load(config, name, previous, config.dtype) for name in {stage.teacher, stage.text.teacher} - {None}
     }
-    files, teacher = loaded[stage.teacher]
-    _, start = loaded[stage.student or stage.teacher]
-    text_files, text_teacher = loaded[stage.text.teacher or stage.teacher]
-    for name, (_, pipe) in loaded.items():
+    files, teacher = teachers[stage.teacher]
+    text_files, text_teacher = teachers[stage.text.teacher or stage.teacher]
+    _, start = _load(config, stage.student or stage.teacher, previous, "float32")
+    for name, pipe in ((stage.text.teacher, text_teacher), (stage.student, start)):
         _check_same_ids(name, pipe, teacher)
     streams = _Streams(config, stage, teacher, output)
     weights = {"teacher": files.weights_sha256(), "text_teacher": text_files.weights_sha256()}
@@ -78,7 +93,9 @@ def _run_stage(config: DistillationConfig, stage: Stage, previous: str | Path) -
     return output / "model"
 
 
-def _load(config: DistillationConfig, name: str, previous: str | Path) -> tuple[CheckpointFiles, ShowoPipeline]:
+def _load(
+    config: DistillationConfig, name: str, previous: str | Path, dtype: str
+) -> tuple[CheckpointFiles, ShowoPipeline]:
     """A model of a stage: one that users name, or the student before."""
     chosen = {PREVIOUS: previous, ORIGINAL: config.teacher}.get(name, name)
     parts = (
@@ -90,10 +107,10 @@ def _load(config: DistillationConfig, name: str, previous: str | Path) -> tuple[
         }
     )
     device = PartialState().device
-    return locate(chosen, **parts), ShowoPipeline.from_pretrained(chosen, device=device, dtype=config.dtype, **parts)
+    return locate(chosen, **parts), ShowoPipeline.from_pretrained(chosen, device=device, dtype=dtype, **parts)
 
 
-def _check_same_ids(name: str, pipe: ShowoPipeline, teacher: ShowoPipeline) -> None:
+def _check_same_ids(name: str | None, pipe: ShowoPipeline, teacher: ShowoPipeline) -> None:
     ids, wanted = ((one.prompts.vocabulary, one.model.config.num_vq_tokens) for one in (pipe, teacher))
     if ids != wanted:
         raise InputError(
@@ -128,7 +145,7 @@ def _trajectories(
         claim_folder(folder, fresh, weights)
     make_files(folder, fresh, files.count, files.num_dialogues, state.process_index, state.num_processes)
     state.wait_for_everyone()
-    return StoredTrajectories(folder, *terms, stage.loop.seed + state.process_index)
+    return StoredTrajectories(folder, *terms, f"{stage.loop.seed}/{state.process_index}")
 
 
 @dataclass(frozen=True)
@@ -161,8 +178,10 @@ class _Streams:
         check_prompt(self.teacher.prompts, sample.text)
 
     def _check_dialogue(self, sample: DialogueSample) -> None:
-        """Refuse questions that are none, and dialogues that leave no room for an answer."""
+        """Refuse pictures that are strips, questions that are none, and dialogues that leave no room for an answer."""
         prompts, model = self.teacher.prompts, self.teacher.model
+        if isinstance(sample.image, Image.Image):
+            check_aspect_ratio(sample.image)
         for turn in sample.turns:
             prompts.check_question(turn.question)
         spoken = dialogue_ids(prompts, [0] * model.config.num_vq_tokens, sample.turns)

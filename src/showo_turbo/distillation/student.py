@@ -1,4 +1,4 @@
-"""The student: a copy of the teacher, or of an earlier student, that learns, all of it or by adapters."""
+"""The student: the teacher's weights, or an earlier student's, that learn, all of them or by adapters."""
 
 from copy import deepcopy
 
@@ -7,13 +7,13 @@ from showo_turbo.errors import InputError
 from showo_turbo.models.showo import Showo
 
 
-def make_student(start: Showo, stage: Stage) -> Showo:
-    """A copy in float32, in training mode, with what of it is to learn set to.
+def make_student(student: Showo, stage: Stage) -> Showo:
+    """A model, in float32, made ready to learn: in training mode, with what of it is to learn set to.
 
     Raises:
         InputError: when adapters are asked for and peft is missing, or no layer has one of the names.
     """
-    student = deepcopy(start).float().requires_grad_(True).train()
+    student.requires_grad_(True).train()
     if stage.lora.rank:
         _add_adapters(student, stage)
     if stage.gradient_checkpointing:

@@ -101,8 +101,8 @@ class FreshTrajectories(_NoState):
 class StoredTrajectories(_NoState):
     """Read from the files that `make_files` wrote."""
 
-    def __init__(self, folder: Path, image: ImageTerm, text: TextTerm, seed: int) -> None:
-        """Open a folder."""
+    def __init__(self, folder: Path, image: ImageTerm, text: TextTerm, seed: str) -> None:
+        """Open a folder; who has another seed draws other rows of it."""
         self.image, self.text, self.seed = image, text, seed
         self._image_files = sorted(folder.glob("image-*.safetensors"))
         self._text_files = sorted(folder.glob("text-*.safetensors"))

@@ -64,17 +64,27 @@ def resize_and_crop(image: Image.Image, resolution: int) -> Image.Image:
     """
     if resolution < 1:
         raise InputError(f"resolution is {resolution}; expected a positive number of pixels")
+    check_aspect_ratio(image)
+    shorter = min(image.size)
+    width, height = (resolution if side == shorter else int(resolution * side / shorter) for side in image.size)
+    if (width, height) != image.size:
+        image = image.resize((width, height), Image.Resampling.BICUBIC)
+    left, top = round((width - resolution) / 2), round((height - resolution) / 2)
+    return image.crop((left, top, left + resolution, top + resolution))
+
+
+def check_aspect_ratio(image: Image.Image) -> None:
+    """Refuse a strip of which hardly anything would be seen.
+
+    Raises:
+        InputError: when one side is more than 50 times the other.
+    """
     shorter, longer = sorted(image.size)
     if longer > _LARGEST_ASPECT_RATIO * shorter:
         raise InputError(
             f"image is {image.width} x {image.height}; "
             f"expected sides that differ at most {_LARGEST_ASPECT_RATIO}-fold: crop it first"
         )
-    width, height = (resolution if side == shorter else int(resolution * side / shorter) for side in image.size)
-    if (width, height) != image.size:
-        image = image.resize((width, height), Image.Resampling.BICUBIC)
-    left, top = round((width - resolution) / 2), round((height - resolution) / 2)
-    return image.crop((left, top, left + resolution, top + resolution))
 
 
 def image_to_pixels(image: Image.Image) -> Tensor:

@@ -13,11 +13,12 @@ def plot_curve(log: Path, picture: Path) -> None:
     lines = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
     if not lines:
         return
-    names = [name for name in lines[0] if name not in _NO_LOSSES]
+    names = dict.fromkeys(name for line in lines for name in line if name not in _NO_LOSSES)
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
     for name in names:
-        axes.plot([line["step"] for line in lines], [line[name] for line in lines], label=name, linewidth=1)
+        curve = [(line["step"], line[name]) for line in lines if name in line]
+        axes.plot(*zip(*curve, strict=True), label=name, linewidth=1)
     axes.set(xlabel=f"step ({lines[-1]['seconds'] / 60:.0f} minutes in all)", ylabel="loss", yscale="log")
     axes.legend()
     axes.grid(alpha=0.3)

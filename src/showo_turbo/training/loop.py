@@ -22,6 +22,7 @@ from typing import Any, Generic, TypeVar
 
 import torch
 from accelerate import Accelerator
+from accelerate.tracking import get_available_trackers
 from accelerate.utils import gather_object
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -150,12 +151,31 @@ class _Step(nn.Module):
         return self.losses(average, batch)
 
 
+def check_environment(config: LoopConfig) -> None:
+    """Refuse what cannot be here, before any work.
+
+    Raises:
+        InputError: when the tracker is not installed, or accelerate is told another precision than float32 or bfloat16.
+    """
+    trackers = [one.value for one in get_available_trackers()]
+    if config.tracker is not None and config.tracker not in trackers:
+        raise InputError(
+            f"loop.tracker is {config.tracker!r}, and installed here: {', '.join(trackers) or 'none'}; "
+            "choose one of these, or leave it out"
+        )
+    precision = Accelerator().mixed_precision
+    if precision not in ("no", "bf16"):
+        raise InputError(f"accelerate's mixed precision is {precision!r}: choose 'bf16' or 'no'")
+
+
 def train(task: Task, config: LoopConfig) -> None:
     """Run a task to its last step, from its newest checkpoint if the output folder holds one.
 
     Raises:
-        InputError: when too many steps in a row have no finite loss, or the last one cannot be saved.
+        InputError: as `check_environment`; when too many steps in a row have no finite loss, or the last one cannot be
+            saved.
     """
+    check_environment(config)
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     accelerator = Accelerator(log_with=config.tracker, project_dir=config.output if config.tracker else None)
