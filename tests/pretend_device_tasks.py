@@ -12,6 +12,7 @@ from PIL import Image
 from pretend_device import DEVICE, DeviceTensor, PretendDevice
 
 from showo_turbo.checkpoints import weight_files
+from showo_turbo.checkpoints.loading import locate
 from showo_turbo.data import SourceConfig
 from showo_turbo.distillation.curriculum import (
     DistillationConfig,
@@ -24,7 +25,9 @@ from showo_turbo.distillation.curriculum import (
 )
 from showo_turbo.distillation.run import distill
 from showo_turbo.pipeline import ShowoPipeline
-from showo_turbo.training.loop import LoopConfig
+from showo_turbo.pretraining.image_tokenizer import ImageTokenizerTraining, ImageTokenizerTrainingConfig
+from showo_turbo.pretraining.showo import ShowoPretraining, ShowoPretrainingConfig
+from showo_turbo.training.loop import LoopConfig, train
 from showo_turbo.training.optimizers import OptimizerConfig
 
 PROMPTS = ["a red circle above a blue square", "a star"]
@@ -74,6 +77,25 @@ def distilled(folder: Path) -> list[float]:
     return [round(json.loads(line)["loss"], 2) for line in lines]
 
 
+def pretrained(folder: Path) -> list[float]:
+    """The losses of an image tokenizer and of a transformer from nothing."""
+    loop = LoopConfig(steps=2, log_steps=1, threads=1, warmup_steps=0)
+    tokenizer = str(locate("tiny").text_tokenizer)
+    pool = folder / "pool.safetensors"
+    folder.mkdir()
+    save_file({"codes": torch.zeros(8, 64, dtype=torch.int16)}, pool, {"seed": "0"})
+    tasks = {
+        "image tokenizer": ImageTokenizerTraining(ImageTokenizerTrainingConfig(loop, batch_size=2)),
+        "showo": ShowoPretraining(
+            ShowoPretrainingConfig(loop, tokenizer, str(pool), text_to_image_batch_size=2, understanding_batch_size=2)
+        ),
+    }
+    for name, task in tasks.items():
+        train(task, replace(loop, output=str(folder / name)))
+    lines = [line for name in tasks for line in (folder / name / "log.jsonl").read_text().splitlines()]
+    return [round(json.loads(line)["loss"], 2) for line in lines]
+
+
 def save_file(state: dict, *args: object, **kwargs: object) -> None:
     """What safetensors writes of tensors on a device."""
     real_save_file({name: getattr(one, "kept", one) for name, one in state.items()}, *args, **kwargs)
@@ -85,9 +107,11 @@ if __name__ == "__main__":
     real_save_file, weight_files.save_file = weight_files.save_file, save_file
     expected = {name: task(ShowoPipeline.from_pretrained("tiny", device="cpu")) for name, task in TASKS.items()}
     expected["distil"] = distilled(folder / "cpu")
+    expected["pretrain"] = pretrained(folder / "cpu pretraining")
     PartialState._shared_state["device"] = DEVICE
     with PretendDevice():
         pipe = ShowoPipeline.from_pretrained("tiny", device="pretend")
         assert isinstance(next(pipe.model.parameters()), DeviceTensor)
         found = {name: task(pipe) for name, task in TASKS.items()} | {"distil": distilled(folder / "pretend")}
+        found["pretrain"] = pretrained(folder / "pretend pretraining")
     print(json.dumps({name: found[name] == expected[name] for name in expected}))
