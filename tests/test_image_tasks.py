@@ -224,6 +224,23 @@ def test_every_task_takes_the_options_of_text_to_image(random_pipe: ShowoPipelin
     assert last["grid"] == together.grid
 
 
+@few
+@given(seeds, st.integers(0, 15))
+def test_images_of_a_batch_are_painted_as_alone(random_pipe: ShowoPipeline, seed: int, place: int) -> None:
+    """Though one has all its codes in a square where another has none, or is sure of them earlier."""
+    pictures, masks = random_codes(seed, 2, SIDE, 2 * SIDE), torch.zeros(2, SIDE, 2 * SIDE, dtype=torch.bool)
+    masks[0, :, : SIDE // 2] = masks[1, :, -SIDE // 2 :] = True
+    masks[0].view(-1)[place] = True
+    prompts, options = ["a red car", "a dog"], {"num_inference_steps": 3, "early_exit": 0.6, "temperature": 1.0}
+    generators = [torch.Generator().manual_seed(seed + one) for one in range(2)]
+    together = random_pipe.inpaint(codes=pictures, mask=masks, prompt=prompts, generator=generators, **options)
+    for one in range(2):
+        alone = random_pipe.inpaint(
+            codes=pictures[one : one + 1], mask=masks[one : one + 1], prompt=prompts[one], seed=seed + one, **options
+        )
+        assert grids(together)[one].equal(grids(alone)[0])
+
+
 def test_images_masks_and_prompts_pair_up(random_pipe: ShowoPipeline, image: Image.Image, mask: Image.Image) -> None:
     turned = [image, image.rotate(90)]
     both = random_pipe.inpaint(turned, mask, ["a dog", "a car"], seed=0)
@@ -245,6 +262,8 @@ def test_images_masks_and_prompts_pair_up(random_pipe: ShowoPipeline, image: Ima
         ({"mask": "nowhere.png"}, r"'nowhere\.png' does not exist"),
         ({"mask": torch.ones(1, 4, 5, dtype=torch.bool)}, "mask has 4 x 5 codes and the image 4 x 4"),
         ({"mask": torch.zeros(16)}, r"mask is a torch.float32 tensor of shape \(16,\): expected torch.bool"),
+        ({"mask": [torch.ones(4, 4)]}, r"mask is a torch.float32 tensor: give torch\.bool"),
+        ({"mask": [torch.ones(4, 4, dtype=torch.uint8)]}, r"mask is a torch.uint8 tensor: give torch\.bool"),
         ({"image": None}, "give either image or codes"),
         ({"codes": torch.zeros(16, dtype=torch.long)}, "give either image or codes"),
         ({"image": None, "codes": torch.zeros(16, dtype=torch.long)}, "mask is an image, but the image is given as"),

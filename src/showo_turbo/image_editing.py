@@ -57,6 +57,8 @@ def read_mask(mask: ImageSource | Tensor, image: Image | Tensor, resolution: int
         InputError: when mask and image differ in size, the mask covers nothing, or it cannot be read.
     """
     if isinstance(mask, Tensor):
+        if mask.dtype != torch.bool:
+            raise InputError(f"mask is a {mask.dtype} tensor: give torch.bool, True where to draw")
         grid = tuple(image.shape) if isinstance(image, Tensor) else (side, side)
         if mask.shape != grid:
             raise InputError(f"mask has {_by(mask.shape)} codes and the image {_by(grid)}: give one for every code")

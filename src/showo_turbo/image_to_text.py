@@ -12,6 +12,7 @@ from torch import Tensor
 
 from showo_turbo.errors import InputError
 from showo_turbo.generation.drafts import Drafts
+from showo_turbo.generation.options import check_number, check_whole
 from showo_turbo.generation.text import TextDecoder, draw_guesses, greedy, sampler
 from showo_turbo.generation.trajectory import State
 from showo_turbo.models.showo import Showo
@@ -81,6 +82,9 @@ class DecodingOptions:
                 f"temperature {self.temperature} and top_k {self.top_k} are for drawing ids: set do_sample=True and "
                 "decoding='autoregressive', or leave them out"
             )
+        check_number("temperature", self.temperature)
+        if self.top_k is not None:
+            check_whole("top_k", self.top_k)
         sampler(self.temperature, self.top_k)
 
 

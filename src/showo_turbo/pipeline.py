@@ -10,7 +10,7 @@ from showo_turbo.checkpoints.image_tokenizer import load_image_tokenizer
 from showo_turbo.checkpoints.saving import save_checkpoint
 from showo_turbo.checkpoints.vision_tower import load_vision_tower
 from showo_turbo.errors import InputError
-from showo_turbo.generation.engine import Engine
+from showo_turbo.generation.engine import Engine, Job
 from showo_turbo.placement import parse_device, parse_dtype, parse_quantization
 from showo_turbo.tasks.images import ImageTasks
 from showo_turbo.tasks.requests import ImageRequest, TextRequest
@@ -115,7 +115,13 @@ class ShowoPipeline(ImageTasks, TextTasks):
         Raises:
             InputError: when `max_sequences` is below 1.
         """
-        return Engine(self.model, lambda request: request.prepare(self), max_sequences)
+        return Engine(self.model, self._prepare, max_sequences)
+
+    def _prepare(self, request: ImageRequest | TextRequest) -> Job:
+        """A request, checked and laid out for an engine."""
+        if not isinstance(request, ImageRequest | TextRequest):
+            raise InputError(f"request is {request!r}: expected an ImageRequest or a TextRequest")
+        return request.prepare(self)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write everything `from_pretrained` needs into one folder, weights in the precision they have.

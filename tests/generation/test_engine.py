@@ -230,6 +230,17 @@ def test_a_request_cancelled_during_a_step_is_heard_of_no_more(
     assert {update.ticket for update in engine.run()} == {kept}
 
 
+def test_a_request_cancelled_between_updates_is_heard_of_no_more(
+    make_random_model: MakeModel, random_vocabulary: Vocabulary
+) -> None:
+    engine = make_engine(make_random_model(0), random_vocabulary)
+    heard = []
+    for update in engine.run([Drawing([1]), Drawing([2])]):
+        heard.append(update.ticket)
+        engine.cancel(1)
+    assert set(heard) == {0}
+
+
 @pytest.mark.parametrize("request_kind", [Drawing([1, 2]), Answering([[1, 2]])], ids=["images", "texts"])
 def test_what_is_kept_for_a_request_goes_with_it(
     make_random_model: MakeModel,

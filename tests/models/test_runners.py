@@ -8,7 +8,7 @@ import torch
 from every_request import answers
 from torch import Tensor
 
-from showo_turbo import InputError, ShowoPipeline
+from showo_turbo import InputError, ShowoPipeline, TextRequest
 from showo_turbo.models import runners
 from showo_turbo.models.runners import GraphRunner, PlainRunner
 
@@ -57,6 +57,19 @@ def test_prompts_of_other_lengths_share_recordings(random_pipe: ShowoPipeline, m
     for prompt in ("a red circle", "a dog", "two cats"):
         random_pipe.text_to_image(prompt, 5, seed=0, output_type="latent")
     assert repeats.recorded == 4
+
+
+def test_graphs_may_come_into_use_while_something_is_under_way(
+    random_pipe: ShowoPipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = TextRequest(codes=torch.arange(16), prompt="what is it?", decoding="autoregressive", max_new_tokens=4)
+    expected = random_pipe.image_to_text(**vars(request)).token_ids
+    engine = random_pipe.engine()
+    engine.submit(request)
+    engine.step()
+    monkeypatch.setattr(random_pipe.model, "runner", GraphRunner(Repeats()))
+    *_, last = engine.run()
+    assert last.output().token_ids == expected
 
 
 @pytest.mark.parametrize(

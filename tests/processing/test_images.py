@@ -52,6 +52,27 @@ def test_a_photo_is_turned_upright():
     assert load_image(file).size == (2, 4)
 
 
+def test_16_bits_are_scaled_to_8():
+    ramp = np.linspace(0, 65535, 256).astype(np.uint16)[None].repeat(2, 0)
+    loaded = np.asarray(load_image(png(Image.fromarray(ramp))))[0, :, 0]
+    assert np.array_equal(loaded, np.arange(256))
+    dark = Image.fromarray(np.array([[0x2000, 0xFFFF]], dtype=np.uint16))
+    assert mask_to_grid(dark.resize((8, 8), Image.Resampling.NEAREST), 8, 2).tolist() == [[False, True]] * 2
+
+
+@pytest.mark.filterwarnings("ignore")  # PIL's own, about what it could still read
+def test_a_photo_with_damaged_metadata_is_read():
+    """Its pixels are whole; which way it was held is not known any more."""
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010F] = 6, "maker"
+    file = io.BytesIO()
+    Image.new("RGB", (4, 2), "red").save(file, format="JPEG", exif=exif)
+    content = file.getvalue()
+    tag = content.index(b"\x01\x0f\x00\x02") + 3
+    for kind in range(13):
+        assert load_image(io.BytesIO(content[:tag] + bytes([kind]) + content[tag + 1 :])).size in ((4, 2), (2, 4))
+
+
 @pytest.mark.filterwarnings("ignore")  # PIL's own, about what it could still read
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF", "TIFF", "AVIF"])
 def test_a_damaged_file_is_read_or_refused(kind: str):

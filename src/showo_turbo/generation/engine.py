@@ -126,6 +126,7 @@ class Engine(Generic[Request]):
         self.model, self.max_sequences = model, max_sequences
         self._prepare, self._tickets = prepare, count()
         self._requests: dict[int, _Admitted[Request]] = {}
+        self._cancelled: set[int] = set()
 
     @property
     def pending(self) -> int:
@@ -143,6 +144,7 @@ class Engine(Generic[Request]):
     def cancel(self, ticket: int) -> None:
         """Forget a request; without effect if it has left already."""
         self._requests.pop(ticket, None)
+        self._cancelled.add(ticket)
 
     def step(self) -> list[Update[Request]]:
         """One pass over the oldest requests: an update of each, the oldest first; none if nothing is pending."""
@@ -167,7 +169,9 @@ class Engine(Generic[Request]):
 
     def _drain(self) -> Iterator[Update[Request]]:
         while self._requests:
-            yield from self.step()
+            updates = self.step()
+            self._cancelled.clear()
+            yield from (update for update in updates if update.ticket not in self._cancelled)
 
     def _checked(self, request: Request) -> Job:
         job = self._prepare(request)
@@ -195,5 +199,5 @@ class Engine(Generic[Request]):
         one.state = one.state if isinstance(outcome, Exception) else outcome
         update = Update(one.ticket, one.request, one.state, error, one.job.unpack)
         if update.done:
-            self.cancel(one.ticket)
+            self._requests.pop(one.ticket)
         return update

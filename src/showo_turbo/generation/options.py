@@ -7,6 +7,26 @@ from showo_turbo.errors import InputError
 from showo_turbo.generation.scheduler import UnmaskingScheduler
 
 
+def check_whole(name: str, value: object) -> None:
+    """Refuse what is no whole number.
+
+    Raises:
+        InputError: then.
+    """
+    if type(value) is not int:
+        raise InputError(f"{name} is {value!r}: choose a whole number")
+
+
+def check_number(name: str, value: object) -> None:
+    """Refuse what is no finite number.
+
+    Raises:
+        InputError: then.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise InputError(f"{name} is {value!r}: choose a finite number, 0 or more")
+
+
 @dataclass(frozen=True)
 class SamplingOptions:
     """Options of text to image; a checkpoint's `generation.json` holds those its authors recommend.
@@ -39,24 +59,14 @@ class SamplingOptions:
     early_exit: float | None = None
 
     def __post_init__(self) -> None:
-        self._check_whole("num_inference_steps", self.num_inference_steps)
+        check_whole("num_inference_steps", self.num_inference_steps)
         for name in ("top_k", "sampled_steps"):
             if getattr(self, name) is not None:
-                self._check_whole(name, getattr(self, name))
+                check_whole(name, getattr(self, name))
         if self.early_exit is not None:
-            self._check_number("early_exit", self.early_exit)
+            check_number("early_exit", self.early_exit)
         for name in ("guidance_scale", "temperature"):
-            self._check_number(name, getattr(self, name))
-
-    @staticmethod
-    def _check_whole(name: str, value: object) -> None:
-        if type(value) is not int:
-            raise InputError(f"{name} is {value!r}: choose a whole number")
-
-    @staticmethod
-    def _check_number(name: str, value: object) -> None:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise InputError(f"{name} is {value!r}: choose a finite number, 0 or more")
+            check_number(name, getattr(self, name))
 
     @classmethod
     def from_dict(cls, values: dict) -> "SamplingOptions":

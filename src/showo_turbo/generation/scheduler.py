@@ -186,10 +186,12 @@ def share_rows(batch: int, generator: Generators) -> list[tuple[slice, torch.Gen
     """Which rows of a batch each generator draws for.
 
     Raises:
-        InputError: when the generators cannot share the rows equally.
+        InputError: when they are no generators, or cannot share the rows equally.
     """
     if generator is None or isinstance(generator, torch.Generator):
         return [(slice(0, batch), generator)]
+    if not isinstance(generator, Sequence) or not all(isinstance(one, torch.Generator) for one in generator):
+        raise InputError(f"generator is {generator!r}: give a torch.Generator or a list of them (a number is a seed)")
     if not generator or batch % len(generator):
         raise InputError(f"generator is a list of {len(generator)} for {batch} images: give one, or one per prompt")
     share = batch // len(generator)
@@ -201,7 +203,8 @@ def draw_noise(
 ) -> tuple[Tensor, Tensor]:
     """The random numbers of one step, in the order in which the published sampler draws them.
 
-    They are drawn for all positions, so which ones are known does not change what the others get.
+    They are drawn for all positions, so which ones are known does not change what the others get; but none if all are
+    known, since images by themselves would be finished.
 
     Args:
         masked: bool (batch, n), where a code is to be drawn.
@@ -212,6 +215,8 @@ def draw_noise(
     Returns:
         Exponential ones (masked positions, choices) for `draw_codes`, and uniform ones (batch, n).
     """
+    if not masked.any():
+        return torch.empty(0, choices, device=device), torch.ones(masked.shape, device=device)
     source = device if generator is None else generator.device
     exponential = torch.empty(masked.numel(), choices, device=source).exponential_(generator=generator)
     uniform = torch.rand(masked.shape, generator=generator, device=source)

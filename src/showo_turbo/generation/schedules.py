@@ -47,9 +47,9 @@ def mask_schedule(name: str) -> MaskSchedule:
         InputError: when there is none of that name.
     """
     named = {"cosine": cosine, "linear": linear, "sigmoid": sigmoid}
-    if name in named:
+    if str(name) in named:
         return named[name]
-    exponent = re.fullmatch(r"pow(\d+\.?\d*|\.\d+)", name)
+    exponent = re.fullmatch(r"pow(\d+\.?\d*|\.\d+)", str(name))
     if exponent and float(exponent[1]) > 0:
         return power(float(exponent[1]))
     raise InputError(f"schedule {name!r} is unknown: use {', '.join(named)} or powX with a number X > 0, as in pow2")

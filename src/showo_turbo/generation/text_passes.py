@@ -36,17 +36,18 @@ class TextPasses:
     def __init__(self, model: Showo, vocabulary: Vocabulary, sequences: int, capacity: int) -> None:
         """Make room for so many sequences of up to `capacity` ids."""
         self.model, self.vocabulary = model, vocabulary
-        capacity = rounded_up(capacity, model.runner)
+        self.runner = model.runner  # rounds lengths, and may be another one before the last pass
+        capacity = rounded_up(capacity, self.runner)
         self.kept = room_for_key_values(self, model, sequences, capacity)
         self.ids = torch.full((sequences, capacity), -1)
 
     def make_room(self, capacity: int) -> None:
         """Go on with sequences of up to `capacity` ids."""
         if capacity > self.ids.shape[1]:
-            capacity = rounded_up(capacity, self.model.runner)
+            capacity = rounded_up(capacity, self.runner)
             kept = room_for_key_values(self, self.model, len(self.ids), capacity)
             kept[:, :, :, : self.ids.shape[1]] = self.kept
-            self.model.runner.give_back(self.kept)
+            self.runner.give_back(self.kept)
             self.kept, self.ids = kept, F.pad(self.ids, (0, capacity - self.ids.shape[1]), value=-1)
 
     def score(self, ids: Tensor, closed: Sequence[int], asked: Spans) -> Scoring[Tensor]:
@@ -111,7 +112,7 @@ class TextPasses:
         grid = Grid([len(span) for span in spans])
         positions = torch.cat([torch.arange(span.start, span.stop) for span in spans])
         sequence = torch.cat([torch.full((len(span),), row) for row, span in enumerate(spans)])
-        columns = torch.arange(rounded_up(max(span.stop for span in spans), self.model.runner))
+        columns = torch.arange(rounded_up(max(span.stop for span in spans), self.runner))
         mask = columns <= grid.spread(positions, empty=len(columns))[:, None, :, None]
         of_first = torch.tensor([wanted.start - span.start for wanted, span in zip(asked, spans, strict=True)])
         starts = torch.tensor([span.start for span in spans])

@@ -37,14 +37,27 @@ def open_image(source: ImageSource) -> Image.Image:
     try:
         with nullcontext(source) if isinstance(source, Image.Image) else Image.open(source) as image:
             image.load()
-            upright = ImageOps.exif_transpose(image)
+            upright = _upright(image)
     except FileNotFoundError:
         raise InputError(f"{name} does not exist: expected the path of an image file") from None
     except (OSError, SyntaxError, ValueError, RuntimeError, Image.DecompressionBombError) as error:
         raise InputError(f"{name} cannot be read ({error}): expected a whole PNG, JPEG or the like") from error
     if 0 in upright.size:
         raise InputError(f"{name} has no pixels: its size is {upright.width} x {upright.height}")
-    return upright
+    return _in_8_bits(upright) if upright.mode.startswith("I;16") else upright
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Turned as its metadata ask for; as it is where they are damaged, for which PIL has many errors."""
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:
+        return image
+
+
+def _in_8_bits(image: Image.Image) -> Image.Image:
+    """A grey image of 16 bits in 8; PIL itself would cut off what is brighter than 255."""
+    return Image.fromarray((np.asarray(image) / 257).round().astype(np.uint8))
 
 
 def load_image(source: ImageSource) -> Image.Image:

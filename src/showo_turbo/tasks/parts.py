@@ -137,7 +137,7 @@ class PipelineParts:
         Raises:
             InputError: when the codes do not fill the grid or lie outside the codebook, or there is no image tokenizer.
         """
-        return drawing.unpack(codes, self.image_tokenizer, output_type, height, width)
+        return drawing.unpack(self.check_codes(codes), self.image_tokenizer, output_type, height, width)
 
     def encode_each_once(self, images: Sequence[ImageSource]) -> Tensor:
         """Codes of images, long (batch, tokens); one that comes several times is encoded once.

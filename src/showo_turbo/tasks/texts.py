@@ -86,6 +86,8 @@ class TextTasks(PipelineParts):
         pairs = self.pair_questions(image, prompt, codes)
         if streamer is not None and len(pairs.questions) > 1:
             raise InputError(f"streamer takes one answer at a time, but there are {len(pairs.questions)} questions")
+        if generator is not None and not isinstance(generator, torch.Generator):
+            raise InputError(f"generator is {generator!r}: give a torch.Generator (a number is a seed)")
         source = generator if generator is not None else seeded(seed)
         decoder, guesses = self.prepare_answers(pairs, options, source)
         return answering.unpack(answering.decode(decoder, guesses, streamer), self.prompts)
@@ -151,15 +153,15 @@ class TextTasks(PipelineParts):
         config = self.model.config
         return require_vision_tower(self.vision_tower).num_features if config.w_clip_vit else config.num_vq_tokens
 
-    def see(self, images: Sequence[ImageSource]) -> Sight:
-        """Images as the transformer sees them when it answers, to be asked about any number of times.
+    def see(self, images: ImageSource | Sequence[ImageSource]) -> Sight:
+        """Images, one or several, as the transformer sees them when it answers, to be asked about any number of times.
 
         Raises:
             InputError: when an image cannot be read, or there is nothing to see it by.
         """
         if self.model.config.w_clip_vit:
-            return see_features(self.model, require_vision_tower(self.vision_tower), images)
-        return Sight(self.model, self.encode_each_once(images))
+            return see_features(self.model, require_vision_tower(self.vision_tower), as_list(images))
+        return Sight(self.model, self.encode_each_once(as_list(images)))
 
     def code_rows(self, codes: Tensor) -> Tensor:
         """Codes as a user gives them, see `check_codes`, as the model reads them: long (batch, tokens).
