@@ -118,7 +118,7 @@ def _measure(pipe: "ShowoPipeline", plan: _Plan, tasks: Sequence[str]) -> "Itera
         title = _title(plan.model, plan.drawing, len(plan.prompts), plan.images_per_prompt)
         yield "text_to_image", drawn, report.text_to_image_table(title, drawn)
     if "understanding" in tasks:
-        answered = evaluate_understanding(pipe, plan.examination, plan.answering)
+        answered = evaluate_understanding(pipe, plan.examination, plan.answering, plan.seed)
         title = f"{plan.model}: {len(plan.examination.scenes)} held-out pictures, {plan.answering.decoding}"
         yield "understanding", answered, report.understanding_table(title, answered)
     if "reconstruction" in tasks:

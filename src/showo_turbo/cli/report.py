@@ -44,7 +44,10 @@ def report(
     for name, value in numbers.items():
         if value < 1:
             raise InputError(f"{name} is {value}: choose 1 or more")
-    students = dict(_titled(one) for one in student or [])
+    titled = [_titled(one) for one in student or []]
+    students = dict(titled)
+    if len(students) < len(titled):
+        raise InputError(f"students are titled {', '.join(title for title, _ in titled)}: give each a title of its own")
     for model in (teacher, *students.values()):
         resolve(model)
     check_outputs([output], overwrite=True)
@@ -53,6 +56,7 @@ def report(
     from functools import lru_cache
 
     from showo_turbo.evaluation.study import StudyPlan, answering_contestants, drawing_contestants, run_study
+    from showo_turbo.placement import parse_device, parse_dtype
 
     plan = StudyPlan(
         drawing=drawing_contestants(teacher, students, guidance_scale, top_k or [None]),
@@ -62,6 +66,8 @@ def report(
         images_per_prompt=images_per_prompt,
         scenes=scenes,
         seed=seed,
+        device=parse_device(device).type,
+        dtype=str(parse_dtype(dtype)).removeprefix("torch."),
     )
     for table in run_study(plan, output, lru_cache(maxsize=1)(lambda name: load_pipeline(name, device, dtype))):
         typer.echo(f"{table}\n")

@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
+from showo_turbo.errors import InputError
 from showo_turbo.evaluation.text_to_image import TextToImageScores, score_pictures
 from showo_turbo.evaluation.understanding import Examination, UnderstandingScores, score_answers
 from showo_turbo.generation.options import SamplingOptions
@@ -16,7 +17,7 @@ from showo_turbo.outputs import TextOutput
 from showo_turbo.pipeline import ShowoPipeline
 from showo_turbo.scenes.benchmark import ScenePrompt
 from showo_turbo.scenes.language import DESCRIBE
-from showo_turbo.scenes.render import render
+from showo_turbo.scenes.render import RESOLUTION, render
 
 LONG = 20
 """Ids of a description from which on it counts as long."""
@@ -86,7 +87,13 @@ def evaluate_text_to_image(
     images_per_prompt: int = 4,
     seed: int = 0,
 ) -> TextToImageResult:
-    """Draw the prompts and judge the pictures; see `draw_benchmark`."""
+    """Draw the prompts and judge the pictures; see `draw_benchmark`.
+
+    Raises:
+        InputError: when the model draws pictures of another size than the built-in world has.
+    """
+    if (side := pipe.resolution) != RESOLUTION:
+        raise InputError(f"the model draws {side} x {side} pixels, the built-in world has {RESOLUTION} x {RESOLUTION}")
     start = time.perf_counter()
     pictures = draw_benchmark(pipe, prompts, options, images_per_prompt, seed)
     seconds = time.perf_counter() - start
@@ -94,17 +101,19 @@ def evaluate_text_to_image(
 
 
 def evaluate_understanding(
-    pipe: ShowoPipeline, examination: Examination, options: DecodingOptions
+    pipe: ShowoPipeline, examination: Examination, options: DecodingOptions, seed: int = 0
 ) -> UnderstandingResult:
-    """Ask every question of an examination, have every scene described, and judge."""
+    """Ask every question of an examination, have every scene described, and judge.
+
+    First guesses for scene i are seeded by `seed * 100003 + i`; how many passes answers take depends on them.
+    """
     answers, described, seconds = [], [], 0.0
-    for scene, turns in zip(
-        tqdm(examination.scenes, desc="questions and descriptions"), examination.turns, strict=True
-    ):
-        sight = pipe.see([render(scene)])
-        answers.append(pipe.image_to_text(sight, [turn.question for turn in turns], **asdict(options)).texts)
+    scenes = tqdm(examination.scenes, desc="questions and descriptions")
+    for number, (scene, turns) in enumerate(zip(scenes, examination.turns, strict=True)):
+        sight, settings = pipe.see([render(scene)]), {**asdict(options), "seed": seed * 100003 + number}
+        answers.append(pipe.image_to_text(sight, [turn.question for turn in turns], **settings).texts)
         start = time.perf_counter()
-        described.append(pipe.image_to_text(sight, DESCRIBE[0], **asdict(options)))
+        described.append(pipe.image_to_text(sight, DESCRIBE[0], **settings))
         seconds += time.perf_counter() - start
     scores = score_answers(examination, answers, [output.texts[0] for output in described])
     long = [output for output in described if len(output.token_ids[0]) >= LONG]

@@ -20,7 +20,7 @@ class Estimate:
 
 
 def mean_of_groups(groups: list[list[float]]) -> Estimate:
-    """Mean of all cases; groups (the images of one prompt) are independent of each other, cases within are not.
+    """Mean of all cases; groups (the images of one request) are independent of each other, cases within are not.
 
     The variance is the ratio estimator's over groups. It is turned into the number of independent cases that would
     have it, never fewer than groups nor more than cases, for which Wilson's interval is given; so a share of 100 %

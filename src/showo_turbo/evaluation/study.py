@@ -9,12 +9,15 @@ there: a study that was interrupted goes on with the cells that are missing.
 """
 
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from showo_turbo import __version__
 from showo_turbo.checkpoints.files import read_json, write_json
 from showo_turbo.checkpoints.loading import load_sampling_options, locate
+from showo_turbo.errors import InputError
 from showo_turbo.evaluation.report import prompts_sha256
 from showo_turbo.evaluation.run import evaluate_text_to_image, evaluate_understanding
 from showo_turbo.evaluation.understanding import make_examination
@@ -97,6 +100,8 @@ class StudyPlan:
         images_per_prompt: pictures of every prompt.
         scenes: pictures to ask about.
         seed: of pictures and questions.
+        device: where models compute.
+        dtype: what they are stored in.
     """
 
     drawing: tuple[Contestant, ...]
@@ -106,22 +111,37 @@ class StudyPlan:
     images_per_prompt: int
     scenes: int
     seed: int
+    device: str
+    dtype: str
+
+    def setting(self, **values: object) -> dict:
+        """Everything that decides a cell: these values and what all cells have in common."""
+        here = {"device": self.device, "dtype": self.dtype, "showo_turbo": __version__}
+        return {**values, "seed": self.seed, **here}
 
 
 class Cells:
     """Measured cells in a JSON file, by everything that decides them."""
 
     def __init__(self, path: Path) -> None:
-        """Go on with a file, or begin one."""
+        """Go on with a file, or begin one.
+
+        Raises:
+            InputError: when there is a file that holds something else.
+        """
         self.path = path
         self.values: dict[str, dict] = read_json(path) if path.exists() else {}
+        if foreign := [key for key in self.values if not key.startswith("{")]:
+            raise InputError(f"{str(path)!r} is no file of a report (it holds {foreign[0]!r}): choose another one")
 
     def get(self, setting: dict, measure: Callable[[], dict]) -> dict:
         """A cell's value: the one that is kept, or else what `measure` gives."""
         key = json.dumps(setting, sort_keys=True)
         if key not in self.values:
             self.values[key] = measure()
-            write_json(self.path, self.values)
+            partial = self.path.with_suffix(".partial")
+            write_json(partial, self.values)
+            os.replace(partial, self.path)
         return self.values[key]
 
 
@@ -149,14 +169,13 @@ def _drawn(plan: StudyPlan, cells: Cells, load: Callable[[str], ShowoPipeline], 
         guidance_scale=one.guidance_scale,
         top_k=one.top_k or recommended.top_k,
     )
-    setting = {
-        "task": "text to image",
-        "weights": locate(one.model).weights_sha256(),
-        "options": asdict(options),
-        "prompts": prompts_sha256(plan.prompts),
-        "images_per_prompt": plan.images_per_prompt,
-        "seed": plan.seed,
-    }
+    setting = plan.setting(
+        task="text to image",
+        weights=locate(one.model).weights_sha256(),
+        options=asdict(options),
+        prompts=prompts_sha256(plan.prompts),
+        images_per_prompt=plan.images_per_prompt,
+    )
     return cells.get(
         setting,
         lambda: asdict(
@@ -167,17 +186,16 @@ def _drawn(plan: StudyPlan, cells: Cells, load: Callable[[str], ShowoPipeline], 
 
 def _answered(plan: StudyPlan, cells: Cells, load: Callable[[str], ShowoPipeline], one: Contestant) -> dict:
     options = one.decoding
-    setting = {
-        "task": "understanding",
-        "weights": locate(one.model).weights_sha256(),
-        "options": asdict(options),
-        "scenes": plan.scenes,
-        "seed": plan.seed,
-    }
+    setting = plan.setting(
+        task="understanding",
+        weights=locate(one.model).weights_sha256(),
+        options=asdict(options),
+        scenes=plan.scenes,
+    )
 
     def measure() -> dict:
         examination = make_examination(plan.scenes, plan.seed)
-        return asdict(evaluate_understanding(load(one.model), examination, options))
+        return asdict(evaluate_understanding(load(one.model), examination, options, plan.seed))
 
     return cells.get(setting, measure)
 

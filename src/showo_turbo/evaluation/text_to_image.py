@@ -1,7 +1,7 @@
 """Does a picture show what its prompt asked for? GenEval's rules (arXiv 2310.11513) over the exact detector."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from PIL import Image
 
@@ -14,8 +14,8 @@ from showo_turbo.scenes.scene import PLACES, Scene, SceneObject
 def fulfils(scene: Scene, prompt: ScenePrompt) -> bool:
     """Whether a scene has everything the prompt includes, nothing it excludes, and its background.
 
-    As in GenEval, objects that the prompt does not speak of are no fault, and a position holds if any pair of matching
-    objects is so related.
+    As in GenEval, objects that the prompt does not speak of are no fault. Of more objects than a position asks for,
+    GenEval looks at those that its detector is surest of; ours is sure of all, so any pair of them may be so related.
     """
     if prompt.background not in (None, scene.background):
         return False
@@ -54,14 +54,16 @@ class TextToImageScores:
 
 
 def score_pictures(prompts: Sequence[ScenePrompt], pictures: Sequence[Sequence[Image.Image]]) -> TextToImageScores:
-    """Judge the pictures of each prompt.
+    """Judge the pictures of each prompt. Prompts that ask for the same in other words are no independent cases.
 
     Args:
         prompts: what was asked.
         pictures: for each prompt its pictures, 64 x 64.
     """
-    groups: dict[str, list[list[float]]] = {tag: [] for tag in TAGS}
+    groups: dict[str, dict[str, list[float]]] = {tag: {} for tag in TAGS}
     for prompt, drawn in zip(prompts, pictures, strict=True):
-        groups[prompt.tag].append([float(fulfils(detect(picture).scene, prompt)) for picture in drawn])
-    by_tag = {tag: mean_of_groups(group) for tag, group in groups.items() if group}
+        asked = replace(prompt, prompt="").to_json()
+        fulfilled = [float(fulfils(detect(picture).scene, prompt)) for picture in drawn]
+        groups[prompt.tag].setdefault(asked, []).extend(fulfilled)
+    by_tag = {tag: mean_of_groups(list(group.values())) for tag, group in groups.items() if group}
     return TextToImageScores(by_tag, mean_of_estimates(list(by_tag.values())))

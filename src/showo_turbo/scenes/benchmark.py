@@ -51,14 +51,18 @@ def benchmark_prompts(path: Path | None = None) -> list[ScenePrompt]:
     """The shipped held-out prompts, or those of another file in the same format.
 
     Raises:
-        InputError: when the file cannot be read or a line is not such a prompt.
+        InputError: when the file cannot be read, has no line, or a line is not such a prompt.
     """
     source = path or files("showo_turbo.scenes") / "benchmark.jsonl"
     try:
         lines = source.read_text().splitlines()
-    except OSError as error:
-        raise InputError(f"prompt file {str(source)!r} cannot be read ({error.strerror})") from error
-    return [_parse(line, f"{source}, line {number}") for number, line in enumerate(lines, 1) if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise InputError(f"prompt file {str(source)!r} cannot be read ({reason})") from error
+    prompts = [_parse(line, f"{source}, line {number}") for number, line in enumerate(lines, 1) if line.strip()]
+    if not prompts:
+        raise InputError(f"prompt file {str(source)!r} holds no prompts: give a line for each")
+    return prompts
 
 
 def _parse(line: str, where: str) -> ScenePrompt:
@@ -68,9 +72,33 @@ def _parse(line: str, where: str) -> ScenePrompt:
             raise InputError(f"{where}: unknown key {', '.join(sorted(unknown))}")
         for key in ("include", "exclude"):
             values[key] = tuple(values.get(key, ()))
-        return ScenePrompt(**values)
+        prompt = ScenePrompt(**values)
     except (json.JSONDecodeError, TypeError) as error:
         raise InputError(f"{where}: not a GenEval prompt ({error})") from error
+    if problem := _problem(prompt):
+        raise InputError(f"{where}: {problem}")
+    return prompt
+
+
+def _problem(prompt: ScenePrompt) -> str | None:
+    """What of a prompt the built-in world does not know."""
+    if not isinstance(prompt.prompt, str) or not prompt.prompt.strip():
+        return f"prompt is {prompt.prompt!r}: expected a text"
+    wrong = [("tag", prompt.tag, TAGS), ("background", prompt.background, (None, *BACKGROUNDS))]
+    for item in (*prompt.include, *prompt.exclude):
+        if not isinstance(item, dict) or type(item.get("count")) is not int or item["count"] < 1:
+            return f"{item!r} is no item with a class and a count of 1 or more"
+        wrong.append(("class", item.get("class"), SHAPES))
+        wrong += [(key, item[key], known) for key, known in (("color", COLORS), ("place", PLACES)) if key in item]
+        if "position" in item:
+            if not isinstance(item["position"], list) or len(item["position"]) != 2:
+                return f"position is {item['position']!r}: expected a relation and the index of another item"
+            relation, other = item["position"]
+            wrong += [("relation", relation, RELATIONS), ("index", other, tuple(range(len(prompt.include))))]
+    for name, value, known in wrong:
+        if value not in known:
+            return f"{name} is {value!r}; the built-in world has {', '.join(map(str, known))}"
+    return None
 
 
 def make_benchmark(seed: int = 0) -> list[ScenePrompt]:
