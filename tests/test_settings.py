@@ -33,9 +33,20 @@ def test_what_cannot_be_is_named(argument: str, words: str) -> None:
         read_settings(ImageTokenizerTrainingConfig, [argument])
 
 
-@pytest.mark.parametrize("content", ["- a\n- b\n", "a: [1\n"])
+@pytest.mark.parametrize("text", ["12:30", "2024_01_02", "010", "no", "${oc.env:HOME}", "2024-13-45", "${ five", "1e3"])
+def test_texts_are_taken_as_typed(text: str) -> None:
+    assert read_settings(ImageTokenizerTrainingConfig, [f"loop.output={text}"]).loop.output == text
+    assert read_settings(ImageTokenizerTrainingConfig, [f"loop.tracker={text}"]).loop.tracker == text
+
+
+def test_null_is_none_where_there_may_be_none() -> None:
+    read = read_settings(ImageTokenizerTrainingConfig, ["loop.tracker=null", "loop.threads=null", "loop.output=null"])
+    assert (read.loop.tracker, read.loop.threads, read.loop.output) == (None, None, "null")
+
+
+@pytest.mark.parametrize("content", ["- a\n- b\n", "a: [1\n", "5\n", "~: a\n", "a: \xe9\n"])
 def test_files_that_hold_no_settings_are_refused(tmp_path: Path, content: str) -> None:
     file = tmp_path / "wrong.yaml"
-    file.write_text(content)
+    file.write_text(content, encoding="latin-1")
     with pytest.raises(InputError, match=r"wrong\.yaml"):
         read_settings(ImageTokenizerTrainingConfig, [f"config={file}"])

@@ -51,13 +51,20 @@ class ShowoConfig:
         """Pick the fields above out of a parsed `config.json`; what published classes add besides is ignored.
 
         Raises:
-            InputError: when a size that cannot be guessed is missing.
+            InputError: when a size that cannot be guessed is missing, or a value is of another type.
         """
         required = ("vocab_size", "llm_vocab_size", "codebook_size", "num_vq_tokens", "llm_model_path")
         missing = [name for name in required if name not in values]
         if missing:
             raise InputError(f"config.json lacks {', '.join(missing)}: is this the config of a Show-o checkpoint?")
-        return cls(**{field.name: values[field.name] for field in fields(cls) if field.name in values})
+        given = {field.name: values[field.name] for field in fields(cls) if field.name in values}
+        for field in fields(cls):
+            if type(given.get(field.name, field.default)) is not type(field.default):
+                raise InputError(
+                    f"config.json has {field.name} {given[field.name]!r}: expected a {type(field.default).__name__}, "
+                    f"such as {field.default!r}"
+                )
+        return cls(**given)
 
 
 def load_phi_config(folder_or_name: str | Path, vocab_size: int) -> PhiConfig:

@@ -117,6 +117,17 @@ def test_adapters_that_cannot_be_merged_are_refused(adapter: Path, random_checkp
         write_config(adapter, **values)
         with pytest.raises(InputError, match=f"is of kind '{kind}': only LORA"):
             load(adapter, base=random_checkpoint)
+    write_config(adapter, init_lora_weights="pissa")
+    with pytest.raises(InputError, match=r"began as 'pissa' .*, which replaces its base's weights"):
+        load(adapter, base=random_checkpoint)
+
+
+def test_an_adapter_of_an_adapter_is_refused(adapter: Path, random_checkpoint: Path, tmp_path: Path) -> None:
+    write_config(adapter, base_model_name_or_path=str(random_checkpoint))
+    for folder, base in ((shutil.copytree(adapter, tmp_path / "second"), "../adapter"), (adapter, ".")):
+        write_config(folder, base_model_name_or_path=base)
+        with pytest.raises(InputError, match="which is an adapter itself"):
+            load(folder)
 
 
 @pytest.mark.parametrize(

@@ -242,3 +242,8 @@ def test_a_missing_extra_is_named(refused: Callable, monkeypatch: pytest.MonkeyP
     ]:
         monkeypatch.delitem(sys.modules, module)
     assert "showo-turbo[train]" in refused("distill", "stages=[{name: a}]")
+
+
+def test_text_in_another_encoding(refused: Callable) -> None:
+    """As Python hands over a byte that is no UTF-8."""
+    assert "prompt 'caf\\udce9' is in another encoding" in refused("generate", "caf\udce9")

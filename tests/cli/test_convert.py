@@ -113,6 +113,6 @@ def test_a_full_disk_leaves_nothing(
     def fail(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("showo_turbo.checkpoints.saving.save_file", fail)
+    monkeypatch.setattr("showo_turbo.checkpoints.weight_files.save_file", fail)
     assert "No space left" in cli("convert", random_checkpoint, "out").err
     assert not list(here.iterdir())

@@ -49,6 +49,13 @@ def test_tables_are_printed_and_cells_are_kept(tmp_path: Path) -> None:
     assert second.stdout == first.stdout
     assert cells.read_text() == kept
     assert "2 steps" not in second.stderr
+    assert report(*options, "--dtype", "bfloat16").returncode == 0
+    assert len(json.loads(cells.read_text())) == 10
+
+    cells.write_text('{"stamp": {}}')
+    other = report(*options)
+    assert other.returncode == 2
+    assert "is no file of a report (it holds 'stamp')" in other.stderr
 
 
 @pytest.mark.parametrize(
@@ -57,6 +64,9 @@ def test_tables_are_printed_and_cells_are_kept(tmp_path: Path) -> None:
         (["--teacher", "nobody"], "model 'nobody' is unknown"),
         (["--student", "tiny"], "student is 'tiny': give TITLE=MODEL"),
         (["--student", "Turbo=nobody"], "model 'nobody' is unknown"),
+        (["--student", "T=tiny", "--student", "T=tiny-turbo"], "students are titled T, T"),
+        (["--dtype", "bogus"], "dtype 'bogus' is unknown"),
+        (["--device", "mars"], "device 'mars' cannot be used"),
         (["--steps", "0"], "steps is 0"),
         (["--top-k", "0"], "top-k is 0"),
         (["-o", "missing/cells.json"], "output folder 'missing' is missing"),

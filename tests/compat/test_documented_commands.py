@@ -162,6 +162,8 @@ def test_what_cannot_be_read_is_named(random_checkpoint: Path, tmp_path: Path) -
         (["validation_prompts_file=none.txt"], "'none.txt' cannot be read"),
         (["validation_prompts_file=none.txt", "prompt=a"], "both given"),
         ([], "nothing to draw"),
+        (["prompt= *** "], "prompt is ' \\*\\*\\* ', in which there is nothing to draw"),
+        (["prompt=a", "dataset.preprocessing.max_seq_length=1"], "prompt is empty"),
         (
             ["mode=extrapolation", "image_path=none.png", "prompt=a", "extra_direction=left"],
             "'none.png' does not exist",

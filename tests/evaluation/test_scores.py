@@ -1,9 +1,13 @@
 """The judge: GenEval's rules over the exact detector, and truth of sentences."""
 
+import json
 import random
+import re
+from pathlib import Path
 
 import pytest
 
+from showo_turbo.errors import InputError
 from showo_turbo.evaluation.statistics import Estimate, mean_of_estimates, mean_of_groups
 from showo_turbo.evaluation.text_to_image import fulfils, score_pictures
 from showo_turbo.evaluation.understanding import make_examination, score_answers, true_facts
@@ -84,3 +88,50 @@ def test_the_overall_score_is_the_mean_of_its_parts() -> None:
     overall = mean_of_estimates(parts)
     assert overall.value == pytest.approx(0.7)
     assert overall.interval == pytest.approx((0.7 - 0.1 / 2**0.5, 0.7 + 0.1 / 2**0.5))
+
+
+def test_other_words_for_the_same_are_no_independent_cases() -> None:
+    circle, star = ({"class": shape, "count": 1} for shape in ("circle", "star"))
+    rendered = {shape: render(Scene("white", (SceneObject(0, shape, "red"),))) for shape in ("circle", "star")}
+    pictures = [[rendered["circle"]]] * 4 + [[rendered["circle"]]] * 4
+    wordings = [
+        (item, opening) for item in (circle, star) for opening in ("a", "a photo of a", "a drawing of a", "one")
+    ]
+    asked_again = [ScenePrompt("colors", (item,), f"{opening} {item['class']}") for item, opening in wordings]
+    (estimate,) = score_pictures(asked_again, pictures).by_tag.values()
+    assert estimate == mean_of_groups([[1.0] * 4, [0.0] * 4])
+
+
+STAR = {"class": "star", "count": 1}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"tag": "coutning"}, "tag is 'coutning'; the built-in world has single_object"),
+        ({"include": [{"class": "clock", "count": 1}]}, "class is 'clock'"),
+        ({"include": [{"class": "star"}]}, "is no item with a class and a count"),
+        ({"include": STAR}, "is no item with a class"),
+        ({"include": [STAR | {"color": "pink"}]}, "color is 'pink'"),
+        ({"include": [STAR | {"position": ["beside", 0]}]}, "relation is 'beside'"),
+        ({"include": [STAR | {"position": ["above", 1]}]}, "index is 1"),
+        ({"include": [STAR | {"position": "above"}]}, "position is 'above'"),
+        ({"exclude": [{"class": "star"}]}, "is no item with a class and a count"),
+        ({"background": "grey"}, "background is 'grey'"),
+        ({"prompt": 3}, "prompt is 3: expected a text"),
+        ({"colour": "red"}, "unknown key colour"),
+    ],
+)
+def test_prompts_that_cannot_be_judged_are_refused(tmp_path: Path, changes: dict, message: str) -> None:
+    file = tmp_path / "prompts.jsonl"
+    file.write_text(json.dumps({"tag": "colors", "include": [STAR], "prompt": "a star"} | changes))
+    with pytest.raises(InputError, match=r"prompts\.jsonl, line 1: .*" + re.escape(message)):
+        benchmark_prompts(file)
+
+
+@pytest.mark.parametrize(("content", "message"), [(b"\n", "holds no prompts"), (b"\xe9", "cannot be read")])
+def test_files_without_prompts_are_refused(tmp_path: Path, content: bytes, message: str) -> None:
+    file = tmp_path / "prompts.jsonl"
+    file.write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        benchmark_prompts(file)

@@ -109,9 +109,13 @@ def locate(
     folder = resolve(name, MODEL)
     if (folder / ADAPTER_CONFIG).is_file():
         find_weights(folder, ADAPTER_FILES)
-        return replace(
-            locate(_base_of(folder, base), image_tokenizer, text_tokenizer, vision_tower=vision_tower), adapter=folder
-        )
+        named = _base_of(folder, base)
+        if (resolve(named, MODEL) / ADAPTER_CONFIG).is_file():
+            raise InputError(
+                f"adapter {str(folder)!r} changes {str(named)!r}, which is an adapter itself: write that as a whole "
+                "model first (showo-turbo convert), and name this as base"
+            )
+        return replace(locate(named, image_tokenizer, text_tokenizer, vision_tower=vision_tower), adapter=folder)
     if base is not None:
         raise InputError(f"base is {str(base)!r}, but model {str(name)!r} is no adapter: it has no {ADAPTER_CONFIG}")
     find_weights(folder)

@@ -23,6 +23,9 @@ _FACTOR = re.compile(r"(?P<module>.+)\.lora_(?P<embedding>embedding_)?(?P<side>[
 _WRAPPING = re.compile(r"^base_model\.model\.|(?<=\.)(base_layer|default|modules_to_save)\.|\.default$")
 _BACKBONE = "showo."
 
+_STARTS_THAT_KEEP_THE_BASE = ("gaussian", "eva", "orthogonal")
+"""Ways to begin an adapter (`init_lora_weights`) after which it changes the base as it was; PEFT has others."""
+
 
 @dataclass(frozen=True)
 class LoraConfig:
@@ -81,6 +84,12 @@ def read_adapter_config(folder: Path) -> dict:
     kind = "DORA" if values.get("use_dora") else values.get("peft_type")
     if kind != "LORA":
         raise InputError(f"adapter {str(folder)!r} is of kind {kind!r}: only LORA can be merged")
+    start = values.get("init_lora_weights")
+    if isinstance(start, str) and start not in _STARTS_THAT_KEEP_THE_BASE:
+        raise InputError(
+            f"adapter {str(folder)!r} began as {start!r} (init_lora_weights), which replaces its base's weights: merge "
+            "it with PEFT, or convert it there to a plain LoRA"
+        )
     return values
 
 

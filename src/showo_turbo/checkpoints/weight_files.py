@@ -121,7 +121,7 @@ def _load_pickle(file: Path, device: str) -> dict[str, Tensor]:
             f"weight file {str(file)!r} was refused: it holds more than tensors ({_reason(error)}), and reading that "
             f"could run code hidden in it; use a safetensors file"
         ) from error
-    except (OSError, RuntimeError, EOFError, ValueError) as error:
+    except (OSError, RuntimeError, EOFError, ValueError, LookupError) as error:
         raise InputError(f"weight file {str(file)!r} is damaged ({_reason(error)}): fetch it again") from error
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise InputError(f"weight file {str(file)!r} is not a flat table of tensors: save a model's state_dict()")

@@ -9,6 +9,7 @@ import typer
 from showo_turbo.cli.option_groups import AnsweringOptions, with_options
 from showo_turbo.cli.options import ImageFile, load_pipeline
 from showo_turbo.cli.terminal import TextPrinter, stats_line
+from showo_turbo.errors import InputError
 
 
 @with_options
@@ -31,7 +32,10 @@ def _questions() -> Iterator[str]:
     while True:
         if interactive:
             typer.echo("> ", nl=False, err=True)
-        line = sys.stdin.readline()
+        try:
+            line = sys.stdin.readline()
+        except UnicodeDecodeError as error:
+            raise InputError(f"standard input is in another encoding than the terminal's ({error})") from error
         if not line:
             return
         if line.strip():

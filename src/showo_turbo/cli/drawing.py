@@ -61,8 +61,10 @@ def new_settings(
     import torch
 
     from showo_turbo import __version__
+    from showo_turbo.checkpoints.published import PUBLISHED
 
     model = given.get("model", DEFAULT_MODEL)
+    is_folder = Path(model).is_dir() and model not in (*SHIPPED_MODELS, *PUBLISHED)  # these names say more than a path
     recommended = {name: getattr(pipe.recommended, name) for name in SAMPLING_KEYS}
     return Sidecar(
         task=task,
@@ -72,7 +74,7 @@ def new_settings(
         seed=given.get("seed", secrets.randbelow(2**32)),
         num_images=given.get("num_images", 1),
         **{name: given.get(name, value) for name, value in recommended.items()},
-        model=str(Path(model).resolve()) if model not in SHIPPED_MODELS and Path(model).is_dir() else model,
+        model=str(Path(model).resolve()) if is_folder else model,
         weights_sha256=_weights_sha256(model),
         device=str(pipe.device),
         dtype=str(pipe.model.dtype).removeprefix("torch."),

@@ -83,7 +83,7 @@ def check_new_folder(output: Path) -> None:
 def whole_folder(output: Path) -> Iterator[Path]:
     """A folder to fill, which takes the name `output` when all is well and is gone otherwise."""
     output = output.resolve()
-    hidden = output.parent / f".{output.name}.partial"
+    hidden = output.parent / f".{output.name}.{os.getpid()}.partial"
     partial = hidden / output.name
     try:
         partial.mkdir(parents=True)

@@ -65,7 +65,11 @@ def _prompts(options: TextToImageOptions) -> list[str]:
     named = options.validation_prompts_file or options.dataset.params.validation_prompts_file
     if options.prompt is None and named is None:
         raise InputError("nothing to draw: add prompt='...' or validation_prompts_file=FILE")
-    return split(options.prompt) if options.prompt is not None else _read_lines(Path(named))
+    if options.prompt is None:
+        return _read_lines(Path(named))
+    if not split(options.prompt):
+        raise InputError(f"prompt is {options.prompt!r}, in which there is nothing to draw")
+    return split(options.prompt)
 
 
 def _check_images(options: TextToImageOptions) -> None:
@@ -107,7 +111,7 @@ def _draw_all(options: TextToImageOptions, prompts: list[str], seed: int, folder
 def shorten(pipe: "ShowoPipeline", prompt: str) -> str:
     """A prompt without the end that the model has no room for, which is said on standard error."""
     kept = prompt
-    while cut := pipe.prompts.cut_part(kept):
+    while kept and (cut := pipe.prompts.cut_part(kept)):
         kept = kept[: -max(1, len(cut))]
     if kept != prompt:
         print(f"note: only the first {len(kept)} of {len(prompt)} characters are used of {prompt!r}", file=sys.stderr)

@@ -216,6 +216,8 @@ class PromptBuilder:
         return cleaned
 
     def _refuse_reserved(self, name: str, text: str) -> None:
+        if not text.isascii() and text.encode(errors="replace").decode() != text:
+            raise InputError(f"{name} {text!r} is in another encoding than the terminal's or file's: give it in UTF-8")
         for token in (*SPECIAL_TOKENS, self.tokenizer.eos_token):
             if token in text:
                 raise InputError(f"{name} holds {token!r}, which is a reserved token of the model: take it out")
