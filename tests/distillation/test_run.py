@@ -16,6 +16,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from showo_turbo.data import SourceConfig
+from showo_turbo.distillation import task
 from showo_turbo.distillation.curriculum import (
     DistillationConfig,
     ImageTerm,
@@ -157,7 +158,7 @@ def test_a_loss_that_is_no_number_is_named_by_its_samples(
     tmp_path: Path, random_checkpoint: Path, sources: dict[str, list[SourceConfig]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     losses = iter((1.0, torch.nan, 1.0))
-    monkeypatch.setattr("showo_turbo.distillation.task.language_modelling", lambda *_: torch.tensor(next(losses)))
+    monkeypatch.setattr(task, "language_modelling", lambda *_: torch.tensor(next(losses)))
     distill(DistillationConfig(str(tmp_path), [stage("star", str(random_checkpoint))], **sources))
     skipped = [json.loads(line) for line in (tmp_path / "star" / "skipped.jsonl").read_text().splitlines()]
     image, answer, text = (skipped[0]["samples"][place] for place in (0, SIZES["image"].batch_size, -1))

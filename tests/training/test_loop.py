@@ -14,7 +14,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from showo_turbo.errors import InputError
-from showo_turbo.training import checkpoints
+from showo_turbo.training import checkpoints, loop
 from showo_turbo.training.loop import LoopConfig, StepLosses, Task, train
 
 
@@ -201,7 +201,7 @@ def test_a_last_step_that_cannot_be_saved_is_made_up_by_the_next_run(
         if failing == "export":
             patches.setattr(Regression, "export", full)
         else:
-            patches.setattr("showo_turbo.training.loop.write_checkpoint", full)
+            patches.setattr(loop, "write_checkpoint", full)
         with pytest.raises(InputError, match=r"last step could not be saved .*No space left"):
             train(Regression(), config(tmp_path / "full"))
     train(Regression(), config(tmp_path / "full"))
