@@ -15,7 +15,8 @@ from torch.optim import Optimizer
 
 from showo_turbo.errors import InputError
 from showo_turbo.training import checkpoints, loop
-from showo_turbo.training.loop import LoopConfig, StepLosses, Task, train
+from showo_turbo.training.loop import LoopConfig, train
+from showo_turbo.training.task import StepLosses, Task
 
 
 class Regression(Task[int]):

@@ -28,8 +28,8 @@ from showo_turbo.distillation.trajectories import Answers, RollOuts, samples_of
 from showo_turbo.models.showo import Showo
 from showo_turbo.pipeline import ShowoPipeline
 from showo_turbo.training.curves import plot_curve
-from showo_turbo.training.loop import StepLosses, Task
 from showo_turbo.training.optimizers import build_optimizers
+from showo_turbo.training.task import StepLosses, Task
 
 _BATCHES_PER_PROBE = 50
 _BLOCKS_PROBED = 4

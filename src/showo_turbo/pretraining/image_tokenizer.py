@@ -20,7 +20,8 @@ from showo_turbo.models.magvit_v2_config import MagvitV2Config
 from showo_turbo.models.quantization import commitment_loss
 from showo_turbo.pretraining.scene_pool import scene_pixels
 from showo_turbo.scenes.split import training_scene
-from showo_turbo.training.loop import LoopConfig, StepLosses, Task
+from showo_turbo.training.loop import LoopConfig
+from showo_turbo.training.task import StepLosses, Task
 
 
 def _small_model() -> MagvitV2Config:

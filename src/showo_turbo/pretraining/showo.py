@@ -20,8 +20,9 @@ from showo_turbo.pretraining.scene_pool import load_scene_pool
 from showo_turbo.processing.prompts import PromptBuilder, build_vocabulary, load_text_tokenizer
 from showo_turbo.scenes.language import caption, scene_turns
 from showo_turbo.scenes.scene import Scene
-from showo_turbo.training.loop import LoopConfig, StepLosses, Task
+from showo_turbo.training.loop import LoopConfig
 from showo_turbo.training.optimizers import OptimizerConfig, build_optimizers
+from showo_turbo.training.task import StepLosses, Task
 from showo_turbo.vocabulary import SPECIAL_TOKENS
 
 _STEPS_DRAWN_TOGETHER = 8
