@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from showo_turbo import ShowoPipeline, __version__
+from showo_turbo.checkpoints.published import PUBLISHED, PublishedCheckpoint
 from showo_turbo.cli.demo import DEMO
+from showo_turbo.generation.options import SamplingOptions
 from showo_turbo.processing.images import load_image
 
 
@@ -164,3 +166,20 @@ def test_demo_replaces_a_named_file_only_if_told(cli: Callable, here: Path, rand
     assert result.status == 2
     assert "'mine.png' exists" in result.err
     assert cli("demo", "--output", "mine.png", "--model", random_checkpoint, "--overwrite").status == 0
+
+
+def test_a_sidecar_keeps_a_published_name_though_a_folder_has_it(
+    cli: Callable, here: Path, random_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The name brings the image tokenizer along, a path would not."""
+    folder = shutil.copytree(random_checkpoint, here / "own" / "model")
+    (folder / "magvitv2").rename(here / "own" / "images")
+    num_vq_tokens = json.loads((folder / "config.json").read_text())["num_vq_tokens"]
+    published = PublishedCheckpoint(
+        "own/model", 32, num_vq_tokens, SamplingOptions(3, 0.0), image_tokenizer="own/images"
+    )
+    monkeypatch.setitem(PUBLISHED, "own/model", published)
+    assert cli("generate", "a red car", "--model", "own/model", "-o", "first.png").err == ""
+    assert json.loads((here / "first.json").read_text())["model"] == "own/model"
+    assert cli("generate", "--from-sidecar", "first.json", "-o", "second.png").err == ""
+    assert (here / "first.png").read_bytes() == (here / "second.png").read_bytes()
