@@ -1,6 +1,7 @@
 """The JSON files of a checkpoint."""
 
 import json
+import os
 from pathlib import Path
 
 from showo_turbo.errors import InputError
@@ -23,5 +24,10 @@ def read_json(path: Path) -> dict:
 
 
 def write_json(path: Path, values: dict) -> None:
-    """Write an object for people to read."""
-    path.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    """Write an object for people to read; what was there before stays until all of it is written."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        partial.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -9,7 +9,6 @@ there: a study that was interrupted goes on with the cells that are missing.
 """
 
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -139,9 +138,7 @@ class Cells:
         key = json.dumps(setting, sort_keys=True)
         if key not in self.values:
             self.values[key] = measure()
-            partial = self.path.with_suffix(".partial")
-            write_json(partial, self.values)
-            os.replace(partial, self.path)
+            write_json(self.path, self.values)
         return self.values[key]
 
 
