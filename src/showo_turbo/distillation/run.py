@@ -63,11 +63,16 @@ def _check_sampling(config: DistillationConfig) -> None:
     """See that the codes of each stage can be drawn as its teacher is to and as its student is recommended to."""
     previous = config.student or config.teacher
     for stage in config.stages:
-        name = {PREVIOUS: previous, ORIGINAL: config.teacher}.get(stage.teacher, stage.teacher)
+        name = _meant(config, stage.teacher, previous)
         ids = locate(name, config.image_tokenizer, config.text_tokenizer).config
         for options in (stage.image.sampling, stage.sampling) if stage.image.weight else (stage.sampling,):
             options.scheduler(ids.codebook_size, ids.num_vq_tokens)
         previous = name  # a student has the ids of its teacher
+
+
+def _meant(config: DistillationConfig, name: str, previous: str | Path) -> str | Path:
+    """What a stage's name for a model stands for."""
+    return {PREVIOUS: previous, ORIGINAL: config.teacher}.get(name, name)
 
 
 def _run_stage(config: DistillationConfig, stage: Stage, previous: str | Path) -> Path:
@@ -97,7 +102,7 @@ def _load(
     config: DistillationConfig, name: str, previous: str | Path, dtype: str
 ) -> tuple[CheckpointFiles, ShowoPipeline]:
     """A model of a stage: one that users name, or the student before."""
-    chosen = {PREVIOUS: previous, ORIGINAL: config.teacher}.get(name, name)
+    chosen = _meant(config, name, previous)
     parts = (
         {}
         if isinstance(chosen, Path)
