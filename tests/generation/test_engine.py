@@ -241,6 +241,30 @@ def test_a_request_cancelled_between_updates_is_heard_of_no_more(
     assert set(heard) == {0}
 
 
+def test_a_request_cancelled_while_another_is_concluded_disturbs_none(
+    make_random_model: MakeModel, random_vocabulary: Vocabulary
+) -> None:
+    """The last step of one, as another thread cancels it where its end is noted."""
+    model = make_random_model(0)
+    engine = make_engine(model, random_vocabulary)
+
+    class Requests(dict):
+        def __contains__(self, ticket: object) -> bool:
+            found = super().__contains__(ticket)
+            if found and self[ticket].state.forward_passes == 3 and ticket == cancelled:
+                engine.cancel(ticket)
+            return found
+
+    engine._requests = Requests()
+    cancelled, kept = engine.submit(Drawing([1])), engine.submit(Drawing([2], seed=1))
+    heard = list(engine.run())
+    assert_same(
+        [update.state for update in heard if update.ticket == kept],
+        states_alone(Drawing([2], seed=1), model, random_vocabulary),
+    )
+    assert [update.state.forward_passes for update in heard if update.ticket == cancelled] == [1, 2, 3]
+
+
 @pytest.mark.parametrize("request_kind", [Drawing([1, 2]), Answering([[1, 2]])], ids=["images", "texts"])
 def test_what_is_kept_for_a_request_goes_with_it(
     make_random_model: MakeModel,

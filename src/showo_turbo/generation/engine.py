@@ -126,7 +126,7 @@ class Engine(Generic[Request]):
         self.model, self.max_sequences = model, max_sequences
         self._prepare, self._tickets = prepare, count()
         self._requests: dict[int, _Admitted[Request]] = {}
-        self._cancelled: set[int] = set()
+        self._unheard: set[int] = set()  # tickets of the newest step that have not been cancelled since
 
     @property
     def pending(self) -> int:
@@ -144,11 +144,12 @@ class Engine(Generic[Request]):
     def cancel(self, ticket: int) -> None:
         """Forget a request; without effect if it has left already."""
         self._requests.pop(ticket, None)
-        self._cancelled.add(ticket)
+        self._unheard.discard(ticket)
 
     def step(self) -> list[Update[Request]]:
         """One pass over the oldest requests: an update of each, the oldest first; none if nothing is pending."""
         admitted = self._oldest()
+        self._unheard = {one.ticket for one in admitted}
         steps = [one.job.decoder.step(one.state) for one in admitted]
         outcomes = together(self.model, steps)
         return [
@@ -169,9 +170,7 @@ class Engine(Generic[Request]):
 
     def _drain(self) -> Iterator[Update[Request]]:
         while self._requests:
-            updates = self.step()
-            self._cancelled.clear()
-            yield from (update for update in updates if update.ticket not in self._cancelled)
+            yield from (update for update in self.step() if update.ticket in self._unheard)
 
     def _checked(self, request: Request) -> Job:
         job = self._prepare(request)
@@ -199,5 +198,5 @@ class Engine(Generic[Request]):
         one.state = one.state if isinstance(outcome, Exception) else outcome
         update = Update(one.ticket, one.request, one.state, error, one.job.unpack)
         if update.done:
-            self._requests.pop(one.ticket)
+            self._requests.pop(one.ticket, None)  # another thread may have cancelled it just now
         return update

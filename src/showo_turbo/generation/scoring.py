@@ -8,8 +8,8 @@ So a step is a Python generator: it yields its work once, is sent the scores, an
 not know who else has work in the same pass, and is the same code alone (`alone`) and among others (`engine`).
 """
 
+import logging
 from collections.abc import Callable, Generator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -18,6 +18,8 @@ from torch import Tensor
 
 from showo_turbo.models.passes import Part
 from showo_turbo.models.showo import Showo
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -86,8 +88,10 @@ def together(model: Showo, scorings: Sequence[Scoring[T]]) -> list[T | Exception
 
 def _score_if_possible(model: Showo, works: Sequence[Work]) -> Sequence[Tensor | Exception]:
     """Scores of each work from one pass; if that fails, as when there is no memory for it, from a pass of each."""
-    with suppress(Exception):
+    try:
         return score(model, works)
+    except Exception as error:
+        logger.warning("a pass of %d requests failed, so each takes one by itself: %s", len(works), error)
     pieces = [_attempt(score, model, [work]) for work in works]
     return [piece if isinstance(piece, Exception) else piece[0] for piece in pieces]
 
