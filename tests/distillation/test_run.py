@@ -234,12 +234,46 @@ def test_one_seed_for_all_stages(
     assert not same(student("for all", seed=3, own=0), student("another", seed=4, own=0))
 
 
-@pytest.mark.parametrize("changes", [{"average_target": True}, {"gradient_checkpointing": True}])
-def test_options_run(
-    tmp_path: Path, random_checkpoint: Path, sources: dict[str, list[SourceConfig]], changes: dict
+def test_the_running_average_may_be_the_target(
+    tmp_path: Path, random_checkpoint: Path, sources: dict[str, list[SourceConfig]]
 ) -> None:
-    distill(DistillationConfig(str(tmp_path), [stage("star", str(random_checkpoint), steps=2, **changes)], **sources))
-    assert (tmp_path / "star" / "model" / "model.safetensors").exists()
+    """Then the student learns something else from the second step on; how it is computed changes nothing."""
+
+    def student(name: str, **changes: Any) -> dict[str, torch.Tensor]:
+        stages = [stage("star", str(random_checkpoint), image=replace(SIZES["image"], self_weight=1.0), **changes)]
+        return weights(distill(DistillationConfig(str(tmp_path / name), stages, **sources)))
+
+    own = student("own")
+    assert same(own, student("checkpointed", gradient_checkpointing=True))
+    assert not same(own, student("average", average_target=True))
+
+
+def test_who_answers_by_clip_features_is_no_teacher_of_answers(
+    tmp_path: Path, random_checkpoint: Path, sources: dict[str, list[SourceConfig]]
+) -> None:
+    teacher = tmp_path / "teacher"
+    shutil.copytree(random_checkpoint, teacher)
+    config = json.loads((teacher / "config.json").read_text())
+    (teacher / "config.json").write_text(json.dumps(config | {"w_clip_vit": True}))
+    with pytest.raises(InputError, match=r"answers by CLIP features .*: set text.weight to 0"):
+        distill(DistillationConfig(str(tmp_path), [stage("star", str(teacher))], **sources))
+
+
+@pytest.mark.parametrize(("number", "highest", "message"), [(4, 900, "codebook indices"), (3, 3, "image has 3 codes")])
+def test_codes_of_another_image_tokenizer_are_refused(
+    tmp_path: Path,
+    random_checkpoint: Path,
+    sources: dict[str, list[SourceConfig]],
+    number: int,
+    highest: int,
+    message: str,
+) -> None:
+    codes = torch.full((3, number), highest, dtype=torch.int16)
+    save_file({"codes": codes}, tmp_path / "pool.safetensors", metadata={"seed": "0"})
+    foreign = sources | {"dialogues": [SourceConfig("scene_dialogues", str(tmp_path / "pool.safetensors"))]}
+    with pytest.raises(InputError, match="dialogues"):
+        distill(DistillationConfig(str(tmp_path), [stage("star", str(random_checkpoint))], **foreign))
+    assert message in (tmp_path / "star" / "bad_dialogues_0.jsonl").read_text()
 
 
 @pytest.mark.parametrize("files", [TrajectoryFiles(), TrajectoryFiles(count=2)], ids=["fresh", "stored"])

@@ -46,7 +46,7 @@ def distill(config: DistillationConfig) -> Path:
     named = {name for stage in config.stages for name in (stage.teacher, stage.student, stage.text.teacher)}
     for name in sorted((named | {config.teacher, config.student}) - {PREVIOUS, ORIGINAL, None}):
         locate(name, config.image_tokenizer, config.text_tokenizer)
-    _check_sampling(config)
+    _check_models(config)
     for sources, kind, term in _READ:
         if any(getattr(stage, term).weight for stage in config.stages):
             check_sources(getattr(config, sources), kind)
@@ -59,12 +59,19 @@ def distill(config: DistillationConfig) -> Path:
     return student
 
 
-def _check_sampling(config: DistillationConfig) -> None:
-    """See that the codes of each stage can be drawn as its teacher is to and as its student is recommended to."""
+def _check_models(config: DistillationConfig) -> None:
+    """See that the codes of each stage can be drawn as its teacher is to and as its student is recommended to, and that
+    who answers sees images as codes, as a student does.
+    """
     previous = config.student or config.teacher
     for stage in config.stages:
         name = _meant(config, stage.teacher, previous)
         ids = locate(name, config.image_tokenizer, config.text_tokenizer).config
+        if ids.w_clip_vit and stage.text.weight:
+            raise InputError(
+                f"stage {stage.name!r}: {name!r} answers by CLIP features (w_clip_vit), of which there is no text term: "
+                "set text.weight to 0, or take a teacher that sees images as codes"
+            )
         for options in (stage.image.sampling, stage.sampling) if stage.image.weight else (stage.sampling,):
             options.scheduler(ids.codebook_size, ids.num_vq_tokens)
         previous = name  # a student has the ids of its teacher
@@ -187,6 +194,8 @@ class _Streams:
         prompts, model = self.teacher.prompts, self.teacher.model
         if isinstance(sample.image, Image.Image):
             check_aspect_ratio(sample.image)
+        elif self.teacher.check_codes(sample.image).numel() != model.config.num_vq_tokens:
+            raise InputError(f"image has {sample.image.numel()} codes, those of the model {model.config.num_vq_tokens}")
         for turn in sample.turns:
             prompts.check_question(turn.question)
         spoken = dialogue_ids(prompts, [0] * model.config.num_vq_tokens, sample.turns)

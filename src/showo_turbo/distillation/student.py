@@ -13,7 +13,8 @@ def make_student(student: Showo, stage: Stage) -> Showo:
     Raises:
         InputError: when adapters are asked for and peft is missing, or no layer has one of the names.
     """
-    student.requires_grad_(True).train()
+    student.requires_grad_(False).showo.requires_grad_(True)  # not a projector of CLIP features, which no term reads
+    student.train()
     if stage.lora.rank:
         _add_adapters(student, stage)
     if stage.gradient_checkpointing:
