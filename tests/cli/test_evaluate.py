@@ -54,6 +54,7 @@ def test_scores_are_printed_and_written_with_all_settings(prompts_file: Path, tm
         (["--task", "sing"], "task is 'sing'"),
         (["--steps", "65"], "num_inference_steps is 65"),
         (["--scenes", "0"], "scenes is 0"),
+        (["--seed", "-1"], "seed is -1"),
         (["--prompts-file", "missing.jsonl"], "missing.jsonl"),
         (["-o", "missing/scores.json"], "output folder 'missing' is missing"),
     ],

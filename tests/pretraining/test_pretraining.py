@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from showo_turbo.checkpoints import weight_files
 from showo_turbo.errors import InputError
 from showo_turbo.generation.options import SamplingOptions
 from showo_turbo.models.magvit_v2 import MagvitV2
@@ -69,6 +70,21 @@ def test_the_pool_holds_training_scenes_and_their_codes(folder: Path) -> None:
     assert len(pool.scenes) == 200
     assert all(map(is_training_scene, pool.scenes))
     assert torch.equal(pool.codes[:3], tokenizer.get_codes(scene_pixels(pool.scenes[:3])))
+
+
+def test_a_pool_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its folder is made before anything is encoded, and a disk that fills up leaves nothing behind."""
+
+    def no_space(tensors: object, file: Path, metadata: object) -> None:
+        file.write_bytes(b"half of it")
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(weight_files, "save_file", no_space)
+    with pytest.raises(InputError, match="count is 0"):
+        build_scene_pool(tmp_path / "pools" / "pool.safetensors", MagvitV2(SMALL_TOKENIZER), count=0, seed=4)
+    with pytest.raises(OSError, match="no space left"):
+        build_scene_pool(tmp_path / "pools" / "pool.safetensors", MagvitV2(SMALL_TOKENIZER), count=2, seed=4)
+    assert list((tmp_path / "pools").iterdir()) == []
 
 
 def test_masking_hides_a_cosine_share_and_always_something() -> None:

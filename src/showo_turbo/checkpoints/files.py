@@ -1,7 +1,9 @@
-"""The JSON files of a checkpoint."""
+"""Files that are whole or not there, and the JSON files of a checkpoint."""
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from showo_turbo.errors import InputError
@@ -25,9 +27,19 @@ def read_json(path: Path) -> dict:
 
 def write_json(path: Path, values: dict) -> None:
     """Write an object for people to read; what was there before stays until all of it is written."""
+    with whole_file(path) as partial:
+        partial.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A passing name to write a file by, which takes its own when all is well and is gone otherwise.
+
+    Processes that write the same file do not meet: the last one's stays.
+    """
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        partial.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        yield partial
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)

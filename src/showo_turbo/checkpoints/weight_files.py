@@ -22,6 +22,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from showo_turbo.checkpoints.files import whole_file
 from showo_turbo.errors import InputError
 
 _BYTES_PER_MAP = 2**27
@@ -54,18 +55,19 @@ def describe(file: Path) -> dict[str, Tensor]:
 
 
 def write(file: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
-    """Write tensors by name, as safetensors.
+    """Write tensors by name, as safetensors; what was there before stays until all of it is written.
 
     Raises:
         OSError: when the disk is full or the like.
     """
-    file.touch()
-    mode = file.stat().st_mode
-    try:
-        save_file(tensors, file, metadata)
-    except SafetensorError as error:
-        raise OSError(f"{str(file)!r} cannot be written: {error}") from error
-    file.chmod(mode)  # safetensors leaves a file that only its owner can read
+    with whole_file(file) as partial:
+        partial.touch()
+        mode = partial.stat().st_mode
+        try:
+            save_file(tensors, partial, metadata)
+        except SafetensorError as error:
+            raise OSError(f"{str(file)!r} cannot be written: {error}") from error
+        partial.chmod(mode)  # safetensors leaves a file that only its owner can read
 
 
 def stream(file: Path) -> Iterator[tuple[str, Tensor]]:

@@ -61,6 +61,8 @@ def evaluate(
     for name, value in (("images-per-prompt", images_per_prompt), ("scenes", scenes)):
         if value < 1:
             raise InputError(f"{name} is {value}: choose 1 or more")
+    if seed < 0:
+        raise InputError(f"seed is {seed}: choose 0 or more")
     if output is not None:
         check_outputs([output], overwrite)
     prompts = benchmark_prompts(prompts_file)

@@ -44,6 +44,8 @@ def report(
     for name, value in numbers.items():
         if value < 1:
             raise InputError(f"{name} is {value}: choose 1 or more")
+    if seed < 0:
+        raise InputError(f"seed is {seed}: choose 0 or more")
     titled = [_titled(one) for one in student or []]
     students = dict(titled)
     if len(students) < len(titled):

@@ -69,8 +69,8 @@ def _check_models(config: DistillationConfig) -> None:
         ids = locate(name, config.image_tokenizer, config.text_tokenizer).config
         if ids.w_clip_vit and stage.text.weight:
             raise InputError(
-                f"stage {stage.name!r}: {name!r} answers by CLIP features (w_clip_vit), of which there is no text term: "
-                "set text.weight to 0, or take a teacher that sees images as codes"
+                f"stage {stage.name!r}: {name!r} answers by CLIP features (w_clip_vit), for which there is no text "
+                "term: set text.weight to 0, or take a teacher that sees images as codes"
             )
         for options in (stage.image.sampling, stage.sampling) if stage.image.weight else (stage.sampling,):
             options.scheduler(ids.codebook_size, ids.num_vq_tokens)

@@ -7,7 +7,6 @@ Rows of unequal length lie one after the other in one tensor, with their lengths
 probabilities float16, so a soft label of 16 codes takes 96 bytes.
 """
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -80,9 +79,4 @@ def _parted(ids: Tensor, lengths: Tensor) -> list[list[int]]:
 
 
 def _write(path: Path, tensors: dict[str, Tensor]) -> None:
-    partial = path.with_suffix(f".{os.getpid()}.partial")  # another run may be making the same file
-    try:
-        weight_files.write(partial, {name: tensor.contiguous().cpu() for name, tensor in tensors.items()})
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    weight_files.write(path, {name: tensor.contiguous().cpu() for name, tensor in tensors.items()})

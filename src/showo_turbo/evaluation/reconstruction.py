@@ -10,7 +10,7 @@ from tqdm import tqdm
 from showo_turbo.evaluation.statistics import Estimate, mean_of_groups
 from showo_turbo.pipeline import ShowoPipeline
 from showo_turbo.scenes.detector import detect
-from showo_turbo.scenes.render import render
+from showo_turbo.scenes.render import check_resolution, render
 from showo_turbo.scenes.scene import Scene
 
 
@@ -30,7 +30,12 @@ class ReconstructionResult:
 
 
 def evaluate_reconstruction(pipe: ShowoPipeline, scenes: Sequence[Scene]) -> ReconstructionResult:
-    """Read scenes off their pictures, before and after the image tokenizer."""
+    """Read scenes off their pictures, before and after the image tokenizer.
+
+    Raises:
+        InputError: when the model has pictures of another size than the built-in world.
+    """
+    check_resolution(pipe.resolution)
     pictures = [render(scene) for scene in scenes]
     rebuilt = [pipe.decode_codes(pipe.encode_image(picture))[0] for picture in tqdm(pictures, desc="reconstructing")]
     difference = _stack(pictures) - _stack(rebuilt)

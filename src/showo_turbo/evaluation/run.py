@@ -8,7 +8,6 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
-from showo_turbo.errors import InputError
 from showo_turbo.evaluation.text_to_image import TextToImageScores, score_pictures
 from showo_turbo.evaluation.understanding import Examination, UnderstandingScores, score_answers
 from showo_turbo.generation.options import SamplingOptions
@@ -17,7 +16,7 @@ from showo_turbo.outputs import TextOutput
 from showo_turbo.pipeline import ShowoPipeline
 from showo_turbo.scenes.benchmark import ScenePrompt
 from showo_turbo.scenes.language import DESCRIBE
-from showo_turbo.scenes.render import RESOLUTION, render
+from showo_turbo.scenes.render import check_resolution, render
 
 LONG = 20
 """Ids of a description from which on it counts as long."""
@@ -92,8 +91,7 @@ def evaluate_text_to_image(
     Raises:
         InputError: when the model draws pictures of another size than the built-in world has.
     """
-    if (side := pipe.resolution) != RESOLUTION:
-        raise InputError(f"the model draws {side} x {side} pixels, the built-in world has {RESOLUTION} x {RESOLUTION}")
+    check_resolution(pipe.resolution)
     start = time.perf_counter()
     pictures = draw_benchmark(pipe, prompts, options, images_per_prompt, seed)
     seconds = time.perf_counter() - start

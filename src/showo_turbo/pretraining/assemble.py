@@ -1,10 +1,10 @@
 """The trained parts put together into one folder that loads by one name."""
 
-import json
 import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from showo_turbo.checkpoints.files import write_json
 from showo_turbo.errors import InputError
 from showo_turbo.generation.options import SamplingOptions
 from showo_turbo.training.curves import plot_curve
@@ -59,4 +59,4 @@ def assemble(config: AssemblyConfig) -> None:
         shutil.copyfile(source, target)
     for name, log in logs.items():
         plot_curve(log, output / "training" / f"{name}.png")
-    (output / "generation.json").write_text(json.dumps(asdict(config.sampling), indent=2) + "\n")
+    write_json(output / "generation.json", asdict(config.sampling))

@@ -61,7 +61,15 @@ def training_scenes(count: int, seed: int) -> list[Scene]:
 
 @torch.inference_mode()
 def build_scene_pool(path: Path, image_tokenizer: MagvitV2, count: int, seed: int) -> None:
-    """Encode the first `count` training scenes of a seed and write their codes to a safetensors file."""
+    """Encode the first `count` training scenes of a seed and write their codes to a safetensors file.
+
+    Raises:
+        InputError: when there are to be no scenes.
+        OSError: when the folder cannot be made or the disk is full.
+    """
+    if count < 1:
+        raise InputError(f"count is {count}: choose 1 or more scenes")
+    path.parent.mkdir(parents=True, exist_ok=True)
     scenes = training_scenes(count, seed)
     chunks = [scenes[start : start + 100] for start in range(0, count, 100)]
     codes = [image_tokenizer.get_codes(scene_pixels(chunk)) for chunk in tqdm(chunks, desc="encoding scenes")]

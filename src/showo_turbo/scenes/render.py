@@ -6,6 +6,7 @@ from functools import cache
 import numpy as np
 from PIL import Image, ImageDraw
 
+from showo_turbo.errors import InputError
 from showo_turbo.scenes.scene import SHAPES, Scene
 
 RESOLUTION = 64
@@ -24,6 +25,18 @@ RGB = {
 }
 
 _SUPERSAMPLING = 8
+
+
+def check_resolution(resolution: int) -> None:
+    """Refuse a model whose pictures, of so many pixels along a side, are not those of the built-in world.
+
+    Raises:
+        InputError: when they are larger or smaller.
+    """
+    if resolution != RESOLUTION:
+        raise InputError(
+            f"the model draws {resolution} x {resolution} pixels, the built-in world has {RESOLUTION} x {RESOLUTION}"
+        )
 
 
 @cache
