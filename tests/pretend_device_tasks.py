@@ -39,6 +39,9 @@ TASKS: dict[str, Callable[[ShowoPipeline], list]] = {
         PROMPTS, 3, 2.0, order="confidence", temperature=1.0, seed=0, early_exit=0.9
     ).codes.tolist(),
     "inpaint": lambda pipe: pipe.inpaint(PICTURE, Image.new("L", (64, 64), 255), PROMPTS[1], seed=0).codes.tolist(),
+    "inpaint where a mask on the device says": lambda pipe: pipe.inpaint(
+        PICTURE, torch.ones(1, 8, 8, dtype=torch.bool).to(pipe.device), PROMPTS[1], seed=0
+    ).codes.tolist(),
     "answer": lambda pipe: pipe.image_to_text([PICTURE] * 2, ["how many objects are there?", "what is it?"]).token_ids,
     "answer one by one": lambda pipe: pipe.image_to_text(PICTURE, "what is it?", decoding="autoregressive").token_ids,
 }

@@ -14,5 +14,5 @@ def test_another_device_gives_what_the_cpu_gives(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, SCRIPT, tmp_path], capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr[-4000:]
     found = json.loads(done.stdout.splitlines()[-1])
-    assert len(found) == 7
+    assert len(found) == 8
     assert all(found.values()), found

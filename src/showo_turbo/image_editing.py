@@ -45,7 +45,7 @@ def split_masks(mask: Tensor) -> list[Tensor]:
 
 
 def read_mask(mask: ImageSource | Tensor, image: Image | Tensor, resolution: int | None, side: int) -> Tensor:
-    """Which codes of an image are to be drawn anew, bool (height, width).
+    """Which codes of an image are to be drawn anew, bool (height, width), on the CPU.
 
     Args:
         mask: an image, white where to draw, or bool (height, width) over the codes.
@@ -73,7 +73,7 @@ def read_mask(mask: ImageSource | Tensor, image: Image | Tensor, resolution: int
         mask = mask_to_grid(opened, resolution, side)
     if not mask.any():
         raise InputError("mask is empty, nothing would be drawn: paint what is to be drawn anew in white")
-    return mask
+    return mask.cpu()
 
 
 def check_strength(strength: float) -> None:

@@ -26,6 +26,8 @@ def parse_device(device: str | torch.device | None) -> torch.device:
         raise InputError(
             f"device {str(device)!r} cannot be used here ({reason}): choose cpu, or leave it out"
         ) from error
+    if parsed.type == "meta":
+        raise InputError("device 'meta' holds no numbers to compute with: choose cpu, or leave it out")
     return parsed
 
 

@@ -154,7 +154,9 @@ def test_a_phi_config_that_the_checkpoint_lacks_is_looked_for_on_the_hub(
         load(copy)
 
 
-@pytest.mark.parametrize(("option", "value"), [("device", "cuda:99"), ("device", "abacus"), ("dtype", "float12")])
+@pytest.mark.parametrize(
+    ("option", "value"), [("device", "cuda:99"), ("device", "abacus"), ("device", "meta"), ("dtype", "float12")]
+)
 def test_devices_and_dtypes_that_do_not_exist_are_refused(random_checkpoint: Path, option: str, value: str) -> None:
     with pytest.raises(InputError, match=value):
         ShowoPipeline.from_pretrained(random_checkpoint, **{option: value})

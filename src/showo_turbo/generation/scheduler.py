@@ -267,8 +267,8 @@ def _log(values: Tensor) -> Tensor:
 
 
 def _fetch(codes: Tensor, confidence: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Both on another device, in one transfer; float64 holds either exactly."""
+    """Both on another device, in one transfer; float32 holds codes below 2**24 exactly."""
     if codes.device == device:
         return codes, confidence
-    fetched = torch.stack([codes.double(), confidence.double()]).to(device)
-    return fetched[0].long(), fetched[1].float()
+    fetched = torch.stack([codes.float(), confidence]).to(device)
+    return fetched[0].long(), fetched[1]
