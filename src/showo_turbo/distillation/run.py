@@ -132,7 +132,8 @@ def _check_same_ids(name: str | None, pipe: ShowoPipeline, teacher: ShowoPipelin
 
 def _on_policy(streams: "_Streams", teacher_way: RollOuts) -> StudentTrajectories:
     stage = streams.stage
-    return StudentTrajectories(streams.teacher, streams.open("captions"), stage.image, stage.loop.seed, teacher_way)
+    captions = streams.open("captions", log="captions_own_way")
+    return StudentTrajectories(streams.teacher, captions, stage.image, stage.loop.seed, teacher_way)
 
 
 def _trajectories(
@@ -169,8 +170,11 @@ class _Streams:
     teacher: ShowoPipeline
     output: Path
 
-    def open(self, sources: str, seed: int | None = None, alone: bool = False) -> MixedStream:
-        """The stream of some sources, by the config's name for them: this process's samples or, `alone`, all."""
+    def open(self, sources: str, seed: int | None = None, alone: bool = False, log: str | None = None) -> MixedStream:
+        """The stream of some sources, by the config's name for them: this process's samples or, `alone`, all.
+
+        Each stream of each process has a log of bad samples of its own, which is named after the sources by default.
+        """
         state = PartialState()
         rank, world_size = (0, 1) if alone else (state.process_index, state.num_processes)
         kind = next(kind for name, kind, _ in _READ if name == sources)
@@ -182,7 +186,7 @@ class _Streams:
             self.stage.loop.seed if seed is None else seed,
             rank=rank,
             world_size=world_size,
-            log=self.output / f"bad_{sources}_{rank}.jsonl",
+            log=self.output / f"bad_{log or sources}_{state.process_index}.jsonl",
             check=checks.get(kind),
         )
 

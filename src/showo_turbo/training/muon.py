@@ -53,7 +53,10 @@ class Muon(Optimizer):
     def _step_together(self, parameters: list[nn.Parameter], group: dict) -> None:
         directions = []
         for parameter in parameters:
-            average = self.state[parameter].setdefault("momentum_buffer", torch.zeros_like(parameter))
+            state = self.state[parameter]
+            if "momentum_buffer" not in state:
+                state["momentum_buffer"] = torch.zeros_like(parameter)
+            average = state["momentum_buffer"]
             average.lerp_(parameter.grad, 1 - group["momentum"])
             directions.append(torch.lerp(parameter.grad, average, group["momentum"]))
         rows, columns = parameters[0].shape
