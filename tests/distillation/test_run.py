@@ -203,6 +203,11 @@ def test_stored_trajectories_serve_stages_of_fewer_segments_and_no_other_setting
     more_segments = replace(first, name="more", image=replace(first.image, segments=4))
     with pytest.raises(InputError, match="another ends"):
         distill(DistillationConfig(str(tmp_path), [more_segments], **sources))
+    own = replace(first, name="own", trajectories=TrajectoryFiles(count=2))
+    distill(DistillationConfig(str(tmp_path), [own], **sources))
+    heavier = sources | {"captions": [replace(sources["captions"][0], weight=2.0)]}
+    with pytest.raises(InputError, match="another captions"):
+        distill(DistillationConfig(str(tmp_path), [own], **heavier))
     guided = replace(first, name="guided", image=replace(first.image, guidance_scale=3.0))
     with pytest.raises(InputError, match="another image"):
         distill(DistillationConfig(str(tmp_path), [guided], **sources))

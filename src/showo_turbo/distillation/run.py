@@ -1,6 +1,6 @@
 """All stages of a distillation, one after the other."""
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from accelerate import PartialState
@@ -154,8 +154,9 @@ def _trajectories(
     text = replace(stage.text, batch_size=files.batch_size)
     fresh = FreshTrajectories(*teachers, captions, dialogues, image, text, seed)
     folder = Path(files.folder) if files.folder else streams.output / "trajectories"
+    made_of = weights if files.folder else weights | streams.described("captions", "dialogues")
     with state.main_process_first():
-        claim_folder(folder, fresh, weights)
+        claim_folder(folder, fresh, made_of)
     make_files(folder, fresh, files.count, files.num_dialogues, state.process_index, state.num_processes)
     state.wait_for_everyone()
     return StoredTrajectories(folder, *terms, f"{stage.loop.seed}/{state.process_index}")
@@ -189,6 +190,10 @@ class _Streams:
             log=self.output / f"bad_{log or sources}_{state.process_index}.jsonl",
             check=checks.get(kind),
         )
+
+    def described(self, *names: str) -> dict[str, list[dict]]:
+        """Sources as the config describes them, by its names for them."""
+        return {name: [asdict(source) for source in getattr(self.config, name)] for name in names}
 
     def _check_caption(self, sample: CaptionSample) -> None:
         check_prompt(self.teacher.prompts, sample.text)

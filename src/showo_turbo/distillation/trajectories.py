@@ -125,13 +125,13 @@ class StoredTrajectories(_NoState):
         return file, random.Random(f"{self.seed}/{kind}/rows/{batch}")
 
 
-def claim_folder(folder: Path, fresh: FreshTrajectories, weights: dict[str, dict[str, str]]) -> None:
+def claim_folder(folder: Path, fresh: FreshTrajectories, made_of: dict[str, Any]) -> None:
     """Write down what a folder's trajectories are of, or see that they are of just that.
 
     Args:
         folder: made if there is none.
         fresh: what the files are to hold.
-        weights: digests of the weights of its `teacher` and its `text_teacher`.
+        made_of: what else they are of, by name, as JSON has it: digests of the teachers' weights, sources.
 
     Raises:
         InputError: when the folder holds trajectories of another teacher or setting.
@@ -142,7 +142,7 @@ def claim_folder(folder: Path, fresh: FreshTrajectories, weights: dict[str, dict
         for term in (fresh.image, fresh.text)
     )
     ends = segment_ends(fresh.image.num_inference_steps, fresh.image.segments)
-    _claim(folder, weights | {"image": image, "text": text, "seed": fresh.seed}, ends)
+    _claim(folder, made_of | {"image": image, "text": text, "seed": fresh.seed}, ends)
 
 
 def make_files(
