@@ -52,8 +52,8 @@ class ShowoPipeline(ImageTasks, TextTasks):
                 same, but on the CPU in float32. The image tokenizer stays in float32, since its codes are signs.
             quantization: "int8" stores the matrices of the transformer's layers in a byte a weight, by torchao (the
                 `quantization` extra); an approximation, see docs/speed.md. Not at all if left out.
-            image_tokenizer: folder or hub name of an image tokenizer, where the checkpoint does not hold one.
-            text_tokenizer: folder or hub name of a text tokenizer and Phi config, where the checkpoint holds none.
+            image_tokenizer: folder or hub name of an image tokenizer, in place of the checkpoint's.
+            text_tokenizer: folder or hub name of a text tokenizer and Phi config, in place of the checkpoint's.
             base: the checkpoint that an adapter changes, where the adapter does not name it.
             vision_tower: folder or hub name of a CLIP picture tower, where a checkpoint that answers by CLIP features
                 (`w_clip_vit`) does not hold one.

@@ -129,9 +129,12 @@ def test_prompts_that_cannot_be_judged_are_refused(tmp_path: Path, changes: dict
         benchmark_prompts(file)
 
 
-@pytest.mark.parametrize(("content", "message"), [(b"\n", "holds no prompts"), (b"\xe9", "cannot be read")])
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"\n", "holds no prompts"), (b"\xe9", "cannot be read"), (b"[]", "not a GenEval prompt (it is a list)")],
+)
 def test_files_without_prompts_are_refused(tmp_path: Path, content: bytes, message: str) -> None:
     file = tmp_path / "prompts.jsonl"
     file.write_bytes(content)
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(InputError, match=re.escape(message)):
         benchmark_prompts(file)

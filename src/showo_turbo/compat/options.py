@@ -26,7 +26,7 @@ class CommonOptions:
         tracker: "wandb" also sends images and texts there; nothing is tracked if left out.
         device: where to compute; the graphics processor if there is one, if left out.
         dtype: precision of the transformer: float32, bfloat16 or float16.
-        seed: of all random numbers; drawn, and printed, if left out.
+        seed: of all random numbers; if left out, one is drawn for images, and answers take 0.
 
     Raises:
         InputError: when a value is none of those that are known.

@@ -186,8 +186,8 @@ class TrajectoryFiles:
     Attributes:
         count: roll-outs, and dialogues; 0 makes new ones for every batch instead.
         dialogues: so many dialogues in place of `count`, if given; answers of a few ids need fewer than images.
-        folder: where they are, for stages of one teacher and setting to share, whatever sources these have. If left out,
-            the stage's own, which is of its own sources.
+        folder: where they are, for stages of one teacher and setting to share, whatever sources these have. If left
+            out, the stage's own, which is of its own sources.
         batch_size: roll-outs, and dialogues, that the teacher makes at once.
         seed: of what is drawn and asked.
     """

@@ -7,9 +7,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-NO_LABEL = -100
-"""Marks positions at which nothing is to be predicted."""
-
 
 def soft_cross_entropy(logits: Tensor, targets: Tensor, kept: Tensor) -> Tensor:
     """Mean over the kept positions of -sum(targets * log softmax(logits)); 0, with gradient 0, if none is kept.

@@ -6,6 +6,7 @@ from PIL import Image
 
 from showo_turbo.distillation.text_trajectories import JacobiTrajectory
 from showo_turbo.generation.text import TextDecoder
+from showo_turbo.generation.trajectory import last_state
 from showo_turbo.models.showo import Showo
 from showo_turbo.pipeline import ShowoPipeline
 from showo_turbo.processing.images import make_grid
@@ -21,7 +22,7 @@ def passes_per_block(student: Showo, blocks: Sequence[JacobiTrajectory], vocabul
     for block in blocks:
         guesses = block.iterates[:1]
         length = guesses.shape[1]
-        *_, settled = TextDecoder(student, vocabulary, [block.prompt], length, length).run(guesses)
+        settled = last_state(TextDecoder(student, vocabulary, [block.prompt], length, length).run(guesses))
         passes += settled.forward_passes
     return passes / len(blocks)
 

@@ -31,7 +31,7 @@ from showo_turbo.errors import InputError
 from showo_turbo.pipeline import ShowoPipeline
 from showo_turbo.processing.images import check_aspect_ratio
 from showo_turbo.text_to_image import check_prompt
-from showo_turbo.training.loop import check_environment, train
+from showo_turbo.training.loop import check_environment, train, use_threads
 
 _READ = (("captions", CaptionSample, "image"), ("dialogues", DialogueSample, "text"), ("texts", TextSample, "language"))
 """Sources of a distillation, what they yield, and which term of a stage reads them."""
@@ -87,6 +87,7 @@ def _run_stage(config: DistillationConfig, stage: Stage, previous: str | Path) -
     output = Path(config.output) / stage.name
     seed = stage.loop.seed if config.seed is None else config.seed
     stage = replace(stage, loop=replace(stage.loop, output=str(output), seed=seed))
+    use_threads(stage.loop)  # the teachers' trajectories come before the loop
     teachers = {
         name: _load(config, name, previous, config.dtype) for name in {stage.teacher, stage.text.teacher} - {None}
     }

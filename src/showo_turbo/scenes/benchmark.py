@@ -68,6 +68,8 @@ def benchmark_prompts(path: Path | None = None) -> list[ScenePrompt]:
 def _parse(line: str, where: str) -> ScenePrompt:
     try:
         values = json.loads(line)
+        if not isinstance(values, dict):
+            raise TypeError(f"it is a {type(values).__name__}")
         if unknown := set(values) - _KEYS:
             raise InputError(f"{where}: unknown key {', '.join(sorted(unknown))}")
         for key in ("include", "exclude"):

@@ -1,7 +1,7 @@
 """The language of the world: captions, descriptions, and questions with their answers.
 
 Captions come in GenEval's six categories plus dense ones that place every object. A description is the dense caption in
-one fixed wording, so that its facts can be read back (`described_scene`).
+one fixed wording, so that its facts can be read back (`described_facts`).
 """
 
 import random

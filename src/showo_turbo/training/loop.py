@@ -111,6 +111,12 @@ def check_environment(config: LoopConfig) -> None:
         raise InputError(f"accelerate's mixed precision is {precision!r}: choose 'bf16' or 'no'")
 
 
+def use_threads(config: LoopConfig) -> None:
+    """Have torch use as many processor threads as configured, from now on."""
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
+
+
 def train(task: Task, config: LoopConfig) -> None:
     """Run a task to its last step, from its newest checkpoint if the output folder holds one.
 
@@ -119,8 +125,7 @@ def train(task: Task, config: LoopConfig) -> None:
             saved.
     """
     check_environment(config)
-    if config.threads is not None:
-        torch.set_num_threads(config.threads)
+    use_threads(config)
     accelerator = Accelerator(log_with=config.tracker, project_dir=config.output if config.tracker else None)
     Path(config.output).mkdir(parents=True, exist_ok=True)
     if config.tracker:
