@@ -9,6 +9,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from showo_turbo.checkpoints.loading import load_sampling_options, locate
+from showo_turbo.checkpoints.published import PUBLISHED
 from showo_turbo.errors import InputError
 from showo_turbo.pipeline import ShowoPipeline
 
@@ -104,6 +106,22 @@ def test_an_adapter_names_its_base(adapter: Path, random_checkpoint: Path, besid
     assert pipe.model.dtype == torch.bfloat16
     (adapter / "generation.json").write_text('{"num_inference_steps": 2}')
     assert load(adapter).recommended.num_inference_steps == 2
+
+
+def test_an_adapter_by_a_published_name_is_drawn_with_as_that_is(
+    adapter: Path, random_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And not as its base: guidance is distilled into it."""
+    shutil.copytree(random_checkpoint, adapter.parent / "showlab" / "show-o")
+    (adapter.parent / "showlab" / "show-o" / "generation.json").unlink()
+    write_config(adapter, base_model_name_or_path="showlab/show-o")
+    (adapter.parent / "SJTU-Deng-Lab").mkdir()
+    adapter.rename(adapter.parent / "SJTU-Deng-Lab" / "Show-o-Turbo-256")
+    monkeypatch.chdir(adapter.parent)
+    own = random_checkpoint / "magvitv2", random_checkpoint / "phi"
+    files = locate("SJTU-Deng-Lab/Show-o-Turbo-256", *own)
+    assert load_sampling_options(files) == PUBLISHED["SJTU-Deng-Lab/Show-o-Turbo-256"].sampling
+    assert load_sampling_options(locate("showlab/show-o", *own)) == PUBLISHED["showlab/show-o"].sampling
 
 
 def test_adapters_that_cannot_be_merged_are_refused(adapter: Path, random_checkpoint: Path, tiny_folder: Path) -> None:

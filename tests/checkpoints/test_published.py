@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from transformers import PhiConfig
 
 from showo_turbo.checkpoints.loading import load_sampling_options, locate
-from showo_turbo.checkpoints.published import PUBLISHED
+from showo_turbo.checkpoints.published import PUBLISHED, published_checkpoint
 from showo_turbo.configuration import ShowoConfig
 from showo_turbo.errors import InputError
 from showo_turbo.models.showo import Showo
@@ -38,6 +38,26 @@ def test_the_table_is_consistent() -> None:
         assert checkpoint.name == name
         assert checkpoint.resolution**2 == checkpoint.num_vq_tokens * 16**2
         checkpoint.sampling.scheduler(8192, checkpoint.num_vq_tokens)
+
+
+@pytest.mark.parametrize(
+    ("name", "top_k"),
+    [
+        ("SJTU-Deng-Lab/Show-o-Turbo-256", {None: 200, 2: 200, 4: 200, 8: None, 16: None}),
+        ("sjtu-deng-lab/show-o-turbo-512", {None: 500, 2: 200, 4: 500, 8: None, 16: None}),
+        ("showlab/show-o", {None: None, 4: None, 16: None}),
+    ],
+)
+def test_the_authors_draw_among_few_codes_in_few_steps_only(
+    random_pipe: ShowoPipeline, name: str, top_k: dict[int | None, int | None]
+) -> None:
+    recommended = published_checkpoint(name).sampling
+    pipe = ShowoPipeline(random_pipe.model, random_pipe.prompts, recommended=recommended)
+    for steps, expected in top_k.items():
+        options = pipe.sampling_options(num_inference_steps=steps)
+        assert options.top_k == expected
+        assert options.num_inference_steps == steps or steps is None
+    assert pipe.sampling_options(num_inference_steps=8, top_k=7).top_k == 7
 
 
 @pytest.mark.parametrize("name", PUBLISHED)

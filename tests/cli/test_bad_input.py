@@ -106,7 +106,7 @@ def test_images_that_cannot_be_read(refused: Callable, here: Path, random_checkp
         (["a red car " * 60], "prompt is too long: the model takes 128 tokens, and its end, '"),
         (["a", "--steps", 0], "num_inference_steps is 0: choose 1 to 16"),
         (["a", "--num-inference-steps", 17], "num_inference_steps is 17: choose 1 to 16"),
-        (["a", "--top-k", 0], "top_k is 0: choose 1 to 16"),
+        (["a", "--top-k", -1], "top_k is -1: choose 1 to 16"),
         (["a", "--top-k", 17], "top_k is 17: choose 1 to 16"),
         (["a", "--guidance-scale", -1], "guidance_scale is -1.0: choose 0"),
         (["a", "--temperature", -1], "temperature is -1.0"),

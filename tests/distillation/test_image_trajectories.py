@@ -93,6 +93,17 @@ def test_labels_are_frozen_at_the_step_that_decides_and_never_come_from_beyond_t
             torch.testing.assert_close(some.labels[end].dense(512)[0, place], expected, atol=0, rtol=0)
 
 
+def test_images_that_are_settled_early_have_labels_at_all_ends(tiny_model: Showo, tiny_prompts: PromptBuilder) -> None:
+    rows = [tiny_prompts.text_to_image(PROMPT)]
+    scheduler = SamplingOptions(4, top_k=1, early_exit=1.0).scheduler(tiny_prompts.vocabulary.codebook_size, 64)
+    denoiser = ImageDenoiser(tiny_model, tiny_prompts.vocabulary, scheduler, rows, 64)
+    found = record_images(denoiser, rows, blank_state(1, 64, tiny_prompts.vocabulary), [1, 2, 4])
+    assert list(found.labels) == [1, 2, 4]
+    assert not found.decided.any()
+    for end in (2, 4):
+        assert found.labels[end].dense(512).equal(found.labels[1].dense(512))
+
+
 def test_few_codes_are_the_best_ones_renormalised(tiny_model: Showo, tiny_prompts: PromptBuilder) -> None:
     whole = roll_out(tiny_model, tiny_prompts, 4, 1.75, [4]).labels[4].dense(512)
     few = roll_out(tiny_model, tiny_prompts, 4, 1.75, [4], label_size=8).labels[4]

@@ -21,7 +21,7 @@ from showo_turbo.checkpoints.names import (
     VISION_TOWER,
     resolve,
 )
-from showo_turbo.checkpoints.published import PUBLISHED
+from showo_turbo.checkpoints.published import published_checkpoint
 from showo_turbo.checkpoints.weight_files import sha256
 from showo_turbo.checkpoints.weights import Weights, find_weights, fit_weights, open_weights
 from showo_turbo.configuration import ShowoConfig, load_phi_config
@@ -115,7 +115,9 @@ def locate(
                 f"adapter {str(folder)!r} changes {str(named)!r}, which is an adapter itself: write that as a whole "
                 "model first (showo-turbo convert), and name this as base"
             )
-        return replace(locate(named, image_tokenizer, text_tokenizer, vision_tower=vision_tower), adapter=folder)
+        changed = locate(named, image_tokenizer, text_tokenizer, vision_tower=vision_tower)
+        own = published_checkpoint(name)
+        return replace(changed, adapter=folder, sampling=own.sampling if own else changed.sampling)
     if base is not None:
         raise InputError(f"base is {str(base)!r}, but model {str(name)!r} is no adapter: it has no {ADAPTER_CONFIG}")
     find_weights(folder)
@@ -124,7 +126,7 @@ def locate(
     if own_image.is_dir():
         image_tokenizer = image_tokenizer or own_image
     sampling = SamplingOptions()
-    if published := PUBLISHED.get(str(name)):
+    if published := published_checkpoint(name):
         config = replace(config, num_vq_tokens=published.num_vq_tokens, llm_model_path=published.text_tokenizer)
         image_tokenizer, sampling = image_tokenizer or published.image_tokenizer, published.sampling
     own_text = [own for own in (folder / config.llm_model_path, folder / TEXT_FOLDER) if own.is_dir()]
@@ -148,8 +150,8 @@ def _vision_tower_of(name: str, folder: Path, config: ShowoConfig, other: str | 
             raise InputError(f"vision_tower is {str(other)!r}, but model {name!r} takes image codes: leave it out")
         return None
     own = folder / VISION_FOLDER
-    published = PUBLISHED[name].vision_tower if name in PUBLISHED else None
-    tower = other or (own if own.is_dir() else published)
+    published = published_checkpoint(name)
+    tower = other or (own if own.is_dir() else published and published.vision_tower)
     return resolve(tower, VISION_TOWER) if tower else None
 
 

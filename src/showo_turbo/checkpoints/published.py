@@ -5,7 +5,8 @@ from a YAML file beside it. Settings are those of the published commands and tab
 Turbo, arXiv 2502.05415, section 5).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 from showo_turbo.generation.options import SamplingOptions
 
@@ -18,7 +19,7 @@ class PublishedCheckpoint:
         name: on the Hugging Face hub.
         resolution: side of its images in pixels.
         num_vq_tokens: codes of one image.
-        sampling: what its authors draw with.
+        sampling: what its authors draw with, see `SamplingOptions.at` for other numbers of steps.
         text_tokenizer: hub name of text tokenizer and Phi config.
         image_tokenizer: hub name of the image tokenizer.
         vision_tower: hub name of the CLIP picture tower, used if the checkpoint's config says `w_clip_vit`.
@@ -33,9 +34,21 @@ class PublishedCheckpoint:
     vision_tower: str = "openai/clip-vit-large-patch14-336"
 
 
+@dataclass(frozen=True)
+class StudentSampling(SamplingOptions):
+    """What Show-o Turbo's authors draw with: among few codes in few steps, and among all of them from 5 steps on."""
+
+    def at(self, num_inference_steps: int | None) -> Self:
+        """See `SamplingOptions.at`."""
+        options = super().at(num_inference_steps)
+        if num_inference_steps is None or 2 < num_inference_steps <= 4:
+            return options
+        return replace(options, top_k=200 if num_inference_steps <= 2 else None)
+
+
 _TEACHER = SamplingOptions(num_inference_steps=50, guidance_scale=5.0)
-_STUDENT_256 = SamplingOptions(num_inference_steps=4, guidance_scale=0.0, top_k=200)
-_STUDENT_512 = SamplingOptions(num_inference_steps=4, guidance_scale=0.0, top_k=500)
+_STUDENT_256 = StudentSampling(num_inference_steps=4, guidance_scale=0.0, top_k=200)
+_STUDENT_512 = StudentSampling(num_inference_steps=4, guidance_scale=0.0, top_k=500)
 
 PUBLISHED = {
     checkpoint.name: checkpoint
@@ -49,3 +62,8 @@ PUBLISHED = {
     )
 }
 """By name."""
+
+
+def published_checkpoint(name: object) -> PublishedCheckpoint | None:
+    """The published checkpoint of a name on the hub, which does not tell upper case from lower; None if it is none."""
+    return next((one for own, one in PUBLISHED.items() if own.lower() == str(name).lower()), None)

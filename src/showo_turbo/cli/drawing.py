@@ -61,11 +61,13 @@ def new_settings(
     import torch
 
     from showo_turbo import __version__
-    from showo_turbo.checkpoints.published import PUBLISHED
+    from showo_turbo.checkpoints.published import published_checkpoint
 
     model = given.get("model", DEFAULT_MODEL)
-    is_folder = Path(model).is_dir() and model not in (*SHIPPED_MODELS, *PUBLISHED)  # these names say more than a path
-    recommended = {name: getattr(pipe.recommended, name) for name in SAMPLING_KEYS}
+    says_more = model in SHIPPED_MODELS or published_checkpoint(model)  # than a path does
+    is_folder = Path(model).is_dir() and not says_more
+    options = pipe.recommended.at(given.get("num_inference_steps"))
+    recommended = {name: getattr(options, name) for name in SAMPLING_KEYS}
     return Sidecar(
         task=task,
         arguments=arguments,

@@ -76,7 +76,7 @@ def evaluate(
     # Passes of plain blocks measure the model; how far window and drafts get depends on the texts.
     answering = DecodingOptions(decoding=decoding, block_length=block_length, sliding_window=False, drafts=False)
     pipe = load_pipeline(model, device, dtype, quantization)
-    drawing = replace(pipe.recommended, **options.given())
+    drawing = replace(pipe.recommended.at(options.num_inference_steps), **options.given())
     drawing.scheduler(pipe.model.config.codebook_size, pipe.model.config.num_vq_tokens)
 
     plan = _Plan(model, prompts, drawing, images_per_prompt, make_examination(scenes, seed), answering, seed)

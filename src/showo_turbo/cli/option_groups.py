@@ -47,7 +47,7 @@ class SamplingArguments:
     guidance_scale: Annotated[
         float | None, typer.Option(help="Pull towards the prompt; 0 is none. The model's own choice if left out.")
     ] = None
-    top_k: Annotated[int | None, typer.Option(help="Draw among the k most probable codes only.")] = None
+    top_k: Annotated[int | None, typer.Option(help="Draw among the k most probable codes only; 0 among all.")] = None
     temperature: Annotated[float | None, typer.Option(help="Noise in choosing which codes to keep first.")] = None
     schedule: Annotated[str | None, typer.Option(help="cosine, linear, sigmoid or powX.")] = None
     order: Annotated[str | None, typer.Option(help="Which codes to keep first: confidence or halton.")] = None
@@ -61,7 +61,8 @@ class SamplingArguments:
     def given(self) -> dict[str, Any]:
         """What was told about the drawing, by name: neither where it goes nor what is left out."""
         told = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in _FILE_OPTIONS}
-        return {name: value for name, value in told.items() if value is not None}
+        given = {name: value for name, value in told.items() if value is not None}
+        return given | {"top_k": None} if given.get("top_k") == 0 else given
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ class ShowoModel:
     tokenizer and Phi config, left out where the checkpoint holds them. The sizes must be the checkpoint's.
     """
 
-    pretrained_model_path: str = "tiny"
+    pretrained_model_path: str = "tiny-turbo"
     llm_model_path: str | None = None
     w_clip_vit: bool | None = None
     vocab_size: int | None = None

@@ -135,4 +135,7 @@ def record_images(
         state = after
         if state.forward_passes in ends:
             kept[state.forward_passes] = labels
+    kept = {
+        end: kept.get(end, labels) for end in ends
+    }  # where all was settled early, its labels are those of later ends
     return ImageTrajectories(prompts, denoiser.vocabulary.ids_to_codes(state.ids), decided, kept)

@@ -159,10 +159,9 @@ def run_study(plan: StudyPlan, path: Path, load: Callable[[str], ShowoPipeline])
 
 
 def _drawn(plan: StudyPlan, cells: Cells, load: Callable[[str], ShowoPipeline], one: Contestant, steps: int) -> dict:
-    recommended = load_sampling_options(locate(one.sampled_as or one.model))
+    recommended = load_sampling_options(locate(one.sampled_as or one.model)).at(steps)
     options = replace(
         recommended,
-        num_inference_steps=steps,
         guidance_scale=one.guidance_scale,
         top_k=one.top_k or recommended.top_k,
     )

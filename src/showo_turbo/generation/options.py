@@ -1,7 +1,8 @@
 """How an image is sampled, in a few numbers and names."""
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from typing import Self
 
 from showo_turbo.errors import InputError
 from showo_turbo.generation.scheduler import UnmaskingScheduler
@@ -79,6 +80,14 @@ class SamplingOptions:
         if unknown := sorted(set(values) - set(known)):
             raise InputError(f"sampling options: unknown {', '.join(unknown)}; known are {', '.join(known)}")
         return cls(**values)
+
+    def at(self, num_inference_steps: int | None) -> Self:
+        """What is recommended for so many steps, where these options are what is; None is as many as these have.
+
+        Raises:
+            InputError: when it is no whole number.
+        """
+        return self if num_inference_steps is None else replace(self, num_inference_steps=num_inference_steps)
 
     def scheduler(self, codebook_size: int, num_codes: int) -> UnmaskingScheduler:
         """A scheduler with these options for images of `num_codes` codes.

@@ -100,7 +100,7 @@ class PipelineParts:
         sampled_steps: int | Literal["recommended"] | None = "recommended",
         **sampling: float | str | None,
     ) -> SamplingOptions:
-        """The checkpoint's recommendation, with the options that are given in its place.
+        """The checkpoint's recommendation for so many steps, with the options that are given in its place.
 
         None is an option of `top_k` and `sampled_steps`, and stands for one that is left out elsewhere.
 
@@ -110,7 +110,7 @@ class PipelineParts:
         given = {name: value for name, value in sampling.items() if value is not None}
         chosen = {"top_k": top_k, "sampled_steps": sampled_steps}
         given |= {name: value for name, value in chosen.items() if value != "recommended"}
-        return replace(self.recommended, **given)
+        return replace(self.recommended.at(given.get("num_inference_steps")), **given)
 
     @torch.no_grad()
     def encode_image(self, image: ImageSource | Sequence[ImageSource]) -> Tensor:
