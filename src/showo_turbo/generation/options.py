@@ -97,12 +97,12 @@ class SamplingOptions:
         """
         scheduler = UnmaskingScheduler(
             codebook_size,
-            self.temperature,
-            self.top_k,
-            self.schedule,
-            self.order,
-            self.sampled_steps,
-            self.early_exit,
+            temperature=self.temperature,
+            top_k=self.top_k,
+            schedule=self.schedule,
+            order=self.order,
+            sampled_steps=self.sampled_steps,
+            early_exit=self.early_exit,
         )
         scheduler.set_timesteps(self.num_inference_steps, num_codes)
         return scheduler

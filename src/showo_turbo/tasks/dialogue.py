@@ -76,7 +76,14 @@ class Dialogue:
                 is out of its range; before any pass, and the dialogue stays as it was.
         """
         options = DecodingOptions(
-            max_new_tokens, decoding, block_length, do_sample, temperature, top_k, sliding_window, drafts
+            max_new_tokens=max_new_tokens,
+            decoding=decoding,
+            block_length=block_length,
+            do_sample=do_sample,
+            temperature=temperature,
+            top_k=top_k,
+            sliding_window=sliding_window,
+            drafts=drafts,
         )
         ids = self._with_question(answering.check_question(self.prompts, question))
         answering.check_room(self.model, len(ids), options, "image, dialogue so far and question")

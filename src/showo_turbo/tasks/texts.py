@@ -81,7 +81,14 @@ class TextTasks(PipelineParts):
                 before any pass.
         """
         options = DecodingOptions(
-            max_new_tokens, decoding, block_length, do_sample, temperature, top_k, sliding_window, drafts
+            max_new_tokens=max_new_tokens,
+            decoding=decoding,
+            block_length=block_length,
+            do_sample=do_sample,
+            temperature=temperature,
+            top_k=top_k,
+            sliding_window=sliding_window,
+            drafts=drafts,
         )
         pairs = self.pair_questions(image, prompt, codes)
         if streamer is not None and len(pairs.questions) > 1:
