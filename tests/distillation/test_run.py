@@ -346,6 +346,11 @@ def test_gradient_checkpointing_changes_no_weight(
         (["stages=[{name: a, image: {weight: 0}, text: {weight: 0}, language: {weight: 0}}]"], "nothing to learn"),
         (["stages=[{name: a, teacher: tiny}]"], "no source of captions"),
         (["stages=[{name: a}, {name: b, sampling: {order: haltn}}]"], "order is 'haltn'"),
+        (["stages=[{name: a, image: {label_size: 9000}}]"], "label_size is 9000"),
+        (["stages=[{name: a, image: {label_size: 0}}]"], "label_size is 0"),
+        (["stages=[{name: a, optimizer: {lr: -1}}]"], "optimizer.lr is -1"),
+        (["stages=[{name: a, optimizer: {betas: [2.0, 0.9]}}]"], "optimizer.betas are"),
+        (["stages=[{name: a, loop: {threads: 0}}]"], "loop.threads is 0"),
         (["stages=[{name: a}, {name: b, image: {num_inference_steps: 65}}]"], "num_inference_steps is 65"),
     ],
 )

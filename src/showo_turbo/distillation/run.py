@@ -72,6 +72,11 @@ def _check_models(config: DistillationConfig) -> None:
                 f"stage {stage.name!r}: {name!r} answers by CLIP features (w_clip_vit), for which there is no text "
                 "term: set text.weight to 0, or take a teacher that sees images as codes"
             )
+        if stage.image.label_size is not None and not 1 <= stage.image.label_size <= ids.codebook_size:
+            raise InputError(
+                f"stage {stage.name!r}: image.label_size is {stage.image.label_size}; choose 1 to {ids.codebook_size} "
+                "(the codebook's size), or leave it out"
+            )
         for options in (stage.image.sampling, stage.sampling) if stage.image.weight else (stage.sampling,):
             options.scheduler(ids.codebook_size, ids.num_vq_tokens)
         previous = name  # a student has the ids of its teacher

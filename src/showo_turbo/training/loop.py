@@ -77,6 +77,8 @@ class LoopConfig:
         for name in ("steps", "gradient_accumulation_steps", "log_steps"):
             if getattr(self, name) < 1:
                 raise InputError(f"loop.{name} is {getattr(self, name)}; choose 1 or more")
+        if self.threads is not None and self.threads < 1:
+            raise InputError(f"loop.threads is {self.threads}; choose 1 or more, or leave it out")
         for name in ("decay_share", "ema_decay"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"loop.{name} is {getattr(self, name)}; it is a share between 0 and 1")

@@ -25,7 +25,7 @@ class OptimizerConfig:
         weight_decay: decoupled.
 
     Raises:
-        InputError: when the name is unknown.
+        InputError: when the name is unknown, or a number is out of its range.
     """
 
     name: str = "adamw"
@@ -37,6 +37,11 @@ class OptimizerConfig:
     def __post_init__(self) -> None:
         if self.name not in OPTIMIZERS:
             raise InputError(f"optimizer.name is {self.name!r}: choose {', '.join(OPTIMIZERS)}")
+        for name in ("lr", "muon_lr", "weight_decay"):
+            if not getattr(self, name) >= 0:
+                raise InputError(f"optimizer.{name} is {getattr(self, name)}: choose 0 or more")
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise InputError(f"optimizer.betas are {tuple(self.betas)}: choose two of at least 0 and less than 1")
 
 
 def build_optimizers(model: nn.Module, config: OptimizerConfig) -> list[Optimizer]:
