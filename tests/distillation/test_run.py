@@ -227,6 +227,43 @@ def test_adapters_change_their_layers_only_and_are_merged(
     assert all(".q_proj.weight" in name or ".fc1.weight" in name for name in changed)
 
 
+def test_adapters_follow_from_the_seed(
+    tmp_path: Path, random_checkpoint: Path, sources: dict[str, list[SourceConfig]]
+) -> None:
+    def student(name: str, seed: int) -> dict[str, torch.Tensor]:
+        one = stage("lora", str(random_checkpoint), lora=LoraConfig(rank=2, targets=["q_proj"]))
+        return weights(distill(DistillationConfig(str(tmp_path / name), [one], **sources, seed=seed)))
+
+    first = student("first", seed=1)
+    assert same(first, student("again", seed=1))
+    assert not same(first, student("other", seed=2))
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"optimizer": OptimizerConfig("muon", lr=1e-3)}, "optimizer.name"),
+        ({"optimizer": OptimizerConfig(lr=2e-3)}, "optimizer.lr"),
+        ({"lora": LoraConfig(rank=2)}, "lora.rank"),
+        ({"loop": LoopConfig(steps=1, ema_decay=0.0)}, "loop.warmup_steps"),
+        ({"image": replace(SIZES["image"], guidance_scale=2.0)}, "image.guidance_scale"),
+    ],
+)
+def test_a_student_does_not_go_on_as_another(
+    tmp_path: Path,
+    random_checkpoint: Path,
+    sources: dict[str, list[SourceConfig]],
+    changes: dict[str, Any],
+    named: str,
+) -> None:
+    first = stage("star", str(random_checkpoint), steps=1)
+    distill(DistillationConfig(str(tmp_path), [first], **sources))
+    with pytest.raises(InputError, match=f"a student in .*star.* is of another {named} "):
+        distill(DistillationConfig(str(tmp_path), [replace(first, **changes)], **sources))
+    longer = replace(first, loop=replace(first.loop, steps=2, log_steps=2), gradient_checkpointing=True)
+    distill(DistillationConfig(str(tmp_path), [longer], **sources))
+
+
 def test_one_seed_for_all_stages(
     tmp_path: Path, random_checkpoint: Path, sources: dict[str, list[SourceConfig]]
 ) -> None:
@@ -372,7 +409,7 @@ def launch(path: Path, config: DistillationConfig, *launcher: str, **environment
     """Run the documented script in processes of its own."""
     path.write_text(OmegaConf.to_yaml(OmegaConf.structured(config)))
     script = Path(__file__).parents[2] / "training" / "train_showo_turbo.py"
-    settings = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", **environment}
+    settings = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", **environment}
     subprocess.run([sys.executable, *launcher, str(script), f"config={path}"], check=True, env=settings)
 
 

@@ -5,10 +5,15 @@
 Every stage takes `key=value` settings, among them `config=FILE`, and goes on from its last checkpoint if it has one.
 """
 
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from showo_turbo.training.task import Task
 
 app = typer.Typer(no_args_is_help=True, help="Train the embedded default from nothing on rendered scenes.")
 
@@ -29,10 +34,8 @@ def image_tokenizer(settings: Settings = None) -> None:
     """Train the MAGVIT-v2 image tokenizer on rendered scenes (minutes)."""
     from showo_turbo.pretraining.image_tokenizer import ImageTokenizerTraining, ImageTokenizerTrainingConfig
     from showo_turbo.settings import read_settings
-    from showo_turbo.training.loop import train
 
-    config = read_settings(ImageTokenizerTrainingConfig, settings or [])
-    train(ImageTokenizerTraining(config), config.loop)
+    _train(ImageTokenizerTraining, read_settings(ImageTokenizerTrainingConfig, settings or []))
 
 
 @app.command()
@@ -52,10 +55,8 @@ def showo(settings: Settings = None) -> None:
     """Pre-train the transformer: masked image codes and next-token answers (hours)."""
     from showo_turbo.pretraining.showo import ShowoPretraining, ShowoPretrainingConfig
     from showo_turbo.settings import read_settings
-    from showo_turbo.training.loop import train
 
-    config = read_settings(ShowoPretrainingConfig, settings or [])
-    train(ShowoPretraining(config), config.loop)
+    _train(ShowoPretraining, read_settings(ShowoPretrainingConfig, settings or []))
 
 
 @app.command()
@@ -65,3 +66,12 @@ def assemble(settings: Settings = None) -> None:
     from showo_turbo.settings import read_settings
 
     assembly.assemble(read_settings(assembly.AssemblyConfig, settings or []))
+
+
+def _train(task: "Callable[[Any], Task]", config: Any) -> None:
+    """Run what a config with a `loop` makes, in a folder that is of just that config."""
+    from showo_turbo.training.loop import train
+    from showo_turbo.training.setting import RUN, claim
+
+    claim(Path(config.loop.output) / RUN, asdict(config) | {"loop": config.loop.setting}, "a model")
+    train(task(config), config.loop)

@@ -2,6 +2,7 @@
 
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from accelerate import PartialState
 from PIL import Image
@@ -32,6 +33,7 @@ from showo_turbo.pipeline import ShowoPipeline
 from showo_turbo.processing.images import check_aspect_ratio
 from showo_turbo.text_to_image import check_prompt
 from showo_turbo.training.loop import check_environment, train, use_threads
+from showo_turbo.training.setting import RUN, claim
 
 _READ = (("captions", CaptionSample, "image"), ("dialogues", DialogueSample, "text"), ("texts", TextSample, "language"))
 """Sources of a distillation, what they yield, and which term of a stage reads them."""
@@ -98,17 +100,29 @@ def _run_stage(config: DistillationConfig, stage: Stage, previous: str | Path) -
     }
     files, teacher = teachers[stage.teacher]
     text_files, text_teacher = teachers[stage.text.teacher or stage.teacher]
-    _, start = _load(config, stage.student or stage.teacher, previous, "float32")
+    start_files, start = _load(config, stage.student or stage.teacher, previous, "float32")
     for name, pipe in ((stage.text.teacher, text_teacher), (stage.student, start)):
         _check_same_ids(name, pipe, teacher)
     streams = _Streams(config, stage, teacher, output)
     weights = {"teacher": files.weights_sha256(), "text_teacher": text_files.weights_sha256()}
+    with PartialState().main_process_first():
+        claim(output / RUN, _setting(streams, weights | {"student": start_files.weights_sha256()}), "a student")
     trajectories = _trajectories(streams, text_teacher, weights)
     roll_outs = _on_policy(streams, trajectories) if stage.image.on_policy.prompts else trajectories
     texts = streams.open("texts") if stage.language.weight else None
     student, number = make_student(start.model, stage), PartialState().process_index
     train(Distillation(stage, teacher, student, roll_outs, trajectories, texts, number), stage.loop)
     return output / "model"
+
+
+def _setting(streams: "_Streams", weights: dict[str, dict[str, str]]) -> dict[str, Any]:
+    """All that a stage's student follows from."""
+    stage, config = asdict(streams.stage), streams.config
+    for name in ("name", "teacher", "student", "gradient_checkpointing"):
+        del stage[name]
+    del stage["text"]["teacher"]  # digests of weights say which models these are
+    sources = streams.described(*(name for name, _, term in _READ if getattr(streams.stage, term).weight))
+    return weights | sources | stage | {"loop": streams.stage.loop.setting, "dtype": config.dtype}
 
 
 def _load(

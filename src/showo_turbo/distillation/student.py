@@ -2,6 +2,8 @@
 
 from copy import deepcopy
 
+import torch
+
 from showo_turbo.distillation.curriculum import Stage
 from showo_turbo.errors import InputError
 from showo_turbo.models.showo import Showo
@@ -30,7 +32,9 @@ def _add_adapters(student: Showo, stage: Stage) -> None:
     lora = stage.lora
     config = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules=list(lora.targets))
     try:
-        inject_adapter_in_model(config, student.showo)
+        with torch.random.fork_rng():
+            torch.manual_seed(stage.loop.seed)
+            inject_adapter_in_model(config, student.showo)
     except ValueError as error:
         raise InputError(f"stage {stage.name!r}: lora.targets are {list(lora.targets)}; {error}") from error
 

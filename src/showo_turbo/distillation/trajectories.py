@@ -12,16 +12,15 @@ from typing import Any, Protocol, TypeVar
 
 from tqdm import tqdm
 
-from showo_turbo.checkpoints.files import read_json, write_json
 from showo_turbo.data import MixedStream, Sample
 from showo_turbo.distillation import store, teacher
 from showo_turbo.distillation.curriculum import ImageTerm, TextTerm
 from showo_turbo.distillation.image_trajectories import ImageTrajectories
 from showo_turbo.distillation.segments import segment_ends
 from showo_turbo.distillation.text_trajectories import JacobiTrajectory
-from showo_turbo.errors import InputError
 from showo_turbo.models.showo import Showo
 from showo_turbo.pipeline import ShowoPipeline
+from showo_turbo.training.setting import claim, claimed
 
 BATCHES_PER_FILE = 16
 """So many batches of roll-outs, or of answers, are in one file; and so many batches in a row are drawn from it."""
@@ -136,13 +135,14 @@ def claim_folder(folder: Path, fresh: FreshTrajectories, made_of: dict[str, Any]
     Raises:
         InputError: when the folder holds trajectories of another teacher or setting.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     image, text = (
         {name: value for name, value in asdict(term).items() if name not in _NOT_CLAIMED}
         for term in (fresh.image, fresh.text)
     )
     ends = segment_ends(fresh.image.num_inference_steps, fresh.image.segments)
-    _claim(folder, made_of | {"image": image, "text": text, "seed": fresh.seed}, ends)
+    there = claimed(folder / _SETTING).get("ends", ends)  # labels at more ends than are asked for serve as well
+    setting = {"image": image, "text": text, "seed": fresh.seed, "ends": there if set(ends) <= set(there) else ends}
+    claim(folder / _SETTING, made_of | setting, "trajectories")
 
 
 def make_files(
@@ -162,21 +162,6 @@ def samples_of(stream: MixedStream, batch: int, size: int) -> list[Sample]:
     """The samples of this process's batch of a number."""
     first = batch * size * stream.world_size + stream.rank
     return [stream.sample_at(first + row * stream.world_size) for row in range(size)]
-
-
-def _claim(folder: Path, setting: dict, ends: list[int]) -> None:
-    """Say what a folder's trajectories are of, or see that they are just that, with labels at all of these ends."""
-    path = folder / _SETTING
-    if not path.exists():
-        write_json(path, setting | {"ends": ends})
-    there = read_json(path)
-    wrong = [name for name in setting if there.get(name) != setting[name]]
-    if wrong or not set(ends) <= set(there["ends"]):
-        name = wrong[0] if wrong else "ends"
-        raise InputError(
-            f"trajectories in {str(folder)!r} are of another {name} ({there.get(name)}, now "
-            f"{(setting | {'ends': ends})[name]}): choose another folder, or remove this one"
-        )
 
 
 def _missing(folder: Path, kind: str, count: int, batch_size: int, share: slice) -> Iterable[int]:

@@ -15,7 +15,7 @@ Decisions:
 
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,10 @@ from showo_turbo.training.log import TrainingLog
 from showo_turbo.training.task import StepLosses, Task
 
 logger = logging.getLogger(__name__)
+
+
+_NO_MATTER = ("output", "steps", "max_skipped", "log_steps", "checkpoint_minutes", "tracker", "threads")
+"""Of a LoopConfig, what a run may be gone on with otherwise."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +87,11 @@ class LoopConfig:
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"loop.{name} is {getattr(self, name)}; it is a share between 0 and 1")
 
+    @property
+    def setting(self) -> dict[str, Any]:
+        """What the weights follow from, of a run that may be made longer; see `training.setting`."""
+        return {name: value for name, value in asdict(self).items() if name not in _NO_MATTER}
+
 
 class _Step(nn.Module):
     """One batch as the forward pass of a module, whose parameters are the model's."""
@@ -108,7 +117,7 @@ def check_environment(config: LoopConfig) -> None:
             f"loop.tracker is {config.tracker!r}, and installed here: {', '.join(trackers) or 'none'}; "
             "choose one of these, or leave it out"
         )
-    precision = Accelerator().mixed_precision
+    precision = _accelerator().mixed_precision
     if precision not in ("no", "bf16"):
         raise InputError(f"accelerate's mixed precision is {precision!r}: choose 'bf16' or 'no'")
 
@@ -128,7 +137,7 @@ def train(task: Task, config: LoopConfig) -> None:
     """
     check_environment(config)
     use_threads(config)
-    accelerator = Accelerator(log_with=config.tracker, project_dir=config.output if config.tracker else None)
+    accelerator = _accelerator(log_with=config.tracker, project_dir=config.output if config.tracker else None)
     Path(config.output).mkdir(parents=True, exist_ok=True)
     if config.tracker:
         accelerator.init_trackers(Path(config.output).name)
@@ -136,6 +145,11 @@ def train(task: Task, config: LoopConfig) -> None:
     accelerator.wait_for_everyone()  # what the first process exports is there when any of them returns
     for tracker in accelerator.trackers:  # `end_training` would also end the processes' group, which a next stage needs
         tracker.finish()
+
+
+def _accelerator(**options: Any) -> Accelerator:
+    """Accelerate, as launched; it has to be told that there is no device, or processes do not find each other."""
+    return Accelerator(cpu=not torch.accelerator.is_available(), **options)
 
 
 class _Run:
@@ -207,7 +221,7 @@ class _Run:
         if self.skipped_in_a_row >= self.config.max_skipped:
             raise InputError(
                 f"training in {self.config.output!r}: the last {self.skipped_in_a_row} steps had no finite loss "
-                "(skipped.jsonl names their samples): lower the learning rate or look at the samples"
+                "(skipped.jsonl names their samples): look at the samples, or start again elsewhere with a lower rate"
             )
 
     def _agreed(self, finite: bool) -> bool:
