@@ -14,16 +14,9 @@ from pretend_device import DEVICE, DeviceTensor, PretendDevice
 from showo_turbo.checkpoints import weight_files
 from showo_turbo.checkpoints.loading import locate
 from showo_turbo.data import SourceConfig
-from showo_turbo.distillation.curriculum import (
-    DistillationConfig,
-    ImageTerm,
-    LanguageTerm,
-    OnPolicy,
-    Stage,
-    TextTerm,
-    TrajectoryFiles,
-)
+from showo_turbo.distillation.curriculum import DistillationConfig, Stage, TrajectoryFiles
 from showo_turbo.distillation.run import distill
+from showo_turbo.distillation.terms import ImageTerm, LanguageTerm, OnPolicy, TextTerm
 from showo_turbo.pipeline import ShowoPipeline
 from showo_turbo.pretraining.image_tokenizer import ImageTokenizerTraining, ImageTokenizerTrainingConfig
 from showo_turbo.pretraining.showo import ShowoPretraining, ShowoPretrainingConfig

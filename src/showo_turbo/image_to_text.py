@@ -12,12 +12,12 @@ from torch import Tensor
 
 from showo_turbo.errors import InputError
 from showo_turbo.generation.drafts import Drafts
-from showo_turbo.generation.options import check_number, check_whole
 from showo_turbo.generation.text import TextDecoder, draw_guesses, greedy, sampler
 from showo_turbo.generation.trajectory import State
 from showo_turbo.models.showo import Showo
 from showo_turbo.outputs import TextOutput
 from showo_turbo.processing.prompts import PromptBuilder
+from showo_turbo.ranges import check_number, check_whole
 from showo_turbo.vocabulary import Vocabulary
 
 DECODINGS = ("jacobi", "autoregressive")
@@ -67,9 +67,7 @@ class DecodingOptions:
         if self.decoding not in DECODINGS:
             raise InputError(f"decoding is {self.decoding!r}: choose {' or '.join(DECODINGS)}")
         for name in ("max_new_tokens", "block_length"):
-            value = getattr(self, name)
-            if type(value) is not int or value < 1:
-                raise InputError(f"{name} is {value!r}: choose a whole number, 1 or more")
+            check_whole(name, getattr(self, name), 1)
         for name in ("sliding_window", "drafts"):
             if type(getattr(self, name)) is not bool:
                 raise InputError(f"{name} is {getattr(self, name)!r}: choose True or False")

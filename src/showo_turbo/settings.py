@@ -8,7 +8,7 @@ from typing import TypeVar, get_type_hints
 import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
+from yaml import MarkedYAMLError, YAMLError
 
 from showo_turbo.errors import InputError
 
@@ -103,4 +103,7 @@ def _refuse_unknown(given: set[str], known: set[str]) -> None:
 
 
 def _first_line(error: Exception) -> str:
+    """What is wrong, and where, if it is YAML that is."""
+    if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
+        return f"line {error.problem_mark.line + 1}: {error.problem or error.context}"
     return str(error).strip().splitlines()[0]

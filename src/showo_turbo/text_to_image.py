@@ -24,6 +24,7 @@ from showo_turbo.models.showo import Showo
 from showo_turbo.outputs import Images
 from showo_turbo.processing.images import pixels_to_images
 from showo_turbo.processing.prompts import PromptBuilder
+from showo_turbo.ranges import check_whole
 
 OUTPUT_TYPES = ("pil", "np", "pt", "latent")
 
@@ -44,8 +45,7 @@ def prepare(
     """
     if not texts:
         raise InputError("prompt is an empty list: give at least one prompt")
-    if type(num_images_per_prompt) is not int or num_images_per_prompt < 1:
-        raise InputError(f"num_images_per_prompt is {num_images_per_prompt!r}: choose a whole number, 1 or more")
+    check_whole("num_images_per_prompt", num_images_per_prompt, 1)
     if isinstance(generator, Sequence) and len(generator) != len(texts):
         raise InputError(
             f"generator is a list of {len(generator)} for {len(texts)} prompts: give one, or one per prompt"

@@ -34,7 +34,8 @@ def folder(tmp_path: Path) -> Path:
     annotations = [{"image_id": 1, "caption": f"annotation {number}"} for number in range(5)]
     (tmp_path / "coco.json").write_text(json.dumps({"images": [], "annotations": annotations}))
     pyarrow.parquet.write_table(pyarrow.table({"content": ["a text"]}), tmp_path / "0.parquet")
-    save_file({"codes": torch.zeros(4, 64, dtype=torch.int16)}, tmp_path / "pool.safetensors", metadata={"seed": "1"})
+    metadata = {"seed": "1", "image_tokenizer": "none"}
+    save_file({"codes": torch.zeros(4, 64, dtype=torch.int16)}, tmp_path / "pool.safetensors", metadata)
     return tmp_path
 
 

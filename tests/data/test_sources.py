@@ -295,7 +295,8 @@ def test_a_damaged_row_group_spoils_no_other(tmp_path: Path) -> None:
 def pool(tmp_path: Path) -> Path:
     """A pool of 40 scenes whose codes are their numbers."""
     file = tmp_path / "pool.safetensors"
-    save_file({"codes": torch.arange(40, dtype=torch.int16)[:, None]}, file, metadata={"seed": "3"})
+    metadata = {"seed": "3", "image_tokenizer": "none"}
+    save_file({"codes": torch.arange(40, dtype=torch.int16)[:, None]}, file, metadata)
     return file
 
 

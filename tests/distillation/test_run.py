@@ -14,20 +14,15 @@ import torch
 from omegaconf import OmegaConf
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from typer.testing import CliRunner
 
+from showo_turbo.checkpoints.image_tokenizer import fingerprint, load_image_tokenizer
+from showo_turbo.cli.main import app
 from showo_turbo.data import SourceConfig
 from showo_turbo.distillation import task
-from showo_turbo.distillation.curriculum import (
-    DistillationConfig,
-    ImageTerm,
-    LanguageTerm,
-    LoraConfig,
-    OnPolicy,
-    Stage,
-    TextTerm,
-    TrajectoryFiles,
-)
+from showo_turbo.distillation.curriculum import DistillationConfig, LoraConfig, Stage, TrajectoryFiles
 from showo_turbo.distillation.run import distill
+from showo_turbo.distillation.terms import ImageTerm, LanguageTerm, OnPolicy, TextTerm
 from showo_turbo.errors import InputError
 from showo_turbo.pipeline import ShowoPipeline
 from showo_turbo.settings import read_settings
@@ -290,6 +285,20 @@ def test_the_running_average_may_be_the_target(
     assert not same(own, student("average", average_target=True))
 
 
+def test_a_pool_of_another_image_tokenizer_is_refused(tmp_path: Path, random_checkpoint: Path) -> None:
+    """Its codes mean other pictures to the teacher, whose answers would then be of none."""
+    pool = tmp_path / "pool.safetensors"
+    made = CliRunner().invoke(app, ["pretrain", "scene-pool", "image_tokenizer=tiny", "count=4", f"output={pool}"])
+    assert made.exit_code == 0, made.output
+    dialogues = [SourceConfig("scene_dialogues", str(pool))]
+    answers = stage("star", "tiny", steps=1, image=ImageTerm(weight=0.0), language=LanguageTerm(weight=0.0))
+    with pytest.raises(InputError, match=r"scene_dialogues .* holds codes of another image tokenizer"):
+        distill(
+            DistillationConfig(str(tmp_path), [replace(answers, teacher=str(random_checkpoint))], dialogues=dialogues)
+        )
+    assert distill(DistillationConfig(str(tmp_path), [replace(answers, name="own")], dialogues=dialogues)).is_dir()
+
+
 def test_who_answers_by_clip_features_is_no_teacher_of_answers(
     tmp_path: Path, random_checkpoint: Path, sources: dict[str, list[SourceConfig]]
 ) -> None:
@@ -302,7 +311,7 @@ def test_who_answers_by_clip_features_is_no_teacher_of_answers(
 
 
 @pytest.mark.parametrize(("number", "highest", "message"), [(4, 900, "codebook indices"), (3, 3, "image has 3 codes")])
-def test_codes_of_another_image_tokenizer_are_refused(
+def test_codes_that_no_image_of_the_teacher_has_are_refused(
     tmp_path: Path,
     random_checkpoint: Path,
     sources: dict[str, list[SourceConfig]],
@@ -311,7 +320,9 @@ def test_codes_of_another_image_tokenizer_are_refused(
     message: str,
 ) -> None:
     codes = torch.full((3, number), highest, dtype=torch.int16)
-    save_file({"codes": codes}, tmp_path / "pool.safetensors", metadata={"seed": "0"})
+    image_tokenizer = fingerprint(load_image_tokenizer(random_checkpoint / "magvitv2"))
+    metadata = {"seed": "0", "image_tokenizer": image_tokenizer}
+    save_file({"codes": codes}, tmp_path / "pool.safetensors", metadata)
     foreign = sources | {"dialogues": [SourceConfig("scene_dialogues", str(tmp_path / "pool.safetensors"))]}
     with pytest.raises(InputError, match="dialogues"):
         distill(DistillationConfig(str(tmp_path), [stage("star", str(random_checkpoint))], **foreign))
@@ -387,7 +398,18 @@ def test_gradient_checkpointing_changes_no_weight(
         (["stages=[{name: a, image: {label_size: 0}}]"], "label_size is 0"),
         (["stages=[{name: a, optimizer: {lr: -1}}]"], "optimizer.lr is -1"),
         (["stages=[{name: a, optimizer: {betas: [2.0, 0.9]}}]"], "optimizer.betas are"),
+        (["stages=[{name: a, optimizer: {betas: [0.9]}}]"], "optimizer.betas are"),
+        (["stages=[{name: a, optimizer: {lr: .nan}}]"], "optimizer.lr is nan"),
         (["stages=[{name: a, loop: {threads: 0}}]"], "loop.threads is 0"),
+        (["stages=[{name: a, loop: {clip_norm: 0}}]"], "loop.clip_norm is 0"),
+        (["stages=[{name: a, loop: {seed: -1}}]"], "loop.seed is -1"),
+        (["stages=[{name: a, image: {weight: -1}}]"], "image.weight is -1"),
+        (["stages=[{name: a, image: {self_weight: -1}}]"], "image.self_weight is -1"),
+        (["stages=[{name: a, image: {guidance_scale: -1}}]"], "image.guidance_scale is -1"),
+        (["stages=[{name: a, image: {on_policy: {prompts: 9, top_k: 9000}}}]"], "top_k is 9000"),
+        (["stages=[{name: a, image: {on_policy: {prompts: 9, sampled_steps: -1}}}]"], "sampled_steps is -1"),
+        (["stages=[{name: a, trajectories: {count: -5}}]"], "trajectories.count is -5"),
+        (["stages=[{name: a, trajectories: {folder: here}}]"], "no count"),
         (["stages=[{name: a}, {name: b, image: {num_inference_steps: 65}}]"], "num_inference_steps is 65"),
     ],
 )

@@ -4,9 +4,10 @@ import random
 
 import torch
 
-from showo_turbo.distillation.curriculum import ImageTerm, Stage
+from showo_turbo.distillation.curriculum import Stage
 from showo_turbo.distillation.image_trajectories import ImageTrajectories
 from showo_turbo.distillation.task import pick_iterates, pick_states
+from showo_turbo.distillation.terms import ImageTerm
 from showo_turbo.distillation.text_trajectories import JacobiTrajectory
 
 

@@ -7,7 +7,7 @@ import torch
 
 from showo_turbo.data import DialogueSample, Turn
 from showo_turbo.distillation import teacher
-from showo_turbo.distillation.curriculum import ImageTerm, OnPolicy, TextTerm
+from showo_turbo.distillation.terms import ImageTerm, OnPolicy, TextTerm
 from showo_turbo.errors import InputError
 from showo_turbo.pipeline import ShowoPipeline
 

@@ -1,6 +1,7 @@
 """A folder to an image tokenizer."""
 
 from dataclasses import fields
+from hashlib import sha256
 from pathlib import Path
 
 import torch
@@ -26,3 +27,12 @@ def load_image_tokenizer(folder: Path) -> MagvitV2:
         model = MagvitV2(MagvitV2Config.from_dict(values) if sized else MagvitV2Config())
     fit_weights(model, open_weights(folder))
     return model.eval()
+
+
+def fingerprint(model: MagvitV2) -> str:
+    """What tells image tokenizers apart, in whatever files they are: hexadecimal SHA-256 of names and weights."""
+    digest = sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.float().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

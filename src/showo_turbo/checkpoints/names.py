@@ -72,7 +72,10 @@ def resolve(name: str | Path, part: Part = MODEL) -> Path:
     """
     if str(name) in SHIPPED_MODELS and part is MODEL:
         return _shipped(str(name))
-    path = Path(name).expanduser()
+    try:
+        path = Path(name).expanduser()
+    except RuntimeError as error:
+        raise InputError(f"{part.title} {str(name)!r} is unknown: no such user's home ({error})") from error
     if path.is_dir():
         return path
     if path.exists():

@@ -8,6 +8,7 @@ import typer
 from showo_turbo.cli.files import check_outputs, png_bytes, write_files
 from showo_turbo.cli.options import DEFAULT_DTYPE, DEFAULT_MODEL, Device, Model, Overwrite, load_pipeline
 from showo_turbo.cli.terminal import StepProgress, progress_bar
+from showo_turbo.ranges import check_seed
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -45,6 +46,7 @@ def demo(
     from showo_turbo.cli.labels import labelled
     from showo_turbo.processing.images import make_grid
 
+    check_seed("seed", seed)
     if output is None:
         _DEFAULT_OUTPUT.parent.mkdir(exist_ok=True)
     check_outputs([output or _DEFAULT_OUTPUT], overwrite or output is None)
@@ -52,7 +54,7 @@ def demo(
     prompts, questions = list(DEMO), list(DEMO.values())
     with progress_bar() as progress:
         on_step = StepProgress(progress, "drawing")
-        seeds = [torch.Generator().manual_seed(seed + row) for row in range(len(prompts))]
+        seeds = [torch.Generator().manual_seed((seed + row) % 2**63) for row in range(len(prompts))]
         drawings: list[Image] = pipe.text_to_image(prompts, generator=seeds, callback_on_step_end=on_step).images
     answers = pipe.image_to_text(drawings, questions, seed=seed)
     cells = [labelled(drawing, prompt, _SIDE) for drawing, prompt in zip(drawings, prompts, strict=True)]

@@ -22,6 +22,7 @@ from showo_turbo.cli.options import (
     load_pipeline,
 )
 from showo_turbo.errors import InputError
+from showo_turbo.ranges import check_seed, check_whole
 from showo_turbo.scenes.benchmark import benchmark_prompts
 
 if TYPE_CHECKING:
@@ -59,10 +60,8 @@ def evaluate(
     if task not in TASKS:
         raise InputError(f"task is {task!r}: choose {', '.join(TASKS)}")
     for name, value in (("images-per-prompt", images_per_prompt), ("scenes", scenes)):
-        if value < 1:
-            raise InputError(f"{name} is {value}: choose 1 or more")
-    if seed < 0:
-        raise InputError(f"seed is {seed}: choose 0 or more")
+        check_whole(name, value, 1)
+    check_seed("seed", seed)
     if output is not None:
         check_outputs([output], overwrite)
     prompts = benchmark_prompts(prompts_file)

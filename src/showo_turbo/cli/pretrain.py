@@ -42,12 +42,15 @@ def image_tokenizer(settings: Settings = None) -> None:
 def scene_pool(settings: Settings = None) -> None:
     """Encode training scenes once, so that pre-training reads codes (minutes)."""
     from showo_turbo.checkpoints.image_tokenizer import load_image_tokenizer
+    from showo_turbo.checkpoints.loading import locate
+    from showo_turbo.checkpoints.names import IMAGE_TOKENIZER, SHIPPED_MODELS, resolve
     from showo_turbo.pretraining.scene_pool import ScenePoolConfig, build_scene_pool
     from showo_turbo.settings import read_settings
 
     config = read_settings(ScenePoolConfig, settings or [])
-    tokenizer = load_image_tokenizer(Path(config.image_tokenizer))
-    build_scene_pool(Path(config.output), tokenizer, config.count, config.seed)
+    name = config.image_tokenizer
+    folder = locate(name).image_tokenizer if name in SHIPPED_MODELS else resolve(name, IMAGE_TOKENIZER)
+    build_scene_pool(Path(config.output), load_image_tokenizer(folder), config.count, config.seed)
 
 
 @app.command()

@@ -9,6 +9,7 @@ from showo_turbo.checkpoints.names import resolve
 from showo_turbo.cli.files import check_outputs
 from showo_turbo.cli.options import DEFAULT_DTYPE, Device, Dtype, load_pipeline
 from showo_turbo.errors import InputError
+from showo_turbo.ranges import check_seed, check_whole
 from showo_turbo.scenes.benchmark import benchmark_prompts
 
 
@@ -42,10 +43,8 @@ def report(
         "top-k": min(top_k or [1]),
     }
     for name, value in numbers.items():
-        if value < 1:
-            raise InputError(f"{name} is {value}: choose 1 or more")
-    if seed < 0:
-        raise InputError(f"seed is {seed}: choose 0 or more")
+        check_whole(name, value, 1)
+    check_seed("seed", seed)
     titled = [_titled(one) for one in student or []]
     students = dict(titled)
     if len(students) < len(titled):

@@ -7,9 +7,9 @@ import torch
 
 from showo_turbo.data import MixedStream
 from showo_turbo.distillation import teacher
-from showo_turbo.distillation.curriculum import ImageTerm
 from showo_turbo.distillation.image_trajectories import ImageTrajectories
 from showo_turbo.distillation.soft_labels import SoftLabels
+from showo_turbo.distillation.terms import ImageTerm
 from showo_turbo.distillation.trajectories import RollOuts, samples_of
 from showo_turbo.models.showo import Showo
 from showo_turbo.pipeline import ShowoPipeline

@@ -1,26 +1,19 @@
 """All stages of a distillation, one after the other."""
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from accelerate import PartialState
-from PIL import Image
 
 from showo_turbo.checkpoints.loading import CheckpointFiles, locate
-from showo_turbo.data import (
-    CaptionSample,
-    DialogueSample,
-    MixedStream,
-    TextSample,
-    check_sources,
-    open_stream,
-)
-from showo_turbo.distillation.curriculum import ORIGINAL, PREVIOUS, DistillationConfig, OnPolicy, Stage
+from showo_turbo.data import check_sources
+from showo_turbo.distillation.curriculum import ORIGINAL, PREVIOUS, DistillationConfig, Stage
 from showo_turbo.distillation.on_policy import StudentTrajectories
+from showo_turbo.distillation.streams import SOURCES, StageStreams
 from showo_turbo.distillation.student import make_student
 from showo_turbo.distillation.task import Distillation
-from showo_turbo.distillation.teacher import dialogue_ids
+from showo_turbo.distillation.terms import OnPolicy
 from showo_turbo.distillation.trajectories import (
     FreshTrajectories,
     RollOuts,
@@ -30,13 +23,8 @@ from showo_turbo.distillation.trajectories import (
 )
 from showo_turbo.errors import InputError
 from showo_turbo.pipeline import ShowoPipeline
-from showo_turbo.processing.images import check_aspect_ratio
-from showo_turbo.text_to_image import check_prompt
 from showo_turbo.training.loop import check_environment, train, use_threads
 from showo_turbo.training.setting import RUN, claim
-
-_READ = (("captions", CaptionSample, "image"), ("dialogues", DialogueSample, "text"), ("texts", TextSample, "language"))
-"""Sources of a distillation, what they yield, and which term of a stage reads them."""
 
 
 def distill(config: DistillationConfig) -> Path:
@@ -49,7 +37,7 @@ def distill(config: DistillationConfig) -> Path:
     for name in sorted((named | {config.teacher, config.student}) - {PREVIOUS, ORIGINAL, None}):
         locate(name, config.image_tokenizer, config.text_tokenizer)
     _check_models(config)
-    for sources, kind, term in _READ:
+    for sources, kind, term in SOURCES:
         if any(getattr(stage, term).weight for stage in config.stages):
             check_sources(getattr(config, sources), kind)
     for stage in config.stages:  # also finds out what `PartialState` then knows: which process this is, and its device
@@ -79,7 +67,12 @@ def _check_models(config: DistillationConfig) -> None:
                 f"stage {stage.name!r}: image.label_size is {stage.image.label_size}; choose 1 to {ids.codebook_size} "
                 "(the codebook's size), or leave it out"
             )
-        for options in (stage.image.sampling, stage.sampling) if stage.image.weight else (stage.sampling,):
+        drawing = [stage.sampling]
+        if stage.image.weight:
+            drawing.append(stage.image.sampling)
+        if stage.image.weight and stage.image.on_policy.prompts:
+            drawing.append(stage.image.own_sampling)
+        for options in drawing:
             options.scheduler(ids.codebook_size, ids.num_vq_tokens)
         previous = name  # a student has the ids of its teacher
 
@@ -103,7 +96,7 @@ def _run_stage(config: DistillationConfig, stage: Stage, previous: str | Path) -
     start_files, start = _load(config, stage.student or stage.teacher, previous, "float32")
     for name, pipe in ((stage.text.teacher, text_teacher), (stage.student, start)):
         _check_same_ids(name, pipe, teacher)
-    streams = _Streams(config, stage, teacher, output)
+    streams = StageStreams(config, stage, teacher, output)
     weights = {"teacher": files.weights_sha256(), "text_teacher": text_files.weights_sha256()}
     with PartialState().main_process_first():
         claim(output / RUN, _setting(streams, weights | {"student": start_files.weights_sha256()}), "a student")
@@ -115,13 +108,13 @@ def _run_stage(config: DistillationConfig, stage: Stage, previous: str | Path) -
     return output / "model"
 
 
-def _setting(streams: "_Streams", weights: dict[str, dict[str, str]]) -> dict[str, Any]:
+def _setting(streams: StageStreams, weights: dict[str, dict[str, str]]) -> dict[str, Any]:
     """All that a stage's student follows from."""
     stage, config = asdict(streams.stage), streams.config
     for name in ("name", "teacher", "student", "gradient_checkpointing"):
         del stage[name]
     del stage["text"]["teacher"]  # digests of weights say which models these are
-    sources = streams.described(*(name for name, _, term in _READ if getattr(streams.stage, term).weight))
+    sources = streams.described(*(name for name, _, term in SOURCES if getattr(streams.stage, term).weight))
     return weights | sources | stage | {"loop": streams.stage.loop.setting, "dtype": config.dtype}
 
 
@@ -150,14 +143,14 @@ def _check_same_ids(name: str | None, pipe: ShowoPipeline, teacher: ShowoPipelin
         )
 
 
-def _on_policy(streams: "_Streams", teacher_way: RollOuts) -> StudentTrajectories:
+def _on_policy(streams: StageStreams, teacher_way: RollOuts) -> StudentTrajectories:
     stage = streams.stage
     captions = streams.open("captions", log="captions_own_way")
     return StudentTrajectories(streams.teacher, captions, stage.image, stage.loop.seed, teacher_way)
 
 
 def _trajectories(
-    streams: "_Streams", text_teacher: ShowoPipeline, weights: dict[str, dict[str, str]]
+    streams: StageStreams, text_teacher: ShowoPipeline, weights: dict[str, dict[str, str]]
 ) -> FreshTrajectories | StoredTrajectories:
     """The teachers': new ones for every batch, or files, of which every process makes its share."""
     stage, state = streams.stage, PartialState()
@@ -180,54 +173,3 @@ def _trajectories(
     make_files(folder, fresh, files.count, files.num_dialogues, state.process_index, state.num_processes)
     state.wait_for_everyone()
     return StoredTrajectories(folder, *terms, f"{stage.loop.seed}/{state.process_index}")
-
-
-@dataclass(frozen=True)
-class _Streams:
-    """Opens a stage's sources, with what its teacher cannot use left out and named in a log."""
-
-    config: DistillationConfig
-    stage: Stage
-    teacher: ShowoPipeline
-    output: Path
-
-    def open(self, sources: str, seed: int | None = None, alone: bool = False, log: str | None = None) -> MixedStream:
-        """The stream of some sources, by the config's name for them: this process's samples or, `alone`, all.
-
-        Each stream of each process has a log of bad samples of its own, which is named after the sources by default.
-        """
-        state = PartialState()
-        rank, world_size = (0, 1) if alone else (state.process_index, state.num_processes)
-        kind = next(kind for name, kind, _ in _READ if name == sources)
-        checks = {CaptionSample: self._check_caption, DialogueSample: self._check_dialogue}
-        self.output.mkdir(parents=True, exist_ok=True)
-        return open_stream(
-            getattr(self.config, sources),
-            kind,
-            self.stage.loop.seed if seed is None else seed,
-            rank=rank,
-            world_size=world_size,
-            log=self.output / f"bad_{log or sources}_{state.process_index}.jsonl",
-            check=checks.get(kind),
-        )
-
-    def described(self, *names: str) -> dict[str, list[dict]]:
-        """Sources as the config describes them, by its names for them."""
-        return {name: [asdict(source) for source in getattr(self.config, name)] for name in names}
-
-    def _check_caption(self, sample: CaptionSample) -> None:
-        check_prompt(self.teacher.prompts, sample.text)
-
-    def _check_dialogue(self, sample: DialogueSample) -> None:
-        """Refuse pictures that are strips, questions that are none, and dialogues that leave no room for an answer."""
-        prompts, model = self.teacher.prompts, self.teacher.model
-        if isinstance(sample.image, Image.Image):
-            check_aspect_ratio(sample.image)
-        elif self.teacher.check_codes(sample.image).numel() != model.config.num_vq_tokens:
-            raise InputError(f"image has {sample.image.numel()} codes, those of the model {model.config.num_vq_tokens}")
-        for turn in sample.turns:
-            prompts.check_question(turn.question)
-        spoken = dialogue_ids(prompts, [0] * model.config.num_vq_tokens, sample.turns)
-        length = len(spoken) + self.stage.text.given_ids + self.stage.text.max_new_tokens
-        if length > model.max_positions:
-            raise InputError(f"dialogue and answer take {length} tokens, the model has {model.max_positions}")

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from showo_turbo.data import DialogueSample, Turn
-from showo_turbo.distillation.curriculum import ImageTerm, TextTerm
 from showo_turbo.distillation.image_trajectories import ImageTrajectories, Leaps, record_images
 from showo_turbo.distillation.segments import segment_ends
+from showo_turbo.distillation.terms import ImageTerm, TextTerm
 from showo_turbo.distillation.text_trajectories import JacobiTrajectory, record_texts
 from showo_turbo.generation.image import ImageDenoiser, blank_state
 from showo_turbo.generation.text import TextDecoder, draw_guesses

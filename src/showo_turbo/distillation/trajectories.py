@@ -14,9 +14,9 @@ from tqdm import tqdm
 
 from showo_turbo.data import MixedStream, Sample
 from showo_turbo.distillation import store, teacher
-from showo_turbo.distillation.curriculum import ImageTerm, TextTerm
 from showo_turbo.distillation.image_trajectories import ImageTrajectories
 from showo_turbo.distillation.segments import segment_ends
+from showo_turbo.distillation.terms import ImageTerm, TextTerm
 from showo_turbo.distillation.text_trajectories import JacobiTrajectory
 from showo_turbo.models.showo import Showo
 from showo_turbo.pipeline import ShowoPipeline

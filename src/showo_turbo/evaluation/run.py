@@ -72,7 +72,7 @@ def draw_benchmark(
             [prompt.prompt for _, prompt in batch],
             **asdict(options),
             num_images_per_prompt=images_per_prompt,
-            generator=[torch.Generator().manual_seed(seed * 100003 + number) for number, _ in batch],
+            generator=[torch.Generator().manual_seed(_seed_of(seed, number)) for number, _ in batch],
         )
         starts = range(0, len(output.images), images_per_prompt)
         pictures += [output.images[start : start + images_per_prompt] for start in starts]
@@ -108,7 +108,7 @@ def evaluate_understanding(
     answers, described, seconds = [], [], 0.0
     scenes = tqdm(examination.scenes, desc="questions and descriptions")
     for number, (scene, turns) in enumerate(zip(scenes, examination.turns, strict=True)):
-        sight, settings = pipe.see([render(scene)]), {**asdict(options), "seed": seed * 100003 + number}
+        sight, settings = pipe.see([render(scene)]), {**asdict(options), "seed": _seed_of(seed, number)}
         answers.append(pipe.image_to_text(sight, [turn.question for turn in turns], **settings).texts)
         start = time.perf_counter()
         described.append(pipe.image_to_text(sight, DESCRIBE[0], **settings))
@@ -124,6 +124,11 @@ def evaluate_understanding(
 def _tokens_per_pass(answers: Sequence[TextOutput]) -> float:
     tokens = sum(len(output.token_ids[0]) for output in answers)
     return tokens / sum(output.forward_passes for output in answers)
+
+
+def _seed_of(seed: int, number: int) -> int:
+    """Of a prompt or scene; a seed may be as large as any generator takes."""
+    return (seed * 100003 + number) % 2**63
 
 
 def _batches(items: Sequence, size: int, name: str) -> Iterator[Sequence]:

@@ -26,6 +26,7 @@ from showo_turbo.errors import InputError
 from showo_turbo.generation.scoring import Scoring, together
 from showo_turbo.generation.trajectory import State
 from showo_turbo.models.showo import Showo
+from showo_turbo.ranges import check_whole
 
 Request = TypeVar("Request")
 
@@ -121,8 +122,7 @@ class Engine(Generic[Request]):
         Raises:
             InputError: when `max_sequences` is below 1.
         """
-        if type(max_sequences) is not int or max_sequences < 1:
-            raise InputError(f"max_sequences is {max_sequences!r}: choose a whole number, 1 or more")
+        check_whole("max_sequences", max_sequences, 1)
         self.model, self.max_sequences = model, max_sequences
         self._prepare, self._tickets = prepare, count()
         self._requests: dict[int, _Admitted[Request]] = {}

@@ -1,31 +1,11 @@
 """How an image is sampled, in a few numbers and names."""
 
-import math
 from dataclasses import dataclass, fields, replace
 from typing import Self
 
 from showo_turbo.errors import InputError
 from showo_turbo.generation.scheduler import UnmaskingScheduler
-
-
-def check_whole(name: str, value: object) -> None:
-    """Refuse what is no whole number.
-
-    Raises:
-        InputError: then.
-    """
-    if type(value) is not int:
-        raise InputError(f"{name} is {value!r}: choose a whole number")
-
-
-def check_number(name: str, value: object) -> None:
-    """Refuse what is no finite number.
-
-    Raises:
-        InputError: then.
-    """
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise InputError(f"{name} is {value!r}: choose a finite number, 0 or more")
+from showo_turbo.ranges import check_number, check_whole
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from showo_turbo.checkpoints import weight_files
+from showo_turbo.checkpoints.image_tokenizer import fingerprint
 from showo_turbo.errors import InputError
 from showo_turbo.models.magvit_v2 import MagvitV2
+from showo_turbo.ranges import check_whole
 from showo_turbo.scenes.render import render_array
 from showo_turbo.scenes.scene import Scene
 from showo_turbo.scenes.split import training_scene
@@ -28,7 +30,7 @@ class ScenePoolConfig:
 
     Attributes:
         output: file to write.
-        image_tokenizer: folder of the trained image tokenizer.
+        image_tokenizer: folder of the trained image tokenizer; or a shipped model, for its own.
         count: scenes.
         seed: of the scenes.
     """
@@ -41,10 +43,17 @@ class ScenePoolConfig:
 
 @dataclass(frozen=True)
 class ScenePool:
-    """Scenes and, row by row, their codes: long (scenes, tokens)."""
+    """Encoded scenes.
+
+    Attributes:
+        scenes: what is in the pictures.
+        codes: row by row, long (scenes, tokens).
+        image_tokenizer: fingerprint of what encoded them.
+    """
 
     scenes: Sequence[Scene]
     codes: Tensor
+    image_tokenizer: str
 
 
 def scene_pixels(scenes: Sequence[Scene]) -> Tensor:
@@ -67,13 +76,13 @@ def build_scene_pool(path: Path, image_tokenizer: MagvitV2, count: int, seed: in
         InputError: when there are to be no scenes.
         OSError: when the folder cannot be made or the disk is full.
     """
-    if count < 1:
-        raise InputError(f"count is {count}: choose 1 or more scenes")
+    check_whole("count", count, 1)
     path.parent.mkdir(parents=True, exist_ok=True)
     scenes = training_scenes(count, seed)
     chunks = [scenes[start : start + 100] for start in range(0, count, 100)]
     codes = [image_tokenizer.get_codes(scene_pixels(chunk)) for chunk in tqdm(chunks, desc="encoding scenes")]
-    weight_files.write(path, {"codes": torch.cat(codes).to(torch.int16)}, {"seed": str(seed)})
+    metadata = {"seed": str(seed), "image_tokenizer": fingerprint(image_tokenizer)}
+    weight_files.write(path, {"codes": torch.cat(codes).to(torch.int16)}, metadata)
 
 
 def load_scene_pool(path: Path) -> ScenePool:
@@ -84,9 +93,10 @@ def load_scene_pool(path: Path) -> ScenePool:
     """
     try:
         with safe_open(path, "pt") as file:
-            codes, seed = file.get_tensor("codes").long(), int(file.metadata()["seed"])
+            codes, metadata = file.get_tensor("codes").long(), file.metadata()
+            seed, image_tokenizer = int(metadata["seed"]), metadata["image_tokenizer"]
     except (OSError, SafetensorError, TypeError, KeyError) as error:
         raise InputError(
             f"scene pool {str(path)!r} cannot be read ({error}): make one by pretrain scene-pool"
         ) from error
-    return ScenePool(training_scenes(len(codes), seed), codes)
+    return ScenePool(training_scenes(len(codes), seed), codes, image_tokenizer)

@@ -18,6 +18,7 @@ from showo_turbo.outputs import Images
 from showo_turbo.placement import parse_device
 from showo_turbo.processing.images import ImageSource, preprocess_images
 from showo_turbo.processing.prompts import PromptBuilder
+from showo_turbo.ranges import check_seed
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -197,6 +198,5 @@ def seeded(seed: int | None) -> torch.Generator | None:
     """
     if seed is None:
         return None
-    if type(seed) is not int or not 0 <= seed < 2**63:
-        raise InputError(f"seed is {seed!r}: choose a whole number from 0 to 2**63 - 1")
-    return torch.Generator().manual_seed(seed)
+    check_seed("seed", seed)
+    return torch.Generator().manual_seed(int(seed))

@@ -32,6 +32,7 @@ from transformers import get_constant_schedule_with_warmup, get_wsd_schedule
 
 from showo_turbo.errors import InputError
 from showo_turbo.json_lines import append_line, drop_lines_after
+from showo_turbo.ranges import check_number, check_seed, check_share, check_whole
 from showo_turbo.training.checkpoints import read_newest, write_checkpoint
 from showo_turbo.training.log import TrainingLog
 from showo_turbo.training.task import StepLosses, Task
@@ -78,14 +79,17 @@ class LoopConfig:
     threads: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("steps", "gradient_accumulation_steps", "log_steps"):
-            if getattr(self, name) < 1:
-                raise InputError(f"loop.{name} is {getattr(self, name)}; choose 1 or more")
-        if self.threads is not None and self.threads < 1:
-            raise InputError(f"loop.threads is {self.threads}; choose 1 or more, or leave it out")
+        for name in ("steps", "gradient_accumulation_steps", "max_skipped", "log_steps"):
+            check_whole(f"loop.{name}", getattr(self, name), 1)
+        if self.threads is not None:
+            check_whole("loop.threads", self.threads, 1)
+        check_seed("loop.seed", self.seed)
+        check_whole("loop.warmup_steps", self.warmup_steps, 0)
+        check_number("loop.checkpoint_minutes", self.checkpoint_minutes, 0)
         for name in ("decay_share", "ema_decay"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise InputError(f"loop.{name} is {getattr(self, name)}; it is a share between 0 and 1")
+            check_share(f"loop.{name}", getattr(self, name))
+        if not self.clip_norm > 0:
+            raise InputError(f"loop.clip_norm is {self.clip_norm}: choose more than 0; .inf clips nothing")
 
     @property
     def setting(self) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from showo_turbo.errors import InputError
+from showo_turbo.ranges import check_number
 from showo_turbo.training.muon import Muon
 
 OPTIMIZERS = ("adamw", "adamw8bit", "muon")
@@ -21,7 +22,7 @@ class OptimizerConfig:
             processor); or "muon" for the hidden matrices and AdamW for all else.
         lr: AdamW's learning rate.
         muon_lr: Muon's.
-        betas: AdamW's.
+        betas: AdamW's, two.
         weight_decay: decoupled.
 
     Raises:
@@ -31,16 +32,15 @@ class OptimizerConfig:
     name: str = "adamw"
     lr: float = 1e-5
     muon_lr: float = 2e-3
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[float, ...] = (0.9, 0.999)
     weight_decay: float = 0.01
 
     def __post_init__(self) -> None:
         if self.name not in OPTIMIZERS:
             raise InputError(f"optimizer.name is {self.name!r}: choose {', '.join(OPTIMIZERS)}")
         for name in ("lr", "muon_lr", "weight_decay"):
-            if not getattr(self, name) >= 0:
-                raise InputError(f"optimizer.{name} is {getattr(self, name)}: choose 0 or more")
-        if not all(0 <= beta < 1 for beta in self.betas):
+            check_number(f"optimizer.{name}", getattr(self, name), 0)
+        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
             raise InputError(f"optimizer.betas are {tuple(self.betas)}: choose two of at least 0 and less than 1")
 
 
