@@ -261,6 +261,7 @@ def test_images_masks_and_prompts_pair_up(random_pipe: ShowoPipeline, image: Ima
         ({"mask": Image.new("L", (32, 32))}, "mask is empty, nothing would be drawn"),
         ({"mask": "nowhere.png"}, r"'nowhere\.png' does not exist"),
         ({"mask": torch.ones(1, 4, 5, dtype=torch.bool)}, "mask has 4 x 5 codes and the image 4 x 4"),
+        ({"mask": torch.ones(4, 5, dtype=torch.bool)}, r"make no squares: give .* of one mask mask\[None\]"),
         ({"mask": torch.zeros(16)}, r"mask is a torch.float32 tensor of shape \(16,\): expected torch.bool"),
         ({"mask": [torch.ones(4, 4)]}, r"mask is a torch.float32 tensor: give torch\.bool"),
         ({"mask": [torch.ones(4, 4, dtype=torch.uint8)]}, r"mask is a torch.uint8 tensor: give torch\.bool"),

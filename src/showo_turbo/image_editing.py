@@ -41,7 +41,13 @@ def split_masks(mask: Tensor) -> list[Tensor]:
             f"mask is a {mask.dtype} tensor of shape {tuple(mask.shape)}: expected torch.bool and the codes' shape, "
             "or an image"
         )
-    return split_grids(mask)
+    try:
+        return split_grids(mask)
+    except InputError as error:
+        raise InputError(
+            f"mask of shape {tuple(mask.shape)} is read as rows of codes, which make no squares: give (batch, height, "
+            "width), of one mask mask[None]"
+        ) from error
 
 
 def read_mask(mask: ImageSource | Tensor, image: Image | Tensor, resolution: int | None, side: int) -> Tensor:

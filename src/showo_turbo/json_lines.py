@@ -22,13 +22,29 @@ def append_line(path: Path, values: dict[str, Any]) -> None:
         logger.warning("a line of %s could not be written (%s)", path, error)
 
 
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The objects of a log, if there is one; lines that cannot be read are left out."""
+    lines = path.read_bytes().splitlines() if path.exists() else []
+    return [values for line in lines if (values := _parse(line)) is not None]
+
+
 def drop_lines_after(path: Path, step: int) -> None:
     """Cut off the lines of later steps, and a last line that was not written to its end."""
     if not path.exists():
         return
     size = 0
     for line in path.read_bytes().splitlines(keepends=True):
-        if not line.endswith(b"\n") or json.loads(line)["step"] > step:
+        values = _parse(line)
+        if not line.endswith(b"\n") or (values is not None and values["step"] > step):
             break
         size += len(line)
     os.truncate(path, size)
+
+
+def _parse(line: bytes) -> dict[str, Any] | None:
+    """What a line says of a step; None if it cannot be read."""
+    try:
+        values = json.loads(line)
+    except ValueError:
+        return None
+    return values if isinstance(values, dict) and isinstance(values.get("step"), int) else None

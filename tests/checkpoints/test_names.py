@@ -39,6 +39,11 @@ def test_only_models_are_shipped() -> None:
         resolve("tiny", IMAGE_TOKENIZER)
 
 
+def test_a_home_that_is_none_is_named() -> None:
+    with pytest.raises(InputError, match="model '~nosuch/x' is unknown: no such user's home"):
+        resolve("~nosuch/x")
+
+
 def test_a_file_is_not_a_folder(tmp_path: Path) -> None:
     file = tmp_path / "model.safetensors"
     file.touch()

@@ -180,6 +180,35 @@ def test_prompts_files_without_prompts(refused: Callable, here: Path, content: b
     assert "prompts file 'prompts.txt' is" in refused("generate", "--prompts-file", "prompts.txt")
 
 
+def test_a_byte_order_mark_is_no_part_of_a_prompt(cli: Callable, here: Path, random_checkpoint: Path) -> None:
+    """Editors of Windows put one before the text."""
+    (here / "prompts.txt").write_bytes("\ufeffa dog\n".encode())
+    assert cli("generate", "--prompts-file", "prompts.txt", "--model", random_checkpoint).status == 0
+    assert json.loads((here / "out.json").read_text())["prompt"] == "a dog"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("image-tokenizer", "batch_size=0"), "batch_size is 0"),
+        (("image-tokenizer", "lr=-1"), "lr is -1"),
+        (("text-tokenizer", "vocab_size=-1"), "vocab_size is -1: choose a whole number, 257 or more"),
+        (("showo", "hidden_size=130"), "hidden_size is 130: choose a multiple of num_attention_heads, 4"),
+        (("showo", "condition_dropout=2"), "condition_dropout is 2"),
+        (("scene-pool", "image_tokenizer=nowhere"), "image tokenizer 'nowhere' is unknown"),
+        (("scene-pool", "image_tokenizer=tiny", "count=0"), "count is 0"),
+    ],
+)
+def test_pretrainings_that_cannot_be(refused: Callable, arguments: tuple[str, ...], words: str) -> None:
+    assert words in refused("pretrain", *arguments)
+
+
+@pytest.mark.parametrize("seed", [-3, 2**63])
+@pytest.mark.parametrize("command", ["demo", "evaluate"])
+def test_seeds_that_no_generator_takes(refused: Callable, command: str, seed: int) -> None:
+    assert f"seed is {seed}: choose a whole number from 0" in refused(command, "--seed", seed)
+
+
 @pytest.mark.parametrize("content", ["", "{}", "[]", '{"prompt": "a"}'])
 def test_sidecars_that_are_none(refused: Callable, here: Path, content: str) -> None:
     (here / "other.json").write_text(content)

@@ -94,6 +94,7 @@ def test_mistakes_are_refused_and_leave_nothing(cli: Callable, here: Path, rando
     for arguments, message in (
         ((random_checkpoint, "broken"), "'broken' exists: give the name of a new or an empty folder"),
         ((random_checkpoint, "gone/out"), "gone' is missing: create it first"),
+        ((random_checkpoint, "/proc/out"), "output folder '/proc' is not writable"),
         ((random_checkpoint, "out", "--to", "theirs"), "to is 'theirs': choose showo-turbo, published"),
         ((random_checkpoint, "out", "--llm-model-path", "phi"), "llm-model-path is for --to published"),
         ((random_checkpoint, "out", "--dtype", "int8"), "dtype 'int8' is unknown"),
@@ -105,6 +106,8 @@ def test_mistakes_are_refused_and_leave_nothing(cli: Callable, here: Path, rando
         assert (result.status, result.out) == (2, "")
         assert message in result.err
     assert [path.name for path in here.iterdir()] == ["broken"]
+    shutil.rmtree(broken)
+    assert "output '.' is the folder you are in" in cli("convert", random_checkpoint, ".").err
 
 
 def test_a_full_disk_leaves_nothing(

@@ -59,6 +59,8 @@ def test_sidecars_make_the_pictures_again(cli: Callable, here: Path, random_chec
     changed = cli("generate", "--from-sidecar", "out.json", "-o", "other.png")
     assert changed.status == 2
     assert "is not the one that 'out.json' was made with" in changed.err
+    (here / "out.json").write_text(json.dumps(settings | {"arguments": []}))
+    assert "arguments and task are no such" in cli("generate", "--from-sidecar", "out.json", "-o", "other.png").err
     (here / "out.json").write_text(json.dumps(settings | {"task": "save_pretrained"}))
     other = cli("generate", "--from-sidecar", "out.json", "-o", "other.png")
     assert other.status == 2
@@ -113,6 +115,10 @@ def test_a_dialogue_line_by_line(
     dialogue = random_pipe.chat("image.png")
     answers = [dialogue.ask(question, max_new_tokens=9).texts[0] for question in questions]
     assert result.out == "".join(f"{answer}\n" for answer in answers)
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"What is it?\n{'why ' * 400}\nWhere?\n"))
+    goes_on = cli("chat", "image.png", "--model", random_checkpoint, "--max-new-tokens", 9)
+    assert (goes_on.status, goes_on.out) == (2, result.out)
+    assert goes_on.err == "error: question has 1599 characters, at most 1024 are understood: shorten it\n"
 
 
 def test_a_stopped_run_goes_on(cli: Callable, here: Path, random_checkpoint: Path) -> None:

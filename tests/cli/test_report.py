@@ -69,6 +69,10 @@ def test_tables_are_printed_and_cells_are_kept(tmp_path: Path) -> None:
         (["--device", "mars"], "device 'mars' cannot be used"),
         (["--steps", "0"], "steps is 0"),
         (["--top-k", "0"], "top-k is 0"),
+        (["--steps", "4", "--steps", "65"], "num_inference_steps is 65"),
+        (["--student", "T=tiny-turbo", "--top-k", "4", "--top-k", "9000"], "top_k is 9000"),
+        (["--guidance-scale", "-1"], "guidance-scale is -1.0"),
+        (["--seed", str(2**63)], "seed is 9223372036854775808"),
         (["-o", "missing/cells.json"], "output folder 'missing' is missing"),
     ],
 )

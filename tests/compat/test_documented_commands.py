@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from showo_turbo.compat import text_to_image, understanding
+from showo_turbo.compat.entry import inference_t2i
 from showo_turbo.compat.options import TextToImageOptions, UnderstandingOptions
 from showo_turbo.errors import InputError
 from showo_turbo.pipeline import ShowoPipeline
@@ -126,6 +127,8 @@ def test_every_image_is_asked_every_question(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     questions = ["What is it?", "How many stars are there?"]
+    (pictures / "folder.png").mkdir()
+    (pictures / "._a.png").write_bytes(b"what macOS notes of a file on another disk")
     results = ask(
         random_checkpoint,
         tmp_path / "out",
@@ -164,6 +167,7 @@ def test_what_cannot_be_read_is_named(random_checkpoint: Path, tmp_path: Path) -
         ([], "nothing to draw"),
         (["prompt= *** "], "prompt is ' \\*\\*\\* ', in which there is nothing to draw"),
         (["prompt=a", "dataset.preprocessing.max_seq_length=1"], "prompt is empty"),
+        (["prompt=a", "seed=-1"], "seed is -1"),
         (
             ["mode=extrapolation", "image_path=none.png", "prompt=a", "extra_direction=left"],
             "'none.png' does not exist",
@@ -206,6 +210,14 @@ def test_a_tracker_gets_images_and_captions(
     draw(random_checkpoint, tmp_path, "prompt=a cat", "generation_timesteps=1", "tracker=wandb", "wandb.entity=me")
     assert started[0] | {"name": "show-o_t2i_t2i", "entity": "me", "project": "demo"} == started[0]
     assert run.logged == {"generated_images": [((32, 32), "a cat")]}
+
+
+def test_options_are_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["inference_t2i.py", "--help"])
+    inference_t2i()
+    told = capsys.readouterr().out
+    assert "usage: inference_t2i.py config=FILE" in told
+    assert all(f"    {option}: " in told for option in ("validation_prompts_file", "extra_direction", "output_dir"))
 
 
 def test_a_missing_tracker_is_named(random_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from showo_turbo.errors import InputError
+from showo_turbo.json_lines import read_lines
 from showo_turbo.training import checkpoints, loop
 from showo_turbo.training.loop import LoopConfig, train
 from showo_turbo.training.task import StepLosses, Task
@@ -91,10 +92,12 @@ def test_a_resumed_run_drops_what_was_logged_after_its_checkpoint(tmp_path: Path
         train(Regression(stop_at=5, bad_batches=(1, 4)), config(tmp_path, log_steps=1))
     for checkpoint in (tmp_path / "checkpoints").glob("step-0000000[45].*"):
         checkpoint.unlink()
-    with (tmp_path / "log.jsonl").open("a") as file:
-        file.write('{"step": 6, "sec')
+    with (tmp_path / "log.jsonl").open("r+") as file:
+        written = file.read()
+        file.seek(0)
+        file.write(f'\0\0\n["step"]\n{written}{{"step": 6, "sec')  # what a damaged disk and a kill leave
     train(Regression(bad_batches=(1, 4)), config(tmp_path, log_steps=1))
-    assert [line["step"] for line in lines_of(tmp_path / "log.jsonl")] == [1, 3, 4, 6]
+    assert [line["step"] for line in read_lines(tmp_path / "log.jsonl")] == [1, 3, 4, 6]
     assert [line["step"] for line in lines_of(tmp_path / "skipped.jsonl")] == [1, 4]
 
 
@@ -268,7 +271,7 @@ def test_a_tracker_gets_the_curve(tmp_path: Path) -> None:
     assert list(tmp_path.rglob("events.out.tfevents*"))
 
 
-@pytest.mark.parametrize("wrong", [{"steps": 0}, {"decay_share": 1.5}, {"gradient_accumulation_steps": 0}])
+@pytest.mark.parametrize("wrong", [{"steps": 0}, {"decay_share": 1.5}, {"clip_norm": 0.0}, {"seed": -1}])
 def test_impossible_loops_are_refused(wrong: dict) -> None:
     with pytest.raises(InputError, match=next(iter(wrong))):
         LoopConfig(**wrong)

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
-from huggingface_hub.errors import StrictDataclassError
 
 from showo_turbo.checkpoints.files import read_json
 from showo_turbo.checkpoints.lora import merge_adapter, read_adapter_config
@@ -159,7 +158,7 @@ def _base_of(adapter: Path, base: str | Path | None) -> str | Path:
     """What an adapter changes: a folder beside it is found from wherever the adapter is used."""
     named = base or read_adapter_config(adapter).get("base_model_name_or_path")
     if not named:
-        raise InputError(f"adapter {str(adapter)!r} does not name its base: name it as base")
+        raise InputError(f"adapter {str(adapter)!r} does not name its base: name it as base, or by `convert --base`")
     beside = adapter / str(named)
     return beside if base is None and beside.is_dir() else named
 
@@ -172,11 +171,11 @@ def load_showo(files: CheckpointFiles, dtype: torch.dtype = torch.float32, quant
     """
     try:
         phi_config = load_phi_config(files.backbone, files.config.vocab_size)
-    except (OSError, ValueError, StrictDataclassError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"Phi config: none could be read from folder {str(files.backbone)!r} ({reason})") from error
-    with torch.device("meta"):
-        model = Showo(files.config, phi_config).to(dtype)
+        with torch.device("meta"):
+            model = Showo(files.config, phi_config).to(dtype)
+    except Exception as error:  # of numbers that cannot be, libraries raise whatever they stumble over
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise InputError(f"Phi config: none that fits in folder {str(files.backbone)!r} ({reason})") from error
     if quantization == "int8":
         expect_int8(model.showo.model.layers)
     quantized = int8_weights(model)

@@ -83,6 +83,17 @@ def open_weights(folder: Path, names: Iterable[str] = WEIGHT_FILES) -> Weights:
     return Weights(source, layout, read)
 
 
+def weights_of_file(file: Path) -> Weights:
+    """The weights of one file.
+
+    Raises:
+        InputError: when it is missing, damaged or holds anything besides tensors.
+    """
+    if not file.is_file():
+        raise InputError(f"weight file {str(file)!r} does not exist")
+    return Weights(f"weight file {str(file)!r}", describe(file), lambda: stream(file))
+
+
 def _read_index(index: Path) -> dict[str, str]:
     """File names by tensor name."""
     files = read_json(index).get("weight_map")

@@ -14,16 +14,28 @@ from showo_turbo.errors import InputError
 
 @with_options
 def chat(image: ImageFile, options: AnsweringOptions) -> None:
-    """Talk about an image: every line of the input is a question, read with all that was said before."""
+    """Talk about an image: every line of the input is a question, read with all that was said before.
+
+    A question that cannot be asked is reported, and the dialogue goes on; the exit status is then 2. The shipped
+    models have learnt single questions only, and often answer later ones wrongly: `ask` puts each by itself.
+    """
     from showo_turbo.processing.images import load_image
 
     decoding, picture = asdict(options.decoding_options()), load_image(image)
     pipe = load_pipeline(options.model, options.device, options.dtype, options.quantization)
     dialogue = pipe.chat(picture)
+    unasked = 0
     for question in _questions():
-        answer = dialogue.ask(question, **decoding, seed=0, streamer=TextPrinter(pipe.prompts))
+        try:
+            answer = dialogue.ask(question, **decoding, seed=0, streamer=TextPrinter(pipe.prompts))
+        except InputError as error:
+            typer.echo(f"error: {error}", err=True)
+            unasked += 1
+            continue
         if options.stats:
             typer.echo(stats_line(answer, options.max_new_tokens))
+    if unasked:
+        raise typer.Exit(2)
 
 
 def _questions() -> Iterator[str]:

@@ -71,12 +71,14 @@ def check_new_folder(output: Path) -> None:
     """Refuse a folder that a command is to write, if it holds anything or cannot be made.
 
     Raises:
-        InputError: when it exists and is not empty, or the folder around it is missing.
+        InputError: when it exists and is not empty, is the current folder, or the folder around it is missing or not
+            writable.
     """
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise InputError(f"output {str(output)!r} exists: give the name of a new or an empty folder")
-    if not output.absolute().parent.is_dir():
-        raise InputError(f"output folder {str(output.absolute().parent)!r} is missing: create it first")
+    if output.resolve() == Path.cwd():
+        raise InputError(f"output {str(output)!r} is the folder you are in: give the name of a new one")
+    _check_folder(output.absolute().parent)
 
 
 @contextmanager

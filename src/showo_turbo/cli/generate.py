@@ -70,7 +70,7 @@ def _read_prompts(path: Path | None) -> list[str]:
     if path is None:
         return []
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except OSError as error:
         raise InputError(f"prompts file {str(path)!r} cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:

@@ -9,7 +9,7 @@ from showo_turbo.checkpoints.names import resolve
 from showo_turbo.cli.files import check_outputs
 from showo_turbo.cli.options import DEFAULT_DTYPE, Device, Dtype, load_pipeline
 from showo_turbo.errors import InputError
-from showo_turbo.ranges import check_seed, check_whole
+from showo_turbo.ranges import check_number, check_seed, check_whole
 from showo_turbo.scenes.benchmark import benchmark_prompts
 
 
@@ -44,6 +44,8 @@ def report(
     }
     for name, value in numbers.items():
         check_whole(name, value, 1)
+    for scale in guidance_scale:
+        check_number("guidance-scale", scale, 0)
     check_seed("seed", seed)
     titled = [_titled(one) for one in student or []]
     students = dict(titled)

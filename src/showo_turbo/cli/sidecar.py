@@ -101,6 +101,8 @@ class Sidecar:
             raise InputError(
                 f"sidecar {str(path)!r} is not one that showo-turbo wrote: expected the keys {', '.join(sorted(names))}"
             )
+        if not isinstance(values["arguments"], dict) or not isinstance(values["task"], str):
+            raise InputError(f"sidecar {str(path)!r} is not one that showo-turbo wrote: arguments and task are no such")
         if values["task"] not in TASKS or not set(values["arguments"]) <= set(TASKS[values["task"]]):
             raise InputError(
                 f"sidecar {str(path)!r} has task {values['task']!r} with {', '.join(values['arguments'])}: expected "

@@ -3,11 +3,13 @@
 import sys
 from collections.abc import Callable
 from functools import partial
+from inspect import getdoc
+from pathlib import Path
 from typing import TypeVar
 
 from showo_turbo.cli.errors import run_or_exit
 from showo_turbo.compat import text_to_image, understanding
-from showo_turbo.compat.options import TextToImageOptions, UnderstandingOptions
+from showo_turbo.compat.options import CommonOptions, TextToImageOptions, UnderstandingOptions
 from showo_turbo.settings import read_settings
 
 T = TypeVar("T")
@@ -24,4 +26,8 @@ def inference_mmu() -> None:
 
 
 def _run(cls: type[T], command: Callable[[T], None]) -> None:
+    if {"-h", "--help"} & set(sys.argv[1:]):
+        print(f"usage: {Path(sys.argv[0]).name} config=FILE key=value ..")
+        print(*(f"\n{getdoc(options)}" for options in (cls, CommonOptions)), sep="\n")
+        return
     command(read_settings(cls, sys.argv[1:]))

@@ -6,6 +6,7 @@ from pathlib import Path
 from showo_turbo.compat.outputs import new_folder
 from showo_turbo.compat.sections import Dataset, Experiment, MaskSchedule, Model, SigmoidParams, Training, Wandb
 from showo_turbo.errors import InputError
+from showo_turbo.ranges import check_seed
 
 SEPARATOR = " *** "
 """Stands between several questions, prompts or directions in one option."""
@@ -45,6 +46,8 @@ class CommonOptions:
     seed: int | None = None
 
     def __post_init__(self) -> None:
+        if self.seed is not None:
+            check_seed("seed", self.seed)
         if self.tracker is not None:
             _choose("tracker", self.tracker, TRACKERS)
         _choose("model.vq_model.type", self.model.vq_model.type, ("magvitv2",))

@@ -46,7 +46,7 @@ def run(options: TextToImageOptions) -> None:
     with folder.opened():
         pictures = _draw_all(options, prompts, seed, folder)
         folder.write_results(results)
-    track(options, f"t2i_{options.mode}", "generated_images", list(zip(pictures, captions, strict=True)))
+    track(options, f"t2i_{options.mode}", "generated_images", zip(pictures, captions, strict=True))
 
 
 def _prompts(options: TextToImageOptions) -> list[str]:
@@ -83,7 +83,7 @@ def _check_images(options: TextToImageOptions) -> None:
 
 def _read_lines(file: Path) -> list[str]:
     try:
-        lines = [line.strip() for line in file.read_text(encoding="utf-8").splitlines()]
+        lines = [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise InputError(f"validation_prompts_file {str(file)!r} cannot be read ({reason})") from error

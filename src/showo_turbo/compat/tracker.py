@@ -1,5 +1,6 @@
 """Weights & Biases, for those who ask for it with `tracker=wandb`."""
 
+from collections.abc import Iterable
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,7 @@ def check_tracker(options: CommonOptions) -> None:
         )
 
 
-def track(options: CommonOptions, task: str, title: str, captioned: "list[tuple[Image, str]]") -> None:
+def track(options: CommonOptions, task: str, title: str, captioned: "Iterable[tuple[Image, str]]") -> None:
     """Send pictures with their captions as one run, if a tracker was asked for."""
     if options.tracker is None:
         return

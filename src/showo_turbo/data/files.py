@@ -12,6 +12,8 @@ def one_file(path: str | Path) -> Path:
     Raises:
         InputError: when there is none.
     """
+    if Path(path).is_dir():
+        raise InputError(f"{str(path)!r} is a folder: give the file in it")
     if not Path(path).is_file():
         raise InputError(f"file {str(path)!r} does not exist")
     return Path(path)

@@ -20,6 +20,7 @@ from showo_turbo.errors import InputError
 from showo_turbo.evaluation.report import prompts_sha256
 from showo_turbo.evaluation.run import evaluate_text_to_image, evaluate_understanding
 from showo_turbo.evaluation.understanding import make_examination
+from showo_turbo.generation.options import SamplingOptions
 from showo_turbo.image_to_text import DecodingOptions
 from showo_turbo.pipeline import ShowoPipeline
 from showo_turbo.scenes.benchmark import TAGS, ScenePrompt
@@ -149,7 +150,14 @@ def run_study(plan: StudyPlan, path: Path, load: Callable[[str], ShowoPipeline])
         plan: what to compare.
         path: JSON file of the cells.
         load: a pipeline by the name of its model.
+
+    Raises:
+        InputError: when a contestant cannot draw so; before any cell is measured.
     """
+    for one in plan.drawing:
+        ids = locate(one.model).config
+        for steps in plan.steps:
+            _options(one, steps).scheduler(ids.codebook_size, ids.num_vq_tokens)
     cells = Cells(path)
     yield text_to_image_table(
         plan,
@@ -158,13 +166,14 @@ def run_study(plan: StudyPlan, path: Path, load: Callable[[str], ShowoPipeline])
     yield understanding_table(plan, {one.title: _answered(plan, cells, load, one) for one in plan.answering})
 
 
-def _drawn(plan: StudyPlan, cells: Cells, load: Callable[[str], ShowoPipeline], one: Contestant, steps: int) -> dict:
+def _options(one: Contestant, steps: int) -> SamplingOptions:
+    """How a contestant draws in so many steps."""
     recommended = load_sampling_options(locate(one.sampled_as or one.model)).at(steps)
-    options = replace(
-        recommended,
-        guidance_scale=one.guidance_scale,
-        top_k=one.top_k or recommended.top_k,
-    )
+    return replace(recommended, guidance_scale=one.guidance_scale, top_k=one.top_k or recommended.top_k)
+
+
+def _drawn(plan: StudyPlan, cells: Cells, load: Callable[[str], ShowoPipeline], one: Contestant, steps: int) -> dict:
+    options = _options(one, steps)
     setting = plan.setting(
         task="text to image",
         weights=locate(one.model).weights_sha256(),

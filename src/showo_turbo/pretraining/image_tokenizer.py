@@ -19,6 +19,7 @@ from showo_turbo.models.magvit_v2 import MagvitV2
 from showo_turbo.models.magvit_v2_config import MagvitV2Config
 from showo_turbo.models.quantization import commitment_loss
 from showo_turbo.pretraining.scene_pool import scene_pixels
+from showo_turbo.ranges import check_number, check_whole
 from showo_turbo.scenes.split import training_scene
 from showo_turbo.training.loop import LoopConfig
 from showo_turbo.training.task import StepLosses, Task
@@ -55,6 +56,11 @@ class ImageTokenizerTrainingConfig:
     lr: float = 2e-3
     mse_weight: float = 2.0
     commitment_weight: float = 0.1
+
+    def __post_init__(self) -> None:
+        check_whole("batch_size", self.batch_size, 1)
+        for name in ("lr", "mse_weight", "commitment_weight"):
+            check_number(name, getattr(self, name), 0)
 
 
 class ImageTokenizerTraining(Task[Tensor]):

@@ -96,7 +96,8 @@ def load_scene_pool(path: Path) -> ScenePool:
             codes, metadata = file.get_tensor("codes").long(), file.metadata()
             seed, image_tokenizer = int(metadata["seed"]), metadata["image_tokenizer"]
     except (OSError, SafetensorError, TypeError, KeyError) as error:
+        reason = f"it does not say {error}" if isinstance(error, KeyError) else error
         raise InputError(
-            f"scene pool {str(path)!r} cannot be read ({error}): make one by pretrain scene-pool"
+            f"scene pool {str(path)!r} cannot be read ({reason}): make one by pretrain scene-pool"
         ) from error
     return ScenePool(training_scenes(len(codes), seed), codes, image_tokenizer)

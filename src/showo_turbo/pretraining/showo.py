@@ -2,22 +2,24 @@
 
 import random
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
 from transformers import PhiConfig
 
 from showo_turbo.checkpoints.saving import save_showo
+from showo_turbo.checkpoints.weights import fit_weights, weights_of_file
 from showo_turbo.configuration import ShowoConfig
+from showo_turbo.errors import InputError
 from showo_turbo.models.showo import Showo
 from showo_turbo.pretraining.batches import Batch, random_masking, text_to_image_batch, understanding_batch
 from showo_turbo.pretraining.scene_pool import load_scene_pool
 from showo_turbo.processing.prompts import PromptBuilder, build_vocabulary, load_text_tokenizer
+from showo_turbo.ranges import check_number, check_share, check_whole
 from showo_turbo.scenes.language import caption, scene_turns
 from showo_turbo.scenes.scene import Scene
 from showo_turbo.training.loop import LoopConfig
@@ -55,8 +57,8 @@ class ShowoPretrainingConfig:
     """
 
     loop: LoopConfig = field(default_factory=LoopConfig)
-    text_tokenizer: str = "runs/text_tokenizer"
-    scene_pool: str = "runs/scene_pool.safetensors"
+    text_tokenizer: str = "runs/tiny/text_tokenizer"
+    scene_pool: str = "runs/tiny/scene_pool.safetensors"
     num_vq_tokens: int = 64
     codebook_size: int = 1024
     hidden_size: int = 128
@@ -72,6 +74,18 @@ class ShowoPretrainingConfig:
     understanding_weight: float = 0.5
     optimizer: OptimizerConfig = field(default_factory=_muon)
     init_from: str | None = None
+
+    def __post_init__(self) -> None:
+        sizes = [field.name for field in fields(self) if field.type is int]
+        for name in sizes:
+            check_whole(name, getattr(self, name), 1)
+        if self.hidden_size % self.num_attention_heads:
+            raise InputError(
+                f"hidden_size is {self.hidden_size}: choose a multiple of "
+                f"num_attention_heads, {self.num_attention_heads}"
+            )
+        check_share("condition_dropout", self.condition_dropout)
+        check_number("understanding_weight", self.understanding_weight, 0)
 
     def model_config(self, llm_vocab_size: int) -> ShowoConfig:
         """The checkpoint's config for a text tokenizer of this many ids."""
@@ -112,7 +126,7 @@ class ShowoPretraining(Task[tuple[Batch, Batch]]):
         torch.manual_seed(config.loop.seed)
         self.model = Showo(showo_config, config.phi_config(showo_config.vocab_size))
         if config.init_from is not None:
-            self.model.load_state_dict(load_file(config.init_from))
+            fit_weights(self.model, weights_of_file(Path(config.init_from)))
 
     def optimizers(self) -> list[Optimizer]:
         """As configured."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
+from showo_turbo.ranges import check_whole
 from showo_turbo.scenes.language import caption, description_question, questions
 from showo_turbo.scenes.split import training_scene
 
@@ -29,7 +30,7 @@ class TextTokenizerTrainingConfig:
 
     Attributes:
         output: folder to write; transformers loads it.
-        vocab_size: most ids to have; learning stops earlier when every word is one token.
+        vocab_size: most ids to have, one a byte at least; learning stops earlier when every word is one token.
         scenes: scenes whose texts are read.
         seed: of the scenes.
     """
@@ -38,6 +39,10 @@ class TextTokenizerTrainingConfig:
     vocab_size: int = 512
     scenes: int = 5000
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_whole("vocab_size", self.vocab_size, len(pre_tokenizers.ByteLevel.alphabet()) + 1)
+        check_whole("scenes", self.scenes, 1)
 
 
 def train_text_tokenizer(config: TextTokenizerTrainingConfig) -> None:

@@ -59,8 +59,9 @@ def load_text_tokenizer(folder_or_name: str | Path) -> PreTrainedTokenizerBase:
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder_or_name)
-    except (OSError, ValueError) as error:
-        raise InputError(f"text tokenizer: none could be loaded from {str(folder_or_name)!r} ({error})") from error
+    except Exception as error:  # of a damaged file, libraries raise whatever they stumble over
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise InputError(f"text tokenizer: none could be loaded from {str(folder_or_name)!r} ({reason})") from error
     if tokenizer.eos_token_id is None or tokenizer.bos_token_id != tokenizer.eos_token_id:
         raise InputError(
             f"text tokenizer {str(folder_or_name)!r}: bos is id {tokenizer.bos_token_id} and eos is id "

@@ -55,7 +55,7 @@ def benchmark_prompts(path: Path | None = None) -> list[ScenePrompt]:
     """
     source = path or files("showo_turbo.scenes") / "benchmark.jsonl"
     try:
-        lines = source.read_text().splitlines()
+        lines = source.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise InputError(f"prompt file {str(source)!r} cannot be read ({reason})") from error

@@ -260,7 +260,7 @@ class ImageTasks(PipelineParts):
         total = len(squares) * request.denoiser.scheduler.num_inference_steps
 
         def report(seen: Canvas) -> None:
-            details = {"codes": seen.codes.flatten(1), "masked": ~seen.known.flatten(1), "grid": seen.grid}
+            details = {"codes": seen.codes.flatten(1).clone(), "masked": ~seen.known.flatten(1), "grid": seen.grid}
             request.callback(self, seen.forward_passes - 1, total - seen.forward_passes, details)
 
         final = drawing.denoise(request.denoiser, canvas, squares, report if request.callback else None)

@@ -1,16 +1,17 @@
 """The curve of a training as a picture."""
 
-import json
 from pathlib import Path
 
 from matplotlib.figure import Figure
+
+from showo_turbo.json_lines import read_lines
 
 _NO_LOSSES = ("step", "seconds", "gradient_norm", "samples_per_second", "passes_per_block")
 
 
 def plot_curve(log: Path, picture: Path) -> None:
     """Draw every loss of a `log.jsonl`, if it has a line yet, over the steps, on a logarithmic scale, as a PNG."""
-    lines = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+    lines = read_lines(log)
     if not lines:
         return
     names = dict.fromkeys(name for line in lines for name in line if name not in _NO_LOSSES)
