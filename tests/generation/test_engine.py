@@ -46,7 +46,8 @@ class Drawing:
         prompts, generator = [[*begin, *self.prompt, *end]] * self.images, torch.Generator().manual_seed(self.seed)
         scale = self.options.guidance_scale
         denoiser = ImageDenoiser(model, vocabulary, scheduler, prompts, NUM_CODES, [*begin, *end], scale, generator)
-        return Job(denoiser, blank_state(self.images, NUM_CODES, vocabulary), vocabulary_codes(vocabulary))
+        start, alike = blank_state(self.images, NUM_CODES, vocabulary), (self.options, self.images)
+        return Job(denoiser, start, vocabulary_codes(vocabulary), alike)
 
 
 @dataclass(frozen=True)
@@ -332,7 +333,7 @@ def test_a_request_that_fails_takes_no_other_with_it(
 
     def prepare(request: Request) -> Job:
         job = request.prepare(model, random_vocabulary)
-        return replace(job, decoder=Broken(job.decoder, where)) if request is requests[1] else job
+        return replace(job, decoder=Broken(job.decoder, where), alike=None) if request is requests[1] else job
 
     engine = Engine(model, prepare)
     updates = list(engine.run(requests))

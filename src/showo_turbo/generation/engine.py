@@ -6,55 +6,34 @@
     step 4       b c c d d d    a is done; d, which had to wait for its place, joins
 
 Decisions:
-- A request advances by its decoder's own step, the one of the loops (`scoring`): options, generator and cache are its
-  own, so its states are the ones it has alone. Rows share matrix products only, whose last bits may depend on how many
-  rows there are; images and texts share them too.
+- A request advances by its decoder's own step, the one of the loops (`scoring`), with its own options and generator, so
+  its states are the ones it has alone. Rows share matrix products only, whose last bits may depend on how many rows
+  there are; images and texts share them too.
+- Requests of images that start in the same step with the same options share a decoder (`jobs.Group`), so what a step
+  costs besides the products does not grow with the number of requests.
 - First come, first served: a step takes the oldest requests, as many as fit. Nobody overtakes, so nobody waits forever,
   and who is under way always goes on: those that leave make the others older.
 - `max_sequences` bounds the memory, since rows, scores, keys and values all belong to sequences. A request that waits
-  has no room for keys and values yet, and what was kept for one is forgotten when it leaves.
+  has no room for keys and values yet, and what was kept for one is forgotten when it leaves, or with the last of its
+  group.
 - A request that fails leaves with its error. If their pass fails (no memory), each request tries one by itself.
 - One thread steps; others may submit and cancel meanwhile. A cancelled request is heard of no more.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from inspect import GEN_SUSPENDED, getgeneratorstate
 from itertools import accumulate, count
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 from showo_turbo.errors import InputError
-from showo_turbo.generation.scoring import Scoring, together
+from showo_turbo.generation.jobs import Group, Job
+from showo_turbo.generation.scoring import together
 from showo_turbo.generation.trajectory import State
 from showo_turbo.models.showo import Showo
 from showo_turbo.ranges import check_whole
 
 Request = TypeVar("Request")
-
-
-class Decoder(Protocol):
-    """What makes the next state of one request: `ImageDenoiser`, `TextDecoder`."""
-
-    @property
-    def sequences(self) -> int:
-        """How many sequences a step reads, at most."""
-
-    def step(self, state: State) -> Scoring[State]:
-        """One step from a state to the next."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """A request that has been checked.
-
-    Attributes:
-        decoder: advances it; nothing else should hold it, so that what it keeps goes with it.
-        start: its first state, in which something is left to settle.
-        unpack: its output, given a state after at least one step: the final one, or one on the way for a preview.
-    """
-
-    decoder: Decoder
-    start: State
-    unpack: Callable[[State], Any]
 
 
 @dataclass(frozen=True)
@@ -93,12 +72,13 @@ class Update(Generic[Request]):
 
 @dataclass
 class _Admitted(Generic[Request]):
-    """A request that waits or is under way."""
+    """A request that waits or is under way, which it is as a member of a group."""
 
     ticket: int
     request: Request
     job: Job
     state: State
+    group: Group[int] | None = None
 
 
 class Engine(Generic[Request]):
@@ -150,13 +130,8 @@ class Engine(Generic[Request]):
         """One pass over the oldest requests: an update of each, the oldest first; none if nothing is pending."""
         admitted = self._oldest()
         self._unheard = {one.ticket for one in admitted}
-        steps = [one.job.decoder.step(one.state) for one in admitted]
-        outcomes = together(self.model, steps)
-        return [
-            self._update(one, outcome)
-            for one, outcome in zip(admitted, outcomes, strict=True)
-            if one.ticket in self._requests
-        ]
+        outcomes = self._advance(_grouped(admitted))
+        return [self._update(one, outcomes[one.ticket]) for one in admitted if one.ticket in self._requests]
 
     def run(self, requests: Iterable[Request] = ()) -> Iterator[Update[Request]]:
         """Submit requests, and step until none is left: all updates, as they come.
@@ -192,6 +167,25 @@ class Engine(Generic[Request]):
         ends = accumulate(one.job.decoder.sequences for one in admitted)
         return [one for one, end in zip(admitted, ends, strict=True) if end <= self.max_sequences]
 
+    def _advance(self, groups: Sequence[Group[int]]) -> dict[int, State | Exception]:
+        """One step of groups; what becomes of each of their members, by ticket."""
+        steps = [group.step() for group in groups]
+        outcomes: dict[int, State | Exception] = {}
+        for group, step, outcome in zip(groups, steps, together(self.model, steps), strict=True):
+            waits = getgeneratorstate(step) == GEN_SUSPENDED  # for scores, so it has drawn no random numbers yet
+            if isinstance(outcome, Exception) and len(group.sizes) > 1 and waits:
+                for single in self._apart(group):
+                    outcomes |= self._advance([single])
+            else:
+                outcomes |= group.outcomes(outcome)
+        return outcomes
+
+    def _apart(self, group: Group[int]) -> list[Group[int]]:
+        """Its members, each by itself from now on."""
+        singles = [group.keep([ticket]) for ticket in group.sizes]
+        _belong([one for ticket in group.sizes if (one := self._requests.get(ticket))], singles)
+        return singles
+
     def _update(self, one: _Admitted[Request], outcome: State | Exception) -> Update[Request]:
         """Take note of what has become of a request."""
         error = outcome if isinstance(outcome, Exception) else None
@@ -200,3 +194,28 @@ class Engine(Generic[Request]):
         if update.done:
             self._requests.pop(one.ticket, None)  # another thread may have cancelled it just now
         return update
+
+
+def _grouped(admitted: Sequence[_Admitted]) -> list[Group[int]]:
+    """The groups of a step: those under way, less those who have left, and new ones of the requests that start."""
+    under_way: dict[Group[int], list[int]] = {}
+    starting: dict[Hashable, dict[int, Job]] = {}
+    for one in admitted:
+        if one.group is not None:
+            under_way.setdefault(one.group, []).append(one.ticket)
+        else:
+            alike = one.ticket if one.job.alike is None else (one.job.alike,)
+            starting.setdefault(alike, {})[one.ticket] = one.job
+    groups = [
+        *(group.keep(tickets) for group, tickets in under_way.items()),
+        *(Group.of(jobs) for jobs in starting.values()),
+    ]
+    _belong(admitted, groups)
+    return groups
+
+
+def _belong(admitted: Iterable[_Admitted], groups: Sequence[Group[int]]) -> None:
+    """Note who is in which group; groups know tickets only, so that nothing but its members holds one."""
+    of_ticket = {ticket: group for group in groups for ticket in group.sizes}
+    for one in admitted:
+        one.group = of_ticket[one.ticket]

@@ -14,6 +14,7 @@ Decisions:
 """
 
 from collections.abc import Iterator, Sequence
+from copy import copy
 from functools import cached_property
 
 import torch
@@ -95,6 +96,32 @@ class ImageDenoiser:
         self.num_codes, self.unconditional = num_codes, unconditional
         self.prompts = list(dict.fromkeys(map(tuple, prompts)))
         self.owners = [self.prompts.index(tuple(prompt)) for prompt in prompts]
+
+    @classmethod
+    def joined(cls, denoisers: Sequence["ImageDenoiser"]) -> "ImageDenoiser":
+        """One denoiser for the images of several, whose options and numbers of images are the same.
+
+        Each image comes out as it does of its own denoiser, whose generator it keeps.
+        """
+        first = denoisers[0]
+        return cls(
+            first.model,
+            first.vocabulary,
+            first.scheduler,
+            [one.prompts[owner] for one in denoisers for owner in one.owners],
+            first.num_codes,
+            first.unconditional,
+            first.guidance_scale,
+            [one.generator for one in denoisers],
+        )
+
+    def keep(self, numbers: Sequence[int]) -> "ImageDenoiser":
+        """Of one that was `joined`, a denoiser for some of those it was joined from; what was read stays read."""
+        shares = share_rows(len(self.owners), self.generator)
+        kept = copy(self)
+        kept.owners = [owner for number in numbers for owner in self.owners[shares[number][0]]]
+        kept.generator = [shares[number][1] for number in numbers]
+        return kept
 
     @property
     def sequences(self) -> int:

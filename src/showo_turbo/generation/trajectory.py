@@ -11,7 +11,7 @@ what a decoder keeps besides is a cache that changes no result. Everything else 
 the last, a preview or streamer shows each, distillation records them.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -36,6 +36,17 @@ class State:
     def done(self) -> bool:
         """Whether every position is settled."""
         return bool(self.settled.all())
+
+    @classmethod
+    def joined(cls, states: Sequence["State"]) -> "State":
+        """The rows of several states after equally many passes."""
+        ids, settled = torch.cat([one.ids for one in states]), torch.cat([one.settled for one in states])
+        return cls(ids, settled, states[0].forward_passes)
+
+    def split(self, sizes: Sequence[int]) -> list["State"]:
+        """So many rows at a time; `joined` undone."""
+        pieces = zip(self.ids.split(sizes), self.settled.split(sizes), strict=True)
+        return [State(ids, settled, self.forward_passes) for ids, settled in pieces]
 
     def hide_unsettled(self, mask_id: int) -> Tensor:
         """The ids with `mask_id` wherever nothing is settled, long (batch, n): what an image model sees."""

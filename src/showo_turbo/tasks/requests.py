@@ -15,8 +15,8 @@ from torch import Tensor
 
 from showo_turbo import image_to_text as answering
 from showo_turbo import text_to_image as drawing
-from showo_turbo.generation.engine import Job
 from showo_turbo.generation.image import blank_state
+from showo_turbo.generation.jobs import Job
 from showo_turbo.generation.options import SamplingOptions
 from showo_turbo.generation.trajectory import State
 from showo_turbo.image_to_text import DecodingOptions
@@ -55,7 +55,8 @@ class ImageRequest:
         texts, source = as_list(self.prompt), seeded(self.seed)
         denoiser = drawing.prepare(pipe.model, pipe.prompts, texts, options, self.num_images_per_prompt, source)
         start = blank_state(len(denoiser.owners), denoiser.num_codes, denoiser.vocabulary)
-        return Job(denoiser, start, partial(_images, pipe, self.output_type))
+        alike = None if source is None else (options, len(denoiser.owners))  # without a seed, all draw from one source
+        return Job(denoiser, start, partial(_images, pipe, self.output_type), alike)
 
 
 @dataclass(frozen=True, eq=False)
