@@ -16,7 +16,9 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from measuring import processor_seconds
+from showo_turbo import ImageRequest
 from showo_turbo.pipeline import ShowoPipeline
+from showo_turbo.scenes.benchmark import benchmark_prompts
 
 aten = torch.ops.aten
 LINEAR = {aten.linear, aten.mm, aten.addmm, aten.bmm, aten.baddbmm, torch.ops.mkldnn._linear_pointwise}
@@ -47,6 +49,7 @@ class Overhead:
     steps: int
     guidance_scale: float
     images: int
+    requests: int
     step_ms: float
     products_ms: float
     attention_ms: float
@@ -60,13 +63,21 @@ def replay(calls: list[Callable[[], object]]) -> None:
 
 
 @torch.no_grad()
-def overhead(name: str, steps: int, guidance_scale: float, images: int, repeats: int) -> Overhead:
-    """Of the transformer steps of text to image with a shipped model."""
+def overhead(name: str, steps: int, guidance_scale: float, images: int, requests: int, repeats: int) -> Overhead:
+    """Of the transformer steps of text to image with a shipped model: of its engine, if there are several requests."""
     pipe = ShowoPipeline.from_pretrained(name, device="cpu")
+    prompts = ["a red circle", *(one.prompt for one in benchmark_prompts())][:requests]
+    options = {"num_images_per_prompt": images, "output_type": "latent"}
+    asked = [
+        ImageRequest(prompt, steps, guidance_scale, seed=number, **options) for number, prompt in enumerate(prompts)
+    ]
 
     def draw() -> None:
-        options = {"num_images_per_prompt": images, "seed": 0, "output_type": "latent"}
-        pipe.text_to_image("a red circle", steps, guidance_scale, **options)
+        if requests == 1:
+            pipe.text_to_image(**vars(asked[0]))
+        else:
+            for update in pipe.engine(2 * images * requests).run(asked):
+                update.output()
 
     draw()  # constants of the model are computed once
     with Products() as products:
@@ -75,4 +86,4 @@ def overhead(name: str, steps: int, guidance_scale: float, images: int, repeats:
     rounds = [[processor_seconds(task) * 1000 / steps for task in tasks] for _ in range(repeats)]
     step, linear, attention = (median(column) for column in zip(*rounds, strict=True))
     share = median(1 - (products + mixing) / whole for whole, products, mixing in rounds)
-    return Overhead(name, steps, guidance_scale, images, step, linear, attention, share)
+    return Overhead(name, steps, guidance_scale, images, requests, step, linear, attention, share)

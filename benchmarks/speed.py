@@ -49,8 +49,9 @@ def contests(pipe: ShowoPipeline, settings: dict[str, Any], rate: float) -> Iter
 def overheads(settings: dict[str, Any]) -> Iterator[Overhead]:
     """Of the shipped model."""
     if "overhead" in settings["what"]:
-        for steps, scale, images in product(*(settings[name] for name in ("steps", "guidance_scale", "images"))):
-            yield overhead(settings["model"], steps, scale, images, settings["repeats"])
+        names = ("steps", "guidance_scale", "images", "requests")
+        for each in product(*(settings[name] for name in names)):
+            yield overhead(settings["model"], *each, settings["repeats"])
 
 
 def as_table(found: list[Contest], rate: float, dtype: str) -> Table:
@@ -112,6 +113,7 @@ def main(
     steps: Annotated[list[int], typer.Option(min=1, help="Steps of text to image.")] = [4],  # noqa: B006
     guidance_scale: Annotated[list[float], typer.Option(min=0, help="0 is none.")] = [0.0],  # noqa: B006
     images: Annotated[list[int], typer.Option(min=1, help="Images of the prompt.")] = [1],  # noqa: B006
+    requests: Annotated[list[int], typer.Option(min=1, help="At once, in overhead's engine.")] = [1],  # noqa: B006
     max_new_tokens: Annotated[list[int], typer.Option(min=1, help="Ids of an answer.")] = [32],  # noqa: B006
     repeats: Annotated[int, typer.Option(min=1, help="Pairs of runs.")] = 3,
     threads: Annotated[int | None, typer.Option(min=1, help="Of torch; its own choice if left out.")] = None,
@@ -155,7 +157,9 @@ def main(
             note("contests", contest)
     for one in overheads(settings):
         note("overheads", one)
-        task = f"{one.model}, {one.images} x {one.steps} steps, guidance {one.guidance_scale:g}"
+        task = (
+            f"{one.model}, {one.requests} requests of {one.images} x {one.steps} steps, guidance {one.guidance_scale:g}"
+        )
         print(f"{task}: {one.step_ms:.1f} ms of the processor a step, {one.share:.0%} not matrix products")
     if found:
         Console(width=160).print(as_table(found, rate, dtype))

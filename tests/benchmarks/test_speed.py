@@ -25,6 +25,7 @@ def test_every_part(tmp_path: Path) -> None:
     report, plot = tmp_path / "speed.json", tmp_path / "speed.png"
     options = ["--small", "--resolution", "64", "--repeats", "1", "--threads", "1", "--max-new-tokens", "20"]
     options += ["--steps", "2", "--guidance-scale", "0", "--guidance-scale", "2", "--images", "2"]
+    options += ["--requests", "1", "--requests", "3"]
     code, printed = run(*options, "--output", str(report), "--plot", str(plot))
     assert code == 0, printed
     found = json.loads(report.read_text())
@@ -43,7 +44,7 @@ def test_every_part(tmp_path: Path) -> None:
     assert found["weights_gib"] > 0
     jacobi = found["contests"][3]
     assert 0 < jacobi["passes"] < jacobi["other_passes"]
-    assert [0 <= one["share"] < 1 for one in found["overheads"]] == [True, True]
+    assert [0 <= one["share"] < 1 for one in found["overheads"]] == [True] * 4
     assert plot.read_bytes().startswith(b"\x89PNG")
 
 

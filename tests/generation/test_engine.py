@@ -409,3 +409,83 @@ def test_other_threads_submit_while_one_steps(make_random_model: MakeModel, rand
         thread.join()
     for request in requests:
         assert_same([finals[request.seed]], states_alone(request, model, random_vocabulary)[-1:])
+
+
+alike = st.lists(
+    st.tuples(
+        st.integers(0, 3),
+        st.builds(
+            Drawing,
+            prompt=st.lists(st.integers(0, 18), max_size=4),
+            options=st.sampled_from(
+                [SamplingOptions(4), SamplingOptions(5, 1.75, top_k=3), SamplingOptions(6, early_exit=0.9)]
+            ),
+            images=st.integers(1, 2),
+            seed=st.integers(0, 1000),
+        ),
+    ),
+    min_size=2,
+    max_size=8,
+)
+
+
+@few
+@given(model_seed=st.integers(0, 2), arrivals=alike, cancelled=st.sets(st.tuples(st.integers(0, 7), st.integers(1, 4))))
+def test_requests_that_advance_as_one_have_the_states_they_have_alone(
+    make_random_model: MakeModel,
+    random_vocabulary: Vocabulary,
+    model_seed: int,
+    arrivals: list[tuple[int, Drawing]],
+    cancelled: set[tuple[int, int]],
+) -> None:
+    """Some leave early, cancelled or sure of all codes; those that started with them do not notice."""
+    model = make_random_model(model_seed)
+    engine = make_engine(model, random_vocabulary, max_sequences=64)
+    heard: dict[int, list[Update[Request]]] = {}
+    for step in run_arrivals(engine, arrivals):
+        for update in step:
+            heard.setdefault(update.ticket, []).append(update)
+        for ticket, own in heard.items():
+            if (ticket, len(own)) in cancelled:
+                engine.cancel(ticket)
+    for ticket, own in heard.items():
+        expected = states_alone(own[0].request, model, random_vocabulary)
+        early = [passes for number, passes in cancelled if number == ticket and passes < len(expected)]
+        assert_same([update.state for update in own], expected[: min(early, default=len(expected))])
+
+
+def test_a_pass_has_one_part_for_all_that_started_together(
+    make_random_model: MakeModel, random_vocabulary: Vocabulary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, parts = make_random_model(0), []
+    run = model.runner.run
+    monkeypatch.setattr(model.runner, "run", lambda *given: parts.append(len(given[-1])) or run(*given))
+    engine = make_engine(model, random_vocabulary)
+    list(engine.run([Drawing([number], seed=number) for number in range(5)]))
+    assert parts == [2, 1, 1, 1]  # prompts and images, then images
+
+
+def test_without_memory_for_a_group_each_of_it_goes_by_itself(
+    make_random_model: MakeModel, random_vocabulary: Vocabulary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From then on; and with an error only if its own pass fails."""
+    model, requests = make_random_model(0), [Drawing([number], seed=number) for number in range(3)]
+    score = scoring.score
+
+    def score_few(model: Showo, works: list[Work]) -> list[Tensor]:
+        if sum(work.asked for work in works) > NUM_CODES:
+            raise MemoryError
+        return score(model, works)
+
+    engine = make_engine(model, random_vocabulary)
+    tickets = [engine.submit(request) for request in requests]
+    updates = engine.step()
+    monkeypatch.setattr(scoring, "score", score_few)
+    updates += engine.step()
+    with monkeypatch.context() as broken:
+        broken.setattr(scoring, "score", lambda *_: [][0])
+        failed = engine.step()
+    assert [update.done for update in failed] == [True] * 3
+    for ticket in tickets:
+        states = [update.state for update in updates if update.ticket == ticket]
+        assert_same(states, states_alone(requests[ticket], model, random_vocabulary)[:2])
