@@ -14,8 +14,7 @@ Decisions:
 - First come, first served: a step takes the oldest requests, as many as fit. Nobody overtakes, so nobody waits forever,
   and who is under way always goes on: those that leave make the others older.
 - `max_sequences` bounds the memory, since rows, scores, keys and values all belong to sequences. A request that waits
-  has no room for keys and values yet, and what was kept for one is forgotten when it leaves, or with the last of its
-  group.
+  has no room for keys and values yet, and what was kept for one is forgotten at the latest when the next step begins.
 - A request that fails leaves with its error. If their pass fails (no memory), each request tries one by itself.
 - One thread steps; others may submit and cancel meanwhile. A cancelled request is heard of no more.
 """

@@ -14,7 +14,6 @@ Decisions:
 """
 
 from collections.abc import Iterator, Sequence
-from copy import copy
 from functools import cached_property
 
 import torch
@@ -103,25 +102,34 @@ class ImageDenoiser:
 
         Each image comes out as it does of its own denoiser, whose generator it keeps.
         """
-        first = denoisers[0]
-        return cls(
-            first.model,
-            first.vocabulary,
-            first.scheduler,
-            [one.prompts[owner] for one in denoisers for owner in one.owners],
-            first.num_codes,
-            first.unconditional,
-            first.guidance_scale,
-            [one.generator for one in denoisers],
-        )
+        prompts = [one.prompts[owner] for one in denoisers for owner in one.owners]
+        return denoisers[0]._with_images(prompts, [one.generator for one in denoisers])
 
     def keep(self, numbers: Sequence[int]) -> "ImageDenoiser":
-        """Of one that was `joined`, a denoiser for some of those it was joined from; what was read stays read."""
-        shares = share_rows(len(self.owners), self.generator)
-        kept = copy(self)
-        kept.owners = [owner for number in numbers for owner in self.owners[shares[number][0]]]
-        kept.generator = [shares[number][1] for number in numbers]
+        """Of one that was `joined`, a denoiser for some of those it was joined from; nothing is read again."""
+        all_shares = share_rows(len(self.owners), self.generator)
+        shares = [all_shares[number] for number in numbers]
+        prompts = [self.prompts[owner] for share, _ in shares for owner in self.owners[share]]
+        kept, passes = self._with_images(prompts, [source for _, source in shares]), self._passes
+        if not passes.unread:
+            wanted = [self.prompts.index(prompt) for prompt in kept.prompts]
+            wanted += range(len(self.prompts), len(passes.prompts))  # the unconditional one
+            read = [passes.key_values_of(number) for number in wanted]
+            kept._passes = ImagePasses(self.model, self.vocabulary, [passes.prompts[one] for one in wanted], read)
         return kept
+
+    def _with_images(self, prompts: Sequence[Sequence[int]], generator: Generators) -> "ImageDenoiser":
+        """One with the same options for other images."""
+        return ImageDenoiser(
+            self.model,
+            self.vocabulary,
+            self.scheduler,
+            prompts,
+            self.num_codes,
+            self.unconditional,
+            self.guidance_scale,
+            generator,
+        )
 
     @property
     def sequences(self) -> int:
