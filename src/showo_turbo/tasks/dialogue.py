@@ -5,6 +5,7 @@
 """
 
 from dataclasses import dataclass
+from typing import TypedDict, Unpack
 
 import torch
 from torch import Tensor
@@ -15,7 +16,20 @@ from showo_turbo.image_to_text import DecodingOptions, Streamer
 from showo_turbo.models.showo import Showo
 from showo_turbo.outputs import TextOutput
 from showo_turbo.processing.prompts import PromptBuilder
-from showo_turbo.tasks.parts import seeded
+from showo_turbo.tasks.parts import one_source
+
+
+class AnsweringOptions(TypedDict, total=False):
+    """Options of how an answer is decoded; `DecodingOptions` says what they mean."""
+
+    max_new_tokens: int
+    decoding: str
+    block_length: int
+    do_sample: bool
+    temperature: float
+    top_k: int | None
+    sliding_window: bool
+    drafts: bool
 
 
 @dataclass(frozen=True)
@@ -57,39 +71,28 @@ class Dialogue:
         self,
         question: str,
         *,
-        max_new_tokens: int = 64,
-        decoding: str = "jacobi",
-        block_length: int = 16,
-        do_sample: bool = False,
-        temperature: float = 1.0,
-        top_k: int | None = None,
-        sliding_window: bool = True,
-        drafts: bool = True,
         generator: torch.Generator | None = None,
         seed: int | None = None,
         streamer: Streamer | None = None,
+        **options: Unpack[AnsweringOptions],
     ) -> TextOutput:
-        """Ask the next question; options as for `ShowoPipeline.image_to_text`.
+        """Ask the next question.
+
+        Args:
+            question: what to ask.
+            generator, seed, streamer: as for `ShowoPipeline.image_to_text`.
+            **options: as for `image_to_text`.
 
         Raises:
             InputError: when the question is empty or too long, the dialogue leaves no room for an answer, or an option
                 is out of its range; before any pass, and the dialogue stays as it was.
         """
-        options = DecodingOptions(
-            max_new_tokens=max_new_tokens,
-            decoding=decoding,
-            block_length=block_length,
-            do_sample=do_sample,
-            temperature=temperature,
-            top_k=top_k,
-            sliding_window=sliding_window,
-            drafts=drafts,
-        )
+        decoding = DecodingOptions(**options)
+        source = one_source(generator, seed)
         ids = self._with_question(answering.check_question(self.prompts, question))
-        answering.check_room(self.model, len(ids), options, "image, dialogue so far and question")
-        source = generator if generator is not None else seeded(seed)
+        answering.check_room(self.model, len(ids), decoding, "image, dialogue so far and question")
         vocabulary = self.prompts.vocabulary
-        decoder, guesses = answering.prepare(self.model, vocabulary, [ids], options, source, self._decoder)
+        decoder, guesses = answering.prepare(self.model, vocabulary, [ids], decoding, source, self._decoder)
         answer = answering.unpack(answering.decode(decoder, guesses, streamer), self.prompts)
         self._said, self._decoder = [*ids, *answer.token_ids[0]], decoder
         self.turns.append(Turn(question, answer.texts[0]))

@@ -200,3 +200,16 @@ def seeded(seed: int | None) -> torch.Generator | None:
         return None
     check_seed("seed", seed)
     return torch.Generator().manual_seed(int(seed))
+
+
+def one_source(generator: torch.Generator | None, seed: int | None) -> torch.Generator | None:
+    """Where random numbers come from: a generator, or else one of a seed.
+
+    Raises:
+        InputError: when the generator is none, or as `seeded`.
+    """
+    if generator is None:
+        return seeded(seed)
+    if not isinstance(generator, torch.Generator):
+        raise InputError(f"generator is {generator!r}: give a torch.Generator (a number is a seed)")
+    return generator

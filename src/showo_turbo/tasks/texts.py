@@ -14,7 +14,7 @@ from showo_turbo.models.showo import Showo
 from showo_turbo.outputs import TextOutput
 from showo_turbo.processing.images import ImageSource
 from showo_turbo.tasks.dialogue import Dialogue
-from showo_turbo.tasks.parts import PipelineParts, as_list, seeded, share
+from showo_turbo.tasks.parts import PipelineParts, as_list, one_source, share
 from showo_turbo.tasks.sight import Sight, require_vision_tower, see_features
 
 
@@ -93,10 +93,7 @@ class TextTasks(PipelineParts):
         pairs = self.pair_questions(image, prompt, codes)
         if streamer is not None and len(pairs.questions) > 1:
             raise InputError(f"streamer takes one answer at a time, but there are {len(pairs.questions)} questions")
-        if generator is not None and not isinstance(generator, torch.Generator):
-            raise InputError(f"generator is {generator!r}: give a torch.Generator (a number is a seed)")
-        source = generator if generator is not None else seeded(seed)
-        decoder, guesses = self.prepare_answers(pairs, options, source)
+        decoder, guesses = self.prepare_answers(pairs, options, one_source(generator, seed))
         return answering.unpack(answering.decode(decoder, guesses, streamer), self.prompts)
 
     def pair_questions(
