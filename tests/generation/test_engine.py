@@ -73,7 +73,9 @@ class Answering:
             model, vocabulary, prompts, self.max_new_tokens, length, choose, sliding_window=window, drafts=drafts
         )
         guesses = torch.randint(vocabulary.size, (len(prompts), self.max_new_tokens), generator=generator)
-        return Job(decoder, decoder.start(guesses), vocabulary_codes(vocabulary))
+        options = self.max_new_tokens, length, self.sliding_window, self.drafts
+        alike = None if self.temperature else options
+        return Job(decoder, decoder.start(guesses), vocabulary_codes(vocabulary), alike)
 
 
 Request = Drawing | Answering
@@ -415,6 +417,15 @@ alike = st.lists(
     st.tuples(
         st.integers(0, 3),
         st.builds(
+            Answering,
+            questions=st.lists(questions, min_size=1, max_size=2),
+            max_new_tokens=st.just(9),
+            block_length=st.just(3),
+            sliding_window=st.just(True),
+            drafts=st.booleans(),
+            seed=st.integers(0, 1000),
+        )
+        | st.builds(
             Drawing,
             prompt=st.lists(st.integers(0, 18), max_size=4),
             options=st.sampled_from(
@@ -435,7 +446,7 @@ def test_requests_that_advance_as_one_have_the_states_they_have_alone(
     make_random_model: MakeModel,
     random_vocabulary: Vocabulary,
     model_seed: int,
-    arrivals: list[tuple[int, Drawing]],
+    arrivals: list[tuple[int, Request]],
     cancelled: set[tuple[int, int]],
 ) -> None:
     """Some leave early, cancelled or sure of all codes; those that started with them do not notice."""
@@ -461,8 +472,10 @@ def test_a_pass_has_one_part_for_all_that_started_together(
     run = model.runner.run
     monkeypatch.setattr(model.runner, "run", lambda *given: parts.append(len(given[-1])) or run(*given))
     engine = make_engine(model, random_vocabulary)
-    list(engine.run([Drawing([number], seed=number) for number in range(5)]))
-    assert parts == [2, 1, 1, 1]  # prompts and images, then images
+    drawings = [Drawing([number], seed=number) for number in range(5)]
+    answerings = [Answering([[number]], max_new_tokens=4, block_length=1, seed=number) for number in range(5)]
+    list(engine.run([*drawings, *answerings]))
+    assert parts == [4, 2, 2, 2]  # prompts and images, beginnings and what follows; then the second of each
 
 
 def test_without_memory_for_a_group_each_of_it_goes_by_itself(

@@ -89,6 +89,26 @@ class Drafts:
         return [*best, *choices[len(best) :]]
 
 
+class DraftsApart:
+    """Guesses for the rows of several batches, which learn nothing from each other: each guesses as it does alone."""
+
+    def __init__(self, rows: Sequence[tuple[Drafts, int]]) -> None:
+        """Of each row, the drafts of its batch and its number there."""
+        self._rows = rows
+
+    def begin(self, prompts: Sequence[Sequence[int]]) -> None:
+        """See `Drafts`: each has begun with its own prompts."""
+
+    def keep(self, rows: Sequence[int]) -> "DraftsApart":
+        """Those of some of the rows."""
+        return DraftsApart([self._rows[row] for row in rows])
+
+    def improve(self, row: int, settled: Sequence[int], new: int, choices: Sequence[int]) -> list[int]:
+        """See `Drafts`."""
+        drafts, own_row = self._rows[row]
+        return drafts.improve(own_row, settled, new, choices)
+
+
 def count_equal(guesses: Sequence[int], ids: Sequence[int]) -> int:
     """How many guesses are right before the first wrong one."""
     pairs = zip(guesses, ids, strict=False)

@@ -105,12 +105,10 @@ class ImageDenoiser:
         prompts = [one.prompts[owner] for one in denoisers for owner in one.owners]
         return denoisers[0]._with_images(prompts, [one.generator for one in denoisers])
 
-    def keep(self, numbers: Sequence[int]) -> "ImageDenoiser":
-        """Of one that was `joined`, a denoiser for some of those it was joined from; nothing is read again."""
-        all_shares = share_rows(len(self.owners), self.generator)
-        shares = [all_shares[number] for number in numbers]
-        prompts = [self.prompts[owner] for share, _ in shares for owner in self.owners[share]]
-        kept, passes = self._with_images(prompts, [source for _, source in shares]), self._passes
+    def keep(self, rows: Sequence[int]) -> "ImageDenoiser":
+        """Of one that was `joined`, a denoiser for the images of some of those it was joined from, by number."""
+        sources = [source for share, source in share_rows(len(self.owners), self.generator) if share.start in rows]
+        kept, passes = self._with_images([self.prompts[self.owners[row]] for row in rows], sources), self._passes
         if not passes.unread:
             wanted = [self.prompts.index(prompt) for prompt in kept.prompts]
             wanted += range(len(self.prompts), len(passes.prompts))  # the unconditional one

@@ -20,7 +20,7 @@ Member = TypeVar("Member", bound=Hashable)
 
 
 class Decoder(Protocol):
-    """What makes the next state of one request: `ImageDenoiser`, `TextDecoder`."""
+    """What makes the next state of one request, or of several: `ImageDenoiser`, `TextDecoder`."""
 
     @property
     def sequences(self) -> int:
@@ -29,16 +29,12 @@ class Decoder(Protocol):
     def step(self, state: State) -> Scoring[State]:
         """One step from a state to the next."""
 
-
-class JoinableDecoder(Decoder, Protocol):
-    """A decoder that can serve several jobs: `ImageDenoiser`."""
-
     @classmethod
     def joined(cls, decoders: Sequence[Self]) -> Self:
-        """One for the rows of all."""
+        """One for the rows of several, which have not taken a step and are alike."""
 
-    def keep(self, numbers: Sequence[int]) -> Self:
-        """Of one that was joined, one for the rows of some, by number."""
+    def keep(self, rows: Sequence[int]) -> Self:
+        """One for some of the rows, in order: all of those that came with one of the decoders it was joined from."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +45,7 @@ class Job:
         decoder: advances it; nothing else should hold it, so that what it keeps goes with it.
         start: its first state, in which something is left to settle.
         unpack: its output, given a state after at least one step: the final one, or one on the way for a preview.
-        alike: jobs for which this is equal may share a decoder, which is then a `JoinableDecoder`; None shares none.
+        alike: jobs for which this is equal may share a decoder; None shares none.
     """
 
     decoder: Decoder
@@ -74,12 +70,12 @@ class Group(Generic[Member]):
 
     def keep(self, members: Collection[Member]) -> "Group[Member]":
         """A group of some of the members; itself if they are all."""
-        numbers = [number for number, member in enumerate(self.sizes) if member in members]
-        if len(numbers) == len(self.sizes):
+        if len(members) == len(self.sizes):
             return self
-        states = self.state.split(list(self.sizes.values()))
+        owners = [member for member, size in self.sizes.items() for _ in range(size)]
+        rows = [row for row, owner in enumerate(owners) if owner in members]
         sizes = {member: size for member, size in self.sizes.items() if member in members}
-        return Group(self.decoder.keep(numbers), State.joined([states[number] for number in numbers]), sizes)
+        return Group(self.decoder.keep(rows), self.state.rows(rows), sizes)
 
     def step(self) -> Scoring[State]:
         """One step of all."""

@@ -19,6 +19,7 @@ Decisions:
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from copy import copy
 from functools import cached_property
 from itertools import islice
 
@@ -26,7 +27,7 @@ import torch
 from torch import Tensor
 
 from showo_turbo.errors import InputError
-from showo_turbo.generation.drafts import LONGEST_MATCH, Drafts
+from showo_turbo.generation.drafts import LONGEST_MATCH, Drafts, DraftsApart
 from showo_turbo.generation.scoring import Scoring, alone
 from showo_turbo.generation.text_passes import TextPasses, closed_length
 from showo_turbo.generation.trajectory import State, trajectory
@@ -101,7 +102,7 @@ class TextDecoder:
         passes: TextPasses | None = None,
         *,
         sliding_window: bool = False,
-        drafts: Drafts | None = None,
+        drafts: Drafts | DraftsApart | None = None,
     ) -> None:
         """Lay out the sequences.
 
@@ -147,6 +148,31 @@ class TextDecoder:
         self._passes_before = passes
         if drafts is not None:
             drafts.begin([prompt[closed:] for prompt, closed in zip(prompts, self._closed, strict=True)])
+
+    @classmethod
+    def joined(cls, decoders: Sequence["TextDecoder"]) -> "TextDecoder":
+        """One decoder for the prompts of several, whose options are the same; each has drafts of its own, or none."""
+        first = decoders[0]
+        return cls(
+            first.model,
+            first.vocabulary,
+            [prompt for one in decoders for prompt in one.prompts],
+            first.max_new_tokens,
+            first.block_length,
+            first.choose,
+            sliding_window=first.sliding_window,
+            drafts=first.drafts
+            and DraftsApart([(one.drafts, row) for one in decoders for row in range(one.sequences)]),
+        )
+
+    def keep(self, rows: Sequence[int]) -> "TextDecoder":
+        """Of one that was `joined`, a decoder for some of the prompts, by number; what was read and learnt is kept."""
+        kept = copy(self)
+        kept.prompts, kept._closed = [self.prompts[row] for row in rows], [self._closed[row] for row in rows]
+        kept.lengths, kept._layout = self.lengths[rows], self._layout[rows]
+        kept.drafts = self.drafts and self.drafts.keep(rows)
+        kept.passes = self.passes.keep(rows)
+        return kept
 
     @property
     def sequences(self) -> int:

@@ -50,6 +50,13 @@ class TextPasses:
             self.runner.give_back(self.kept)
             self.kept, self.ids = kept, F.pad(self.ids, (0, capacity - self.ids.shape[1]), value=-1)
 
+    def keep(self, rows: Sequence[int]) -> "TextPasses":
+        """Passes of some of the sequences, with what is kept of them."""
+        passes = TextPasses(self.model, self.vocabulary, len(rows), self.ids.shape[1])
+        passes.kept[:, :, :, : self.ids.shape[1]] = self.kept[:, :, rows]
+        passes.ids[:, : self.ids.shape[1]] = self.ids[rows]
+        return passes
+
     def score(self, ids: Tensor, closed: Sequence[int], asked: Spans) -> Scoring[Tensor]:
         """Scores of every id, float32 (asked positions, vocabulary), sequence after sequence.
 

@@ -43,6 +43,10 @@ class State:
         ids, settled = torch.cat([one.ids for one in states]), torch.cat([one.settled for one in states])
         return cls(ids, settled, states[0].forward_passes)
 
+    def rows(self, rows: Sequence[int]) -> "State":
+        """Some of the rows."""
+        return State(self.ids[rows], self.settled[rows], self.forward_passes)
+
     def split(self, sizes: Sequence[int]) -> list["State"]:
         """So many rows at a time; `joined` undone."""
         pieces = zip(self.ids.split(sizes), self.settled.split(sizes), strict=True)

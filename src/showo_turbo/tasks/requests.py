@@ -85,7 +85,8 @@ class TextRequest:
         options = DecodingOptions(**_fields_of(DecodingOptions, self))
         pairs = pipe.pair_questions(self.image, self.prompt, self.codes)
         decoder, guesses = pipe.prepare_answers(pairs, options, seeded(self.seed))
-        return Job(decoder, decoder.start(guesses), partial(answering.unpack, prompts=pipe.prompts))
+        alike = None if options.do_sample else (options, decoder.model)
+        return Job(decoder, decoder.start(guesses), partial(answering.unpack, prompts=pipe.prompts), alike)
 
 
 def _fields_of(options: type, request: ImageRequest | TextRequest) -> dict[str, Any]:
