@@ -9,8 +9,8 @@ Decisions:
 - A request advances by its decoder's own step, the one of the loops (`scoring`), with its own options and generator, so
   its states are the ones it has alone. Rows share matrix products only, whose last bits may depend on how many rows
   there are; images and texts share them too.
-- Requests that start in the same step with the same options share a decoder (`jobs.Group`), so what a step costs besides
-  the products does not grow with their number. Not those that draw ids at random, all from one generator.
+- Requests that start in the same step with the same options share a decoder (`jobs.Group`), so what a step costs
+  besides the products does not grow with their number. Not those that draw ids at random, all from one generator.
 - First come, first served: a step takes the oldest requests, as many as fit. Nobody overtakes, so nobody waits forever,
   and who is under way always goes on: those that leave make the others older.
 - `max_sequences` bounds the memory, since rows, scores, keys and values all belong to sequences. A request that waits
