@@ -153,6 +153,7 @@ class TextDecoder:
     def joined(cls, decoders: Sequence["TextDecoder"]) -> "TextDecoder":
         """One decoder for the prompts of several, whose options are the same; each has drafts of its own, or none."""
         first = decoders[0]
+        rows = [(one.drafts, row) for one in decoders for row in range(one.sequences)]
         return cls(
             first.model,
             first.vocabulary,
@@ -161,8 +162,7 @@ class TextDecoder:
             first.block_length,
             first.choose,
             sliding_window=first.sliding_window,
-            drafts=first.drafts
-            and DraftsApart([(one.drafts, row) for one in decoders for row in range(one.sequences)]),
+            drafts=first.drafts and DraftsApart(rows),
         )
 
     def keep(self, rows: Sequence[int]) -> "TextDecoder":
