@@ -244,6 +244,15 @@ def test_a_tracker_that_is_not_here_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
+def test_more_processes_than_devices_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.accelerator, "device_count", lambda: 1)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    with pytest.raises(InputError, match=r"2 processes were started for 1 device.*ACCELERATE_USE_CPU=true"):
+        train(Regression(), config(tmp_path))
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    train(Regression(), config(tmp_path))
+
+
 def test_accumulated_batches_are_one_step(tmp_path: Path) -> None:
     """Two batches a step move the weights as the mean of their losses would."""
 

@@ -14,6 +14,7 @@ Decisions:
 """
 
 import logging
+import os
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.tracking import get_available_trackers
-from accelerate.utils import gather_object
+from accelerate.utils import gather_object, parse_flag_from_env
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -113,13 +114,20 @@ def check_environment(config: LoopConfig) -> None:
     """Refuse what cannot be here, before any work.
 
     Raises:
-        InputError: when the tracker is not installed, or accelerate is told another precision than float32 or bfloat16.
+        InputError: when the tracker is not installed, there are more processes than devices for them, or accelerate is
+            told another precision than float32 or bfloat16.
     """
     trackers = [one.value for one in get_available_trackers()]
     if config.tracker is not None and config.tracker not in trackers:
         raise InputError(
             f"loop.tracker is {config.tracker!r}, and installed here: {', '.join(trackers) or 'none'}; "
             "choose one of these, or leave it out"
+        )
+    processes, devices = int(os.environ.get("LOCAL_WORLD_SIZE", "1")), torch.accelerator.device_count()
+    if 0 < devices < processes and not parse_flag_from_env("ACCELERATE_USE_CPU"):
+        raise InputError(
+            f"{processes} processes were started for {devices} device(s): start one for each, or set "
+            "ACCELERATE_USE_CPU=true to compute on processors"
         )
     precision = _accelerator().mixed_precision
     if precision not in ("no", "bf16"):
