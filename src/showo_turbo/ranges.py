@@ -1,6 +1,6 @@
 """What numbers that users give may be."""
 
-import math
+import sys
 from numbers import Integral
 
 from showo_turbo.errors import InputError
@@ -22,7 +22,7 @@ def check_number(name: str, value: object, minimum: float | None = None) -> None
     Raises:
         InputError: then.
     """
-    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
     if not number or (minimum is not None and value < minimum):
         raise InputError(f"{name} is {value!r}: choose a finite number" + _or_more(minimum))
 

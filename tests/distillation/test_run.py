@@ -259,6 +259,44 @@ def test_a_student_does_not_go_on_as_another(
     distill(DistillationConfig(str(tmp_path), [longer], **sources))
 
 
+def test_a_start_that_failed_can_be_mended_in_the_same_folder(
+    tmp_path: Path, random_checkpoint: Path, sources: dict[str, list[SourceConfig]]
+) -> None:
+    wrong = stage("star", str(random_checkpoint), steps=1, lora=LoraConfig(rank=2, targets=["nope"]))
+    with pytest.raises(InputError, match=r"lora\.targets"):
+        distill(DistillationConfig(str(tmp_path), [wrong], **sources))
+    assert distill(DistillationConfig(str(tmp_path), [replace(wrong, lora=LoraConfig(rank=2))], **sources)).is_dir()
+
+
+def test_a_student_that_another_began_from_does_not_learn_on(
+    tmp_path: Path, random_checkpoint: Path, sources: dict[str, list[SourceConfig]]
+) -> None:
+    star, turbo = stage("star", str(random_checkpoint), steps=1), stage("turbo", "previous", steps=1)
+    distill(DistillationConfig(str(tmp_path), [star, turbo], **sources))
+    before = weights(tmp_path / "star" / "model")
+    longer = replace(star, loop=replace(star.loop, steps=2))
+    with pytest.raises(InputError, match=r"'star' is to go on to 2 steps, but 'turbo' has begun from it at 1"):
+        distill(DistillationConfig(str(tmp_path), [longer, turbo], **sources))
+    assert same(before, weights(tmp_path / "star" / "model"))
+    shutil.rmtree(tmp_path / "turbo")
+    distill(DistillationConfig(str(tmp_path), [longer, turbo], **sources))
+
+
+def test_an_output_that_does_not_say_what_it_is_of_is_warned_of(
+    tmp_path: Path,
+    random_checkpoint: Path,
+    sources: dict[str, list[SourceConfig]],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    config = DistillationConfig(str(tmp_path), [stage("star", str(random_checkpoint), steps=1)], **sources)
+    distill(config)
+    assert not caplog.records
+    (tmp_path / "star" / "run.json").unlink()
+    distill(config)
+    assert "lacks run.json: a student in it is taken to be of the settings given now" in caplog.text
+    assert (tmp_path / "star" / "run.json").exists()
+
+
 def test_one_seed_for_all_stages(
     tmp_path: Path, random_checkpoint: Path, sources: dict[str, list[SourceConfig]]
 ) -> None:
@@ -296,7 +334,7 @@ def test_a_pool_of_another_image_tokenizer_is_refused(tmp_path: Path, random_che
         distill(
             DistillationConfig(str(tmp_path), [replace(answers, teacher=str(random_checkpoint))], dialogues=dialogues)
         )
-    assert distill(DistillationConfig(str(tmp_path), [replace(answers, name="own")], dialogues=dialogues)).is_dir()
+    assert distill(DistillationConfig(str(tmp_path), [answers], dialogues=dialogues)).is_dir()
 
 
 def test_who_answers_by_clip_features_is_no_teacher_of_answers(
@@ -393,6 +431,9 @@ def test_a_term_alone_needs_its_own_data_only(
         (["stages=[{name: a, image: {on_policy: {prompts: 9, sampled_steps: -1}}}]"], "sampled_steps is -1"),
         (["stages=[{name: a, trajectories: {count: -5}}]"], "trajectories.count is -5"),
         (["stages=[{name: a, trajectories: {folder: here}}]"], "no count"),
+        (["stages=[{name: a, lora: {rank: -2}}]"], "lora.rank is -2"),
+        (["stages=[{name: a, lora: {rank: 2, alpha: -2}}]"], "lora.alpha is -2"),
+        (["stages=[{name: a}]", f"seed={2**63}"], f"^seed is {2**63}"),
         (["stages=[{name: a}, {name: b, image: {num_inference_steps: 65}}]"], "num_inference_steps is 65"),
     ],
 )

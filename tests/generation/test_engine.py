@@ -4,7 +4,7 @@ import gc
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from threading import Thread
-from weakref import ref
+from weakref import WeakSet, ref
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from showo_turbo.errors import InputError
-from showo_turbo.generation import image_passes, scoring, text_passes
+from showo_turbo.generation import image_passes, scheduler, scoring, text_passes
 from showo_turbo.generation.drafts import Drafts
 from showo_turbo.generation.engine import Engine, Job, Update
 from showo_turbo.generation.image import ImageDenoiser, blank_state
@@ -478,27 +478,91 @@ def test_a_pass_has_one_part_for_all_that_started_together(
     assert parts == [4, 2, 2, 2]  # prompts and images, beginnings and what follows; then the second of each
 
 
+@pytest.mark.parametrize("lacking", ["rooms", "pass", "sampler"])
+@pytest.mark.parametrize("since", [0, 2])
 def test_without_memory_for_a_group_each_of_it_goes_by_itself(
+    make_random_model: MakeModel,
+    random_vocabulary: Vocabulary,
+    monkeypatch: pytest.MonkeyPatch,
+    lacking: str,
+    since: int,
+) -> None:
+    """Wherever it lacks, from the first step or a later one on; random numbers drawn in vain are drawn again."""
+    model = make_random_model(0)
+    requests = [Drawing([number], seed=number) for number in range(3)] + [Answering([[5]]), Answering([[6]])]
+    engine = make_engine(model, random_vocabulary)
+    for request in requests:
+        engine.submit(request)
+    updates = [update for _ in range(since) for update in engine.step()]
+    broken = {
+        "rooms": (image_passes, "room_for_key_values", lambda *given, **_: given[2] > 1),
+        "pass": (scoring, "score", lambda model, works: sum(work.asked for work in works) > NUM_CODES),
+        "sampler": (scheduler, "draw_codes", lambda probabilities, *_: len(probabilities) > NUM_CODES),
+    }
+    module, name, is_much = broken[lacking]
+    sound = getattr(module, name)
+
+    def lack(*given: object, **named: object) -> object:
+        if is_much(*given, **named):
+            raise MemoryError(lacking)
+        return sound(*given, **named)
+
+    monkeypatch.setattr(module, name, lack)
+    updates += engine.run()
+    for ticket, request in enumerate(requests):
+        states = [update.state for update in updates if update.ticket == ticket]
+        assert_same(states, states_alone(request, model, random_vocabulary))
+
+
+def test_one_of_a_group_that_fails_takes_no_other_with_it(
     make_random_model: MakeModel, random_vocabulary: Vocabulary, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """From then on; and with an error only if its own pass fails."""
     model, requests = make_random_model(0), [Drawing([number], seed=number) for number in range(3)]
-    score = scoring.score
+    draw_noise = scheduler.draw_noise
 
-    def score_few(model: Showo, works: list[Work]) -> list[Tensor]:
-        if sum(work.asked for work in works) > NUM_CODES:
-            raise MemoryError
-        return score(model, works)
+    def fail_for_one(masked: Tensor, choices: int, generator: torch.Generator, device: torch.device) -> object:
+        if generator.initial_seed() == 1:
+            raise ArithmeticError
+        return draw_noise(masked, choices, generator, device)
 
     engine = make_engine(model, random_vocabulary)
     tickets = [engine.submit(request) for request in requests]
     updates = engine.step()
-    monkeypatch.setattr(scoring, "score", score_few)
-    updates += engine.step()
-    with monkeypatch.context() as broken:
-        broken.setattr(scoring, "score", lambda *_: [][0])
-        failed = engine.step()
-    assert [update.done for update in failed] == [True] * 3
-    for ticket in tickets:
+    monkeypatch.setattr(scheduler, "draw_noise", fail_for_one)
+    updates += engine.run()
+    monkeypatch.undo()
+    assert [update.ticket for update in updates if update.error is not None] == [1]
+    for ticket in (tickets[0], tickets[2]):
         states = [update.state for update in updates if update.ticket == ticket]
-        assert_same(states, states_alone(requests[ticket], model, random_vocabulary)[:2])
+        assert_same(states, states_alone(requests[ticket], model, random_vocabulary))
+
+
+@pytest.mark.parametrize("kind", [Drawing, Answering])
+def test_what_is_kept_is_bounded_whoever_leaves(
+    make_random_model: MakeModel, random_vocabulary: Vocabulary, monkeypatch: pytest.MonkeyPatch, kind: type
+) -> None:
+    """All but one of each group are cancelled and others come in their place."""
+    rooms: WeakSet[Tensor] = WeakSet()
+
+    def noted(*given: object, **named: object) -> Tensor:
+        room = room_for_key_values(*given, **named)
+        rooms.add(room)
+        return room
+
+    for module in (image_passes, text_passes):
+        monkeypatch.setattr(module, "room_for_key_values", noted)
+    engine = make_engine(make_random_model(0), random_vocabulary, max_sequences=8)
+    options = SamplingOptions(num_inference_steps=16)
+    stays: list[int] = []
+    for number in range(6):
+        fresh = [
+            Drawing([number, seed], options) if kind is Drawing else Answering([[number, seed]], 16, 1)
+            for seed in range(8 - len(stays))
+        ]
+        tickets = [engine.submit(request) for request in fresh]
+        engine.step()
+        for ticket in tickets[1:]:
+            engine.cancel(ticket)
+        stays.append(tickets[0])
+        gc.collect()
+        assert sum(room.shape[2] for room in rooms if len(room) > 1) <= 8 + len(stays)

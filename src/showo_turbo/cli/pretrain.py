@@ -73,8 +73,7 @@ def assemble(settings: Settings = None) -> None:
 
 def _train(task: "Callable[[Any], Task]", config: Any) -> None:
     """Run what a config with a `loop` makes, in a folder that is of just that config."""
-    from showo_turbo.training.loop import train
-    from showo_turbo.training.setting import RUN, claim
+    from showo_turbo.training.loop import claim_run, train
 
-    claim(Path(config.loop.output) / RUN, asdict(config) | {"loop": config.loop.setting}, "a model")
+    claim_run(config.loop, asdict(config), "a model")
     train(task(config), config.loop)

@@ -13,7 +13,7 @@ from showo_turbo.data import SourceConfig
 from showo_turbo.distillation.terms import ImageTerm, LanguageTerm, TextTerm
 from showo_turbo.errors import InputError
 from showo_turbo.generation.options import SamplingOptions
-from showo_turbo.ranges import check_seed, check_whole
+from showo_turbo.ranges import check_number, check_seed, check_whole
 from showo_turbo.training.loop import LoopConfig
 from showo_turbo.training.optimizers import OptimizerConfig
 
@@ -37,6 +37,10 @@ class LoraConfig:
     rank: int = 0
     alpha: float = 16.0
     targets: list[str] = field(default_factory=lambda: ["q_proj", "k_proj", "v_proj", "dense", "fc1", "fc2"])
+
+    def __post_init__(self) -> None:
+        check_whole("lora.rank", self.rank, 0)
+        check_number("lora.alpha", self.alpha, 0)
 
 
 @dataclass(frozen=True)
@@ -149,6 +153,8 @@ class DistillationConfig:
     text_tokenizer: str | None = None
 
     def __post_init__(self) -> None:
+        if self.seed is not None:
+            check_seed("seed", self.seed)
         names = [stage.name for stage in self.stages]
         if not names or len(set(names)) < len(names):
             raise InputError(f"stages are named {names}: give at least one, and each a name of its own")

@@ -1,6 +1,7 @@
 """All stages of a distillation, one after the other."""
 
 from dataclasses import asdict, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,8 @@ from showo_turbo.distillation.trajectories import (
 )
 from showo_turbo.errors import InputError
 from showo_turbo.pipeline import ShowoPipeline
-from showo_turbo.training.loop import check_environment, train, use_threads
-from showo_turbo.training.setting import RUN, claim
+from showo_turbo.training.checkpoints import newest_step
+from showo_turbo.training.loop import check_environment, claim_run, train, use_threads
 
 
 def distill(config: DistillationConfig) -> Path:
@@ -37,6 +38,7 @@ def distill(config: DistillationConfig) -> Path:
     for name in sorted((named | {config.teacher, config.student}) - {PREVIOUS, ORIGINAL, None}):
         locate(name, config.image_tokenizer, config.text_tokenizer)
     _check_models(config)
+    _check_growth(config)
     for sources, kind, term in SOURCES:
         if any(getattr(stage, term).weight for stage in config.stages):
             check_sources(getattr(config, sources), kind)
@@ -77,6 +79,18 @@ def _check_models(config: DistillationConfig) -> None:
         previous = name  # a student has the ids of its teacher
 
 
+def _check_growth(config: DistillationConfig) -> None:
+    """See that no student is to learn on from which another has begun already."""
+    for stage, following in pairwise(config.stages):
+        there, begun = (newest_step(Path(config.output) / one.name / "checkpoints") for one in (stage, following))
+        depends = PREVIOUS in (following.teacher, following.student, following.text.teacher)
+        if there is not None and begun is not None and depends and there < stage.loop.steps:
+            raise InputError(
+                f"stage {stage.name!r} is to go on to {stage.loop.steps} steps, but {following.name!r} has begun from "
+                f"it at {there}: choose another output, or remove the folder of {following.name!r}"
+            )
+
+
 def _meant(config: DistillationConfig, name: str, previous: str | Path) -> str | Path:
     """What a stage's name for a model stands for."""
     return {PREVIOUS: previous, ORIGINAL: config.teacher}.get(name, name)
@@ -98,8 +112,7 @@ def _run_stage(config: DistillationConfig, stage: Stage, previous: str | Path) -
         _check_same_ids(name, pipe, teacher)
     streams = StageStreams(config, stage, teacher, output)
     weights = {"teacher": files.weights_sha256(), "text_teacher": text_files.weights_sha256()}
-    with PartialState().main_process_first():
-        claim(output / RUN, _setting(streams, weights | {"student": start_files.weights_sha256()}), "a student")
+    claim_run(stage.loop, _setting(streams, weights | {"student": start_files.weights_sha256()}), "a student")
     trajectories = _trajectories(streams, text_teacher, weights)
     roll_outs = _on_policy(streams, trajectories) if stage.image.on_policy.prompts else trajectories
     texts = streams.open("texts") if stage.language.weight else None
@@ -111,11 +124,11 @@ def _run_stage(config: DistillationConfig, stage: Stage, previous: str | Path) -
 def _setting(streams: StageStreams, weights: dict[str, dict[str, str]]) -> dict[str, Any]:
     """All that a stage's student follows from."""
     stage, config = asdict(streams.stage), streams.config
-    for name in ("name", "teacher", "student", "gradient_checkpointing"):
+    for name in ("name", "loop", "teacher", "student", "gradient_checkpointing"):
         del stage[name]
-    del stage["text"]["teacher"]  # digests of weights say which models these are
+    del stage["text"]["teacher"], stage["trajectories"]["folder"]  # digests say which models these are, whose they are
     sources = streams.described(*(name for name, _, term in SOURCES if getattr(streams.stage, term).weight))
-    return weights | sources | stage | {"loop": streams.stage.loop.setting, "dtype": config.dtype}
+    return weights | sources | stage | {"dtype": config.dtype}
 
 
 def _load(
@@ -168,8 +181,7 @@ def _trajectories(
     fresh = FreshTrajectories(*teachers, captions, dialogues, image, text, seed)
     folder = Path(files.folder) if files.folder else streams.output / "trajectories"
     made_of = weights if files.folder else weights | streams.described("captions", "dialogues")
-    with state.main_process_first():
-        claim_folder(folder, fresh, made_of)
+    claim_folder(folder, fresh, made_of)
     make_files(folder, fresh, files.count, files.num_dialogues, state.process_index, state.num_processes)
     state.wait_for_everyone()
     return StoredTrajectories(folder, *terms, f"{stage.loop.seed}/{state.process_index}")

@@ -32,7 +32,7 @@ def _add_adapters(student: Showo, stage: Stage) -> None:
     lora = stage.lora
     config = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules=list(lora.targets))
     try:
-        with torch.random.fork_rng():
+        with torch.random.fork_rng([student.device] if student.device.type == "cuda" else []):
             torch.manual_seed(stage.loop.seed)
             inject_adapter_in_model(config, student.showo)
     except ValueError as error:

@@ -140,9 +140,10 @@ def claim_folder(folder: Path, fresh: FreshTrajectories, made_of: dict[str, Any]
         for term in (fresh.image, fresh.text)
     )
     ends = segment_ends(fresh.image.num_inference_steps, fresh.image.segments)
-    there = claimed(folder / _SETTING).get("ends", ends)  # labels at more ends than are asked for serve as well
+    made = any(folder.glob("*.safetensors"))
+    there = claimed(folder / _SETTING).get("ends", ends) if made else ends  # labels at more ends serve as well
     setting = {"image": image, "text": text, "seed": fresh.seed, "ends": there if set(ends) <= set(there) else ends}
-    claim(folder / _SETTING, made_of | setting, "trajectories")
+    claim(folder / _SETTING, made_of | setting, "trajectories", made)
 
 
 def make_files(

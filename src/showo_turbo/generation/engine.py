@@ -15,13 +15,13 @@ Decisions:
   and who is under way always goes on: those that leave make the others older.
 - `max_sequences` bounds the memory, since rows, scores, keys and values all belong to sequences. A request that waits
   has no room for keys and values yet, and what was kept for one is forgotten at the latest when the next step begins.
-- A request that fails leaves with its error. If their pass fails (no memory), each request tries one by itself.
+- A request that fails leaves with its error. If what they share fails (no memory), each request tries it by itself.
 - One thread steps; others may submit and cancel meanwhile. A cancelled request is heard of no more.
 """
 
+import logging
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from inspect import GEN_SUSPENDED, getgeneratorstate
 from itertools import accumulate, count
 from typing import Any, Generic, TypeVar
 
@@ -31,6 +31,8 @@ from showo_turbo.generation.scoring import together
 from showo_turbo.generation.trajectory import State
 from showo_turbo.models.showo import Showo
 from showo_turbo.ranges import check_whole
+
+logger = logging.getLogger(__name__)
 
 Request = TypeVar("Request")
 
@@ -168,11 +170,13 @@ class Engine(Generic[Request]):
 
     def _advance(self, groups: Sequence[Group[int]]) -> dict[int, State | Exception]:
         """One step of groups; what becomes of each of their members, by ticket."""
-        steps = [group.step() for group in groups]
         outcomes: dict[int, State | Exception] = {}
-        for group, step, outcome in zip(groups, steps, together(self.model, steps), strict=True):
-            waits = getgeneratorstate(step) == GEN_SUSPENDED  # for scores, so it has drawn no random numbers yet
-            if isinstance(outcome, Exception) and len(group.sizes) > 1 and waits:
+        for group, outcome in zip(groups, together(self.model, [group.step() for group in groups]), strict=True):
+            if isinstance(outcome, Exception) and len(group.sizes) > 1:
+                logger.warning(
+                    "a step of %d requests failed, so each takes one by itself: %s", len(group.sizes), outcome
+                )
+                group.rewind()
                 for single in self._apart(group):
                     outcomes |= self._advance([single])
             else:

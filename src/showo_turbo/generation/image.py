@@ -108,8 +108,9 @@ class ImageDenoiser:
     def keep(self, rows: Sequence[int]) -> "ImageDenoiser":
         """Of one that was `joined`, a denoiser for the images of some of those it was joined from, by number."""
         sources = [source for share, source in share_rows(len(self.owners), self.generator) if share.start in rows]
-        kept, passes = self._with_images([self.prompts[self.owners[row]] for row in rows], sources), self._passes
-        if not passes.unread:
+        kept = self._with_images([self.prompts[self.owners[row]] for row in rows], sources)
+        passes = vars(self).get("_passes")  # there are none if there was no room for them
+        if passes is not None and not passes.unread:
             wanted = [self.prompts.index(prompt) for prompt in kept.prompts]
             wanted += range(len(self.prompts), len(passes.prompts))  # the unconditional one
             read = [passes.key_values_of(number) for number in wanted]
@@ -133,6 +134,11 @@ class ImageDenoiser:
     def sequences(self) -> int:
         """How many sequences a pass reads, at most: each image, and with guidance once more as an unconditional one."""
         return len(self.owners) * (2 if self.guidance_scale > 0 else 1)
+
+    @property
+    def generators(self) -> Sequence[torch.Generator]:
+        """Of one that was `joined`: one for each that it was joined from."""
+        return self.generator if isinstance(self.generator, Sequence) else []
 
     def logits(self, state: State) -> Tensor:
         """Guided scores of every code at every place, float32 (batch, n, codebook_size). One pass.

@@ -13,6 +13,9 @@ from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, Self, TypeVar
 
+import torch
+from torch import Tensor
+
 from showo_turbo.generation.scoring import Scoring
 from showo_turbo.generation.trajectory import State
 
@@ -25,6 +28,10 @@ class Decoder(Protocol):
     @property
     def sequences(self) -> int:
         """How many sequences a step reads, at most."""
+
+    @property
+    def generators(self) -> Sequence[torch.Generator]:
+        """What a step draws from, if it was `joined`."""
 
     def step(self, state: State) -> Scoring[State]:
         """One step from a state to the next."""
@@ -60,6 +67,7 @@ class Group(Generic[Member]):
     def __init__(self, decoder: Decoder, state: State, sizes: Mapping[Member, int]) -> None:
         """Whose rows a state holds: so many of each member, one after the other."""
         self.decoder, self.state, self.sizes = decoder, state, dict(sizes)
+        self._random_states: list[Tensor] = []
 
     @classmethod
     def of(cls, jobs: Mapping[Member, Job]) -> "Group[Member]":
@@ -79,7 +87,14 @@ class Group(Generic[Member]):
 
     def step(self) -> Scoring[State]:
         """One step of all."""
+        if len(self.sizes) > 1:
+            self._random_states = [generator.get_state() for generator in self.decoder.generators]
         return self.decoder.step(self.state)
+
+    def rewind(self) -> None:
+        """Have the generators as they were before the step that failed, so that its numbers can be drawn again."""
+        for generator, state in zip(self.decoder.generators, self._random_states, strict=True):
+            generator.set_state(state)
 
     def outcomes(self, outcome: State | Exception) -> dict[Member, State | Exception]:
         """What a step has made of each member; the next step goes on from there."""

@@ -91,7 +91,9 @@ def _score_if_possible(model: Showo, works: Sequence[Work]) -> Sequence[Tensor |
     try:
         return score(model, works)
     except Exception as error:
-        logger.warning("a pass of %d requests failed, so each takes one by itself: %s", len(works), error)
+        if len(works) == 1:
+            return [error]
+        logger.warning("a pass of %d steps failed, so each takes one by itself: %s", len(works), error)
     pieces = [_attempt(score, model, [work]) for work in works]
     return [piece if isinstance(piece, Exception) else piece[0] for piece in pieces]
 

@@ -171,13 +171,19 @@ class TextDecoder:
         kept.prompts, kept._closed = [self.prompts[row] for row in rows], [self._closed[row] for row in rows]
         kept.lengths, kept._layout = self.lengths[rows], self._layout[rows]
         kept.drafts = self.drafts and self.drafts.keep(rows)
-        kept.passes = self.passes.keep(rows)
+        if "passes" in vars(self):  # there are none if there was no room for them
+            kept.passes = self.passes.keep(rows)
         return kept
 
     @property
     def sequences(self) -> int:
         """How many sequences a pass reads, at most."""
         return len(self.prompts)
+
+    @property
+    def generators(self) -> Sequence[torch.Generator]:
+        """None: decoders that draw ids are not joined."""
+        return []
 
     @cached_property
     def passes(self) -> TextPasses:

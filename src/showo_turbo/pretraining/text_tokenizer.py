@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from showo_turbo.ranges import check_whole
+from showo_turbo.ranges import check_seed, check_whole
 from showo_turbo.scenes.language import caption, description_question, questions
 from showo_turbo.scenes.split import training_scene
 
@@ -43,6 +43,7 @@ class TextTokenizerTrainingConfig:
     def __post_init__(self) -> None:
         check_whole("vocab_size", self.vocab_size, len(pre_tokenizers.ByteLevel.alphabet()) + 1)
         check_whole("scenes", self.scenes, 1)
+        check_seed("seed", self.seed)
 
 
 def train_text_tokenizer(config: TextTokenizerTrainingConfig) -> None:

@@ -47,6 +47,12 @@ def write_checkpoint(folder: Path, step: int, state: dict[str, Any]) -> Path:
     return path
 
 
+def newest_step(folder: Path) -> int | None:
+    """The step of the newest checkpoint, by its name; None if there is none."""
+    newest = next(iter(_newest_first(folder)), None)
+    return None if newest is None else int(newest.stem.removeprefix("step-"))
+
+
 def read_newest(folder: Path) -> dict[str, Any] | None:
     """The state of the newest checkpoint that is whole, on the CPU, or None; damaged ones are skipped with a word."""
     for path in _newest_first(folder):

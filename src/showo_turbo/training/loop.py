@@ -34,8 +34,9 @@ from transformers import get_constant_schedule_with_warmup, get_wsd_schedule
 from showo_turbo.errors import InputError
 from showo_turbo.json_lines import append_line, drop_lines_after
 from showo_turbo.ranges import check_number, check_seed, check_share, check_whole
-from showo_turbo.training.checkpoints import read_newest, write_checkpoint
+from showo_turbo.training.checkpoints import newest_step, read_newest, write_checkpoint
 from showo_turbo.training.log import TrainingLog
+from showo_turbo.training.setting import claim
 from showo_turbo.training.task import StepLosses, Task
 
 logger = logging.getLogger(__name__)
@@ -132,6 +133,18 @@ def check_environment(config: LoopConfig) -> None:
     precision = _accelerator().mixed_precision
     if precision not in ("no", "bf16"):
         raise InputError(f"accelerate's mixed precision is {precision!r}: choose 'bf16' or 'no'")
+
+
+def claim_run(config: LoopConfig, setting: dict[str, Any], what: str) -> None:
+    """See that an output folder holds no run of another setting, which is all that weights follow from but `config`.
+
+    Raises:
+        InputError: when it does.
+    """
+    output = Path(config.output)
+    made = newest_step(output / "checkpoints") is not None
+    setting = setting | {"loop": config.setting, "mixed_precision": _accelerator().mixed_precision}
+    claim(output / "run.json", setting, what, made)
 
 
 def use_threads(config: LoopConfig) -> None:

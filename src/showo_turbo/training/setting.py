@@ -1,6 +1,7 @@
 """What a folder's files are of, kept beside them, so that nothing goes on there as something else."""
 
 import json
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,8 +9,7 @@ from typing import Any
 from showo_turbo.checkpoints.files import read_json, write_json
 from showo_turbo.errors import InputError
 
-RUN = "run.json"
-"""Of a training, in its output folder."""
+logger = logging.getLogger(__name__)
 
 
 def claimed(path: Path) -> dict[str, Any]:
@@ -21,20 +21,25 @@ def claimed(path: Path) -> dict[str, Any]:
     return read_json(path) if path.exists() else {}
 
 
-def claim(path: Path, setting: dict[str, Any], what: str) -> None:
+def claim(path: Path, setting: dict[str, Any], what: str, made: bool) -> None:
     """Write down what a folder is of, or see that it is of just that.
+
+    Processes that share the folder may all do so.
 
     Args:
         path: the file that says so; its folder is made if there is none.
         setting: all that what lies in the folder follows from, as JSON has it; tables may be nested.
         what: names what lies there, for the error.
+        made: whether there is any of it yet; if not, the folder may become one of something else.
 
     Raises:
         InputError: when it is of something else; names the key, what it was and what it is now.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     now = json.loads(json.dumps(setting))
-    if not path.exists():
+    if made and not path.exists():
+        logger.warning("%s lacks %s: %s in it is taken to be of the settings given now", path.parent, path.name, what)
+    if not made or not path.exists():
         write_json(path, now)
     for key, was, new in _differences(claimed(path), now):
         raise InputError(
