@@ -79,7 +79,7 @@ def pretrained(folder: Path) -> list[float]:
     tokenizer = str(locate("tiny").text_tokenizer)
     pool = folder / "pool.safetensors"
     folder.mkdir()
-    save_file({"codes": torch.zeros(8, 64, dtype=torch.int16)}, pool, {"seed": "0"})
+    save_file({"codes": torch.zeros(8, 64, dtype=torch.int16)}, pool, {"seed": "0", "image_tokenizer": ""})
     tasks = {
         "image tokenizer": ImageTokenizerTraining(ImageTokenizerTrainingConfig(loop, batch_size=2)),
         "showo": ShowoPretraining(
