@@ -128,7 +128,7 @@ def _setting(streams: StageStreams, weights: dict[str, dict[str, str]]) -> dict[
         del stage[name]
     del stage["text"]["teacher"], stage["trajectories"]["folder"]  # digests say which models these are, whose they are
     sources = streams.described(*(name for name, _, term in SOURCES if getattr(streams.stage, term).weight))
-    return weights | sources | stage | {"dtype": config.dtype}
+    return weights | sources | stage | {"dtype": config.dtype, "text_tokenizer": config.text_tokenizer}
 
 
 def _load(
