@@ -6,6 +6,7 @@ from dataclasses import asdict
 
 import typer
 
+from showo_turbo.cli.errors import report_error
 from showo_turbo.cli.option_groups import AnsweringOptions, with_options
 from showo_turbo.cli.options import ImageFile, load_pipeline
 from showo_turbo.cli.terminal import TextPrinter, stats_line
@@ -29,7 +30,7 @@ def chat(image: ImageFile, options: AnsweringOptions) -> None:
         try:
             answer = dialogue.ask(question, **decoding, seed=0, streamer=TextPrinter(pipe.prompts))
         except InputError as error:
-            typer.echo(f"error: {error}", err=True)
+            report_error(str(error))
             unasked += 1
             continue
         if options.stats:

@@ -31,6 +31,11 @@ def run_or_exit(command: Callable[[], object]) -> None:
         sys.exit(130)
 
 
-def _fail(message: str) -> NoReturn:
+def report_error(message: str) -> None:
+    """Print what went wrong, on one line of standard error."""
     print(f"error: {' '.join(message.split())}", file=sys.stderr)
+
+
+def _fail(message: str) -> NoReturn:
+    report_error(message)
     sys.exit(2)

@@ -111,8 +111,9 @@ def _run_stage(config: DistillationConfig, stage: Stage, previous: str | Path) -
     for name, pipe in ((stage.text.teacher, text_teacher), (stage.student, start)):
         _check_same_ids(name, pipe, teacher)
     streams = StageStreams(config, stage, teacher, output)
-    weights = {"teacher": files.weights_sha256(), "text_teacher": text_files.weights_sha256()}
-    claim_run(stage.loop, _setting(streams, weights | {"student": start_files.weights_sha256()}), "a student")
+    digests = {one: one.weights_sha256() for one in {files, text_files, start_files}}  # often one and the same
+    weights = {"teacher": digests[files], "text_teacher": digests[text_files]}
+    claim_run(stage.loop, _setting(streams, weights | {"student": digests[start_files]}), "a student")
     trajectories = _trajectories(streams, text_teacher, weights)
     roll_outs = _on_policy(streams, trajectories) if stage.image.on_policy.prompts else trajectories
     texts = streams.open("texts") if stage.language.weight else None
