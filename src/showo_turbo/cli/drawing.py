@@ -1,6 +1,5 @@
 """What the commands that draw have in common: settings to pictures, each with its sidecar."""
 
-import re
 import secrets
 from collections.abc import Callable
 from hashlib import file_digest
@@ -14,6 +13,7 @@ from showo_turbo.checkpoints.names import SHIPPED_MODELS
 from showo_turbo.cli.files import check_outputs, png_bytes, write_files
 from showo_turbo.cli.option_groups import DrawingOptions
 from showo_turbo.cli.options import DEFAULT_DTYPE, DEFAULT_MODEL, load_pipeline
+from showo_turbo.cli.prompt_files import slug
 from showo_turbo.cli.sidecar import FILE_ARGUMENTS, SAMPLING_KEYS, Sidecar, sidecar_path
 from showo_turbo.cli.terminal import StepProgress, progress_bar
 from showo_turbo.errors import InputError
@@ -148,11 +148,6 @@ def picture_path(prompt: str, output: Path | None) -> Path:
     if path.suffix.lower() != ".png":
         raise InputError(f"output {str(path)!r} must end in .png")
     return path
-
-
-def slug(text: str) -> str:
-    """A text as part of a file name."""
-    return re.sub(r"[^a-z0-9]+", "-", text.lower())[:60].strip("-") or "picture"
 
 
 def _sha256(file: Path) -> str:

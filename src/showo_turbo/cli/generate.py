@@ -6,9 +6,10 @@ from typing import Annotated, Any
 
 import typer
 
-from showo_turbo.cli.drawing import draw, draw_again, new_settings, open_model, picture_path, slug
+from showo_turbo.cli.drawing import draw, draw_again, new_settings, open_model, picture_path
 from showo_turbo.cli.files import check_outputs
 from showo_turbo.cli.option_groups import DrawingOptions, with_options
+from showo_turbo.cli.prompt_files import read_prompts, slug
 from showo_turbo.cli.sidecar import Sidecar, sidecar_path
 from showo_turbo.errors import InputError
 
@@ -46,7 +47,9 @@ def generate(
 
 
 def _draw_new(given: dict[str, Any], options: DrawingOptions, skip_existing: bool) -> None:
-    texts = [*given.get("prompts", []), *_read_prompts(given.get("prompts_file"))]
+    texts = list(given.get("prompts", []))
+    if "prompts_file" in given:
+        texts += read_prompts(given["prompts_file"], "prompts file")
     pictures = plan_pictures(texts, options.output)
     if skip_existing:
         pictures = {path: prompt for path, prompt in pictures.items() if not _is_finished(path, prompt)}
@@ -63,22 +66,6 @@ def _is_finished(path: Path, prompt: str) -> bool:
     """Whether a picture of this prompt is there, with its sidecar, which is written last."""
     sidecar = sidecar_path(path)
     return path.exists() and sidecar.exists() and Sidecar.read(sidecar).prompt == prompt
-
-
-def _read_prompts(path: Path | None) -> list[str]:
-    """The lines of a file that hold anything."""
-    if path is None:
-        return []
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except OSError as error:
-        raise InputError(f"prompts file {str(path)!r} cannot be read ({error.strerror})") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"prompts file {str(path)!r} is not UTF-8 text: save it as such") from error
-    texts = [line.strip() for line in lines if line.strip()]
-    if not texts:
-        raise InputError(f"prompts file {str(path)!r} is empty: write one prompt on each line")
-    return texts
 
 
 def plan_pictures(texts: list[str], output: Path | None) -> dict[Path, str]:

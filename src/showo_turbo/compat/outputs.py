@@ -1,7 +1,6 @@
 """What a command leaves behind: pictures and a list of results in one folder, each file whole or not there."""
 
 import json
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from showo_turbo.cli.files import check_outputs, png_bytes, write_files
+from showo_turbo.cli.prompt_files import slug
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -65,5 +65,4 @@ def new_folder(parent: Path, task: str) -> Path:
 
 def picture_names(texts: list[str]) -> tuple[str, ...]:
     """File names that sort in the order of the texts and tell what they say: `0001-a-red-circle.png`."""
-    slugs = (re.sub(r"[^a-z0-9]+", "-", text.lower())[:60].strip("-") or "picture" for text in texts)
-    return tuple(f"{number:04}-{slug}.png" for number, slug in enumerate(slugs, start=1))
+    return tuple(f"{number:04}-{slug(text)}.png" for number, text in enumerate(texts, start=1))

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from showo_turbo.cli.prompt_files import read_prompts
 from showo_turbo.compat.model import load_pipeline
 from showo_turbo.compat.options import TextToImageOptions, split
 from showo_turbo.compat.outputs import OutputFolder, picture_names
@@ -66,7 +67,7 @@ def _prompts(options: TextToImageOptions) -> list[str]:
     if options.prompt is None and named is None:
         raise InputError("nothing to draw: add prompt='...' or validation_prompts_file=FILE")
     if options.prompt is None:
-        return _read_lines(Path(named))
+        return read_prompts(Path(named), "validation_prompts_file")
     if not split(options.prompt):
         raise InputError(f"prompt is {options.prompt!r}, in which there is nothing to draw")
     return split(options.prompt)
@@ -79,17 +80,6 @@ def _check_images(options: TextToImageOptions) -> None:
     named = {"t2i": (), "inpainting": (options.image_path, options.inpainting_mask_path)}
     for path in named.get(options.mode, (options.image_path,)):
         open_image(path)
-
-
-def _read_lines(file: Path) -> list[str]:
-    try:
-        lines = [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        raise InputError(f"validation_prompts_file {str(file)!r} cannot be read ({reason})") from error
-    if not any(lines):
-        raise InputError(f"validation_prompts_file {str(file)!r} is empty: write one prompt on each line")
-    return [line for line in lines if line]
 
 
 def _draw_all(options: TextToImageOptions, prompts: list[str], seed: int, folder: OutputFolder) -> "list[Image]":

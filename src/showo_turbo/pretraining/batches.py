@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from showo_turbo.models.omni_attention import causal_mask, text_to_image_mask
-from showo_turbo.processing.prompts import PromptBuilder, left_pad
+from showo_turbo.processing.prompts import FIRST_TURN, PromptBuilder, left_pad
 from showo_turbo.processing.sequences import image_sequences
 from showo_turbo.scenes.language import QuestionAnswer
 
@@ -94,7 +94,7 @@ def _pack(prompts: PromptBuilder, prefix: list[int], turns: Sequence[QuestionAns
     row = [(token, _NO_LABEL, 0, position) for position, token in enumerate(prefix)]
     end = prompts.vocabulary.end_of_text_id
     for segment, turn in enumerate(turns, start=1):
-        asked = [end, *prompts.encode(f"USER: \n{turn.question} ASSISTANT:")]
+        asked = [end, *prompts.encode(FIRST_TURN.format(turn.question))]
         answer = [*prompts.encode(f" {turn.answer}"), end]
         ids = [*asked, *answer]
         labels = [_NO_LABEL] * (len(asked) - 1) + answer + [_NO_LABEL]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
+from showo_turbo.processing.prompts import FIRST_TURN
 from showo_turbo.ranges import check_seed, check_whole
 from showo_turbo.scenes.language import caption, description_question, questions
 from showo_turbo.scenes.split import training_scene
@@ -21,7 +22,7 @@ def scene_texts(count: int, seed: int) -> Iterator[str]:
         scene = training_scene(rng)
         yield caption(scene, rng)
         for turn in [description_question(scene, rng), *questions(scene, rng)]:
-            yield f"USER: \n{turn.question} ASSISTANT: {turn.answer}"
+            yield f"{FIRST_TURN.format(turn.question)} {turn.answer}"
 
 
 @dataclass(frozen=True)

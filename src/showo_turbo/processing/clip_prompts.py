@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from torch import Tensor
 
-from showo_turbo.processing.prompts import PromptBuilder
+from showo_turbo.processing.prompts import TURN, PromptBuilder
 
 SYSTEM_PROMPT = (
     "A chat between a curious user and an artificial intelligence assistant. "
@@ -28,7 +28,7 @@ class ClipPromptBuilder(PromptBuilder):
             codes: numbers of the features of one image, see `FeatureShowo.numbers`.
             question: a text that `check_question` has passed.
         """
-        return [*self.image_prefix(codes), *self.encode(f"USER: {question} ASSISTANT:")]
+        return [*self.image_prefix(codes), *self.encode(TURN.format(question))]
 
     def image_prefix(self, codes: Iterable[int] | Tensor) -> list[int]:
         """`[mmu] system prompt [soi] features [eoi]`, what every understanding sequence starts with."""

@@ -24,6 +24,12 @@ from showo_turbo.configuration import ShowoConfig
 from showo_turbo.errors import InputError
 from showo_turbo.vocabulary import SPECIAL_TOKENS, Vocabulary
 
+FIRST_TURN = "USER: \n{} ASSISTANT:"
+"""The first question of a dialogue, which its answer follows; as published, it is on a line of its own."""
+
+TURN = "USER: {} ASSISTANT:"
+"""Any other question of a dialogue."""
+
 MAX_QUESTION_CHARACTERS = 1024
 """Longest question in the data that Show-o Turbo (arXiv 2502.05415) was distilled on."""
 
@@ -171,7 +177,7 @@ class PromptBuilder:
         return [
             *self.image_prefix(codes),
             self.vocabulary.end_of_text_id,
-            *self.encode(f"USER: \n{question} ASSISTANT:"),
+            *self.encode(FIRST_TURN.format(question)),
         ]
 
     def next_turn(self, question: str) -> list[int]:
@@ -180,7 +186,7 @@ class PromptBuilder:
         Args:
             question: a text that `check_question` has passed.
         """
-        return [self.vocabulary.end_of_text_id, *self.encode(f"USER: {question} ASSISTANT:")]
+        return [self.vocabulary.end_of_text_id, *self.encode(TURN.format(question))]
 
     def image_prefix(self, codes: Iterable[int] | Tensor) -> list[int]:
         """`[mmu] [soi] codes [eoi]`, what every understanding sequence starts with."""
