@@ -58,7 +58,8 @@ def report(
 
     from functools import lru_cache
 
-    from showo_turbo.evaluation.study import StudyPlan, answering_contestants, drawing_contestants, run_study
+    from showo_turbo.evaluation.study import Study, StudyPlan, answering_contestants, drawing_contestants
+    from showo_turbo.evaluation.study_tables import text_to_image_table, understanding_table
     from showo_turbo.placement import parse_device, parse_dtype
 
     plan = StudyPlan(
@@ -72,8 +73,9 @@ def report(
         device=parse_device(device).type,
         dtype=str(parse_dtype(dtype)).removeprefix("torch."),
     )
-    for table in run_study(plan, output, lru_cache(maxsize=1)(lambda name: load_pipeline(name, device, dtype))):
-        typer.echo(f"{table}\n")
+    study = Study(plan, output, lru_cache(maxsize=1)(lambda name: load_pipeline(name, device, dtype)))
+    typer.echo(f"{text_to_image_table(plan, study.drawn())}\n")
+    typer.echo(f"{understanding_table(plan, study.answered())}\n")
 
 
 def _titled(student: str) -> tuple[str, str]:

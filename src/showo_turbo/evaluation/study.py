@@ -1,15 +1,14 @@
-"""Teacher and students side by side, in the layout of the paper's two tables (arXiv 2502.05415, section 5).
+"""Teacher and students side by side, as in the paper's two tables (arXiv 2502.05415, section 5).
 
-    text to image    rows: steps, and of each the teacher at two guidance strengths, the teacher with its last student's
-                     sampler, and its students
-    understanding    rows: model and decoding;      columns: speed and quality
+    text to image    the teacher at two guidance strengths, the teacher with its last student's sampler, its students
+    understanding    the teacher one id at a time and by blocks, its students by blocks
 
 Every cell is measured with the same prompts and seeds, takes minutes, and is kept in a JSON file as soon as it is
-there: a study that was interrupted goes on with the cells that are missing.
+there: a study that was interrupted goes on with the cells that are missing. `study_tables` shows what came out.
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -23,7 +22,7 @@ from showo_turbo.evaluation.understanding import make_examination
 from showo_turbo.generation.options import SamplingOptions
 from showo_turbo.image_to_text import DecodingOptions
 from showo_turbo.pipeline import ShowoPipeline
-from showo_turbo.scenes.benchmark import TAGS, ScenePrompt
+from showo_turbo.scenes.benchmark import ScenePrompt
 
 PLAIN_JACOBI = DecodingOptions(sliding_window=False, drafts=False)
 """Block after block, as published: what the teacher's and the students' passes are compared under."""
@@ -143,103 +142,72 @@ class Cells:
         return self.values[key]
 
 
-def run_study(plan: StudyPlan, path: Path, load: Callable[[str], ShowoPipeline]) -> Iterator[str]:
-    """Measure what is missing in the file `path`, and yield the two tables as Markdown.
+class Study:
+    """The cells of a plan, each measured when it is first asked for."""
 
-    Args:
-        plan: what to compare.
-        path: JSON file of the cells.
-        load: a pipeline by the name of its model.
+    def __init__(self, plan: StudyPlan, path: Path, load: Callable[[str], ShowoPipeline]) -> None:
+        """Go on with what has been measured.
 
-    Raises:
-        InputError: when a contestant cannot draw so; before any cell is measured.
-    """
-    for one in plan.drawing:
-        ids = locate(one.model).config
-        for steps in plan.steps:
-            _options(one, steps).scheduler(ids.codebook_size, ids.num_vq_tokens)
-    cells = Cells(path)
-    yield text_to_image_table(
-        plan,
-        {(steps, one.title): _drawn(plan, cells, load, one, steps) for one in plan.drawing for steps in plan.steps},
-    )
-    yield understanding_table(plan, {one.title: _answered(plan, cells, load, one) for one in plan.answering})
+        Args:
+            plan: what to compare.
+            path: JSON file of the cells.
+            load: a pipeline by the name of its model.
+
+        Raises:
+            InputError: when a contestant cannot draw so, or the file holds something else.
+        """
+        for one in plan.drawing:
+            ids = locate(one.model).config
+            for steps in plan.steps:
+                _options(one, steps).scheduler(ids.codebook_size, ids.num_vq_tokens)
+        self.plan = plan
+        self._cells, self._load = Cells(path), load
+
+    def drawn(self) -> dict[tuple[int, str], dict]:
+        """Text to image: a `TextToImageResult` as a dict for every number of steps and contestant's title."""
+        return {
+            (steps, one.title): self._drawn(one, _options(one, steps))
+            for one in self.plan.drawing
+            for steps in self.plan.steps
+        }
+
+    def answered(self) -> dict[str, dict]:
+        """Understanding: an `UnderstandingResult` as a dict for every contestant's title."""
+        return {one.title: self._answered(one) for one in self.plan.answering}
+
+    def _drawn(self, one: Contestant, options: SamplingOptions) -> dict:
+        plan = self.plan
+        setting = plan.setting(
+            task="text to image",
+            weights=locate(one.model).weights_sha256(),
+            options=asdict(options),
+            prompts=prompts_sha256(plan.prompts),
+            images_per_prompt=plan.images_per_prompt,
+        )
+
+        def measure() -> dict:
+            pipe = self._load(one.model)
+            return asdict(evaluate_text_to_image(pipe, plan.prompts, options, plan.images_per_prompt, plan.seed))
+
+        return self._cells.get(setting, measure)
+
+    def _answered(self, one: Contestant) -> dict:
+        plan = self.plan
+        setting = plan.setting(
+            task="understanding",
+            weights=locate(one.model).weights_sha256(),
+            options=asdict(one.decoding),
+            scenes=plan.scenes,
+        )
+
+        def measure() -> dict:
+            examination = make_examination(plan.scenes, plan.seed)
+            return asdict(evaluate_understanding(self._load(one.model), examination, one.decoding, plan.seed))
+
+        return self._cells.get(setting, measure)
 
 
 def _options(one: Contestant, steps: int) -> SamplingOptions:
     """How a contestant draws in so many steps."""
     recommended = load_sampling_options(locate(one.sampled_as or one.model)).at(steps)
     return replace(recommended, guidance_scale=one.guidance_scale, top_k=one.top_k or recommended.top_k)
-
-
-def _drawn(plan: StudyPlan, cells: Cells, load: Callable[[str], ShowoPipeline], one: Contestant, steps: int) -> dict:
-    options = _options(one, steps)
-    setting = plan.setting(
-        task="text to image",
-        weights=locate(one.model).weights_sha256(),
-        options=asdict(options),
-        prompts=prompts_sha256(plan.prompts),
-        images_per_prompt=plan.images_per_prompt,
-    )
-    return cells.get(
-        setting,
-        lambda: asdict(
-            evaluate_text_to_image(load(one.model), plan.prompts, options, plan.images_per_prompt, plan.seed)
-        ),
-    )
-
-
-def _answered(plan: StudyPlan, cells: Cells, load: Callable[[str], ShowoPipeline], one: Contestant) -> dict:
-    options = one.decoding
-    setting = plan.setting(
-        task="understanding",
-        weights=locate(one.model).weights_sha256(),
-        options=asdict(options),
-        scenes=plan.scenes,
-    )
-
-    def measure() -> dict:
-        examination = make_examination(plan.scenes, plan.seed)
-        return asdict(evaluate_understanding(load(one.model), examination, options, plan.seed))
-
-    return cells.get(setting, measure)
-
-
-def text_to_image_table(plan: StudyPlan, cells: dict[tuple[int, str], dict]) -> str:
-    """Six categories, their mean with its 95 % interval, and seconds per image, for every number of steps."""
-    names = [tag.replace("_", " ") for tag in TAGS]
-    lines = [_row("steps", "model", *names, "average", "95 %", "s / image"), _row(*["---"] * (len(names) + 5))]
-    for steps in plan.steps:
-        for one in plan.drawing:
-            scores, seconds = cells[steps, one.title]["scores"], cells[steps, one.title]["seconds_per_image"]
-            parts = [_share(scores["by_tag"][tag]["value"]) if tag in scores["by_tag"] else "" for tag in TAGS]
-            low, high = map(_share, scores["overall"]["interval"])
-            overall = f"**{_share(scores['overall']['value'])}**"
-            lines.append(_row(steps, one.title, *parts, overall, f"{low} - {high}", f"{seconds:.3f}"))
-    return "\n".join(lines)
-
-
-def understanding_table(plan: StudyPlan, cells: dict[str, dict]) -> str:
-    """Speed and quality of the answers of every contestant."""
-    names = ("tokens / pass", "of 20 and more", "tokens / s", "questions", "POPE F1", "facts true", "objects described")
-    lines = [_row("model", *names), _row(*["---"] * (len(names) + 1))]
-    for one in plan.answering:
-        cell, scores = cells[one.title], cells[one.title]["scores"]
-        long = cell["tokens_per_pass_long"]
-        speed = (f"{cell['tokens_per_pass']:.2f}", f"{long:.2f}" if long else "", f"{cell['tokens_per_second']:.0f}")
-        shares = (
-            scores["questions"]["value"],
-            scores["pope"]["f1"],
-            scores["facts"]["value"],
-            scores["recall"]["value"],
-        )
-        lines.append(_row(one.title, *speed, *map(_share, shares)))
-    return "\n".join(lines)
-
-
-def _row(*cells: object) -> str:
-    return f"| {' | '.join(map(str, cells))} |"
-
-
-def _share(value: float) -> str:
-    return f"{value:.3f}".removeprefix("0") if value < 1 else f"{value:.2f}"
