@@ -64,4 +64,4 @@ reproduce: $(VENV)/.installed-dev  ## the shipped models and their tables from n
 	test -e runs/tiny-turbo/shipped || \
 		$(RUN)/showo-turbo average runs/tiny-turbo/mean runs/tiny-turbo/last-*/last/model -o runs/tiny-turbo/shipped
 	$(RUN)/showo-turbo report --teacher runs/tiny/model --student 'Turbo*=runs/tiny-turbo/star' \
-		--student Turbo=runs/tiny-turbo/shipped --top-k 8 --top-k 1 -o runs/report.json $(REPORT)
+		--student Turbo=runs/tiny-turbo/shipped --top-k 8 --top-k 1 -o runs/report.json --plot runs/scores.png $(REPORT)

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from showo_turbo.scenes.benchmark import benchmark_prompts
 
@@ -33,8 +34,11 @@ def test_tables_are_printed_and_cells_are_kept(tmp_path: Path) -> None:
         "1",
     )
     options = (*options, "--images-per-prompt", "1", "--scenes", "2", "-o", str(cells))
-    first = report(*options)
+    plot = tmp_path / "scores.png"
+    first = report(*options, "--plot", str(plot))
     assert first.returncode == 0, first.stderr
+    with Image.open(plot) as picture:
+        assert picture.format == "PNG"
     rows = [line for line in first.stdout.splitlines() if line.startswith("| ")]
     assert [row.split(" | ")[1] for row in rows if row.startswith("| 2")] == [
         "teacher, guidance 1",
@@ -73,6 +77,8 @@ def test_tables_are_printed_and_cells_are_kept(tmp_path: Path) -> None:
         (["--student", "T=tiny-turbo", "--top-k", "4", "--top-k", "9000"], "top_k is 9000"),
         (["--guidance-scale", "-1"], "guidance-scale is -1.0"),
         (["--seed", str(2**63)], "seed is 9223372036854775808"),
+        (["--plot", "scores.svg"], "plot 'scores.svg' must end in .png"),
+        (["--plot", "missing/scores.png"], "output folder 'missing' is missing"),
         (["-o", "missing/cells.json"], "output folder 'missing' is missing"),
     ],
 )

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from showo_turbo.checkpoints.names import resolve
-from showo_turbo.cli.files import check_outputs
+from showo_turbo.cli.files import check_outputs, write_files
 from showo_turbo.cli.options import DEFAULT_DTYPE, Device, Dtype, load_pipeline
 from showo_turbo.errors import InputError
 from showo_turbo.ranges import check_number, check_seed, check_whole
@@ -34,6 +34,9 @@ def report(
     output: Annotated[Path, typer.Option("--output", "-o", help="JSON file of measured cells, gone on with.")] = Path(
         "report.json"
     ),
+    plot: Annotated[
+        Path | None, typer.Option(help="PNG file for a picture of the scores over the steps; needs the train extra.")
+    ] = None,
 ) -> None:
     """Compare a teacher with its students on the built-in world; goes on where it was stopped."""
     numbers = {
@@ -53,11 +56,15 @@ def report(
         raise InputError(f"students are titled {', '.join(title for title, _ in titled)}: give each a title of its own")
     for model in (teacher, *students.values()):
         resolve(model)
-    check_outputs([output], overwrite=True)
+    if plot is not None and plot.suffix.lower() != ".png":
+        raise InputError(f"plot {str(plot)!r} must end in .png")
+    check_outputs([output, *([plot] if plot else [])], overwrite=True)
     prompts = benchmark_prompts(prompts_file)
 
     from functools import lru_cache
 
+    if plot is not None:  # where the extra is missing, before anything is measured
+        from showo_turbo.evaluation.study_chart import score_chart
     from showo_turbo.evaluation.study import Study, StudyPlan, answering_contestants, drawing_contestants
     from showo_turbo.evaluation.study_tables import text_to_image_table, understanding_table
     from showo_turbo.placement import parse_device, parse_dtype
@@ -74,7 +81,10 @@ def report(
         dtype=str(parse_dtype(dtype)).removeprefix("torch."),
     )
     study = Study(plan, output, lru_cache(maxsize=1)(lambda name: load_pipeline(name, device, dtype)))
-    typer.echo(f"{text_to_image_table(plan, study.drawn())}\n")
+    drawn = study.drawn()
+    typer.echo(f"{text_to_image_table(plan, drawn)}\n")
+    if plot is not None:
+        write_files({plot: score_chart(plan, drawn)})
     typer.echo(f"{understanding_table(plan, study.answered())}\n")
 
 

@@ -4,7 +4,8 @@
     understanding    the teacher one id at a time and by blocks, its students by blocks
 
 Every cell is measured with the same prompts and seeds, takes minutes, and is kept in a JSON file as soon as it is
-there: a study that was interrupted goes on with the cells that are missing. `study_tables` shows what came out.
+there: a study that was interrupted goes on with the cells that are missing. `study_tables` and `study_chart`
+show what came out.
 """
 
 import json
