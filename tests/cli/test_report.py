@@ -68,7 +68,7 @@ def test_tables_are_printed_and_cells_are_kept(tmp_path: Path) -> None:
         (["--teacher", "nobody"], "model 'nobody' is unknown"),
         (["--student", "tiny"], "student is 'tiny': give TITLE=MODEL"),
         (["--student", "Turbo=nobody"], "model 'nobody' is unknown"),
-        (["--student", "T=tiny", "--student", "T=tiny-turbo"], "students are titled T, T"),
+        (["--student", "T=tiny", "--student", "T=tiny-turbo"], "two students are titled 'T'"),
         (["--dtype", "bogus"], "dtype 'bogus' is unknown"),
         (["--device", "mars"], "device 'mars' cannot be used"),
         (["--steps", "0"], "steps is 0"),

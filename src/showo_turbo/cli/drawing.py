@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from showo_turbo.checkpoints.names import SHIPPED_MODELS
-from showo_turbo.cli.files import check_outputs, png_bytes, write_files
+from showo_turbo.cli.files import check_outputs, check_png, png_bytes, write_files
 from showo_turbo.cli.option_groups import DrawingOptions
 from showo_turbo.cli.options import DEFAULT_DTYPE, DEFAULT_MODEL, load_pipeline
 from showo_turbo.cli.prompt_files import slug
@@ -145,8 +145,7 @@ def picture_path(prompt: str, output: Path | None) -> Path:
     """
     path = output or Path("out.png")
     path = path / f"{slug(prompt)}.png" if path.is_dir() else path
-    if path.suffix.lower() != ".png":
-        raise InputError(f"output {str(path)!r} must end in .png")
+    check_png("output", path)
     return path
 
 

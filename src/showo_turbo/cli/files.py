@@ -60,6 +60,16 @@ def write_files(contents: Mapping[Path, bytes]) -> None:
                 path.unlink(missing_ok=True)
 
 
+def check_png(option: str, path: Path) -> None:
+    """Refuse the name of a picture's file that is no PNG's.
+
+    Raises:
+        InputError: then.
+    """
+    if path.suffix.lower() != ".png":
+        raise InputError(f"{option} {str(path)!r} must end in .png")
+
+
 def png_bytes(image: "Image") -> bytes:
     """A picture as the content of a PNG file."""
     buffer = BytesIO()

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from showo_turbo.checkpoints.names import resolve
-from showo_turbo.cli.files import check_outputs, write_files
+from showo_turbo.cli.files import check_outputs, check_png, write_files
 from showo_turbo.cli.options import DEFAULT_DTYPE, Device, Dtype, load_pipeline
 from showo_turbo.errors import InputError
 from showo_turbo.ranges import check_number, check_seed, check_whole
@@ -50,14 +50,11 @@ def report(
     for scale in guidance_scale:
         check_number("guidance-scale", scale, 0)
     check_seed("seed", seed)
-    titled = [_titled(one) for one in student or []]
-    students = dict(titled)
-    if len(students) < len(titled):
-        raise InputError(f"students are titled {', '.join(title for title, _ in titled)}: give each a title of its own")
+    students = _titled_students(student or [])
     for model in (teacher, *students.values()):
         resolve(model)
-    if plot is not None and plot.suffix.lower() != ".png":
-        raise InputError(f"plot {str(plot)!r} must end in .png")
+    if plot is not None:
+        check_png("plot", plot)
     check_outputs([output, *([plot] if plot else [])], overwrite=True)
     prompts = benchmark_prompts(prompts_file)
 
@@ -88,8 +85,14 @@ def report(
     typer.echo(f"{understanding_table(plan, study.answered())}\n")
 
 
-def _titled(student: str) -> tuple[str, str]:
-    title, equals, model = student.partition("=")
-    if not (title and equals and model):
-        raise InputError(f"student is {student!r}: give TITLE=MODEL, such as Turbo=tiny-turbo")
-    return title, model
+def _titled_students(given: list[str]) -> dict[str, str]:
+    """Models by title."""
+    students: dict[str, str] = {}
+    for student in given:
+        title, equals, model = student.partition("=")
+        if not (title and equals and model):
+            raise InputError(f"student is {student!r}: give TITLE=MODEL, such as Turbo=tiny-turbo")
+        if title in students:
+            raise InputError(f"two students are titled {title!r}: give each a title of its own")
+        students[title] = model
+    return students
