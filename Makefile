@@ -43,7 +43,7 @@ format: $(VENV)/.installed-dev  ## format and fix in place
 	$(RUN)/ruff format .
 	$(RUN)/ruff check --fix .
 
-reproduce: $(VENV)/.installed-dev  ## the shipped models and their tables from nothing, in some nine hours; goes on where it stopped
+reproduce: $(VENV)/.installed-dev  ## the shipped models and their tables from nothing, in some ten hours; goes on where it stopped
 	$(RUN)/showo-turbo pretrain text-tokenizer
 	$(RUN)/showo-turbo pretrain image-tokenizer config=configs/tiny/image_tokenizer.yaml
 	test -e runs/tiny/scene_pool.safetensors || $(RUN)/showo-turbo pretrain scene-pool $(POOL)
