@@ -61,10 +61,10 @@ def write_files(contents: Mapping[Path, bytes]) -> None:
 
 
 def check_png(option: str, path: Path) -> None:
-    """Refuse the name of a picture's file that is no PNG's.
+    """Refuse the name of a picture's file that is no PNG's. `option` is the one that gave it.
 
     Raises:
-        InputError: then.
+        InputError: when it does not end in .png.
     """
     if path.suffix.lower() != ".png":
         raise InputError(f"{option} {str(path)!r} must end in .png")
