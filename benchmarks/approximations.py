@@ -25,10 +25,10 @@ from rich.table import Table
 
 from measuring import machine, processor_seconds
 from showo_turbo import ShowoPipeline
-from showo_turbo.evaluation.run import evaluate_text_to_image
+from showo_turbo.backends.int8 import plain_tensors
+from showo_turbo.evaluation.scene_benchmark import evaluate_text_to_image
 from showo_turbo.evaluation.statistics import Estimate
 from showo_turbo.generation.options import SamplingOptions
-from showo_turbo.models.int8 import plain_tensors
 from showo_turbo.scenes.benchmark import ScenePrompt, benchmark_prompts
 
 MIB = 2**20
@@ -106,7 +106,7 @@ class Contestant:
             return
         with (
             mock.patch("showo_turbo.models.showo.arithmetic_dtype", lambda weight: weight.dtype),
-            mock.patch("showo_turbo.generation.key_values.arithmetic_dtype", lambda weight: weight.dtype),
+            mock.patch("showo_turbo.generation.kv_cache.arithmetic_dtype", lambda weight: weight.dtype),
         ):
             yield
 

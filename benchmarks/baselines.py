@@ -17,12 +17,12 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from showo_turbo.generation.image import blank_state
+from showo_turbo.generation.image_denoiser import blank_state
 from showo_turbo.generation.options import SamplingOptions
-from showo_turbo.generation.text import draw_guesses
+from showo_turbo.generation.text_decoder import draw_guesses
 from showo_turbo.generation.trajectory import State
 from showo_turbo.models.omni_attention import text_to_image_mask, understanding_mask
-from showo_turbo.pipeline import ShowoPipeline
+from showo_turbo.pipelines.pipeline import ShowoPipeline
 from showo_turbo.processing.sequences import image_sequences
 
 

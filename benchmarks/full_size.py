@@ -16,7 +16,7 @@ from showo_turbo.configuration import ShowoConfig, load_phi_config
 from showo_turbo.models.magvit_v2 import MagvitV2
 from showo_turbo.models.magvit_v2_config import MagvitV2Config
 from showo_turbo.models.showo import Showo
-from showo_turbo.pipeline import ShowoPipeline
+from showo_turbo.pipelines.pipeline import ShowoPipeline
 from showo_turbo.processing.prompts import PromptBuilder
 
 PHI_1_5 = {

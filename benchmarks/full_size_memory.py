@@ -33,11 +33,11 @@ from showo_turbo.checkpoints.files import write_json
 from showo_turbo.checkpoints.names import INDEX_SUFFIX
 from showo_turbo.checkpoints.published_layout import published_config
 from showo_turbo.configuration import ShowoConfig, load_phi_config
+from showo_turbo.device import DTYPES
 from showo_turbo.models.magvit_v2 import MagvitV2
 from showo_turbo.models.magvit_v2_config import MagvitV2Config
 from showo_turbo.models.showo import Showo
-from showo_turbo.pipeline import ShowoPipeline
-from showo_turbo.placement import DTYPES
+from showo_turbo.pipelines.pipeline import ShowoPipeline
 
 ADAPTER = "adapter"
 LAYOUTS = (

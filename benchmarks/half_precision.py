@@ -3,8 +3,8 @@
     python benchmarks/half_precision.py [--length POSITIONS ...] [--rounds COUNT]
 
 Times one layer (2,048 wide, 50 million weights) on random activations: stored in float32, stored in half precision with
-float32 arithmetic (what `showo_turbo.models.upcasting` does on the CPU), and half precision throughout, for comparison
-(on processors without such arithmetic it takes minutes). Variants take turns, and the best of all rounds counts.
+float32 arithmetic (what `showo_turbo.backends` does on the CPU), and half precision throughout, for comparison (on
+processors without such arithmetic it takes minutes). Variants take turns, and the best of all rounds counts.
 """
 
 import copy
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from transformers import PhiConfig
 from transformers.models.phi.modeling_phi import PhiModel
 
-from showo_turbo.models.upcasting import upcast
+from showo_turbo.backends.mixed_precision import upcast
 
 VARIANTS = {
     "float32": (torch.float32, torch.float32),

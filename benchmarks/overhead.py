@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from measuring import processor_seconds
 from showo_turbo import ImageRequest
-from showo_turbo.pipeline import ShowoPipeline
+from showo_turbo.pipelines.pipeline import ShowoPipeline
 from showo_turbo.scenes.benchmark import benchmark_prompts
 
 aten = torch.ops.aten

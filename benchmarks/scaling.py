@@ -20,10 +20,7 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
-from full_size import DOWNSAMPLING, PHI_1_5
-from showo_turbo.configuration import ShowoConfig
-from showo_turbo.generation.scheduler import UnmaskingScheduler
-from work import (
+from flops import (
     PROMPT_TOKENS,
     Sizes,
     least_answer_work,
@@ -31,6 +28,9 @@ from work import (
     published_answer_work,
     published_image_work,
 )
+from full_size import DOWNSAMPLING, PHI_1_5
+from showo_turbo.configuration import ShowoConfig
+from showo_turbo.generation.scheduler import UnmaskingScheduler
 
 RESOLUTIONS = (256, 512)
 STEPS = (1, 2, 4, 8, 16)

@@ -20,12 +20,12 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
-from contests import Contest, decoder, text_to_image, understanding
+from comparisons import Contest, decoder, text_to_image, understanding
 from full_size import DOWNSAMPLING, random_pipeline, set_resolution, weight_bytes
 from measuring import GIB, machine, matmul_rate
 from overhead import Overhead, overhead
-from showo_turbo.pipeline import ShowoPipeline
-from showo_turbo.placement import parse_device, parse_dtype
+from showo_turbo.device import parse_device, parse_dtype
+from showo_turbo.pipelines.pipeline import ShowoPipeline
 
 PARTS = ("text-to-image", "decoder", "understanding", "overhead")
 

@@ -14,7 +14,7 @@ from showo_turbo.generation.options import SamplingOptions
 from showo_turbo.models.magvit_v2 import MagvitV2
 from showo_turbo.models.magvit_v2_config import MagvitV2Config
 from showo_turbo.models.showo import Showo
-from showo_turbo.pipeline import ShowoPipeline
+from showo_turbo.pipelines.pipeline import ShowoPipeline
 from showo_turbo.processing.prompts import PromptBuilder
 from showo_turbo.vocabulary import SPECIAL_TOKENS, Vocabulary
 

@@ -15,11 +15,11 @@ from showo_turbo.checkpoints import weight_files
 from showo_turbo.checkpoints.loading import locate
 from showo_turbo.data import SourceConfig
 from showo_turbo.distillation.curriculum import DistillationConfig, Stage, TrajectoryFiles
-from showo_turbo.distillation.run import distill
+from showo_turbo.distillation.stages import distill
 from showo_turbo.distillation.terms import ImageTerm, LanguageTerm, OnPolicy, TextTerm
-from showo_turbo.pipeline import ShowoPipeline
-from showo_turbo.pretraining.image_tokenizer import ImageTokenizerTraining, ImageTokenizerTrainingConfig
-from showo_turbo.pretraining.showo import ShowoPretraining, ShowoPretrainingConfig
+from showo_turbo.pipelines.pipeline import ShowoPipeline
+from showo_turbo.pretraining.image_tokenizer_training import ImageTokenizerTraining, ImageTokenizerTrainingConfig
+from showo_turbo.pretraining.showo_pretraining import ShowoPretraining, ShowoPretrainingConfig
 from showo_turbo.training.loop import LoopConfig, train
 from showo_turbo.training.optimizers import OptimizerConfig
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from showo_turbo.config_reader import read_config
 from showo_turbo.distillation.curriculum import DistillationConfig
 from showo_turbo.pretraining.assemble import AssemblyConfig
-from showo_turbo.pretraining.image_tokenizer import ImageTokenizerTrainingConfig
-from showo_turbo.pretraining.showo import ShowoPretrainingConfig
-from showo_turbo.settings import read_settings
+from showo_turbo.pretraining.image_tokenizer_training import ImageTokenizerTrainingConfig
+from showo_turbo.pretraining.showo_pretraining import ShowoPretrainingConfig
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -93,4 +93,4 @@ def test_every_make_target_and_config_file_named_exists() -> None:
     ],
 )
 def test_the_shipped_training_configs_are_valid(cls: type, name: str) -> None:
-    assert isinstance(read_settings(cls, [f"config={ROOT}/configs/{name}.yaml"]), cls)
+    assert isinstance(read_config(cls, [f"config={ROOT}/configs/{name}.yaml"]), cls)

@@ -18,8 +18,8 @@ from showo_turbo.errors import InputError
 if TYPE_CHECKING:
     from showo_turbo.generation.options import SamplingOptions
     from showo_turbo.outputs import ImageOutput, TextOutput
-    from showo_turbo.pipeline import ShowoPipeline
-    from showo_turbo.tasks.requests import ImageRequest, TextRequest
+    from showo_turbo.pipelines.pipeline import ShowoPipeline
+    from showo_turbo.serving.requests import ImageRequest, TextRequest
 
 __version__ = version("showo-turbo")
 __all__ = [
@@ -35,11 +35,11 @@ __all__ = [
 
 _HOMES = {
     "ImageOutput": "showo_turbo.outputs",
-    "ImageRequest": "showo_turbo.tasks.requests",
+    "ImageRequest": "showo_turbo.serving.requests",
     "SamplingOptions": "showo_turbo.generation.options",
-    "ShowoPipeline": "showo_turbo.pipeline",
+    "ShowoPipeline": "showo_turbo.pipelines.pipeline",
     "TextOutput": "showo_turbo.outputs",
-    "TextRequest": "showo_turbo.tasks.requests",
+    "TextRequest": "showo_turbo.serving.requests",
 }
 
 

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
+import flops
 import scaling
-import work
 
 
 @pytest.mark.parametrize(("resolution", "steps", "images"), [(256, 2, 4), (512, 4, 1)])
 def test_drawing_is_what_is_counted(resolution: int, steps: int, images: int) -> None:
-    counted = work.count(resolution, steps, False, images)
+    counted = flops.count(resolution, steps, False, images)
     assert scaling.drawing(resolution, steps, images) == pytest.approx((counted.least, counted.published))
 
 

@@ -8,7 +8,7 @@ import typer
 from typer.testing import CliRunner
 
 import speed
-from contests import understanding
+from comparisons import understanding
 from full_size import random_pipeline, set_resolution
 
 app = typer.Typer()
@@ -52,7 +52,7 @@ def test_another_answer_is_no_contest(monkeypatch: pytest.MonkeyPatch) -> None:
     """A side that gives other ids is found out."""
     pipe = random_pipeline(small=True)
     set_resolution(pipe, 64)
-    monkeypatch.setattr("contests.published_jacobi", lambda *_: ([1, 2, 3], 1))
+    monkeypatch.setattr("comparisons.published_jacobi", lambda *_: ([1, 2, 3], 1))
     with pytest.raises(RuntimeError, match="published Jacobi"):
         understanding(pipe, 4, 1.0, 1, 0)
 

@@ -12,7 +12,7 @@ from showo_turbo.checkpoints.image_tokenizer import load_image_tokenizer
 from showo_turbo.checkpoints.names import SHIPPED_MODELS
 from showo_turbo.errors import InputError
 from showo_turbo.models.showo import Showo
-from showo_turbo.pipeline import ShowoPipeline
+from showo_turbo.pipelines.pipeline import ShowoPipeline
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from showo_turbo.checkpoints.loading import load_sampling_options, locate
 from showo_turbo.checkpoints.published import PUBLISHED
 from showo_turbo.errors import InputError
-from showo_turbo.pipeline import ShowoPipeline
+from showo_turbo.pipelines.pipeline import ShowoPipeline
 
 LINEAR = "showo.model.layers.0.mlp.fc1"
 EMBEDDING = "showo.model.embed_tokens"

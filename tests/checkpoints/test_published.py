@@ -14,7 +14,7 @@ from showo_turbo.checkpoints.published import PUBLISHED, published_checkpoint
 from showo_turbo.configuration import ShowoConfig
 from showo_turbo.errors import InputError
 from showo_turbo.models.showo import Showo
-from showo_turbo.pipeline import ShowoPipeline
+from showo_turbo.pipelines.pipeline import ShowoPipeline
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
-from showo_turbo.pipeline import ShowoPipeline
+from showo_turbo.pipelines.pipeline import ShowoPipeline
 
 
 def changed(source: Path, folder: Path, change: Callable[[torch.Tensor], torch.Tensor]) -> Path:

@@ -241,7 +241,7 @@ def test_an_interruption_is_quiet(cli: Callable, random_checkpoint: Path, here: 
     def interrupt(*arguments: object, **options: object) -> None:
         signal.default_int_handler(signal.SIGINT, None)  # a shell may have the signal itself ignored in the background
 
-    monkeypatch.setattr("showo_turbo.text_to_image.denoise", interrupt)
+    monkeypatch.setattr("showo_turbo.pipelines.text_to_image.denoise", interrupt)
     result = cli("generate", "a", "--model", random_checkpoint)
     assert result.status == 130
     assert "Traceback" not in result.err

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from showo_turbo.pipeline import ShowoPipeline
+from showo_turbo.pipelines.pipeline import ShowoPipeline
 
 
 def load(folder: Path | str, **options: object) -> ShowoPipeline:

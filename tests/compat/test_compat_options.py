@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from showo_turbo.compat.options import TextToImageOptions, UnderstandingOptions, split
+from showo_turbo.compat.showo_options import TextToImageOptions, UnderstandingOptions, split
+from showo_turbo.config_reader import read_config
 from showo_turbo.errors import InputError
-from showo_turbo.settings import read_settings
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -55,11 +55,11 @@ def demo(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 
 def drawing(*arguments: object) -> TextToImageOptions:
-    return read_settings(TextToImageOptions, [str(argument) for argument in arguments])
+    return read_config(TextToImageOptions, [str(argument) for argument in arguments])
 
 
 def asking(*arguments: object) -> UnderstandingOptions:
-    return read_settings(UnderstandingOptions, [str(argument) for argument in arguments])
+    return read_config(UnderstandingOptions, [str(argument) for argument in arguments])
 
 
 def test_the_published_files_and_commands_are_understood(demo: Path) -> None:
@@ -145,9 +145,9 @@ def test_understanding_needs_images_and_a_question() -> None:
 
 @pytest.mark.parametrize(("cls", "name"), [(TextToImageOptions, "t2i"), (UnderstandingOptions, "mmu")])
 def test_the_shipped_files_are_valid(cls: type, name: str) -> None:
-    assert read_settings(cls, [f"config={ROOT}/configs/showo_turbo_{name}.yaml"]).model.showo.pretrained_model_path
+    assert read_config(cls, [f"config={ROOT}/configs/showo_turbo_{name}.yaml"]).model.showo.pretrained_model_path
     for resolution in (256, 512):
-        options = read_settings(
+        options = read_config(
             cls, [f"config={ROOT}/configs/{resolution}/{name}.yaml", "mmu_image_root=."][: 1 + (name == "mmu")]
         )
         assert options.dataset.params.resolution == resolution

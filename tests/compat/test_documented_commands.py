@@ -10,13 +10,14 @@ import pytest
 import torch
 from PIL import Image
 
-from showo_turbo.compat import text_to_image, understanding
+from showo_turbo.compat import inference_mmu as understanding
+from showo_turbo.compat import inference_t2i as text_to_image
 from showo_turbo.compat.entry import inference_t2i
-from showo_turbo.compat.options import TextToImageOptions, UnderstandingOptions
+from showo_turbo.compat.showo_options import TextToImageOptions, UnderstandingOptions
+from showo_turbo.config_reader import read_config
 from showo_turbo.errors import InputError
-from showo_turbo.pipeline import ShowoPipeline
+from showo_turbo.pipelines.pipeline import ShowoPipeline
 from showo_turbo.processing.images import load_image
-from showo_turbo.settings import read_settings
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -24,14 +25,14 @@ ROOT = Path(__file__).parent.parent.parent
 def draw(checkpoint: Path, output: Path, *arguments: object) -> list[dict]:
     model = f"model.showo.pretrained_model_path={checkpoint}"
     words = [model, f"output_dir={output}", "device=cpu", "seed=3", *map(str, arguments)]
-    text_to_image.run(read_settings(TextToImageOptions, words))
+    text_to_image.run(read_config(TextToImageOptions, words))
     return [json.loads(line) for line in (output / "images.jsonl").read_text().splitlines()]
 
 
 def ask(checkpoint: Path, output: Path, *arguments: object) -> list[dict]:
     model = f"model.showo.pretrained_model_path={checkpoint}"
     words = [model, f"output_dir={output}", "device=cpu", *map(str, arguments)]
-    understanding.run(read_settings(UnderstandingOptions, words))
+    understanding.run(read_config(UnderstandingOptions, words))
     return [json.loads(line) for line in (output / "answers.jsonl").read_text().splitlines()]
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from showo_turbo.compat.options import TextToImageOptions, UnderstandingOptions
-from showo_turbo.settings import read_settings
+from showo_turbo.compat.showo_options import TextToImageOptions, UnderstandingOptions
+from showo_turbo.config_reader import read_config
 
 ROOT = Path(__file__).parent.parent.parent
 PAGE = (ROOT / "docs" / "show-o-users.md").read_text()
@@ -22,7 +22,7 @@ def test_every_command_is_understood_and_names_files_that_are_there(monkeypatch:
     for command in commands:
         python, script, *arguments = shlex.split(command.replace("\\\n", ""))
         assert python == "python3"
-        options = read_settings(OPTIONS[script], arguments)
+        options = read_config(OPTIONS[script], arguments)
         paths = ("image_path", "inpainting_mask_path", "validation_prompts_file", "mmu_image_root")
         assert all(Path(named).exists() for name in paths if (named := getattr(options, name, None)))
 

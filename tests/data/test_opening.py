@@ -12,10 +12,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from showo_turbo.config_reader import read_config
 from showo_turbo.data import CaptionSample, DialogueSample, Sample, SourceConfig, TextSample, check_sources, open_stream
 from showo_turbo.data.opening import KINDS
 from showo_turbo.errors import InputError
-from showo_turbo.settings import read_settings
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ texts:
   - {{kind: parquet, path: "{folder}/*.parquet", column: content}}
 """
     )
-    recipe = read_settings(Recipe, [f"config={folder / 'recipe.yaml'}"])
+    recipe = read_config(Recipe, [f"config={folder / 'recipe.yaml'}"])
     captions = open_stream(recipe.captions, CaptionSample, seed=0).take(800)
     assert sum(sample.text.startswith("annotation") for sample in captions) == pytest.approx(600, abs=50)
     assert {sample.text for sample in captions if "line" in sample.text} == {f"line {number}" for number in range(5)}
@@ -119,7 +119,7 @@ def test_files_of_another_form_are_named_with_their_source(folder: Path) -> None
 @pytest.mark.parametrize(("setting", "words"), [("{path: a}", "kind"), ("{kind: a, path: b, wieght: 1}", "wieght")])
 def test_missing_and_unknown_keys_of_a_source_are_named(setting: str, words: str) -> None:
     with pytest.raises(InputError, match=words):
-        read_settings(Recipe, [f"captions=[{setting}]"])
+        read_config(Recipe, [f"captions=[{setting}]"])
 
 
 def test_the_documentation_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,7 +129,7 @@ def test_the_documentation_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert {kind: classes[samples] for kind, samples in described} == {k: kind.samples for k, kind in KINDS.items()}
 
     (tmp_path / "recipe.yaml").write_text(re.search(r"```yaml\n(.*?)```", page, flags=re.DOTALL).group(1))
-    recipe = read_settings(Recipe, [f"config={tmp_path / 'recipe.yaml'}"])
+    recipe = read_config(Recipe, [f"config={tmp_path / 'recipe.yaml'}"])
     assert [config.kind for config in recipe.captions] == ["coco", "webdataset"]
 
     monkeypatch.chdir(tmp_path)

@@ -24,8 +24,8 @@ from showo_turbo.data.sources.scenes import SceneCaptions, SceneDialogues, Scene
 from showo_turbo.data.sources.source import Source
 from showo_turbo.data.sources.webdataset import WebDataset
 from showo_turbo.errors import InputError
-from showo_turbo.pretraining.scene_pool import training_scenes
 from showo_turbo.scenes.language import described_facts
+from showo_turbo.scenes.pool import training_scenes
 
 
 def png(color: str) -> bytes:

@@ -10,7 +10,7 @@ from showo_turbo.distillation.image_trajectories import ImageTrajectories, Leaps
 from showo_turbo.distillation.objectives import ImagePicks, image_consistency
 from showo_turbo.distillation.segments import segment_end, segment_ends
 from showo_turbo.distillation.soft_labels import SoftLabels
-from showo_turbo.generation.image import ImageDenoiser, blank_state, partly_known_state
+from showo_turbo.generation.image_denoiser import ImageDenoiser, blank_state, partly_known_state
 from showo_turbo.generation.options import SamplingOptions
 from showo_turbo.generation.scheduler import UnmaskingScheduler
 from showo_turbo.models.showo import Showo

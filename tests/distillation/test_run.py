@@ -18,14 +18,14 @@ from typer.testing import CliRunner
 
 from showo_turbo.checkpoints.image_tokenizer import fingerprint, load_image_tokenizer
 from showo_turbo.cli.main import app
+from showo_turbo.config_reader import read_config
 from showo_turbo.data import SourceConfig
-from showo_turbo.distillation import task
+from showo_turbo.distillation import consistency_task as task
 from showo_turbo.distillation.curriculum import DistillationConfig, LoraConfig, Stage, TrajectoryFiles
-from showo_turbo.distillation.run import distill
+from showo_turbo.distillation.stages import distill
 from showo_turbo.distillation.terms import ImageTerm, LanguageTerm, OnPolicy, TextTerm
 from showo_turbo.errors import InputError
-from showo_turbo.pipeline import ShowoPipeline
-from showo_turbo.settings import read_settings
+from showo_turbo.pipelines.pipeline import ShowoPipeline
 from showo_turbo.training.loop import LoopConfig
 from showo_turbo.training.optimizers import OptimizerConfig
 
@@ -439,7 +439,7 @@ def test_a_term_alone_needs_its_own_data_only(
 )
 def test_what_cannot_be_is_refused(arguments: list[str], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        distill(read_settings(DistillationConfig, arguments))
+        distill(read_config(DistillationConfig, arguments))
 
 
 def test_an_unknown_teacher_is_refused_before_anything_is_computed(

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from showo_turbo.distillation import store
+from showo_turbo.distillation import trajectory_files as store
 from showo_turbo.distillation.image_trajectories import ImageTrajectories
 from showo_turbo.distillation.soft_labels import SoftLabels
 from showo_turbo.distillation.text_trajectories import JacobiTrajectory

@@ -4,9 +4,9 @@ import random
 
 import torch
 
+from showo_turbo.distillation.consistency_task import pick_iterates, pick_states
 from showo_turbo.distillation.curriculum import Stage
 from showo_turbo.distillation.image_trajectories import ImageTrajectories
-from showo_turbo.distillation.task import pick_iterates, pick_states
 from showo_turbo.distillation.terms import ImageTerm
 from showo_turbo.distillation.text_trajectories import JacobiTrajectory
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from showo_turbo.data import DialogueSample, Turn
-from showo_turbo.distillation import teacher
+from showo_turbo.distillation import rollouts as teacher
 from showo_turbo.distillation.terms import ImageTerm, OnPolicy, TextTerm
 from showo_turbo.errors import InputError
-from showo_turbo.pipeline import ShowoPipeline
+from showo_turbo.pipelines.pipeline import ShowoPipeline
 
 PROMPTS = ["a red circle"] * 4
 

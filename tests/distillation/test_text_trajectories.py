@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from showo_turbo.distillation.objectives import TextPick, text_consistency
 from showo_turbo.distillation.text_trajectories import JacobiTrajectory, is_degenerate, record_texts
-from showo_turbo.generation.text import TextDecoder
+from showo_turbo.generation.text_decoder import TextDecoder
 from showo_turbo.models.showo import Showo
 from showo_turbo.vocabulary import Vocabulary
 

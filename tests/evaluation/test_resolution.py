@@ -4,10 +4,10 @@ import pytest
 
 from showo_turbo.errors import InputError
 from showo_turbo.evaluation.reconstruction import evaluate_reconstruction
-from showo_turbo.evaluation.run import evaluate_text_to_image
-from showo_turbo.evaluation.understanding import make_examination
+from showo_turbo.evaluation.scene_benchmark import evaluate_text_to_image
+from showo_turbo.evaluation.scene_questions import make_examination
 from showo_turbo.generation.options import SamplingOptions
-from showo_turbo.pipeline import ShowoPipeline
+from showo_turbo.pipelines.pipeline import ShowoPipeline
 from showo_turbo.scenes.benchmark import benchmark_prompts
 
 

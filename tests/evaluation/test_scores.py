@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from showo_turbo.errors import InputError
+from showo_turbo.evaluation.geneval_rules import fulfils, score_pictures
+from showo_turbo.evaluation.scene_questions import make_examination, score_answers, true_facts
 from showo_turbo.evaluation.statistics import Estimate, mean_of_estimates, mean_of_groups
-from showo_turbo.evaluation.text_to_image import fulfils, score_pictures
-from showo_turbo.evaluation.understanding import make_examination, score_answers, true_facts
 from showo_turbo.scenes.benchmark import ScenePrompt, benchmark_prompts
 from showo_turbo.scenes.language import description
 from showo_turbo.scenes.render import render

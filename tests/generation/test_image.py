@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from showo_turbo.errors import InputError
-from showo_turbo.generation.image import ImageDenoiser, blank_state, partly_known_state
+from showo_turbo.generation.image_denoiser import ImageDenoiser, blank_state, partly_known_state
 from showo_turbo.generation.scheduler import UnmaskingScheduler
 from showo_turbo.generation.trajectory import State, last_state
 from showo_turbo.models.omni_attention import text_to_image_mask

@@ -12,11 +12,11 @@ from torch import Tensor
 
 from showo_turbo.errors import InputError
 from showo_turbo.generation.drafts import Drafts
-from showo_turbo.generation.text import TextDecoder, draw_guesses, greedy, sampler
+from showo_turbo.generation.text_decoder import TextDecoder, draw_guesses, greedy, sampler
 from showo_turbo.generation.trajectory import State, last_state
 from showo_turbo.models.omni_attention import understanding_mask
 from showo_turbo.models.showo import Showo
-from showo_turbo.pipeline import ShowoPipeline
+from showo_turbo.pipelines.pipeline import ShowoPipeline
 from showo_turbo.scenes.render import render
 from showo_turbo.scenes.split import held_out_scene
 from showo_turbo.vocabulary import Vocabulary

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
-from showo_turbo.generation.text import TextDecoder, draw_guesses
+from showo_turbo.generation.text_decoder import TextDecoder, draw_guesses
 from showo_turbo.generation.trajectory import last_state
 from showo_turbo.models.clip_vision import ClipVisionTower
 from showo_turbo.models.omni_attention import understanding_mask

@@ -8,9 +8,9 @@ import torch
 from torch.nn import functional as F
 
 from showo_turbo.errors import InputError
+from showo_turbo.models.lookup_free_quantizer import bit_entropies, commitment_loss
 from showo_turbo.models.magvit_v2 import MagvitV2
 from showo_turbo.models.magvit_v2_config import MagvitV2Config
-from showo_turbo.models.quantization import bit_entropies, commitment_loss
 
 TINY = MagvitV2Config(
     patch_size=4,

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from showo_turbo.generation.text import TextDecoder, draw_guesses, sampler
+from showo_turbo.generation.text_decoder import TextDecoder, draw_guesses, sampler
 from showo_turbo.generation.trajectory import State, last_state
 from showo_turbo.models.omni_attention import understanding_mask
 from showo_turbo.models.showo import Showo

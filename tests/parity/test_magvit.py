@@ -13,9 +13,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from showo_turbo.models.lookup_free_quantizer import LookupFreeQuantizer, bit_entropies, commitment_loss
 from showo_turbo.models.magvit_v2 import MagvitV2
 from showo_turbo.models.magvit_v2_config import MagvitV2Config
-from showo_turbo.models.quantization import LookupFreeQuantizer, bit_entropies, commitment_loss
 from showo_turbo.processing.images import pixels_to_images, preprocess_images
 
 TOLERANCE = 5e-5

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from showo_turbo.generation.image import ImageDenoiser, blank_state, partly_known_state
+from showo_turbo.generation.image_denoiser import ImageDenoiser, blank_state, partly_known_state
 from showo_turbo.generation.scheduler import UnmaskingScheduler, UnmaskingStep
 from showo_turbo.generation.trajectory import State
 from showo_turbo.models.showo import Showo

@@ -15,7 +15,8 @@ from torch.optim import Optimizer
 
 from showo_turbo.errors import InputError
 from showo_turbo.json_lines import read_lines
-from showo_turbo.training import checkpoints, loop
+from showo_turbo.training import loop
+from showo_turbo.training import state as checkpoints
 from showo_turbo.training.loop import LoopConfig, train
 from showo_turbo.training.task import StepLosses, Task
 

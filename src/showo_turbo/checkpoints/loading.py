@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from showo_turbo.backends.int8 import expect_int8, int8_weights, quantize
 from showo_turbo.checkpoints.files import read_json
 from showo_turbo.checkpoints.lora import merge_adapter, read_adapter_config
 from showo_turbo.checkpoints.names import (
@@ -24,11 +25,10 @@ from showo_turbo.checkpoints.published import published_checkpoint
 from showo_turbo.checkpoints.weight_files import sha256
 from showo_turbo.checkpoints.weights import Weights, find_weights, fit_weights, open_weights
 from showo_turbo.configuration import ShowoConfig, load_phi_config
+from showo_turbo.device import DTYPES
 from showo_turbo.errors import InputError
 from showo_turbo.generation.options import SamplingOptions
-from showo_turbo.models.int8 import expect_int8, int8_weights, quantize
 from showo_turbo.models.showo import Showo
-from showo_turbo.placement import DTYPES
 from showo_turbo.processing.clip_prompts import ClipPromptBuilder
 from showo_turbo.processing.prompts import PromptBuilder
 

@@ -27,7 +27,7 @@ def answer(image: str, questions: Sequence[str], options: AnsweringOptions) -> N
     Raises:
         InputError: when the image or the model cannot be read, or a question cannot be asked; before any answer.
     """
-    from showo_turbo.image_to_text import check_questions
+    from showo_turbo.pipelines.image_to_text import check_questions
     from showo_turbo.processing.images import load_image
 
     decoding, picture = options.decoding_options(), load_image(image)

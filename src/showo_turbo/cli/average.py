@@ -28,7 +28,7 @@ def average(
 
     from showo_turbo.checkpoints.loading import locate
     from showo_turbo.checkpoints.weights import average_weights
-    from showo_turbo.pipeline import ShowoPipeline
+    from showo_turbo.pipelines.pipeline import ShowoPipeline
 
     logging.set_verbosity_error()
     files = [locate(model) for model in models]

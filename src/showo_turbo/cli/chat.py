@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 import typer
 
-from showo_turbo.cli.errors import report_error
+from showo_turbo.cli.exit_status import report_error
 from showo_turbo.cli.option_groups import AnsweringOptions, with_options
 from showo_turbo.cli.options import ImageFile, load_pipeline
 from showo_turbo.cli.terminal import TextPrinter, stats_line

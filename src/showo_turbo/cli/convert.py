@@ -44,7 +44,7 @@ def convert(
 
     from showo_turbo.checkpoints.loading import TEXT_FOLDER, locate
     from showo_turbo.checkpoints.published_layout import save_published
-    from showo_turbo.pipeline import ShowoPipeline
+    from showo_turbo.pipelines.pipeline import ShowoPipeline
 
     logging.set_verbosity_error()
     parts = {

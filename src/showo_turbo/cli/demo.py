@@ -8,7 +8,7 @@ import typer
 from showo_turbo.cli.files import check_outputs, png_bytes, write_files
 from showo_turbo.cli.options import DEFAULT_DTYPE, DEFAULT_MODEL, Device, Model, Overwrite, load_pipeline
 from showo_turbo.cli.terminal import StepProgress, progress_bar
-from showo_turbo.ranges import check_seed
+from showo_turbo.validation import check_seed
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -11,9 +11,9 @@ def distill(
     ] = None,
 ) -> None:
     """Distil a teacher's image and text trajectories into a student that takes fewer steps (hours)."""
+    from showo_turbo.config_reader import read_config
     from showo_turbo.distillation.curriculum import DistillationConfig
-    from showo_turbo.distillation.run import distill as run_stages
-    from showo_turbo.settings import read_settings
+    from showo_turbo.distillation.stages import distill as run_stages
 
-    student = run_stages(read_settings(DistillationConfig, settings or []))
+    student = run_stages(read_config(DistillationConfig, settings or []))
     typer.echo(f"student: {student}")

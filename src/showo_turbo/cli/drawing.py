@@ -21,7 +21,7 @@ from showo_turbo.errors import InputError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from showo_turbo.pipeline import ShowoPipeline
+    from showo_turbo.pipelines.pipeline import ShowoPipeline
 
 
 def edit(task: str, arguments: dict[str, Any], prompt: str, options: DrawingOptions) -> None:
@@ -110,7 +110,7 @@ def draw(pipe: "ShowoPipeline", pictures: dict[Path, Sidecar]) -> None:
     Raises:
         InputError: before any of them is drawn, when a prompt cannot be.
     """
-    from showo_turbo.text_to_image import check_prompt
+    from showo_turbo.pipelines.text_to_image import check_prompt
 
     for settings in pictures.values():
         check_prompt(pipe.prompts, settings.prompt)

@@ -22,16 +22,16 @@ from showo_turbo.cli.options import (
     load_pipeline,
 )
 from showo_turbo.errors import InputError
-from showo_turbo.ranges import check_seed, check_whole
 from showo_turbo.scenes.benchmark import benchmark_prompts
+from showo_turbo.validation import check_integer, check_seed
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from showo_turbo.evaluation.understanding import Examination
+    from showo_turbo.evaluation.scene_questions import Examination
     from showo_turbo.generation.options import SamplingOptions
-    from showo_turbo.image_to_text import DecodingOptions
-    from showo_turbo.pipeline import ShowoPipeline
+    from showo_turbo.pipelines.image_to_text import DecodingOptions
+    from showo_turbo.pipelines.pipeline import ShowoPipeline
     from showo_turbo.scenes.benchmark import ScenePrompt
 
 TASKS = ("all", "text-to-image", "understanding", "reconstruction")
@@ -60,7 +60,7 @@ def evaluate(
     if task not in TASKS:
         raise InputError(f"task is {task!r}: choose {', '.join(TASKS)}")
     for name, value in (("images-per-prompt", images_per_prompt), ("scenes", scenes)):
-        check_whole(name, value, 1)
+        check_integer(name, value, 1)
     check_seed("seed", seed)
     if output is not None:
         check_outputs([output], overwrite)
@@ -68,9 +68,9 @@ def evaluate(
 
     from rich.console import Console
 
-    from showo_turbo.evaluation import report
-    from showo_turbo.evaluation.understanding import make_examination
-    from showo_turbo.image_to_text import DecodingOptions
+    from showo_turbo.evaluation import tables as report
+    from showo_turbo.evaluation.scene_questions import make_examination
+    from showo_turbo.pipelines.image_to_text import DecodingOptions
 
     # Passes of plain blocks measure the model; how far window and drafts get depends on the texts.
     answering = DecodingOptions(decoding=decoding, block_length=block_length, sliding_window=False, drafts=False)
@@ -110,9 +110,9 @@ class _Plan:
 
 def _measure(pipe: "ShowoPipeline", plan: _Plan, tasks: Sequence[str]) -> "Iterator[tuple[str, object, Table]]":
     """Each task's result, with the name it has in the JSON file and its table, as soon as it is there."""
-    from showo_turbo.evaluation import report
+    from showo_turbo.evaluation import tables as report
     from showo_turbo.evaluation.reconstruction import evaluate_reconstruction
-    from showo_turbo.evaluation.run import evaluate_text_to_image, evaluate_understanding
+    from showo_turbo.evaluation.scene_benchmark import evaluate_text_to_image, evaluate_understanding
 
     if "text-to-image" in tasks:
         drawn = evaluate_text_to_image(pipe, plan.prompts, plan.drawing, plan.images_per_prompt, plan.seed)

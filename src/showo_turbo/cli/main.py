@@ -12,8 +12,8 @@ from showo_turbo.cli.convert import convert
 from showo_turbo.cli.demo import demo
 from showo_turbo.cli.describe import describe
 from showo_turbo.cli.distill import distill
-from showo_turbo.cli.errors import run_or_exit
 from showo_turbo.cli.evaluate import evaluate
+from showo_turbo.cli.exit_status import run_or_exit
 from showo_turbo.cli.extrapolate import extrapolate
 from showo_turbo.cli.generate import generate
 from showo_turbo.cli.inpaint import inpaint

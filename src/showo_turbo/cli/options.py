@@ -9,7 +9,7 @@ from showo_turbo.checkpoints.names import SHIPPED_MODELS, resolve
 from showo_turbo.cli.quiet import quiet_transformers
 
 if TYPE_CHECKING:
-    from showo_turbo.pipeline import ShowoPipeline
+    from showo_turbo.pipelines.pipeline import ShowoPipeline
 
 _MODEL_HELP = f"A shipped model ({', '.join(SHIPPED_MODELS)}), a folder, or a hub name owner/name."
 _DEVICE_HELP = "Where to compute, such as cpu or cuda; the graphics processor if there is one, if left out."
@@ -38,6 +38,6 @@ def load_pipeline(model: str, device: str | None, dtype: str, quantization: str 
     """
     resolve(model)
     quiet_transformers()
-    from showo_turbo.pipeline import ShowoPipeline
+    from showo_turbo.pipelines.pipeline import ShowoPipeline
 
     return ShowoPipeline.from_pretrained(model, device=device, dtype=dtype, quantization=quantization)

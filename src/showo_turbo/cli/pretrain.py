@@ -23,19 +23,19 @@ Settings = Annotated[list[str] | None, typer.Argument(help="key=value settings; 
 @app.command()
 def text_tokenizer(settings: Settings = None) -> None:
     """Learn the text tokenizer on the world's captions and questions (seconds)."""
-    from showo_turbo.pretraining.text_tokenizer import TextTokenizerTrainingConfig, train_text_tokenizer
-    from showo_turbo.settings import read_settings
+    from showo_turbo.config_reader import read_config
+    from showo_turbo.pretraining.text_tokenizer_training import TextTokenizerTrainingConfig, train_text_tokenizer
 
-    train_text_tokenizer(read_settings(TextTokenizerTrainingConfig, settings or []))
+    train_text_tokenizer(read_config(TextTokenizerTrainingConfig, settings or []))
 
 
 @app.command()
 def image_tokenizer(settings: Settings = None) -> None:
     """Train the MAGVIT-v2 image tokenizer on rendered scenes (minutes)."""
-    from showo_turbo.pretraining.image_tokenizer import ImageTokenizerTraining, ImageTokenizerTrainingConfig
-    from showo_turbo.settings import read_settings
+    from showo_turbo.config_reader import read_config
+    from showo_turbo.pretraining.image_tokenizer_training import ImageTokenizerTraining, ImageTokenizerTrainingConfig
 
-    _train(ImageTokenizerTraining, read_settings(ImageTokenizerTrainingConfig, settings or []))
+    _train(ImageTokenizerTraining, read_config(ImageTokenizerTrainingConfig, settings or []))
 
 
 @app.command()
@@ -44,10 +44,10 @@ def scene_pool(settings: Settings = None) -> None:
     from showo_turbo.checkpoints.image_tokenizer import load_image_tokenizer
     from showo_turbo.checkpoints.loading import locate
     from showo_turbo.checkpoints.names import IMAGE_TOKENIZER, SHIPPED_MODELS, resolve
-    from showo_turbo.pretraining.scene_pool import ScenePoolConfig, build_scene_pool
-    from showo_turbo.settings import read_settings
+    from showo_turbo.config_reader import read_config
+    from showo_turbo.scenes.pool import ScenePoolConfig, build_scene_pool
 
-    config = read_settings(ScenePoolConfig, settings or [])
+    config = read_config(ScenePoolConfig, settings or [])
     name = config.image_tokenizer
     folder = locate(name).image_tokenizer if name in SHIPPED_MODELS else resolve(name, IMAGE_TOKENIZER)
     build_scene_pool(Path(config.output), load_image_tokenizer(folder), config.count, config.seed)
@@ -56,19 +56,19 @@ def scene_pool(settings: Settings = None) -> None:
 @app.command()
 def showo(settings: Settings = None) -> None:
     """Pre-train the transformer: masked image codes and next-token answers (hours)."""
-    from showo_turbo.pretraining.showo import ShowoPretraining, ShowoPretrainingConfig
-    from showo_turbo.settings import read_settings
+    from showo_turbo.config_reader import read_config
+    from showo_turbo.pretraining.showo_pretraining import ShowoPretraining, ShowoPretrainingConfig
 
-    _train(ShowoPretraining, read_settings(ShowoPretrainingConfig, settings or []))
+    _train(ShowoPretraining, read_config(ShowoPretrainingConfig, settings or []))
 
 
 @app.command()
 def assemble(settings: Settings = None) -> None:
     """Put the trained parts into one folder that loads by its path (seconds)."""
+    from showo_turbo.config_reader import read_config
     from showo_turbo.pretraining import assemble as assembly
-    from showo_turbo.settings import read_settings
 
-    assembly.assemble(read_settings(assembly.AssemblyConfig, settings or []))
+    assembly.assemble(read_config(assembly.AssemblyConfig, settings or []))
 
 
 def _train(task: "Callable[[Any], Task]", config: Any) -> None:

@@ -9,8 +9,8 @@ from showo_turbo.checkpoints.names import resolve
 from showo_turbo.cli.files import check_outputs, check_png, write_files
 from showo_turbo.cli.options import DEFAULT_DTYPE, Device, Dtype, load_pipeline
 from showo_turbo.errors import InputError
-from showo_turbo.ranges import check_number, check_seed, check_whole
 from showo_turbo.scenes.benchmark import benchmark_prompts
+from showo_turbo.validation import check_integer, check_number, check_seed
 
 
 def report(
@@ -46,7 +46,7 @@ def report(
         "top-k": min(top_k or [1]),
     }
     for name, value in numbers.items():
-        check_whole(name, value, 1)
+        check_integer(name, value, 1)
     for scale in guidance_scale:
         check_number("guidance-scale", scale, 0)
     check_seed("seed", seed)
@@ -61,10 +61,10 @@ def report(
     from functools import lru_cache
 
     if plot is not None:  # where the extra is missing, before anything is measured
-        from showo_turbo.evaluation.study_chart import score_chart
-    from showo_turbo.evaluation.study import Study, StudyPlan, answering_contestants, drawing_contestants
-    from showo_turbo.evaluation.study_tables import text_to_image_table, understanding_table
-    from showo_turbo.placement import parse_device, parse_dtype
+        from showo_turbo.evaluation.comparison_chart import score_chart
+    from showo_turbo.device import parse_device, parse_dtype
+    from showo_turbo.evaluation.comparison import Study, StudyPlan, answering_contestants, drawing_contestants
+    from showo_turbo.evaluation.comparison_tables import text_to_image_table, understanding_table
 
     plan = StudyPlan(
         drawing=drawing_contestants(teacher, students, guidance_scale, top_k or [None]),

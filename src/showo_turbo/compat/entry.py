@@ -7,10 +7,11 @@ from inspect import getdoc
 from pathlib import Path
 from typing import TypeVar
 
-from showo_turbo.cli.errors import run_or_exit
-from showo_turbo.compat import text_to_image, understanding
-from showo_turbo.compat.options import CommonOptions, TextToImageOptions, UnderstandingOptions
-from showo_turbo.settings import read_settings
+from showo_turbo.cli.exit_status import run_or_exit
+from showo_turbo.compat import inference_mmu as understanding
+from showo_turbo.compat import inference_t2i as text_to_image
+from showo_turbo.compat.showo_options import CommonOptions, TextToImageOptions, UnderstandingOptions
+from showo_turbo.config_reader import read_config
 
 T = TypeVar("T")
 
@@ -30,4 +31,4 @@ def _run(cls: type[T], command: Callable[[T], None]) -> None:
         print(f"usage: {Path(sys.argv[0]).name} config=FILE key=value ..")
         print(*(f"\n{getdoc(options)}" for options in (cls, CommonOptions)), sep="\n")
         return
-    command(read_settings(cls, sys.argv[1:]))
+    command(read_config(cls, sys.argv[1:]))

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from showo_turbo.compat.options import CommonOptions
+from showo_turbo.compat.showo_options import CommonOptions
 from showo_turbo.errors import InputError
 
 if TYPE_CHECKING:

@@ -15,9 +15,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from showo_turbo.data.bad_samples import BadSamples
-from showo_turbo.data.files import matching_files, one_folder
 from showo_turbo.data.mixture import Mixture
 from showo_turbo.data.samples import CaptionSample, DialogueSample, Sample, TextSample
+from showo_turbo.data.source_files import matching_files, one_folder
 from showo_turbo.data.sources.coco import CocoCaptions
 from showo_turbo.data.sources.image_folder import ImageFolder
 from showo_turbo.data.sources.llava import LlavaDialogues

@@ -13,9 +13,9 @@ from showo_turbo.data import SourceConfig
 from showo_turbo.distillation.terms import ImageTerm, LanguageTerm, TextTerm
 from showo_turbo.errors import InputError
 from showo_turbo.generation.options import SamplingOptions
-from showo_turbo.ranges import check_number, check_seed, check_whole
 from showo_turbo.training.loop import LoopConfig
 from showo_turbo.training.optimizers import OptimizerConfig
+from showo_turbo.validation import check_integer, check_number, check_seed
 
 PREVIOUS = "previous"
 """As a stage's teacher or student: the student of the stage before it."""
@@ -39,7 +39,7 @@ class LoraConfig:
     targets: list[str] = field(default_factory=lambda: ["q_proj", "k_proj", "v_proj", "dense", "fc1", "fc2"])
 
     def __post_init__(self) -> None:
-        check_whole("lora.rank", self.rank, 0)
+        check_integer("lora.rank", self.rank, 0)
         check_number("lora.alpha", self.alpha, 0)
 
 
@@ -63,11 +63,11 @@ class TrajectoryFiles:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check_whole("trajectories.batch_size", self.batch_size, 1)
-        check_whole("trajectories.count", self.count, 0)
+        check_integer("trajectories.batch_size", self.batch_size, 1)
+        check_integer("trajectories.count", self.count, 0)
         check_seed("trajectories.seed", self.seed)
         if self.dialogues is not None:
-            check_whole("trajectories.dialogues", self.dialogues, 1)
+            check_integer("trajectories.dialogues", self.dialogues, 1)
         if self.count == 0 and (self.dialogues or self.folder):
             raise InputError("trajectories has dialogues or a folder but no count: say how many roll-outs to keep")
 

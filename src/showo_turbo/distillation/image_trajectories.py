@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from showo_turbo.distillation.soft_labels import SoftLabels
-from showo_turbo.generation.image import ImageDenoiser
+from showo_turbo.generation.image_denoiser import ImageDenoiser
 from showo_turbo.generation.trajectory import State
 
 

@@ -6,13 +6,13 @@ from typing import Any
 import torch
 
 from showo_turbo.data import MixedStream
-from showo_turbo.distillation import teacher
+from showo_turbo.distillation import rollouts as teacher
 from showo_turbo.distillation.image_trajectories import ImageTrajectories
 from showo_turbo.distillation.soft_labels import SoftLabels
 from showo_turbo.distillation.terms import ImageTerm
-from showo_turbo.distillation.trajectories import RollOuts, samples_of
+from showo_turbo.distillation.trajectory_sources import RollOuts, samples_of
 from showo_turbo.models.showo import Showo
-from showo_turbo.pipeline import ShowoPipeline
+from showo_turbo.pipelines.pipeline import ShowoPipeline
 
 
 class StudentTrajectories:

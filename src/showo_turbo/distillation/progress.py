@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from PIL import Image
 
 from showo_turbo.distillation.text_trajectories import JacobiTrajectory
-from showo_turbo.generation.text import TextDecoder
+from showo_turbo.generation.text_decoder import TextDecoder
 from showo_turbo.generation.trajectory import last_state
 from showo_turbo.models.showo import Showo
-from showo_turbo.pipeline import ShowoPipeline
+from showo_turbo.pipelines.pipeline import ShowoPipeline
 from showo_turbo.processing.images import make_grid
 from showo_turbo.vocabulary import Vocabulary
 

@@ -10,12 +10,12 @@ from showo_turbo.checkpoints.image_tokenizer import fingerprint
 from showo_turbo.data import CaptionSample, DialogueSample, MixedStream, TextSample, open_stream
 from showo_turbo.data.sources.scenes import SceneDialogues
 from showo_turbo.distillation.curriculum import DistillationConfig, Stage
-from showo_turbo.distillation.teacher import dialogue_ids
+from showo_turbo.distillation.rollouts import dialogue_ids
 from showo_turbo.errors import InputError
-from showo_turbo.pipeline import ShowoPipeline
-from showo_turbo.pretraining.scene_pool import ScenePool
+from showo_turbo.pipelines.pipeline import ShowoPipeline
+from showo_turbo.pipelines.text_to_image import check_prompt
 from showo_turbo.processing.images import check_aspect_ratio
-from showo_turbo.text_to_image import check_prompt
+from showo_turbo.scenes.pool import ScenePool
 
 SOURCES = (
     ("captions", CaptionSample, "image"),

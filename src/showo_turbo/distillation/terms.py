@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from showo_turbo.errors import InputError
 from showo_turbo.generation.options import SamplingOptions
-from showo_turbo.ranges import check_number, check_whole
+from showo_turbo.validation import check_integer, check_number
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class OnPolicy:
 
     def __post_init__(self) -> None:
         _check_positive("on_policy", self, "batches", "top_k")
-        check_whole("on_policy.prompts", self.prompts, 0)
+        check_integer("on_policy.prompts", self.prompts, 0)
         if not 0 < self.share <= 1:
             raise InputError(f"on_policy.share is {self.share}: choose more than 0 and at most 1")
 
@@ -158,7 +158,7 @@ class LanguageTerm:
 
 def _check_positive(term: str, config: object, *names: str) -> None:
     for name in names:
-        check_whole(f"{term}.{name}", getattr(config, name), 1)
+        check_integer(f"{term}.{name}", getattr(config, name), 1)
 
 
 def _check_weights(term: str, config: object, *names: str) -> None:

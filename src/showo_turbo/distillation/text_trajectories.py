@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from showo_turbo.generation.text import TextDecoder
+from showo_turbo.generation.text_decoder import TextDecoder
 from showo_turbo.generation.trajectory import State
 
 DEGENERATE_RUN = 10

@@ -8,7 +8,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from showo_turbo.evaluation.statistics import Estimate, mean_of_groups
-from showo_turbo.pipeline import ShowoPipeline
+from showo_turbo.pipelines.pipeline import ShowoPipeline
 from showo_turbo.scenes.detector import detect
 from showo_turbo.scenes.render import check_resolution, render
 from showo_turbo.scenes.scene import Scene

@@ -24,7 +24,7 @@ from einops import rearrange
 from torch import Tensor
 
 from showo_turbo.errors import InputError
-from showo_turbo.generation.image import ImageDenoiser, partly_known_state
+from showo_turbo.generation.image_denoiser import ImageDenoiser, partly_known_state
 
 DIRECTIONS = ("left", "right", "up", "down")
 

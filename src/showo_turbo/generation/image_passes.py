@@ -23,10 +23,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from showo_turbo.generation.key_values import KeptKeyValues, room_for_key_values
+from showo_turbo.backends.cuda_graphs import rounded_up
+from showo_turbo.generation.kv_cache import KeptKeyValues, room_for_key_values
 from showo_turbo.generation.scoring import Scoring, Work
-from showo_turbo.models.passes import Grid, Part
-from showo_turbo.models.runners import rounded_up
+from showo_turbo.models.packed_forward import Grid, Part
 from showo_turbo.models.showo import Showo
 from showo_turbo.vocabulary import Vocabulary
 

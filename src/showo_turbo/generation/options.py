@@ -5,7 +5,7 @@ from typing import Self
 
 from showo_turbo.errors import InputError
 from showo_turbo.generation.scheduler import UnmaskingScheduler
-from showo_turbo.ranges import check_number, check_whole
+from showo_turbo.validation import check_integer, check_number
 
 
 @dataclass(frozen=True)
@@ -40,10 +40,10 @@ class SamplingOptions:
     early_exit: float | None = None
 
     def __post_init__(self) -> None:
-        check_whole("num_inference_steps", self.num_inference_steps)
+        check_integer("num_inference_steps", self.num_inference_steps)
         for name in ("top_k", "sampled_steps"):
             if getattr(self, name) is not None:
-                check_whole(name, getattr(self, name))
+                check_integer(name, getattr(self, name))
         if self.early_exit is not None:
             check_number("early_exit", self.early_exit)
         for name in ("guidance_scale", "temperature"):

@@ -16,7 +16,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from showo_turbo.models.passes import Part
+from showo_turbo.models.packed_forward import Part
 from showo_turbo.models.showo import Showo
 
 logger = logging.getLogger(__name__)

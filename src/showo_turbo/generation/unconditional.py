@@ -10,9 +10,9 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
+from showo_turbo.backends.int8 import plain_tensors
 from showo_turbo.generation.image_passes import ImagePasses
 from showo_turbo.generation.scoring import alone
-from showo_turbo.models.int8 import plain_tensors
 from showo_turbo.models.showo import Showo
 from showo_turbo.vocabulary import Vocabulary
 

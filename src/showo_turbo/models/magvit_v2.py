@@ -20,11 +20,11 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from showo_turbo.backends import tiled_decoder as bands
 from showo_turbo.errors import InputError
-from showo_turbo.models import magvit_v2_bands as bands
+from showo_turbo.models.lookup_free_quantizer import LookupFreeQuantizer
 from showo_turbo.models.magvit_v2_blocks import DownLevel, MiddleBlock, UpLevel, group_norm
 from showo_turbo.models.magvit_v2_config import MagvitV2Config
-from showo_turbo.models.quantization import LookupFreeQuantizer
 
 
 class Encoder(nn.Module):

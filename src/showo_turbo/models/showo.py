@@ -18,14 +18,14 @@ import torch
 from torch import Tensor, nn
 from transformers import PhiConfig, PhiForCausalLM
 
+from showo_turbo.backends.cpu_linear import GeluMLP
+from showo_turbo.backends.cuda_graphs import CudaGraphRecorder, GraphRunner, PlainRunner, Runner
+from showo_turbo.backends.int8 import is_int8
+from showo_turbo.backends.mixed_precision import arithmetic_dtype, linear, upcast
 from showo_turbo.configuration import ShowoConfig
 from showo_turbo.models.clip_projector import ClipProjector
-from showo_turbo.models.int8 import is_int8
-from showo_turbo.models.passes import Part
-from showo_turbo.models.products import GeluMLP
-from showo_turbo.models.row_math import RowMath, compile_row_math
-from showo_turbo.models.runners import CudaGraphRecorder, GraphRunner, PlainRunner, Runner
-from showo_turbo.models.upcasting import arithmetic_dtype, linear, upcast
+from showo_turbo.models.layer_ops import RowMath, compile_row_math
+from showo_turbo.models.packed_forward import Part
 
 _TANH_GELUS = ("gelu_new", "gelu_pytorch_tanh")
 """Names of one function."""

@@ -11,8 +11,8 @@ nothing of continuous features; two questions about one image name the same ids.
 import torch
 from torch import Tensor, nn
 
+from showo_turbo.backends.mixed_precision import arithmetic_dtype
 from showo_turbo.models.showo import Showo
-from showo_turbo.models.upcasting import arithmetic_dtype
 
 
 class FeatureShowo(Showo):

@@ -33,11 +33,11 @@ from transformers import get_constant_schedule_with_warmup, get_wsd_schedule
 
 from showo_turbo.errors import InputError
 from showo_turbo.json_lines import append_line, drop_lines_after
-from showo_turbo.ranges import check_number, check_seed, check_share, check_whole
-from showo_turbo.training.checkpoints import newest_step, read_newest, write_checkpoint
 from showo_turbo.training.log import TrainingLog
-from showo_turbo.training.setting import claim
+from showo_turbo.training.run_manifest import claim
+from showo_turbo.training.state import newest_step, read_newest, write_checkpoint
 from showo_turbo.training.task import StepLosses, Task
+from showo_turbo.validation import check_fraction, check_integer, check_number, check_seed
 
 logger = logging.getLogger(__name__)
 
@@ -82,14 +82,14 @@ class LoopConfig:
 
     def __post_init__(self) -> None:
         for name in ("steps", "gradient_accumulation_steps", "max_skipped", "log_steps"):
-            check_whole(f"loop.{name}", getattr(self, name), 1)
+            check_integer(f"loop.{name}", getattr(self, name), 1)
         if self.threads is not None:
-            check_whole("loop.threads", self.threads, 1)
+            check_integer("loop.threads", self.threads, 1)
         check_seed("loop.seed", self.seed)
-        check_whole("loop.warmup_steps", self.warmup_steps, 0)
+        check_integer("loop.warmup_steps", self.warmup_steps, 0)
         check_number("loop.checkpoint_minutes", self.checkpoint_minutes, 0)
         for name in ("decay_share", "ema_decay"):
-            check_share(f"loop.{name}", getattr(self, name))
+            check_fraction(f"loop.{name}", getattr(self, name))
         if not self.clip_norm > 0:
             raise InputError(f"loop.clip_norm is {self.clip_norm}: choose more than 0; .inf clips nothing")
 

@@ -7,8 +7,8 @@ from torch import nn
 from torch.optim import Optimizer
 
 from showo_turbo.errors import InputError
-from showo_turbo.ranges import check_number
 from showo_turbo.training.muon import Muon
+from showo_turbo.validation import check_number
 
 OPTIMIZERS = ("adamw", "adamw8bit", "muon")
 

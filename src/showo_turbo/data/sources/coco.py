@@ -4,9 +4,9 @@ from pathlib import Path
 
 from PIL import Image
 
-from showo_turbo.data.files import one_file, one_folder
 from showo_turbo.data.records import JsonRecords
 from showo_turbo.data.samples import CaptionSample, reading
+from showo_turbo.data.source_files import one_file, one_folder
 from showo_turbo.data.sources.source import caption_of
 from showo_turbo.errors import InputError
 from showo_turbo.processing.images import load_image

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from showo_turbo.data.files import one_file, one_folder
 from showo_turbo.data.records import JsonRecords
 from showo_turbo.data.samples import DialogueSample, Turn, reading
+from showo_turbo.data.source_files import one_file, one_folder
 from showo_turbo.errors import InputError
 from showo_turbo.processing.images import load_image
 from showo_turbo.processing.prompts import clean_question

@@ -11,8 +11,8 @@ from itertools import accumulate
 from pathlib import Path
 from types import ModuleType
 
-from showo_turbo.data.files import matching_files
 from showo_turbo.data.samples import TextSample, reading
+from showo_turbo.data.source_files import matching_files
 from showo_turbo.errors import InputError
 
 _ROW_GROUPS_KEPT = 4

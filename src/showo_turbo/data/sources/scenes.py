@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
-from showo_turbo.data.files import one_file
 from showo_turbo.data.samples import CaptionSample, DialogueSample, TextSample, Turn
+from showo_turbo.data.source_files import one_file
 from showo_turbo.errors import InputError
-from showo_turbo.pretraining.scene_pool import ScenePool, load_scene_pool
 from showo_turbo.scenes.language import QUESTION_KINDS, caption, scene_turns
+from showo_turbo.scenes.pool import ScenePool, load_scene_pool
 
 _DRAWS_PER_SCENE = 16
 

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from showo_turbo.data.files import matching_files
 from showo_turbo.data.samples import CaptionSample, reading
+from showo_turbo.data.source_files import matching_files
 from showo_turbo.data.sources.source import caption_of
 from showo_turbo.errors import InputError
 from showo_turbo.processing.images import load_image

@@ -1,0 +1,1 @@
+"""Backends: what makes the models fast on a CPU or GPU without changing their results."""

@@ -1,0 +1,1 @@
+"""Pipelines: a checkpoint's components, and the tasks they perform together."""

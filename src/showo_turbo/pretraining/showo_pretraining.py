@@ -1,0 +1,188 @@
+"""Pre-training of Show-o on scenes: masked image tokens and next-token answers in one model."""
+
+import random
+from copy import deepcopy
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim import Optimizer
+from transformers import PhiConfig
+
+from showo_turbo.checkpoints.saving import save_showo
+from showo_turbo.checkpoints.weights import fit_weights, weights_of_file
+from showo_turbo.configuration import ShowoConfig
+from showo_turbo.errors import InputError
+from showo_turbo.models.showo import Showo
+from showo_turbo.pretraining.batches import Batch, random_masking, text_to_image_batch, understanding_batch
+from showo_turbo.processing.prompts import PromptBuilder, build_vocabulary, load_text_tokenizer
+from showo_turbo.scenes.language import caption, scene_turns
+from showo_turbo.scenes.pool import load_scene_pool
+from showo_turbo.scenes.scene import Scene
+from showo_turbo.training.loop import LoopConfig
+from showo_turbo.training.optimizers import OptimizerConfig, build_optimizers
+from showo_turbo.training.task import StepLosses, Task
+from showo_turbo.validation import check_fraction, check_integer, check_number
+from showo_turbo.vocabulary import SPECIAL_TOKENS
+
+_STEPS_DRAWN_TOGETHER = 8
+
+
+def _muon() -> OptimizerConfig:
+    return OptimizerConfig("muon", lr=2e-3, muon_lr=2e-3, betas=(0.9, 0.98), weight_decay=0.0)
+
+
+@dataclass(frozen=True)
+class ShowoPretrainingConfig:
+    """One pre-training of the transformer.
+
+    Attributes:
+        loop: how long and how it runs.
+        text_tokenizer: folder of the text tokenizer.
+        scene_pool: file of encoded scenes.
+        num_vq_tokens: image codes of a picture.
+        codebook_size: number of image codes.
+        hidden_size, intermediate_size, num_hidden_layers, num_attention_heads: the Phi backbone.
+        max_position_embeddings: longest sequence.
+        max_text_length: longest prompt in tokens.
+        text_to_image_batch_size: captioned pictures a step.
+        understanding_batch_size: pictures with questions a step.
+        questions_per_picture: turns packed behind one picture; in every other batch a description takes one's place.
+        condition_dropout: share of captions replaced by the empty prompt.
+        understanding_weight: weight of the answers' loss.
+        optimizer: what changes the weights.
+        init_from: weights to start from (model.safetensors of an earlier run), for another round of training.
+    """
+
+    loop: LoopConfig = field(default_factory=LoopConfig)
+    text_tokenizer: str = "runs/tiny/text_tokenizer"
+    scene_pool: str = "runs/tiny/scene_pool.safetensors"
+    num_vq_tokens: int = 64
+    codebook_size: int = 1024
+    hidden_size: int = 128
+    intermediate_size: int = 512
+    num_hidden_layers: int = 6
+    num_attention_heads: int = 4
+    max_position_embeddings: int = 512
+    max_text_length: int = 96
+    text_to_image_batch_size: int = 32
+    understanding_batch_size: int = 8
+    questions_per_picture: int = 3
+    condition_dropout: float = 0.1
+    understanding_weight: float = 0.5
+    optimizer: OptimizerConfig = field(default_factory=_muon)
+    init_from: str | None = None
+
+    def __post_init__(self) -> None:
+        sizes = [field.name for field in fields(self) if field.type is int]
+        for name in sizes:
+            check_integer(name, getattr(self, name), 1)
+        if self.hidden_size % self.num_attention_heads:
+            raise InputError(
+                f"hidden_size is {self.hidden_size}: choose a multiple of "
+                f"num_attention_heads, {self.num_attention_heads}"
+            )
+        check_fraction("condition_dropout", self.condition_dropout)
+        check_number("understanding_weight", self.understanding_weight, 0)
+
+    def model_config(self, llm_vocab_size: int) -> ShowoConfig:
+        """The checkpoint's config for a text tokenizer of this many ids."""
+        return ShowoConfig(
+            vocab_size=llm_vocab_size + len(SPECIAL_TOKENS) + self.codebook_size + 1,
+            llm_vocab_size=llm_vocab_size,
+            codebook_size=self.codebook_size,
+            num_vq_tokens=self.num_vq_tokens,
+            llm_model_path="phi",
+            max_text_length=self.max_text_length,
+        )
+
+    def phi_config(self, vocab_size: int) -> PhiConfig:
+        """The backbone's config."""
+        return PhiConfig(
+            vocab_size=vocab_size,
+            hidden_size=self.hidden_size,
+            intermediate_size=self.intermediate_size,
+            num_hidden_layers=self.num_hidden_layers,
+            num_attention_heads=self.num_attention_heads,
+            max_position_embeddings=self.max_position_embeddings,
+            hidden_act="gelu_pytorch_tanh",  # the same function as Phi's gelu_new, in one kernel
+            qk_layernorm=True,
+            bos_token_id=None,
+            eos_token_id=None,
+        )
+
+
+class ShowoPretraining(Task[tuple[Batch, Batch]]):
+    """The task of `showo-turbo pretrain showo`."""
+
+    def __init__(self, config: ShowoPretrainingConfig) -> None:
+        """Load text tokenizer and scene pool, and build the model with the seed's weights or `config.init_from`'s."""
+        self.config, self.pool = config, load_scene_pool(Path(config.scene_pool))
+        tokenizer = load_text_tokenizer(config.text_tokenizer)
+        showo_config = config.model_config(len(tokenizer) - len(SPECIAL_TOKENS))
+        self.prompts = PromptBuilder(tokenizer, build_vocabulary(tokenizer, showo_config), config.max_text_length)
+        torch.manual_seed(config.loop.seed)
+        self.model = Showo(showo_config, config.phi_config(showo_config.vocab_size))
+        if config.init_from is not None:
+            fit_weights(self.model, weights_of_file(Path(config.init_from)))
+
+    def optimizers(self) -> list[Optimizer]:
+        """As configured."""
+        return build_optimizers(self.model, self.config.optimizer)
+
+    def batch(self, number: int) -> tuple[Batch, Batch]:
+        """Rows of text to image, and of understanding."""
+        device = self.model.device
+        return self._text_to_image(number).to(device), self._understanding(number).to(device)
+
+    def losses(self, average: nn.Module, batch: tuple[Batch, Batch]) -> StepLosses:
+        """Mean cross entropy of masked codes and of answer tokens."""
+        image = _image_loss(self.model, batch[0], self.prompts)
+        answers = _answer_loss(self.model, batch[1])
+        total = image + self.config.understanding_weight * answers
+        count = self.config.text_to_image_batch_size + self.config.understanding_batch_size
+        return StepLosses(total, {"image": image, "answers": answers}, count)
+
+    def export(self, model: nn.Module, folder: Path) -> None:
+        """Write transformer and text side, weights in float16."""
+        save_showo(folder, deepcopy(model).half(), self.prompts)
+
+    def _draw(self, rng: random.Random, count: int) -> tuple[list[Scene], Tensor]:
+        rows = [rng.randrange(len(self.pool.scenes)) for _ in range(count)]
+        return [self.pool.scenes[row] for row in rows], self.pool.codes[rows]
+
+    def _text_to_image(self, step: int) -> Batch:
+        """Captions of like length go together: the pictures of several steps are drawn at once and sorted."""
+        group, member = divmod(step, _STEPS_DRAWN_TOGETHER)
+        rng = random.Random(f"{self.config.loop.seed}/captions/{group}")
+        size = self.config.text_to_image_batch_size
+        scenes, codes = self._draw(rng, size * _STEPS_DRAWN_TOGETHER)
+        texts = ["" if rng.random() < self.config.condition_dropout else caption(scene, rng) for scene in scenes]
+        by_length = sorted(range(len(texts)), key=lambda row: len(texts[row]))
+        first = size * rng.sample(range(_STEPS_DRAWN_TOGETHER), _STEPS_DRAWN_TOGETHER)[member]
+        chosen = by_length[first : first + size]
+        generator = torch.Generator().manual_seed(rng.getrandbits(48) + member)
+        masked = random_masking(size, codes.shape[1], generator)
+        return text_to_image_batch(self.prompts, [texts[row] for row in chosen], codes[chosen], masked)
+
+    def _understanding(self, step: int) -> Batch:
+        """Descriptions are long, so all rows of a batch have one or none has."""
+        rng = random.Random(f"{self.config.loop.seed}/questions/{step}")
+        scenes, codes = self._draw(rng, self.config.understanding_batch_size)
+        turns = [
+            scene_turns(scene, rng, self.config.questions_per_picture, described=step % 2 == 1) for scene in scenes
+        ]
+        return understanding_batch(self.prompts, turns, codes)
+
+
+def _image_loss(model: nn.Module, batch: Batch, prompts: PromptBuilder) -> Tensor:
+    hidden = model(batch.ids, batch.attention_mask, batch.position_ids)[batch.labelled]
+    logits = model.logits(hidden, prompts.vocabulary.image_offset, prompts.vocabulary.mask_id)
+    return F.cross_entropy(logits, batch.labels[batch.labelled])
+
+
+def _answer_loss(model: nn.Module, batch: Batch) -> Tensor:
+    hidden = model(batch.ids, batch.attention_mask, batch.position_ids)[batch.labelled]
+    return F.cross_entropy(model.logits(hidden), batch.labels[batch.labelled])

@@ -1,0 +1,1 @@
+"""Serving: many requests at once, each with the result it has alone."""

@@ -1,1 +1,0 @@
-"""What the pipeline can do, by what comes out: `images` (drawing) and `texts` (answering), on the same `parts`."""

@@ -1,0 +1,175 @@
+"""Passes that are recorded and replayed give what passes give that run as they come."""
+
+import copy
+from collections.abc import Callable
+
+import pytest
+import torch
+from every_request import answers
+from torch import Tensor
+
+from showo_turbo import InputError, ShowoPipeline, TextRequest
+from showo_turbo.backends import cuda_graphs as runners
+from showo_turbo.backends.cuda_graphs import GraphRunner, PlainRunner
+
+
+class Repeats:
+    """Repeats a call by calling it again, with the same tensors: what a CUDA graph does, on any device."""
+
+    def __init__(self) -> None:
+        self.recorded = self.replayed = 0
+
+    def __call__(self, call: Callable[[], Tensor]) -> tuple[Callable[[], object], Tensor]:
+        result = torch.full_like(call(), torch.nan)
+        self.recorded += 1
+
+        def replay() -> None:
+            self.replayed += 1
+            result.copy_(call())
+
+        return replay, result
+
+
+class Owner:
+    """Somebody."""
+
+
+def test_replayed_passes_give_the_same(random_pipe: ShowoPipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the third time on, every pass is a replayed one."""
+    expected, repeats = answers(random_pipe), Repeats()
+    monkeypatch.setattr(random_pipe.model, "runner", GraphRunner(repeats))
+    passes = []
+    run = random_pipe.model.runner.run
+    monkeypatch.setattr(random_pipe.model.runner, "run", lambda *given: passes.append(1) or run(*given))
+    for _ in range(3):
+        assert answers(random_pipe) == expected
+    recorded, replayed = repeats.recorded, repeats.replayed
+    passes.clear()
+    assert answers(random_pipe) == expected
+    assert repeats.recorded == recorded
+    assert repeats.replayed - replayed == len(passes) > 50
+
+
+def test_prompts_of_other_lengths_share_recordings(random_pipe: ShowoPipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All passes but the first, which reads the prompt."""
+    repeats = Repeats()
+    monkeypatch.setattr(random_pipe.model, "runner", GraphRunner(repeats))
+    for prompt in ("a red circle", "a dog", "two cats"):
+        random_pipe.text_to_image(prompt, 5, seed=0, output_type="latent")
+    assert repeats.recorded == 4
+
+
+def test_graphs_may_come_into_use_while_something_is_under_way(
+    random_pipe: ShowoPipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = TextRequest(codes=torch.arange(16), prompt="what is it?", decoding="autoregressive", max_new_tokens=4)
+    expected = random_pipe.image_to_text(**vars(request)).token_ids
+    engine = random_pipe.engine()
+    engine.submit(request)
+    engine.step()
+    monkeypatch.setattr(random_pipe.model, "runner", GraphRunner(Repeats()))
+    *_, last = engine.run()
+    assert last.output().token_ids == expected
+
+
+@pytest.mark.parametrize(
+    ("bound", "value"), [("_MOST_SIGNATURES", 2), ("_MOST_RECORDED_BYTES", 10**5), ("_MOST_FREE_BYTES", 10**5)]
+)
+def test_what_is_forgotten_changes_nothing(
+    random_pipe: ShowoPipeline, monkeypatch: pytest.MonkeyPatch, bound: str, value: int
+) -> None:
+    """With little to remember, many passes run as they come."""
+    monkeypatch.setattr(runners, bound, value)
+    expected, repeats = answers(random_pipe), Repeats()
+    monkeypatch.setattr(random_pipe.model, "runner", GraphRunner(repeats))
+    for _ in range(2):
+        assert answers(random_pipe) == expected
+
+
+def test_a_room_is_lent_again_once_its_owner_is_gone() -> None:
+    runner, like = GraphRunner(Repeats()), torch.zeros(0)
+    first, second = Owner(), Owner()
+    place = runner.lend(first, (2, 3), like).data_ptr()
+    assert runner.lend(second, (2, 3), like).data_ptr() != place
+    del first
+    third = Owner()
+    assert runner.lend(third, (2, 4), like).data_ptr() != place
+    again = runner.lend(third, (2, 3), like)
+    assert again.data_ptr() == place
+    runner.give_back(again)
+    assert runner.lend(second, (2, 3), like).data_ptr() == place
+
+
+def test_nothing_is_left_in_a_room() -> None:
+    """Columns out of sight count with a weight of 0, and 0 times what is no number is none."""
+    runner, like, owner = GraphRunner(Repeats()), torch.zeros(0), Owner()
+    runner.lend(owner, (2, 3), like).fill_(torch.nan)
+    del owner
+    assert runner.lend(Owner(), (2, 3), like).equal(torch.zeros(2, 3))
+
+
+def test_inference_mode_outside_does_not_matter(random_pipe: ShowoPipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(random_pipe.model, "runner", GraphRunner(Repeats()))
+    options = {"guidance_scale": 2.0, "seed": 0, "output_type": "latent"}
+    with torch.inference_mode():
+        inside = [random_pipe.text_to_image("a dog", 3, **options).codes for _ in range(3)]
+    outside = [random_pipe.text_to_image("a dog", 3, **options).codes for _ in range(3)]
+    assert all(codes.equal(inside[0]) for codes in inside + outside)
+
+
+def test_passes_run_as_they_come_when_one_cannot_be_recorded(
+    random_pipe: ShowoPipeline, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    attempts = []
+
+    def no_memory(call: Callable[[], Tensor]) -> tuple[Callable[[], object], Tensor]:
+        attempts.append(call)
+        raise torch.OutOfMemoryError("no memory")
+
+    expected = random_pipe.text_to_image("a dog", 3, seed=0, output_type="latent").codes
+    monkeypatch.setattr(random_pipe.model, "runner", GraphRunner(no_memory))
+    for _ in range(4):
+        assert random_pipe.text_to_image("a dog", 3, seed=0, output_type="latent").codes.equal(expected)
+    assert len(attempts) == 1
+    assert "no more passes are recorded, they run as they come: no memory" in caplog.text
+
+
+def test_a_model_that_moves_runs_passes_as_they_come(random_pipe: ShowoPipeline) -> None:
+    pipe = copy.deepcopy(random_pipe)
+    pipe.model.runner = GraphRunner(Repeats())
+    pipe.to("cpu")
+    assert type(pipe.model.runner) is PlainRunner
+
+
+def test_a_dialogue_gives_outgrown_rooms_back(random_pipe: ShowoPipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    runner = GraphRunner(Repeats())
+    monkeypatch.setattr(random_pipe.model, "runner", runner)
+    given_back = []
+    give_back = runner.give_back
+    monkeypatch.setattr(runner, "give_back", lambda room: given_back.append(room.shape[3]) or give_back(room))
+    chat = random_pipe.chat(codes=torch.arange(16))
+    for _ in range(4):
+        chat.ask("What?", max_new_tokens=20)
+    assert given_back == sorted(set(given_back))
+    assert len(given_back) >= 2
+
+
+def test_graphs_need_a_graphics_processor(random_pipe: ShowoPipeline) -> None:
+    with pytest.raises(InputError, match="CUDA graphs need a CUDA device, but the model is on cpu"):
+        random_pipe.use_cuda_graphs()
+    assert type(random_pipe.model.runner) is PlainRunner
+
+
+@pytest.mark.parametrize("mode", ["reduce-overhead", "max-autotune"])
+def test_graphs_of_pieces_are_refused(random_pipe: ShowoPipeline, mode: str) -> None:
+    with pytest.raises(InputError, match=f"mode '{mode}' records CUDA graphs of single functions.*use_cuda_graphs"):
+        random_pipe.compile(mode)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="CUDA graphs need a CUDA device")
+def test_cuda_graphs_give_the_same(random_pipe: ShowoPipeline) -> None:
+    pipe = copy.deepcopy(random_pipe).to("cuda")
+    expected = answers(pipe)
+    pipe.use_cuda_graphs()
+    for _ in range(4):
+        assert answers(pipe) == expected

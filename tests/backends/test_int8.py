@@ -1,0 +1,101 @@
+"""Weight-only int8: a byte a weight, each within half a step of its row's scale, at arithmetic as precise as before."""
+
+from importlib import util
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.nn import functional as F
+
+from showo_turbo import ShowoPipeline
+from showo_turbo.backends import mixed_precision as upcasting
+from showo_turbo.backends.int8 import Int8Linear, plain_tensors, quantize
+from showo_turbo.errors import InputError
+
+needs_torchao = pytest.mark.skipif(util.find_spec("torchao") is None, reason="needs the `quantization` extra")
+
+
+def random_matrix(rows: int, columns: int, seed: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    return torch.randn(rows, columns, generator=torch.Generator().manual_seed(seed)).to(dtype)
+
+
+def int8_layer(weight: torch.Tensor) -> Int8Linear:
+    layer = Int8Linear(weight.shape[1], weight.shape[0]).to(weight.dtype).requires_grad_(False)
+    layer.weight = torch.nn.Parameter(quantize(weight), requires_grad=False)
+    return layer
+
+
+@pytest.fixture(scope="module")
+def quantized(random_checkpoint: Path) -> ShowoPipeline:
+    return ShowoPipeline.from_pretrained(random_checkpoint, device="cpu", quantization="int8")
+
+
+@needs_torchao
+@given(rows=st.integers(1, 40), columns=st.integers(2, 40), seed=st.integers(0, 99))
+def test_a_weight_moves_by_half_a_step_at_most(rows: int, columns: int, seed: int) -> None:
+    weight = random_matrix(rows, columns, seed)
+    stored = quantize(weight)
+    step = weight.abs().amax(1, keepdim=True) / 127.5
+    assert ((stored.dequantize() - weight).abs() <= step * 0.5001).all()
+    assert sum(part.nbytes for part in plain_tensors(stored)) <= rows * columns + 5 * rows
+
+
+@needs_torchao
+@pytest.mark.parametrize("weights_per_block", [1, 24, 100, 10**6])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_layer_computes_with_the_quantized_weights(
+    weights_per_block: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upcasting, "_WEIGHTS_PER_BLOCK", weights_per_block)
+    layer, x = int8_layer(random_matrix(56, 24, 0, dtype)), random_matrix(14, 24, 1).unflatten(0, (2, 7))
+    weight = layer.weight.dequantize(torch.float32)
+    torch.testing.assert_close(layer(x), F.linear(x, weight, layer.bias.float()))
+
+
+@needs_torchao
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_layers_are_quantized_and_nothing_else(random_checkpoint: Path, dtype: str) -> None:
+    pipe = ShowoPipeline.from_pretrained(random_checkpoint, device="cpu", dtype=dtype, quantization="int8")
+    plain = ShowoPipeline.from_pretrained(random_checkpoint, device="cpu", dtype=dtype)
+    assert (pipe.model.quantization, plain.model.quantization) == ("int8", None)
+    for (name, stored), original in zip(pipe.model.named_parameters(), plain.model.parameters(), strict=True):
+        numbers = plain_tensors(stored)[0]
+        if ".layers." in name and original.ndim == 2:
+            assert numbers.dtype == torch.int8
+        else:
+            assert numbers.equal(original)
+
+
+@needs_torchao
+@pytest.mark.parametrize("guidance_scale", [0.0, 1.5])
+def test_drawings_are_those_of_the_weights_it_stands_for(
+    quantized: ShowoPipeline, random_checkpoint: Path, guidance_scale: float
+) -> None:
+    restored = ShowoPipeline.from_pretrained(random_checkpoint, device="cpu")
+    for stored, weight in zip(quantized.model.parameters(), restored.model.parameters(), strict=True):
+        weight.data = stored.dequantize() if stored.dtype != plain_tensors(stored)[0].dtype else stored.data
+    options = {"guidance_scale": guidance_scale, "seed": 0, "output_type": "latent", "num_images_per_prompt": 3}
+    codes = [pipe.text_to_image(["a red car", "a dog"], **options).codes for pipe in (quantized, restored)]
+    assert codes[0].equal(codes[1])
+    answers = [pipe.image_to_text(codes=codes[0], prompt="What?", seed=0) for pipe in (quantized, restored)]
+    assert answers[0].token_ids == answers[1].token_ids
+
+
+@needs_torchao
+def test_a_quantized_model_is_not_saved(quantized: ShowoPipeline, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="quantized to int8: load it without quantization"):
+        quantized.save_pretrained(tmp_path / "saved")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_missing_library_is_told_before_anything_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("showo_turbo.device.find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"'int8' needs torchao: pip install 'showo-turbo\[quantization\]'"):
+        ShowoPipeline.from_pretrained(tmp_path / "nothing", quantization="int8")
+
+
+def test_an_unknown_quantization_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="quantization 'int3' is unknown: choose int8"):
+        ShowoPipeline.from_pretrained(tmp_path / "nothing", quantization="int3")
