@@ -11,8 +11,8 @@ import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from showo_turbo.checkpoints.files import write_json
 from showo_turbo.configuration import ShowoConfig, load_phi_config
+from showo_turbo.files import write_json
 from showo_turbo.models.magvit_v2 import MagvitV2
 from showo_turbo.models.magvit_v2_config import MagvitV2Config
 from showo_turbo.models.showo import Showo

@@ -29,11 +29,11 @@ from torch import Tensor
 
 from full_size import PHI_1_5, set_resolution, weight_bytes, write_text_side
 from measuring import GIB, measured, resident
-from showo_turbo.checkpoints.files import write_json
 from showo_turbo.checkpoints.names import INDEX_SUFFIX
 from showo_turbo.checkpoints.published_layout import published_config
 from showo_turbo.configuration import ShowoConfig, load_phi_config
 from showo_turbo.device import DTYPES
+from showo_turbo.files import write_json
 from showo_turbo.models.magvit_v2 import MagvitV2
 from showo_turbo.models.magvit_v2_config import MagvitV2Config
 from showo_turbo.models.showo import Showo

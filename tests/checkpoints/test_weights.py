@@ -13,9 +13,10 @@ from safetensors.torch import save_file
 from torch import nn
 
 from showo_turbo.checkpoints import weight_files
-from showo_turbo.checkpoints.weight_files import describe, sha256, stream
+from showo_turbo.checkpoints.weight_files import describe, stream
 from showo_turbo.checkpoints.weights import Weights, find_weights, fit_weights, open_weights
 from showo_turbo.errors import InputError
+from showo_turbo.files import sha256_of_files
 
 
 class Malicious:
@@ -142,8 +143,8 @@ def test_safetensors_come_first(tmp_path: Path, state: dict[str, torch.Tensor]) 
 def test_the_digest_of_one_file_is_its_own(tmp_path: Path) -> None:
     for name, content in {"a": b"one", "b": b"two", "both": b"onetwo"}.items():
         (tmp_path / name).write_bytes(content)
-    assert sha256(tmp_path / "a") == hashlib.sha256(b"one").hexdigest()
-    assert sha256(tmp_path / "a", tmp_path / "b") == sha256(tmp_path / "both")
+    assert sha256_of_files(tmp_path / "a") == hashlib.sha256(b"one").hexdigest()
+    assert sha256_of_files(tmp_path / "a", tmp_path / "b") == sha256_of_files(tmp_path / "both")
 
 
 @pytest.mark.parametrize("archive", [True, False])

@@ -14,7 +14,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from showo_turbo.errors import InputError
-from showo_turbo.json_lines import read_lines
+from showo_turbo.files import read_json_lines
 from showo_turbo.training import loop
 from showo_turbo.training import state as checkpoints
 from showo_turbo.training.loop import LoopConfig, train
@@ -98,7 +98,7 @@ def test_a_resumed_run_drops_what_was_logged_after_its_checkpoint(tmp_path: Path
         file.seek(0)
         file.write(f'\0\0\n["step"]\n{written}{{"step": 6, "sec')  # what a damaged disk and a kill leave
     train(Regression(bad_batches=(1, 4)), config(tmp_path, log_steps=1))
-    assert [line["step"] for line in read_lines(tmp_path / "log.jsonl")] == [1, 3, 4, 6]
+    assert [line["step"] for line in read_json_lines(tmp_path / "log.jsonl")] == [1, 3, 4, 6]
     assert [line["step"] for line in lines_of(tmp_path / "skipped.jsonl")] == [1, 4]
 
 

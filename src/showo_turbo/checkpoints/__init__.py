@@ -11,7 +11,6 @@ vision_tower      a folder -> CLIP picture tower
 saving            all parts -> one folder
 published_layout  all parts -> one folder that the published code loads too
 card              what a checkpoint is, in words
-files             JSON
 
     folder/
         config.json            ShowoConfig

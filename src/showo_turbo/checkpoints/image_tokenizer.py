@@ -6,8 +6,8 @@ from pathlib import Path
 
 import torch
 
-from showo_turbo.checkpoints.files import read_json
 from showo_turbo.checkpoints.weights import fit_weights, open_weights
+from showo_turbo.files import read_json
 from showo_turbo.models.magvit_v2 import MagvitV2
 from showo_turbo.models.magvit_v2_config import MagvitV2Config
 

@@ -10,7 +10,6 @@ from pathlib import Path
 import torch
 
 from showo_turbo.backends.int8 import expect_int8, int8_weights, quantize
-from showo_turbo.checkpoints.files import read_json
 from showo_turbo.checkpoints.lora import merge_adapter, read_adapter_config
 from showo_turbo.checkpoints.names import (
     ADAPTER_CONFIG,
@@ -22,11 +21,11 @@ from showo_turbo.checkpoints.names import (
     resolve,
 )
 from showo_turbo.checkpoints.published import published_checkpoint
-from showo_turbo.checkpoints.weight_files import sha256
 from showo_turbo.checkpoints.weights import Weights, find_weights, fit_weights, open_weights
 from showo_turbo.configuration import ShowoConfig, load_phi_config
 from showo_turbo.device import DTYPES
 from showo_turbo.errors import InputError
+from showo_turbo.files import read_json, sha256_of_files
 from showo_turbo.generation.options import SamplingOptions
 from showo_turbo.models.showo import Showo
 from showo_turbo.processing.clip_prompts import ClipPromptBuilder
@@ -77,11 +76,11 @@ class CheckpointFiles:
 
     def weights_sha256(self) -> dict[str, str]:
         """SHA-256 of the weight files that decide an image: transformer, adapter and image tokenizer."""
-        digests = {"transformer": sha256(*find_weights(self.folder))}
+        digests = {"transformer": sha256_of_files(*find_weights(self.folder))}
         if self.adapter is not None:
-            digests["adapter"] = sha256(*find_weights(self.adapter, ADAPTER_FILES))
+            digests["adapter"] = sha256_of_files(*find_weights(self.adapter, ADAPTER_FILES))
         if self.image_tokenizer is not None:
-            digests["image_tokenizer"] = sha256(*find_weights(self.image_tokenizer))
+            digests["image_tokenizer"] = sha256_of_files(*find_weights(self.image_tokenizer))
         return digests
 
 

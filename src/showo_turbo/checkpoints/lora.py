@@ -14,10 +14,10 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from showo_turbo.checkpoints.files import read_json
 from showo_turbo.checkpoints.names import ADAPTER_CONFIG, ADAPTER_FILES
 from showo_turbo.checkpoints.weights import Weights, open_weights
 from showo_turbo.errors import InputError
+from showo_turbo.files import read_json
 
 _FACTOR = re.compile(r"(?P<module>.+)\.lora_(?P<embedding>embedding_)?(?P<side>[AB])(\.weight)?")
 _WRAPPING = re.compile(r"^base_model\.model\.|(?<=\.)(base_layer|default|modules_to_save)\.|\.default$")

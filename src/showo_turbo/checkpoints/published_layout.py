@@ -12,10 +12,10 @@ folder/
 from dataclasses import asdict
 from pathlib import Path
 
-from showo_turbo.checkpoints.files import write_json
 from showo_turbo.checkpoints.loading import IMAGE_TOKENIZER_FOLDER, TEXT_FOLDER, VISION_FOLDER
 from showo_turbo.checkpoints.saving import save_text_side, save_vision_tower, save_weights
 from showo_turbo.configuration import ShowoConfig
+from showo_turbo.files import write_json
 from showo_turbo.generation.options import SamplingOptions
 from showo_turbo.models.clip_vision import ClipVisionTower
 from showo_turbo.models.magvit_v2 import MagvitV2

@@ -7,10 +7,10 @@ from torch import nn
 
 from showo_turbo.checkpoints import weight_files
 from showo_turbo.checkpoints.card import model_card
-from showo_turbo.checkpoints.files import write_json
 from showo_turbo.checkpoints.loading import IMAGE_TOKENIZER_FOLDER, TEXT_FOLDER, VISION_FOLDER
 from showo_turbo.checkpoints.names import CARD
 from showo_turbo.errors import InputError
+from showo_turbo.files import write_json
 from showo_turbo.generation.options import SamplingOptions
 from showo_turbo.models.clip_vision import ClipVisionTower
 from showo_turbo.models.magvit_v2 import MagvitV2

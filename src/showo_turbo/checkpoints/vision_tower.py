@@ -6,8 +6,8 @@ from pathlib import Path
 import torch
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
-from showo_turbo.checkpoints.files import read_json
 from showo_turbo.checkpoints.weights import Weights, fit_weights, open_weights
+from showo_turbo.files import read_json
 from showo_turbo.models.clip_vision import ClipVisionTower
 
 _VISION = "vision_model."

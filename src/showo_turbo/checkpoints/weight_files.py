@@ -14,7 +14,6 @@ import pickle
 import warnings
 import zipfile
 from collections.abc import Iterator
-from hashlib import sha256 as new_sha256
 from pathlib import Path
 
 import torch
@@ -22,21 +21,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from showo_turbo.checkpoints.files import whole_file
 from showo_turbo.errors import InputError
+from showo_turbo.files import atomic_file
 
 _BYTES_PER_MAP = 2**27
-_BYTES_PER_READ = 2**20
-
-
-def sha256(*files: Path) -> str:
-    """Hexadecimal SHA-256 of the contents of files, one after the other."""
-    digest = new_sha256()
-    for file in files:
-        with file.open("rb") as opened:
-            while block := opened.read(_BYTES_PER_READ):
-                digest.update(block)
-    return digest.hexdigest()
 
 
 def describe(file: Path) -> dict[str, Tensor]:
@@ -60,7 +48,7 @@ def write(file: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | Non
     Raises:
         OSError: when the disk is full or the like.
     """
-    with whole_file(file) as partial:
+    with atomic_file(file) as partial:
         partial.touch()
         mode = partial.stat().st_mode
         try:

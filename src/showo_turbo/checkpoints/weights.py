@@ -13,10 +13,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from showo_turbo.checkpoints.files import read_json
 from showo_turbo.checkpoints.names import INDEX_SUFFIX, WEIGHT_FILES
 from showo_turbo.checkpoints.weight_files import describe, stream
 from showo_turbo.errors import InputError
+from showo_turbo.files import read_json
 
 WRAPPERS = ("module.", "_orig_mod.", "_fsdp_wrapped_module.")
 """What `DistributedDataParallel`, `torch.compile` and `FullyShardedDataParallel` put before every name."""

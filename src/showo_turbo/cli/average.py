@@ -6,8 +6,9 @@ from typing import Annotated
 import typer
 
 from showo_turbo.checkpoints.names import resolve
-from showo_turbo.cli.files import check_new_folder, whole_folder
+from showo_turbo.cli.files import check_new_folder
 from showo_turbo.errors import InputError
+from showo_turbo.files import atomic_folder
 
 
 def average(
@@ -35,6 +36,6 @@ def average(
     pipe = ShowoPipeline.from_pretrained(models[0], device="cpu")
     average_weights(pipe.model, [one.weights() for one in files[1:]])
     pipe.model.to(files[0].stored_dtype())
-    with whole_folder(output) as folder:
+    with atomic_folder(output) as folder:
         pipe.save_pretrained(folder)
     typer.echo(f"checkpoint: {output}")

@@ -6,8 +6,9 @@ from typing import Annotated
 import typer
 
 from showo_turbo.checkpoints.names import resolve
-from showo_turbo.cli.files import check_new_folder, whole_folder
+from showo_turbo.cli.files import check_new_folder
 from showo_turbo.errors import InputError
+from showo_turbo.files import atomic_folder
 
 LAYOUTS = ("showo-turbo", "published")
 
@@ -55,7 +56,7 @@ def convert(
     }
     dtype = dtype or locate(source, **parts).stored_dtype()
     pipe = ShowoPipeline.from_pretrained(source, device="cpu", dtype=dtype, **parts)
-    with whole_folder(output) as folder:
+    with atomic_folder(output) as folder:
         if to == "published":
             contents = pipe.model, pipe.prompts, pipe.image_tokenizer, pipe.recommended, pipe.vision_tower
             save_published(folder, *contents, llm_model_path or TEXT_FOLDER)

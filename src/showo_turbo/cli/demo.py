@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from showo_turbo.cli.files import check_outputs, png_bytes, write_files
+from showo_turbo.cli.files import check_outputs, png_bytes
 from showo_turbo.cli.options import DEFAULT_DTYPE, DEFAULT_MODEL, Device, Model, Overwrite, load_pipeline
 from showo_turbo.cli.terminal import StepProgress, progress_bar
+from showo_turbo.files import atomic_files
 from showo_turbo.validation import check_seed
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def demo(
         drawings: list[Image] = pipe.text_to_image(prompts, generator=seeds, callback_on_step_end=on_step).images
     answers = pipe.image_to_text(drawings, questions, seed=seed)
     cells = [labelled(drawing, prompt, _SIDE) for drawing, prompt in zip(drawings, prompts, strict=True)]
-    write_files({output or _DEFAULT_OUTPUT: png_bytes(make_grid(cells, _COLUMNS))})
+    atomic_files({output or _DEFAULT_OUTPUT: png_bytes(make_grid(cells, _COLUMNS))})
     for prompt, question, answer in zip(prompts, questions, answers.texts, strict=True):
         typer.echo(f"drawn:  {prompt}\nasked:  {question}\nanswer: {answer}\n")
     typer.echo(f"pictures: {output or _DEFAULT_OUTPUT}")

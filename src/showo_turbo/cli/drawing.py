@@ -2,7 +2,6 @@
 
 import secrets
 from collections.abc import Callable
-from hashlib import file_digest
 from math import ceil, sqrt
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from showo_turbo.checkpoints.names import SHIPPED_MODELS
-from showo_turbo.cli.files import check_outputs, check_png, png_bytes, write_files
+from showo_turbo.cli.files import check_outputs, check_png, png_bytes
 from showo_turbo.cli.option_groups import DrawingOptions
 from showo_turbo.cli.options import DEFAULT_DTYPE, DEFAULT_MODEL, load_pipeline
 from showo_turbo.cli.prompt_files import slug
 from showo_turbo.cli.sidecar import FILE_ARGUMENTS, SAMPLING_KEYS, Sidecar, sidecar_path
 from showo_turbo.cli.terminal import StepProgress, progress_bar
 from showo_turbo.errors import InputError
+from showo_turbo.files import atomic_files, sha256_of_files
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -71,7 +71,7 @@ def new_settings(
     return Sidecar(
         task=task,
         arguments=arguments,
-        inputs_sha256={name: _sha256(Path(arguments[name])) for name in FILE_ARGUMENTS if name in arguments},
+        inputs_sha256={name: sha256_of_files(Path(arguments[name])) for name in FILE_ARGUMENTS if name in arguments},
         prompt=prompt,
         seed=given.get("seed", secrets.randbelow(2**32)),
         num_images=given.get("num_images", 1),
@@ -96,7 +96,7 @@ def draw_again(sidecar: Path, options: DrawingOptions) -> None:
     path = picture_path(settings.prompt, options.output)
     check_outputs([path, sidecar_path(path)], options.overwrite)
     for name, file in settings.files().items():
-        if _sha256(file) != settings.inputs_sha256.get(name):
+        if sha256_of_files(file) != settings.inputs_sha256.get(name):
             raise InputError(f"{name} {str(file)!r} is not the one that {str(sidecar)!r} was made with")
     pipe = load_pipeline(settings.model, settings.device, settings.dtype, settings.quantization)
     if _weights_sha256(settings.model) != settings.weights_sha256:
@@ -118,7 +118,7 @@ def draw(pipe: "ShowoPipeline", pictures: dict[Path, Sidecar]) -> None:
         on_step = StepProgress(progress, "drawing", len(pictures))
         for path, settings in pictures.items():
             image = _grid(pipe, settings, on_step)
-            write_files({path: png_bytes(image), sidecar_path(path): settings.to_bytes()})
+            atomic_files({path: png_bytes(image), sidecar_path(path): settings.to_bytes()})
     for path in pictures:
         typer.echo(path)
 
@@ -147,11 +147,6 @@ def picture_path(prompt: str, output: Path | None) -> Path:
     path = path / f"{slug(prompt)}.png" if path.is_dir() else path
     check_png("output", path)
     return path
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as opened:
-        return file_digest(opened, "sha256").hexdigest()
 
 
 def _weights_sha256(model: str) -> dict[str, str]:

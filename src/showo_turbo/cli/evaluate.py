@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from showo_turbo.checkpoints.names import DEFAULT_MODEL
-from showo_turbo.cli.files import check_outputs, write_files
+from showo_turbo.cli.files import check_outputs
 from showo_turbo.cli.option_groups import SamplingArguments, with_options
 from showo_turbo.cli.options import (
     DEFAULT_DTYPE,
@@ -22,6 +22,7 @@ from showo_turbo.cli.options import (
     load_pipeline,
 )
 from showo_turbo.errors import InputError
+from showo_turbo.files import atomic_files
 from showo_turbo.scenes.benchmark import benchmark_prompts
 from showo_turbo.validation import check_integer, check_seed
 
@@ -92,7 +93,7 @@ def evaluate(
             "scenes": scenes,
             "seed": seed,
         }
-        write_files({output: report.as_json(stamp, results).encode()})
+        atomic_files({output: report.as_json(stamp, results).encode()})
 
 
 @dataclass(frozen=True)

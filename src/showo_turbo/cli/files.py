@@ -1,9 +1,6 @@
-"""Files and folders that a command writes: checked before the work, whole or not there after it."""
+"""Checks of the files and folders that a command writes, before any work."""
 
-import os
-import shutil
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable
 from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -42,24 +39,6 @@ def _check_folder(folder: Path) -> None:
         ) from error
 
 
-def write_files(contents: Mapping[Path, bytes]) -> None:
-    """Write files that belong together: all are complete under a passing name before the first takes its own.
-
-    Raises:
-        OSError: when the disk is full or the like; then nothing is left behind.
-    """
-    partial = {path: path.with_name(f".{path.name}.{os.getpid()}.partial") for path in contents}
-    try:
-        for path, content in contents.items():
-            partial[path].write_bytes(content)
-        for path in contents:
-            os.replace(partial[path], path)
-    finally:
-        for path in partial.values():
-            with suppress(OSError):
-                path.unlink(missing_ok=True)
-
-
 def check_png(option: str, path: Path) -> None:
     """Refuse the name of a picture's file that is no PNG's. `option` is the one that gave it.
 
@@ -89,17 +68,3 @@ def check_new_folder(output: Path) -> None:
     if output.resolve() == Path.cwd():
         raise InputError(f"output {str(output)!r} is the folder you are in: give the name of a new one")
     _check_folder(output.absolute().parent)
-
-
-@contextmanager
-def whole_folder(output: Path) -> Iterator[Path]:
-    """A folder to fill, which takes the name `output` when all is well and is gone otherwise."""
-    output = output.resolve()
-    hidden = output.parent / f".{output.name}.{os.getpid()}.partial"
-    partial = hidden / output.name
-    try:
-        partial.mkdir(parents=True)
-        yield partial
-        partial.replace(output)
-    finally:
-        shutil.rmtree(hidden, ignore_errors=True)

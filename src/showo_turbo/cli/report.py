@@ -6,9 +6,10 @@ from typing import Annotated
 import typer
 
 from showo_turbo.checkpoints.names import resolve
-from showo_turbo.cli.files import check_outputs, check_png, write_files
+from showo_turbo.cli.files import check_outputs, check_png
 from showo_turbo.cli.options import DEFAULT_DTYPE, Device, Dtype, load_pipeline
 from showo_turbo.errors import InputError
+from showo_turbo.files import atomic_files
 from showo_turbo.scenes.benchmark import benchmark_prompts
 from showo_turbo.validation import check_integer, check_number, check_seed
 
@@ -81,7 +82,7 @@ def report(
     drawn = study.drawn()
     typer.echo(f"{text_to_image_table(plan, drawn)}\n")
     if plot is not None:
-        write_files({plot: score_chart(plan, drawn)})
+        atomic_files({plot: score_chart(plan, drawn)})
     typer.echo(f"{understanding_table(plan, study.answered())}\n")
 
 

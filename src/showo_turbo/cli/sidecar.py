@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from showo_turbo.errors import InputError
+from showo_turbo.files import json_bytes
 
 TASKS = {
     "text_to_image": ("height", "width"),
@@ -71,7 +72,7 @@ class Sidecar:
 
     def to_bytes(self) -> bytes:
         """The content of the file."""
-        return (json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n").encode()
+        return json_bytes(asdict(self))
 
     def files(self) -> dict[str, Path]:
         """The files among the arguments."""

@@ -8,8 +8,9 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from showo_turbo.cli.files import check_outputs, png_bytes, write_files
+from showo_turbo.cli.files import check_outputs, png_bytes
 from showo_turbo.cli.prompt_files import slug
+from showo_turbo.files import atomic_files
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -50,12 +51,12 @@ class OutputFolder:
 
     def write_pictures(self, pictures: "dict[str, Image]") -> None:
         """Write pictures by name."""
-        write_files({self.path / name: png_bytes(picture) for name, picture in pictures.items()})
+        atomic_files({self.path / name: png_bytes(picture) for name, picture in pictures.items()})
 
     def write_results(self, results: list[dict[str, object]]) -> None:
         """Write what each picture shows or each answer says, one JSON object a line."""
         lines = "".join(json.dumps(result, ensure_ascii=False) + "\n" for result in results)
-        write_files({self.path / self.results: lines.encode()})
+        atomic_files({self.path / self.results: lines.encode()})
 
 
 def new_folder(parent: Path, task: str) -> Path:

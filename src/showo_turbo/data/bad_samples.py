@@ -11,7 +11,7 @@ from pathlib import Path
 
 from showo_turbo.data.samples import BadSampleError
 from showo_turbo.errors import InputError
-from showo_turbo.json_lines import append_line
+from showo_turbo.files import append_json_line
 
 
 class BadSamples:
@@ -52,7 +52,7 @@ class BadSamples:
         """Remember a bad sample and write its line."""
         self._known[source, index] = str(error)
         if self.log is not None:
-            append_line(self.log, {"source": source, "index": index, "key": error.key, "reason": error.reason})
+            append_json_line(self.log, {"source": source, "index": index, "key": error.key, "reason": error.reason})
 
     def _read(self, log: Path) -> None:
         """Read the lines, and end the last one if the process died while it was written."""

@@ -14,12 +14,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from showo_turbo import __version__
-from showo_turbo.checkpoints.files import read_json, write_json
 from showo_turbo.checkpoints.loading import load_sampling_options, locate
 from showo_turbo.errors import InputError
 from showo_turbo.evaluation.scene_benchmark import evaluate_text_to_image, evaluate_understanding
 from showo_turbo.evaluation.scene_questions import make_examination
 from showo_turbo.evaluation.tables import prompts_sha256
+from showo_turbo.files import read_json, write_json
 from showo_turbo.generation.options import SamplingOptions
 from showo_turbo.pipelines.image_to_text import DecodingOptions
 from showo_turbo.pipelines.pipeline import ShowoPipeline

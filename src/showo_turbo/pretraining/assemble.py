@@ -4,8 +4,8 @@ import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from showo_turbo.checkpoints.files import write_json
 from showo_turbo.errors import InputError
+from showo_turbo.files import write_json
 from showo_turbo.generation.options import SamplingOptions
 from showo_turbo.training.curves import plot_curve
 

@@ -4,14 +4,14 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from showo_turbo.json_lines import read_lines
+from showo_turbo.files import read_json_lines
 
 _NO_LOSSES = ("step", "seconds", "gradient_norm", "samples_per_second", "passes_per_block")
 
 
 def plot_curve(log: Path, picture: Path) -> None:
     """Draw every loss of a `log.jsonl`, if it has a line yet, over the steps, on a logarithmic scale, as a PNG."""
-    lines = read_lines(log)
+    lines = read_json_lines(log)
     if not lines:
         return
     names = dict.fromkeys(name for line in lines for name in line if name not in _NO_LOSSES)

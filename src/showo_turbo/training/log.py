@@ -9,7 +9,7 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import Tensor
 
-from showo_turbo.json_lines import append_line
+from showo_turbo.files import append_json_line
 
 
 class TrainingLog:
@@ -45,7 +45,7 @@ class TrainingLog:
         rate = sum(samples for _, samples in gathered) / seconds
         if self.accelerator.is_main_process:
             times = {"seconds": round(self.seconds, 1), "samples_per_second": round(rate, 1)}
-            append_line(self.path, {"step": step, **times, **means})
+            append_json_line(self.path, {"step": step, **times, **means})
         self.accelerator.log(means, step=step)
         self.sums, self.counts, self.steps, self.samples, self.last = {}, Counter(), 0, 0, time.monotonic()
         return means

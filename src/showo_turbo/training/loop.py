@@ -32,7 +32,7 @@ from tqdm import tqdm
 from transformers import get_constant_schedule_with_warmup, get_wsd_schedule
 
 from showo_turbo.errors import InputError
-from showo_turbo.json_lines import append_line, drop_lines_after
+from showo_turbo.files import append_json_line, drop_json_lines_after
 from showo_turbo.training.log import TrainingLog
 from showo_turbo.training.run_manifest import claim
 from showo_turbo.training.state import newest_step, read_newest, write_checkpoint
@@ -191,8 +191,8 @@ class _Run:
         seconds = self._resume()
         curve, self.skipped = self.folder / "log.jsonl", self.folder / "skipped.jsonl"
         if accelerator.is_main_process:  # a killed run had gone on past its newest checkpoint
-            drop_lines_after(curve, self.step)
-            drop_lines_after(self.skipped, self.step - 1)
+            drop_json_lines_after(curve, self.step)
+            drop_json_lines_after(self.skipped, self.step - 1)
         self.log = TrainingLog(curve, accelerator, seconds)
         self.saved_at = time.monotonic()
 
@@ -242,7 +242,7 @@ class _Run:
 
     def _skip(self, samples: list[str]) -> None:
         self.skipped_in_a_row += 1
-        append_line(self.skipped, {"step": self.step, "samples": samples})
+        append_json_line(self.skipped, {"step": self.step, "samples": samples})
         if self.skipped_in_a_row >= self.config.max_skipped:
             raise InputError(
                 f"training in {self.config.output!r}: the last {self.skipped_in_a_row} steps had no finite loss "

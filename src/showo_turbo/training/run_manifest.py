@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from showo_turbo.checkpoints.files import read_json, write_json
 from showo_turbo.errors import InputError
+from showo_turbo.files import read_json, write_json
 
 logger = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from showo_turbo.checkpoints.weight_files import sha256
+from showo_turbo.files import sha256_of_files
 
 KEPT = 2
 """Checkpoints that stay."""
@@ -35,7 +35,7 @@ def write_checkpoint(folder: Path, step: int, state: dict[str, Any]) -> Path:
             torch.save(state, file)
             file.flush()
             os.fsync(file.fileno())
-        digest.write_text(sha256(partial) + "\n")
+        digest.write_text(sha256_of_files(partial) + "\n")
         os.replace(partial, path)
     except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
         with suppress(OSError):
@@ -71,4 +71,6 @@ def _problem(path: Path) -> str | None:
     digest = path.with_suffix(".sha256")
     if not digest.exists():
         return f"{digest.name} is missing"
-    return None if sha256(path) == digest.read_text().strip() else f"its content is not what {digest.name} says"
+    return (
+        None if sha256_of_files(path) == digest.read_text().strip() else f"its content is not what {digest.name} says"
+    )
