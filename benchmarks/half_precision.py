@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from transformers import PhiConfig
 from transformers.models.phi.modeling_phi import PhiModel
 
-from showo_turbo.backends.mixed_precision import upcast
+from showo_turbo.backends.linear import upcast
 
 VARIANTS = {
     "float32": (torch.float32, torch.float32),

@@ -76,7 +76,7 @@ def counted(function: Callable[[], object]) -> int:
 
 
 def operation_counter() -> FlopCounterMode:
-    """torch's counter, taught the linear layers of `showo_turbo.backends.cpu_linear`."""
+    """torch's counter, taught the linear layers of `showo_turbo.backends.linear`."""
     return FlopCounterMode(display=False, custom_mapping={torch.ops.mkldnn._linear_pointwise: _linear_work})
 
 

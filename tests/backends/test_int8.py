@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from showo_turbo import ShowoPipeline
-from showo_turbo.backends import mixed_precision as upcasting
+from showo_turbo.backends import linear
 from showo_turbo.backends.int8 import Int8Linear, plain_tensors, quantize
 from showo_turbo.errors import InputError
 
@@ -22,7 +22,7 @@ def random_matrix(rows: int, columns: int, seed: int, dtype: torch.dtype = torch
 
 
 def int8_layer(weight: torch.Tensor) -> Int8Linear:
-    layer = Int8Linear(weight.shape[1], weight.shape[0]).to(weight.dtype).requires_grad_(False)
+    layer = Int8Linear(torch.nn.Linear(weight.shape[1], weight.shape[0])).to(weight.dtype).requires_grad_(False)
     layer.weight = torch.nn.Parameter(quantize(weight), requires_grad=False)
     return layer
 
@@ -48,7 +48,7 @@ def test_a_weight_moves_by_half_a_step_at_most(rows: int, columns: int, seed: in
 def test_a_layer_computes_with_the_quantized_weights(
     weights_per_block: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(upcasting, "_WEIGHTS_PER_BLOCK", weights_per_block)
+    monkeypatch.setattr(linear, "_WEIGHTS_PER_BLOCK", weights_per_block)
     layer, x = int8_layer(random_matrix(56, 24, 0, dtype)), random_matrix(14, 24, 1).unflatten(0, (2, 7))
     weight = layer.weight.dequantize(torch.float32)
     torch.testing.assert_close(layer(x), F.linear(x, weight, layer.bias.float()))

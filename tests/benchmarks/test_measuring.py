@@ -3,7 +3,7 @@
 import torch
 
 from measuring import counted
-from showo_turbo.backends.cpu_linear import linear
+from showo_turbo.backends.linear import linear
 
 
 def test_linear_layers_are_counted_with_and_without_gradients() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from showo_turbo.backends.int8 import expect_int8, int8_weights, quantize
+from showo_turbo.backends.int8 import int8_weight_names, quantize, use_int8_linear
 from showo_turbo.checkpoints.lora import merge_adapter, read_adapter_config
 from showo_turbo.checkpoints.names import (
     ADAPTER_CONFIG,
@@ -176,8 +176,8 @@ def load_showo(files: CheckpointFiles, dtype: torch.dtype = torch.float32, quant
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise InputError(f"Phi config: none that fits in folder {str(files.backbone)!r} ({reason})") from error
     if quantization == "int8":
-        expect_int8(model.showo.model.layers)
-    quantized = int8_weights(model)
+        use_int8_linear(model.showo.model.layers)
+    quantized = int8_weight_names(model)
     fit_weights(model, files.weights(), lambda name, tensor: quantize(tensor) if name in quantized else tensor)
     # The rotary frequencies are computed, not stored, so they are the one thing still without memory.
     model.showo.model.rotary_emb = type(model.showo.model.rotary_emb)(phi_config)

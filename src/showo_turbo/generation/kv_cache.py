@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from showo_turbo.backends.mixed_precision import arithmetic_dtype
+from showo_turbo.backends.linear import arithmetic_dtype
 from showo_turbo.models.showo import Showo
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from transformers import CLIPVisionModel
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-from showo_turbo.backends.mixed_precision import arithmetic_dtype, upcast
+from showo_turbo.backends.linear import arithmetic_dtype, upcast
 from showo_turbo.processing.images import ImageSource, load_image
 
 

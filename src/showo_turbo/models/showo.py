@@ -18,10 +18,9 @@ import torch
 from torch import Tensor, nn
 from transformers import PhiConfig, PhiForCausalLM
 
-from showo_turbo.backends.cpu_linear import GeluMLP
 from showo_turbo.backends.cuda_graphs import CudaGraphRecorder, GraphRunner, PlainRunner, Runner
 from showo_turbo.backends.int8 import is_int8
-from showo_turbo.backends.mixed_precision import arithmetic_dtype, linear, upcast
+from showo_turbo.backends.linear import GeluMLP, arithmetic_dtype, linear, upcast
 from showo_turbo.configuration import ShowoConfig
 from showo_turbo.models.clip_projector import ClipProjector
 from showo_turbo.models.layer_ops import RowMath, compile_row_math
@@ -41,8 +40,7 @@ class Showo(nn.Module):
         self.showo = PhiForCausalLM(phi_config)
         if phi_config.hidden_act in _TANH_GELUS:
             for layer in self.showo.model.layers:
-                layer.mlp.activation_fn = nn.GELU(approximate="tanh")
-                layer.mlp.__class__ = GeluMLP
+                layer.mlp = GeluMLP(layer.mlp)
         if config.w_clip_vit:
             self.mm_projector = ClipProjector(config.clip_feature_size, phi_config.hidden_size)
         upcast(self)

@@ -11,7 +11,7 @@ nothing of continuous features; two questions about one image name the same ids.
 import torch
 from torch import Tensor, nn
 
-from showo_turbo.backends.mixed_precision import arithmetic_dtype
+from showo_turbo.backends.linear import arithmetic_dtype
 from showo_turbo.models.showo import Showo
 
 

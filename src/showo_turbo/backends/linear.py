@@ -1,0 +1,134 @@
+"""Linear layers and layer norms on the CPU: oneDNN kernels, and half-precision weights upcast block by block.
+
+    weight, bfloat16 --a block at a time--> float32 --+
+                                                      +--> float32
+    activations, float32 -----------------------------+
+
+Decisions:
+- torch uses MKL for float32, which is slow on AMD CPUs. oneDNN took half of the time for weights of 2048 x 8192 with 16
+  rows, and 3/4 with 260 (docs/speed.md). Weights that fit in the cache gain nothing, except where GELU is fused. oneDNN's
+  operators have no gradients, so they run only with autograd off. `torch.backends.mkldnn.enabled = False` disables them.
+- Modules upcast their weights to the precision of their input. The precision of the arithmetic is therefore decided in
+  one place, where activations begin: `arithmetic_dtype`.
+- On the CPU it is float32. Many CPUs have no half-precision arithmetic and take hours for what takes seconds in float32;
+  and activations of 8 bits, as in bfloat16, change 2 % of the choices of a model (`tests/parity/test_precision.py`). So
+  half precision halves the memory here and keeps the results. GPUs compute in the precision of the weights.
+- A block stays in the CPU's cache: a weight is read from memory once, at half its size, and its float32 copy is never
+  written there. This is as fast as weights stored in float32 (`benchmarks/half_precision.py`), and takes 4 MiB.
+- `replace_submodules` keeps the parameters and their names, and a replaced linear layer is still an `nn.Linear`, so
+  checkpoints and PEFT work as before.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers.models.phi.modeling_phi import PhiMLP
+
+_MIN_ONEDNN_WEIGHTS = 2**20
+_WEIGHTS_PER_BLOCK = 2**20
+
+
+def arithmetic_dtype(weight: Tensor) -> torch.dtype:
+    """Return the dtype of activations: float32 on the CPU, the dtype of the weights on other devices."""
+    return torch.promote_types(weight.dtype, torch.float32) if weight.device.type == "cpu" else weight.dtype
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Compute `F.linear` in the dtype of `x`; the weight may have a lower precision.
+
+    Args:
+        x: (..., inputs).
+        weight: (outputs, inputs).
+        bias: (outputs,).
+
+    Returns:
+        (..., outputs).
+    """
+    if weight.dtype.itemsize < x.dtype.itemsize:
+        blocks = [
+            linear(x, weight[rows].to(x.dtype), None if bias is None else bias[rows].to(x.dtype))
+            for rows in row_blocks(weight)
+        ]
+        return torch.cat(blocks, dim=-1)
+    if weight.numel() >= _MIN_ONEDNN_WEIGHTS and _can_use_onednn(x, weight):
+        return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+    return F.linear(x, weight, bias)
+
+
+def row_blocks(weight: Tensor) -> list[slice]:
+    """Return slices of the rows of a matrix, each small enough to upcast in the cache."""
+    count = max(1, _WEIGHTS_PER_BLOCK // weight.shape[1])
+    return [slice(first, first + count) for first in range(0, len(weight), count)]
+
+
+class UpcastLinear(nn.Linear):
+    """Linear layer around the parameters of another one, which may have a lower precision than the input."""
+
+    def __init__(self, layer: nn.Linear) -> None:
+        """Share the parameters of `layer`."""
+        super().__init__(layer.in_features, layer.out_features, layer.bias is not None, device="meta")
+        self.weight, self.bias = layer.weight, layer.bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., inputs) -> (..., outputs), in the precision of `x`."""
+        return linear(x, self.weight, self.bias)
+
+
+class UpcastLayerNorm(nn.LayerNorm):
+    """Layer norm around the parameters of another one, which may have a lower precision than the input."""
+
+    def __init__(self, norm: nn.LayerNorm) -> None:
+        """Share the parameters of `norm`."""
+        super().__init__(norm.normalized_shape, norm.eps, device="meta")
+        self.weight, self.bias = norm.weight, norm.bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., width) -> (..., width), in the precision of `x`."""
+        weight, bias = self.weight, self.bias
+        if weight.dtype.itemsize < x.dtype.itemsize:
+            weight, bias = weight.to(x.dtype), bias.to(x.dtype)
+        return F.layer_norm(x, self.normalized_shape, weight, bias, self.eps)
+
+
+class GeluMLP(nn.Module):
+    """Phi's MLP with the tanh form of GELU, which oneDNN fuses with the first layer. Parameter names are Phi's."""
+
+    def __init__(self, mlp: PhiMLP) -> None:
+        """Share the layers of `mlp`."""
+        super().__init__()
+        self.fc1, self.activation_fn, self.fc2 = mlp.fc1, nn.GELU(approximate="tanh"), mlp.fc2
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., width) -> (..., width)."""
+        first = self.fc1
+        if isinstance(first, nn.Linear) and _can_use_onednn(x, first.weight):  # not if a LoRA wraps it
+            return self.fc2(torch.ops.mkldnn._linear_pointwise(x, first.weight, first.bias, "gelu", [], "tanh"))
+        return self.fc2(self.activation_fn(first(x)))
+
+
+def upcast(module: nn.Module) -> None:
+    """Replace the linear layers and layer norms inside `module` by ones that upcast their weights to their input."""
+    replace_submodules(module, {nn.Linear: UpcastLinear, nn.LayerNorm: UpcastLayerNorm})
+
+
+def replace_submodules(module: nn.Module, replacements: Mapping[type[nn.Module], Callable[[Any], nn.Module]]) -> None:
+    """Replace every submodule whose type is a key of `replacements` by a new module that is built around it."""
+    for parent in list(module.modules()):
+        for name, child in list(parent.named_children()):
+            if type(child) in replacements:
+                setattr(parent, name, replacements[type(child)](child).train(child.training))
+
+
+def _can_use_onednn(x: Tensor, weight: Tensor) -> bool:
+    return (
+        not torch.is_grad_enabled()
+        and not torch.compiler.is_compiling()
+        and type(weight) in (Tensor, nn.Parameter)  # not a quantized one
+        and x.device.type == "cpu"
+        and x.dtype == weight.dtype == torch.float32
+        and torch.backends.mkldnn.is_available()
+        and torch.backends.mkldnn.enabled
+    )
