@@ -5,8 +5,8 @@
     activations ---------------------------------------------------+
 
 Decisions:
-- The matrices of the layers are quantized: 83 % of the weights at full size. Embeddings and head are not: embeddings are
-  looked up and cost no arithmetic, and images need only the codebook's rows of the head.
+- The matrices of the layers are quantized: 83 % of the weights at full size. Embeddings and head are not: embeddings
+  are looked up and cost no arithmetic, and images need only the codebook's rows of the head.
 - On the CPU a block is upcast at a time, as half precision is in `linear`. torchao upcasts the whole matrix, which then
   goes through memory twice more: ten times slower for one row at full size.
 - Weights are quantized one by one while they are read, so the unquantized model is never in memory.

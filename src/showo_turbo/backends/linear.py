@@ -6,13 +6,15 @@
 
 Decisions:
 - torch uses MKL for float32, which is slow on AMD CPUs. oneDNN took half of the time for weights of 2048 x 8192 with 16
-  rows, and 3/4 with 260 (docs/speed.md). Weights that fit in the cache gain nothing, except where GELU is fused. oneDNN's
-  operators have no gradients, so they run only with autograd off. `torch.backends.mkldnn.enabled = False` disables them.
+  rows, and 3/4 with 260 (docs/speed.md). Weights that fit in the cache gain nothing, except where GELU is fused.
+  oneDNN's operators have no gradients, so they run only with autograd off; `torch.backends.mkldnn.enabled = False`
+  disables them.
 - Modules upcast their weights to the precision of their input. The precision of the arithmetic is therefore decided in
   one place, where activations begin: `arithmetic_dtype`.
-- On the CPU it is float32. Many CPUs have no half-precision arithmetic and take hours for what takes seconds in float32;
-  and activations of 8 bits, as in bfloat16, change 2 % of the choices of a model (`tests/parity/test_precision.py`). So
-  half precision halves the memory here and keeps the results. GPUs compute in the precision of the weights.
+- On the CPU it is float32. Many CPUs have no half-precision arithmetic and take hours for what takes seconds in
+  float32; and activations of 8 bits, as in bfloat16, change 2 % of the choices of a model
+  (`tests/parity/test_precision.py`). So half precision halves the memory here and keeps the results. GPUs compute in
+  the precision of the weights.
 - A block stays in the CPU's cache: a weight is read from memory once, at half its size, and its float32 copy is never
   written there. This is as fast as weights stored in float32 (`benchmarks/half_precision.py`), and takes 4 MiB.
 - `replace_submodules` keeps the parameters and their names, and a replaced linear layer is still an `nn.Linear`, so
