@@ -2,48 +2,56 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin
 
-# A rehearsal has few scenes and small tables.
+# Overridden by the rehearsal in tests/test_reproduce.py, which has few scenes and small tables.
 POOL :=
 REPORT :=
 DISTIL := ACCELERATE_USE_CPU=true OMP_NUM_THREADS=1 $(RUN)/torchrun --nproc_per_node 2 training/train_showo_turbo.py \
 	teacher=runs/tiny/model
 
-.PHONY: help venv demo test slow lint format reproduce
+PIP := $(RUN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: help venv demo test slow lint types format docs reproduce
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
 
-# Reinstalled only when the project's requirements change.
-$(VENV)/.installed: pyproject.toml
+# Reinstalled only when the requirements change. constraints.txt pins the tested versions.
+$(VENV)/.installed: pyproject.toml constraints.txt
 	test -x $(RUN)/python || $(PYTHON) -m venv $(VENV)
-	$(RUN)/python -m pip install --quiet --disable-pip-version-check -e .
+	$(PIP) -e .
 	touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
-	$(RUN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	$(PIP) -e '.[dev]'
 	touch $@
 
-venv: $(VENV)/.installed-dev  ## create .venv with everything for development
+venv: $(VENV)/.installed-dev  ## create .venv with everything needed for development
 
-demo: $(VENV)/.installed  ## draw pictures and answer questions: outputs/demo.png
+demo: $(VENV)/.installed  ## draw images and answer questions: outputs/demo.png
 	$(RUN)/showo-turbo demo
 
-lint: $(VENV)/.installed-dev  ## formatting and lint
+lint: $(VENV)/.installed-dev  ## check formatting and style
 	$(RUN)/ruff format --check .
 	$(RUN)/ruff check .
 
-test: lint  ## lint, then all tests but the slow ones
+types: $(VENV)/.installed-dev  ## check types with mypy
+	$(RUN)/mypy
+
+test: lint  ## lint, then run the fast tests
 	$(RUN)/python -m pytest -m "not slow"
 
-slow: $(VENV)/.installed-dev  ## the slow tests: full-size models, every documented command
+slow: $(VENV)/.installed-dev  ## run the slow tests: full-size models, every documented command
 	$(RUN)/python -m pytest -m slow
 
 format: $(VENV)/.installed-dev  ## format and fix in place
 	$(RUN)/ruff format .
 	$(RUN)/ruff check --fix .
 
-reproduce: $(VENV)/.installed-dev  ## the shipped models and their tables from nothing, in some ten hours; goes on where it stopped
+docs: $(VENV)/.installed-dev  ## build the documentation into site/; a broken link fails
+	NO_MKDOCS_2_WARNING=1 DISABLE_MKDOCS_2_WARNING=true $(RUN)/mkdocs build --strict --quiet
+
+reproduce: $(VENV)/.installed-dev  ## train the shipped models and make their tables from nothing (about ten hours); resumes where it stopped
 	$(RUN)/showo-turbo pretrain text-tokenizer
 	$(RUN)/showo-turbo pretrain image-tokenizer config=configs/tiny/image_tokenizer.yaml
 	test -e runs/tiny/scene_pool.safetensors || $(RUN)/showo-turbo pretrain scene-pool $(POOL)
