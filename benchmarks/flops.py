@@ -4,7 +4,7 @@
 
 The model of the published sizes has shapes but no numbers (torch's meta device); torch's own counter counts the
 floating point operations of matrix products, attention included, as the library runs its steps. Beside them: the least,
-`least_work` (derived in docs/speed.md), and what the published code takes, which pads every prompt to 129 tokens, keeps
+`least_work` (derived in docs/lab/speed.md), and what the published code takes, which pads every prompt to 129 tokens, keeps
 nothing, and scores all ids at all positions.
 """
 
@@ -55,7 +55,7 @@ class Sizes:
 
 
 def least_work(sizes: Sizes, rows: int, seen: int, asked: int, asked_seen: int) -> int:
-    """Floating point operations of a pass that computes nothing it need not; see docs/speed.md.
+    """Floating point operations of a pass that computes nothing it need not; see docs/lab/speed.md.
 
     Args:
         sizes: of the model.
