@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 from transformers import PhiConfig
 
 from showo_turbo.checkpoints.saving import save_checkpoint
+from showo_turbo.components import Components
 from showo_turbo.configuration import ShowoConfig, load_phi_config
 from showo_turbo.generation.options import SamplingOptions
 from showo_turbo.models.magvit_v2 import MagvitV2
@@ -139,7 +140,7 @@ def random_checkpoint(tmp_path_factory: pytest.TempPathFactory, tiny_folder: Pat
             if parameter.ndim == 2:  # far larger than trained weights, so that prompts and codes matter
                 torch.nn.init.normal_(parameter, std=4 / parameter.shape[1] ** 0.5)
     prompts = PromptBuilder.from_pretrained(tiny_folder / "phi-tiny", config)
-    save_checkpoint(folder, model, prompts, image_tokenizer, SamplingOptions(num_inference_steps=4))
+    save_checkpoint(folder, Components(model, prompts, image_tokenizer, SamplingOptions(num_inference_steps=4)))
     return folder
 
 

@@ -129,14 +129,14 @@ def test_adapters_that_cannot_be_merged_are_refused(adapter: Path, random_checkp
         load(adapter)
     with pytest.raises(InputError, match=r"there it is \(\d+, 64\): name the base it was made for"):
         load(adapter, base=tiny_folder)
-    with pytest.raises(InputError, match=r"is no adapter: it has no adapter_config\.json"):
+    with pytest.raises(InputError, match=r"is not an adapter: it has no adapter_config\.json"):
         load(random_checkpoint, base=random_checkpoint)
     for values, kind in (({"use_dora": True}, "DORA"), ({"peft_type": "IA3"}, "IA3")):
         write_config(adapter, **values)
         with pytest.raises(InputError, match=f"is of kind '{kind}': only LORA"):
             load(adapter, base=random_checkpoint)
     write_config(adapter, init_lora_weights="pissa")
-    with pytest.raises(InputError, match=r"began as 'pissa' .*, which replaces its base's weights"):
+    with pytest.raises(InputError, match=r"was initialized as 'pissa' .*, which replaces its base's weights"):
         load(adapter, base=random_checkpoint)
 
 

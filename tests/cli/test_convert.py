@@ -98,7 +98,7 @@ def test_mistakes_are_refused_and_leave_nothing(cli: Callable, here: Path, rando
         ((random_checkpoint, "out", "--to", "theirs"), "to is 'theirs': choose showo-turbo, published"),
         ((random_checkpoint, "out", "--llm-model-path", "phi"), "llm-model-path is for --to published"),
         ((random_checkpoint, "out", "--dtype", "int8"), "dtype 'int8' is unknown"),
-        ((random_checkpoint, "out", "--base", random_checkpoint), "is no adapter"),
+        ((random_checkpoint, "out", "--base", random_checkpoint), "is not an adapter"),
         (("tinny", "out"), "model 'tinny' is unknown"),
         ((broken, "out"), "truncated or damaged"),
     ):

@@ -27,13 +27,13 @@ def test_decode_stops_at_end_of_text_and_drops_what_is_no_text(tiny_prompts: Pro
     assert tiny_prompts.decode([]) == ""
 
 
-def test_cut_part_and_what_is_kept_make_the_prompt(tiny_prompts: PromptBuilder) -> None:
+def test_truncated_end_completes_the_prompt(tiny_prompts: PromptBuilder) -> None:
     prompt = "two dogs are playing in the snow near the house"
     ids = tiny_prompts.text_to_image(prompt)
     assert len(ids) == 1 + tiny_prompts.max_text_length
     assert ids[-1] == tiny_prompts.vocabulary.end_of_text_id
-    assert tiny_prompts.decode(ids[2:-1]) + tiny_prompts.cut_part(prompt) == prompt
-    assert tiny_prompts.cut_part("a red car") == ""
+    assert tiny_prompts.decode(ids[2:-1]) + tiny_prompts.truncated_end(prompt) == prompt
+    assert tiny_prompts.truncated_end("a red car") == ""
 
 
 def test_unconditional_prompt_has_no_text(tiny_prompts: PromptBuilder) -> None:

@@ -1,23 +1,23 @@
 """Checkpoints: from a name to a model and back.
 
-names             what `from_pretrained` is given -> a folder
-published         what the files of the published checkpoints do not say
-weight_files      a weight file -> its tensors, one at a time, with nothing but tensors ever read
+names             a name that a user gives -> a folder
+published         facts about the published checkpoints that their files do not hold
+weight_files      a weight file -> its tensors, one at a time, by readers that accept nothing but tensors
 weights           weight files of a folder -> tensors in a module
-lora              an adapter merged into the weights of its base
-loading           folders -> transformer, prompts, sampling options
+lora              a LoRA adapter merged into the weights of its base
+loading           folders -> components
 image_tokenizer   a folder -> image tokenizer
-vision_tower      a folder -> CLIP picture tower
-saving            all parts -> one folder
-published_layout  all parts -> one folder that the published code loads too
-card              what a checkpoint is, in words
+vision_tower      a folder -> CLIP vision tower
+saving            components -> one folder
+published_layout  components -> one folder that the published code loads too
+card              the model card
 
     folder/
         config.json            ShowoConfig
         model.safetensors      the transformer (pytorch_model.safetensors and pytorch_model.bin load too)
-        README.md              model card, may be missing
-        generation.json        recommended SamplingOptions, may be missing
+        README.md              model card, optional
+        generation.json        recommended SamplingOptions, optional
         phi/                   Phi config and text tokenizer; config.json names it as llm_model_path
-        magvitv2/              image tokenizer: config.json (MagvitV2Config) and weights, may be missing
-        clip/                  CLIP picture tower, only with w_clip_vit, may be missing
+        magvitv2/              image tokenizer: config.json (MagvitV2Config) and weights, optional
+        clip/                  CLIP vision tower, only with w_clip_vit, optional
 """

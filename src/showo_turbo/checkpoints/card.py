@@ -1,12 +1,8 @@
-"""The model card of a checkpoint: what it is, how to use it, what lies in its folder."""
+"""The model card of a checkpoint."""
 
-from math import isqrt
+from showo_turbo.components import Components
 
-from showo_turbo.generation.options import SamplingOptions
-from showo_turbo.models.magvit_v2 import MagvitV2
-from showo_turbo.models.showo import Showo
-
-_CARD = """---
+_TEMPLATE = """---
 library_name: showo-turbo
 pipeline_tag: any-to-any
 tags: [show-o, text-to-image, image-to-text]
@@ -34,23 +30,21 @@ image tokenizer, `generation.json` the recommended sampling settings.
 """
 
 
-def model_card(name: str, model: Showo, image_tokenizer: MagvitV2 | None, options: SamplingOptions) -> str:
-    """The card of a checkpoint, in Markdown."""
-    config = model.config
-    side = isqrt(config.num_vq_tokens)
-    image = f"{side} x {side} codes"
-    if image_tokenizer is not None:
-        pixels = side * image_tokenizer.config.downsampling_factor
-        image += f", {pixels} x {pixels} pixels"
-    return _CARD.format(
+def model_card(name: str, components: Components) -> str:
+    """Return the model card of a checkpoint in Markdown."""
+    config, recommended = components.model.config, components.recommended
+    image = f"{components.grid_size} x {components.grid_size} codes"
+    if components.image_tokenizer is not None:
+        image += f", {components.resolution} x {components.resolution} pixels"
+    return _TEMPLATE.format(
         name=name,
-        parameters=sum(parameter.numel() for parameter in model.parameters()),
-        dtype=str(model.dtype).removeprefix("torch."),
+        parameters=sum(parameter.numel() for parameter in components.model.parameters()),
+        dtype=str(components.model.dtype).removeprefix("torch."),
         vocab_size=config.vocab_size,
         llm_vocab_size=config.llm_vocab_size,
         codebook_size=config.codebook_size,
         image=image,
-        steps=options.num_inference_steps,
-        guidance=options.guidance_scale,
-        top_k=options.top_k or "off",
+        steps=recommended.num_inference_steps,
+        guidance=recommended.guidance_scale,
+        top_k=recommended.top_k or "off",
     )

@@ -1,4 +1,4 @@
-"""A folder to an image tokenizer."""
+"""Load an image tokenizer from a folder."""
 
 from dataclasses import fields
 from hashlib import sha256
@@ -13,24 +13,24 @@ from showo_turbo.models.magvit_v2_config import MagvitV2Config
 
 
 def load_image_tokenizer(folder: Path) -> MagvitV2:
-    """An image tokenizer, on the CPU, in float32 (its codes are signs) and evaluation mode.
+    """Load an image tokenizer on the CPU, in float32 (its codes are signs) and evaluation mode.
 
-    A `config.json` that says nothing about sizes, or none at all, means the published ones.
+    Without a `config.json`, or without sizes in it, the sizes are the published ones.
 
     Raises:
-        InputError: when config or weights cannot be read, or do not fit each other.
+        InputError: if config or weights cannot be read, or do not fit each other.
     """
     path = folder / "config.json"
     values = read_json(path) if path.exists() else {}
-    sized = not values.keys().isdisjoint(field.name for field in fields(MagvitV2Config))
+    has_sizes = not values.keys().isdisjoint(field.name for field in fields(MagvitV2Config))
     with torch.device("meta"):
-        model = MagvitV2(MagvitV2Config.from_dict(values) if sized else MagvitV2Config())
+        model = MagvitV2(MagvitV2Config.from_dict(values) if has_sizes else MagvitV2Config())
     fit_weights(model, open_weights(folder))
     return model.eval()
 
 
 def fingerprint(model: MagvitV2) -> str:
-    """What tells image tokenizers apart, in whatever files they are: hexadecimal SHA-256 of names and weights."""
+    """Return the hexadecimal SHA-256 of an image tokenizer's names and weights, independent of its files."""
     digest = sha256()
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(name.encode())

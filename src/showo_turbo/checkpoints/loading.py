@@ -1,7 +1,7 @@
-"""Folders to parts: transformer, prompts, sampling options (the image tokenizer has its own module).
+"""Locate and load the components of a checkpoint.
 
-Modules are laid out without memory first (torch's meta device) and weights come one tensor at a time, so a large model
-is never held twice.
+Modules are built on torch's meta device and weights are read one tensor at a time, so a large model is never in memory
+twice.
 """
 
 from dataclasses import dataclass, field, replace
@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from showo_turbo.backends.int8 import int8_weight_names, quantize, use_int8_linear
+from showo_turbo.checkpoints.image_tokenizer import load_image_tokenizer
 from showo_turbo.checkpoints.lora import merge_adapter, read_adapter_config
 from showo_turbo.checkpoints.names import (
     ADAPTER_CONFIG,
@@ -21,7 +22,9 @@ from showo_turbo.checkpoints.names import (
     resolve,
 )
 from showo_turbo.checkpoints.published import published_checkpoint
+from showo_turbo.checkpoints.vision_tower import load_vision_tower
 from showo_turbo.checkpoints.weights import Weights, find_weights, fit_weights, open_weights
+from showo_turbo.components import Components
 from showo_turbo.configuration import ShowoConfig, load_phi_config
 from showo_turbo.device import DTYPES
 from showo_turbo.errors import InputError
@@ -38,17 +41,17 @@ VISION_FOLDER = "clip"
 
 @dataclass(frozen=True)
 class CheckpointFiles:
-    """Where the parts of a checkpoint are.
+    """Hold the folders that a checkpoint's components are loaded from.
 
     Attributes:
-        config: what its `config.json` says.
+        config: the checkpoint's config.
         folder: holds config and weights of the transformer.
         backbone: folder of the Phi config.
         text_tokenizer: folder of the text tokenizer.
         image_tokenizer: folder of the image tokenizer, if there is one.
-        vision_tower: folder of the CLIP picture tower, if the transformer takes its features and there is one.
+        vision_tower: folder of the CLIP vision tower, if the transformer takes its features and there is one.
         adapter: folder of a LoRA adapter on the transformer, if there is one.
-        sampling: what to draw with, where no `generation.json` says otherwise.
+        sampling: recommended sampling options if there is no `generation.json`.
     """
 
     config: ShowoConfig
@@ -61,21 +64,21 @@ class CheckpointFiles:
     sampling: SamplingOptions = field(default_factory=SamplingOptions)
 
     def weights(self) -> Weights:
-        """The transformer's weights, adapter included.
+        """Describe the transformer's weights, with the adapter merged in.
 
         Raises:
-            InputError: when they cannot be read, or the adapter was made for another base.
+            InputError: if they cannot be read, or the adapter was made for another base.
         """
         weights = open_weights(self.folder)
         return weights if self.adapter is None else merge_adapter(weights, self.adapter)
 
     def stored_dtype(self) -> torch.dtype:
-        """The precision that all of the transformer's weights are stored in; float32 if it is none of ours."""
+        """Return the dtype of all stored weights of the transformer; float32 if it is mixed or not in `DTYPES`."""
         stored = {tensor.dtype for tensor in self.weights().layout.values()}
         return stored.pop() if len(stored) == 1 and stored <= set(DTYPES.values()) else torch.float32
 
     def weights_sha256(self) -> dict[str, str]:
-        """SHA-256 of the weight files that decide an image: transformer, adapter and image tokenizer."""
+        """Return the SHA-256 of the weight files that an image depends on: transformer, adapter and image tokenizer."""
         digests = {"transformer": sha256_of_files(*find_weights(self.folder))}
         if self.adapter is not None:
             digests["adapter"] = sha256_of_files(*find_weights(self.adapter, ADAPTER_FILES))
@@ -91,18 +94,18 @@ def locate(
     base: str | Path | None = None,
     vision_tower: str | Path | None = None,
 ) -> CheckpointFiles:
-    """Find the parts of a checkpoint. A published name brings its tokenizers, resolution and sampling settings along.
+    """Find the files of a checkpoint. A published name implies its tokenizers, resolution and sampling options.
 
     Args:
         name: a shipped model, a folder or a hub name; of a checkpoint, or of a LoRA adapter.
         image_tokenizer: folder or hub name of another image tokenizer than the checkpoint's own.
         text_tokenizer: folder or hub name of another text tokenizer than the checkpoint's own; also of the Phi config,
             if the checkpoint does not hold it.
-        base: shipped model, folder or hub name of what an adapter changes; the one that it names itself if left out.
-        vision_tower: folder or hub name of another CLIP picture tower than the checkpoint's own.
+        base: shipped model, folder or hub name of the model that an adapter was trained on, if not the one it names.
+        vision_tower: folder or hub name of another CLIP vision tower than the checkpoint's own.
 
     Raises:
-        InputError: when something is not there, or a picture tower is named for a checkpoint that takes image codes.
+        InputError: if a component is missing, or a vision tower is named for a checkpoint that takes image codes.
     """
     folder = resolve(name, MODEL)
     if (folder / ADAPTER_CONFIG).is_file():
@@ -110,14 +113,16 @@ def locate(
         named = _base_of(folder, base)
         if (resolve(named, MODEL) / ADAPTER_CONFIG).is_file():
             raise InputError(
-                f"adapter {str(folder)!r} changes {str(named)!r}, which is an adapter itself: write that as a whole "
-                "model first (showo-turbo convert), and name this as base"
+                f"adapter {str(folder)!r} changes {str(named)!r}, which is an adapter itself: merge that into a model "
+                "first (showo-turbo convert), and name the result as base"
             )
-        changed = locate(named, image_tokenizer, text_tokenizer, vision_tower=vision_tower)
+        base_files = locate(named, image_tokenizer, text_tokenizer, vision_tower=vision_tower)
         own = published_checkpoint(name)
-        return replace(changed, adapter=folder, sampling=own.sampling if own else changed.sampling)
+        return replace(base_files, adapter=folder, sampling=own.sampling if own else base_files.sampling)
     if base is not None:
-        raise InputError(f"base is {str(base)!r}, but model {str(name)!r} is no adapter: it has no {ADAPTER_CONFIG}")
+        raise InputError(
+            f"base is {str(base)!r}, but model {str(name)!r} is not an adapter: it has no {ADAPTER_CONFIG}"
+        )
     find_weights(folder)
     config = ShowoConfig.from_dict(read_json(folder / "config.json"))
     own_image = folder / IMAGE_TOKENIZER_FOLDER
@@ -129,7 +134,7 @@ def locate(
         image_tokenizer, sampling = image_tokenizer or published.image_tokenizer, published.sampling
     own_text = [own for own in (folder / config.llm_model_path, folder / TEXT_FOLDER) if own.is_dir()]
     backbone = own_text[0] if own_text else resolve(text_tokenizer or config.llm_model_path, TEXT_TOKENIZER)
-    read_json(backbone / "config.json")  # transformers takes a missing file for the full-size Phi
+    read_json(backbone / "config.json")  # transformers uses the full-size Phi's config if the file is missing
     return CheckpointFiles(
         config=config,
         folder=folder,
@@ -142,7 +147,7 @@ def locate(
 
 
 def _vision_tower_of(name: str, folder: Path, config: ShowoConfig, other: str | Path | None) -> Path | None:
-    """Where the CLIP picture tower of a checkpoint is, if it needs and has one."""
+    """Return the folder of a checkpoint's CLIP vision tower, if it needs and has one."""
     if not config.w_clip_vit:
         if other is not None:
             raise InputError(f"vision_tower is {str(other)!r}, but model {name!r} takes image codes: leave it out")
@@ -154,7 +159,7 @@ def _vision_tower_of(name: str, folder: Path, config: ShowoConfig, other: str | 
 
 
 def _base_of(adapter: Path, base: str | Path | None) -> str | Path:
-    """What an adapter changes: a folder beside it is found from wherever the adapter is used."""
+    """Return the base of an adapter; a relative path in its config is relative to the adapter's folder."""
     named = base or read_adapter_config(adapter).get("base_model_name_or_path")
     if not named:
         raise InputError(f"adapter {str(adapter)!r} does not name its base: name it as base, or by `convert --base`")
@@ -162,43 +167,57 @@ def _base_of(adapter: Path, base: str | Path | None) -> str | Path:
     return beside if base is None and beside.is_dir() else named
 
 
-def load_showo(files: CheckpointFiles, dtype: torch.dtype = torch.float32, quantization: str | None = None) -> Showo:
-    """The transformer of a checkpoint, on the CPU, in evaluation mode; its layers in int8 if `quantization` says so.
+def load_components(
+    files: CheckpointFiles, *, dtype: torch.dtype = torch.float32, quantization: str | None = None
+) -> Components:
+    """Load the components of a checkpoint on the CPU.
+
+    Args:
+        files: where they are.
+        dtype: of the transformer and the CLIP vision tower; the image tokenizer stays in float32.
+        quantization: "int8" stores the matrices of the transformer's layers in int8; None does not.
 
     Raises:
-        InputError: when the Phi config or the weights cannot be read, or do not fit each other.
+        InputError: if a file is missing or damaged, or components do not fit each other.
+    """
+    recommended = load_sampling_options(files)
+    prompt_builder = ClipPromptBuilder if files.config.w_clip_vit else PromptBuilder
+    return Components(
+        prompts=prompt_builder.from_pretrained(files.text_tokenizer, files.config),
+        image_tokenizer=load_image_tokenizer(files.image_tokenizer) if files.image_tokenizer else None,
+        vision_tower=load_vision_tower(files.vision_tower, dtype) if files.vision_tower else None,
+        model=load_showo(files, dtype, quantization),
+        recommended=recommended,
+    )
+
+
+def load_showo(files: CheckpointFiles, dtype: torch.dtype = torch.float32, quantization: str | None = None) -> Showo:
+    """Load the transformer of a checkpoint on the CPU, in evaluation mode.
+
+    Raises:
+        InputError: if the Phi config or the weights cannot be read, or do not fit each other.
     """
     try:
         phi_config = load_phi_config(files.backbone, files.config.vocab_size)
         with torch.device("meta"):
             model = Showo(files.config, phi_config).to(dtype)
-    except Exception as error:  # of numbers that cannot be, libraries raise whatever they stumble over
+    except Exception as error:  # invalid sizes raise exceptions of any type
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise InputError(f"Phi config: none that fits in folder {str(files.backbone)!r} ({reason})") from error
     if quantization == "int8":
         use_int8_linear(model.showo.model.layers)
     quantized = int8_weight_names(model)
     fit_weights(model, files.weights(), lambda name, tensor: quantize(tensor) if name in quantized else tensor)
-    # The rotary frequencies are computed, not stored, so they are the one thing still without memory.
+    # The rotary frequencies are computed, not stored, so they are still on the meta device.
     model.showo.model.rotary_emb = type(model.showo.model.rotary_emb)(phi_config)
     return model.eval()
 
 
-def load_prompts(files: CheckpointFiles) -> PromptBuilder:
-    """The prompt builder of a checkpoint.
-
-    Raises:
-        InputError: when there is no text tokenizer, or it does not fit the checkpoint.
-    """
-    builder = ClipPromptBuilder if files.config.w_clip_vit else PromptBuilder
-    return builder.from_pretrained(files.text_tokenizer, files.config)
-
-
 def load_sampling_options(files: CheckpointFiles) -> SamplingOptions:
-    """What a checkpoint recommends for text to image in its `generation.json`, or else `files.sampling`.
+    """Load the recommended sampling options from `generation.json`; without the file they are `files.sampling`.
 
     Raises:
-        InputError: when the file cannot be read or says something unknown.
+        InputError: if the file cannot be read, or holds an unknown option or an invalid value.
     """
     for folder in (files.adapter, files.folder):
         if folder is not None and (folder / "generation.json").exists():

@@ -1,4 +1,4 @@
-"""Names of models: shipped with the package, a local folder, or on the Hugging Face hub."""
+"""Resolve names: of models shipped with the package, of local folders, and on the Hugging Face hub."""
 
 import re
 from dataclasses import dataclass
@@ -14,29 +14,29 @@ _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.safetensors", "pytorch_model.bin")
-"""Names of a weight file; of several in one folder the first of these is taken."""
+"""Names of a weight file, in order of preference."""
 
 INDEX_SUFFIX = ".index.json"
-"""What the name of a sharded weight file's index ends with."""
+"""Ending of the index file of a sharded checkpoint."""
 
 CARD = "README.md"
-"""A checkpoint's model card."""
+"""Name of the model card."""
 
 ADAPTER_CONFIG = "adapter_config.json"
-"""What makes a folder a LoRA adapter on a base."""
+"""Name of the config that marks a folder as a LoRA adapter."""
 
 ADAPTER_FILES = ("adapter_model.safetensors", "adapter_model.bin")
-"""Names of an adapter's weight file."""
+"""Names of an adapter's weight file, in order of preference."""
 
 
 @dataclass(frozen=True)
-class Part:
-    """One thing a name can stand for.
+class ArtifactKind:
+    """Describe one kind of artifact that a name can refer to.
 
     Attributes:
-        title: what errors call it.
-        files: the files that make it up, as patterns.
-        option: the argument that names it.
+        title: its name in error messages.
+        files: patterns of its files on the hub.
+        option: the argument that overrides it.
     """
 
     title: str
@@ -56,55 +56,53 @@ _MODEL_FILES = (
     "magvitv2/*",
     "clip/*",
 )
-MODEL = Part("model", _MODEL_FILES, "the model")
-TEXT_TOKENIZER = Part("text tokenizer", ("config.json", *_TOKENIZER), "text_tokenizer")
-IMAGE_TOKENIZER = Part("image tokenizer", ("config.json", *_WEIGHTS), "image_tokenizer")
-VISION_TOWER = Part("CLIP picture tower", ("config.json", *_WEIGHTS), "vision_tower")
+MODEL = ArtifactKind("model", _MODEL_FILES, "the model")
+TEXT_TOKENIZER = ArtifactKind("text tokenizer", ("config.json", *_TOKENIZER), "text_tokenizer")
+IMAGE_TOKENIZER = ArtifactKind("image tokenizer", ("config.json", *_WEIGHTS), "image_tokenizer")
+VISION_TOWER = ArtifactKind("CLIP vision tower", ("config.json", *_WEIGHTS), "vision_tower")
 
 
-def resolve(name: str | Path, part: Part = MODEL) -> Path:
-    """The folder that holds what a name stands for, fetched from the hub if need be.
+def resolve(name: str | Path, kind: ArtifactKind = MODEL) -> Path:
+    """Return the folder of an artifact; download it from the hub if it is not cached.
 
-    A shipped name wins over a folder of the same name: write `./tiny` for the folder.
+    A shipped name takes precedence over a folder of the same name: write `./tiny` for the folder.
 
     Raises:
-        InputError: when there is no such thing, or the hub cannot be reached.
+        InputError: if the name is neither a shipped model, a folder nor a hub name, or the download fails.
     """
-    if str(name) in SHIPPED_MODELS and part is MODEL:
-        return _shipped(str(name))
+    if str(name) in SHIPPED_MODELS and kind is MODEL:
+        folder = _SHIPPED_FOLDER / str(name)
+        if not folder.is_dir():
+            raise InputError(
+                f"model {str(name)!r} is missing from this installation ({folder}): install showo-turbo again"
+            )
+        return folder
     try:
         path = Path(name).expanduser()
     except RuntimeError as error:
-        raise InputError(f"{part.title} {str(name)!r} is unknown: no such user's home ({error})") from error
+        raise InputError(f"{kind.title} {str(name)!r} is unknown: no such user's home ({error})") from error
     if path.is_dir():
         return path
     if path.exists():
-        raise InputError(f"{part.title} {str(name)!r} is a file: give the folder that holds it")
+        raise InputError(f"{kind.title} {str(name)!r} is a file: give the folder that holds it")
     if isinstance(name, str) and _HUB_NAME.fullmatch(name):
-        return _fetch(name, part)
-    shipped = f"a shipped model ({', '.join(SHIPPED_MODELS)}), " if part is MODEL else ""
+        return _fetch(name, kind)
+    shipped = f"a shipped model ({', '.join(SHIPPED_MODELS)}), " if kind is MODEL else ""
     raise InputError(
-        f"{part.title} {str(name)!r} is unknown: it is neither {shipped}a folder nor a hub name owner/name"
+        f"{kind.title} {str(name)!r} is unknown: it is neither {shipped}a folder nor a hub name owner/name"
     )
 
 
-def _shipped(name: str) -> Path:
-    folder = _SHIPPED_FOLDER / name
-    if not folder.is_dir():
-        raise InputError(f"model {name!r} is missing from this installation ({folder}): install showo-turbo again")
-    return folder
-
-
-def _fetch(name: str, part: Part) -> Path:
+def _fetch(name: str, kind: ArtifactKind) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
     try:
-        return Path(snapshot_download(name, allow_patterns=list(part.files)))
+        return Path(snapshot_download(name, allow_patterns=list(kind.files)))
     except (OSError, HfHubHTTPError, HFValidationError) as error:
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise InputError(
-            f"{part.title} {name!r} is no folder here and could not be fetched from the hub ({reason}): where there is "
-            f"network, fetch those of {name}'s files that are there of {', '.join(part.files)}; put them in folder "
-            f"{name!r} here, or in another and give its path as {part.option}"
+            f"{kind.title} {name!r} is not a folder here and could not be fetched from the hub ({reason}): where "
+            f"there is network, download those of its files that match {', '.join(kind.files)}; put them in folder "
+            f"{name!r} here, or in another and give its path as {kind.option}"
         ) from error

@@ -1,7 +1,7 @@
-"""The published checkpoints: what their files do not say, as data.
+"""Facts about the published checkpoints that their files do not hold.
 
-Their `config.json` names neither image tokenizer nor sampling settings, and the published code takes the resolution
-from a YAML file beside it. Settings are those of the published commands and tables (Show-o, arXiv 2408.12528; Show-o
+Their `config.json` names neither image tokenizer nor sampling options, and the published code takes the resolution
+from a separate YAML file. The options are those of the published commands and tables (Show-o, arXiv 2408.12528; Show-o
 Turbo, arXiv 2502.05415, section 5).
 """
 
@@ -13,16 +13,16 @@ from showo_turbo.generation.options import SamplingOptions
 
 @dataclass(frozen=True)
 class PublishedCheckpoint:
-    """One published checkpoint.
+    """Describe one published checkpoint.
 
     Attributes:
-        name: on the Hugging Face hub.
+        name: hub name.
         resolution: side of its images in pixels.
         num_vq_tokens: codes of one image.
-        sampling: what its authors draw with, see `SamplingOptions.at` for other numbers of steps.
+        sampling: sampling options of its authors; `SamplingOptions.at` adapts them to another number of steps.
         text_tokenizer: hub name of text tokenizer and Phi config.
         image_tokenizer: hub name of the image tokenizer.
-        vision_tower: hub name of the CLIP picture tower, used if the checkpoint's config says `w_clip_vit`.
+        vision_tower: hub name of the CLIP vision tower, used if the checkpoint's config sets `w_clip_vit`.
     """
 
     name: str
@@ -36,10 +36,10 @@ class PublishedCheckpoint:
 
 @dataclass(frozen=True)
 class StudentSampling(SamplingOptions):
-    """What Show-o Turbo's authors draw with: among few codes in few steps, and among all of them from 5 steps on."""
+    """Hold the sampling options of Show-o Turbo's authors: top-k sampling up to 4 steps, no top-k from 5 steps on."""
 
     def at(self, num_inference_steps: int | None) -> Self:
-        """See `SamplingOptions.at`."""
+        """Return a copy with another number of steps, and the top-k for it."""
         options = super().at(num_inference_steps)
         if num_inference_steps is None or 2 < num_inference_steps <= 4:
             return options
@@ -61,9 +61,9 @@ PUBLISHED = {
         PublishedCheckpoint("SJTU-Deng-Lab/Show-o-Turbo-512", 512, 1024, _STUDENT_512),
     )
 }
-"""By name."""
+"""Published checkpoints by hub name."""
 
 
 def published_checkpoint(name: object) -> PublishedCheckpoint | None:
-    """The published checkpoint of a name on the hub, which does not tell upper case from lower; None if it is none."""
-    return next((one for own, one in PUBLISHED.items() if own.lower() == str(name).lower()), None)
+    """Return the published checkpoint of a hub name (case-insensitive), or None if there is none."""
+    return next((one for hub_name, one in PUBLISHED.items() if hub_name.lower() == str(name).lower()), None)

@@ -1,4 +1,4 @@
-"""A folder to a CLIP picture tower, for checkpoints with `w_clip_vit`."""
+"""Load a CLIP vision tower from a folder, for checkpoints with `w_clip_vit`."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -10,37 +10,37 @@ from showo_turbo.checkpoints.weights import Weights, fit_weights, open_weights
 from showo_turbo.files import read_json
 from showo_turbo.models.clip_vision import ClipVisionTower
 
-_VISION = "vision_model."
-_DERIVED = "embeddings.position_ids"
+_VISION_PREFIX = "vision_model."
+_POSITION_IDS = "embeddings.position_ids"
 
 
 def load_vision_tower(folder: Path, dtype: torch.dtype = torch.float32) -> ClipVisionTower:
-    """The tower of a CLIP model (its text side is passed over) or a tower alone, on the CPU.
+    """Load the vision tower of a CLIP model or a vision tower alone, on the CPU; a text tower is ignored.
 
     Raises:
-        InputError: when config or weights cannot be read, or do not fit each other.
+        InputError: if config or weights cannot be read, or do not fit each other.
     """
-    read_json(folder / "config.json")  # transformers takes a missing file for another CLIP
+    read_json(folder / "config.json")  # transformers uses another CLIP's config if the file is missing
     config = CLIPVisionConfig.from_pretrained(folder)
     with torch.device("meta"):
         tower = CLIPVisionModel(config).to(dtype)
-    fit_weights(tower, _vision_part(open_weights(folder)))
-    # Positions are counted, not stored, so they are the one thing still without memory.
+    fit_weights(tower, _vision_weights(open_weights(folder)))
+    # Position ids are not stored, so they are still on the meta device.
     tower.embeddings.position_ids = torch.arange(tower.embeddings.num_positions)[None]
     return ClipVisionTower(tower)
 
 
-def _vision_part(weights: Weights) -> Weights:
-    """The tensors of the tower, under the names that they have in a tower alone."""
-    prefix = _VISION if any(name.startswith(_VISION) for name in weights.layout) else ""
-    chosen = {
+def _vision_weights(weights: Weights) -> Weights:
+    """Select the tensors of the vision tower and drop the prefix that a whole CLIP model adds."""
+    prefix = _VISION_PREFIX if any(name.startswith(_VISION_PREFIX) for name in weights.layout) else ""
+    short_names = {
         name: name.removeprefix(prefix)
         for name in weights.layout
-        if name.startswith(prefix) and not name.endswith(_DERIVED)
+        if name.startswith(prefix) and not name.endswith(_POSITION_IDS)
     }
-    layout = {short: weights.layout[name] for name, short in chosen.items()}
+    layout = {short: weights.layout[name] for name, short in short_names.items()}
     return replace(
         weights,
         layout=layout,
-        stream=lambda: ((chosen[name], tensor) for name, tensor in weights.stream() if name in chosen),
+        stream=lambda: ((short_names[name], tensor) for name, tensor in weights.stream() if name in short_names),
     )

@@ -1,13 +1,13 @@
-"""One weight file: what tensors it holds, and the tensors one after another.
+"""Read and write one weight file: the shapes of its tensors, and the tensors one at a time.
 
-A `.bin` file is a pickle, which can run code when it is read. It is only ever opened by torch's restricted reader,
-which refuses anything but tensors.
+A `.bin` file is a pickle, which can run code when it is read. It is only opened by torch's restricted unpickler, which
+refuses anything but tensors.
 
 Decisions:
-- `describe` reads no tensor's data, so a large file that does not fit is refused at once.
-- `stream` holds one tensor of the file at a time. A `.bin` file is mapped into memory, and what is read of a map stays
-  in memory until the map is let go; so the file is mapped anew after every `_BYTES_PER_MAP`. (Files in torch's format
-  of before 2020 cannot be mapped and are read whole.)
+- `describe` reads no tensor data, so a large file that does not fit is refused at once.
+- `stream` holds one tensor of the file at a time. A `.bin` file is memory-mapped, and pages that were read stay
+  resident until the map is closed; so the file is mapped again after every `_BYTES_PER_MAP`. (Files in torch's format
+  from before 2020 cannot be mapped and are read whole.)
 """
 
 import pickle
@@ -28,10 +28,10 @@ _BYTES_PER_MAP = 2**27
 
 
 def describe(file: Path) -> dict[str, Tensor]:
-    """Shapes and dtypes of a file's tensors: tensors on the meta device, by name.
+    """Return shapes and dtypes of a file's tensors, as tensors on the meta device by name.
 
     Raises:
-        InputError: when the file is truncated, is no weight file, or holds anything besides tensors.
+        InputError: if the file is truncated, is not a weight file, or holds anything besides tensors.
     """
     if file.suffix == ".bin":
         return _load_pickle(file, "meta")
@@ -43,23 +43,23 @@ def describe(file: Path) -> dict[str, Tensor]:
 
 
 def write(file: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
-    """Write tensors by name, as safetensors; what was there before stays until all of it is written.
+    """Write tensors by name as a safetensors file, atomically.
 
     Raises:
-        OSError: when the disk is full or the like.
+        OSError: if the disk is full or the like.
     """
-    with atomic_file(file) as partial:
-        partial.touch()
-        mode = partial.stat().st_mode
+    with atomic_file(file) as temporary:
+        temporary.touch()
+        mode = temporary.stat().st_mode
         try:
-            save_file(tensors, partial, metadata)
+            save_file(tensors, temporary, metadata)
         except SafetensorError as error:
             raise OSError(f"{str(file)!r} cannot be written: {error}") from error
-        partial.chmod(mode)  # safetensors leaves a file that only its owner can read
+        temporary.chmod(mode)  # safetensors makes the file readable by its owner only
 
 
 def stream(file: Path) -> Iterator[tuple[str, Tensor]]:
-    """A file's tensors by name, on the CPU. Each may be used until the next is asked for.
+    """Iterate over a file's tensors by name, on the CPU. Each is valid until the next one is read.
 
     Raises:
         InputError: as `describe`.
@@ -85,7 +85,7 @@ def _stream_pickle(file: Path) -> Iterator[tuple[str, Tensor]]:
 
 
 def _batches(layout: dict[str, Tensor]) -> Iterator[list[str]]:
-    """Names of tensors in groups of at most `_BYTES_PER_MAP`, or of one."""
+    """Group the names of tensors by at most `_BYTES_PER_MAP`; a larger tensor is a group of its own."""
     names, size = [], 0
     for name, tensor in layout.items():
         if names and size + tensor.nbytes > _BYTES_PER_MAP:
@@ -98,14 +98,14 @@ def _batches(layout: dict[str, Tensor]) -> Iterator[list[str]]:
 
 
 def _load_pickle(file: Path, device: str) -> dict[str, Tensor]:
-    whole_archive = zipfile.is_zipfile(file)
+    is_archive = zipfile.is_zipfile(file)
     with file.open("rb") as opened:
-        begins_archive = opened.read(2) == b"PK"
-    if file.stat().st_size == 0 or (begins_archive and not whole_archive):
+        has_archive_magic = opened.read(2) == b"PK"
+    if file.stat().st_size == 0 or (has_archive_magic and not is_archive):
         raise InputError(f"weight file {str(file)!r} is truncated: fetch it again")
     try:
         with warnings.catch_warnings(action="ignore"):
-            state = torch.load(file, map_location=device, weights_only=True, mmap=whole_archive)
+            state = torch.load(file, map_location=device, weights_only=True, mmap=is_archive)
     except pickle.UnpicklingError as error:
         raise InputError(
             f"weight file {str(file)!r} was refused: it holds more than tensors ({_reason(error)}), and reading that "
@@ -119,7 +119,7 @@ def _load_pickle(file: Path, device: str) -> dict[str, Tensor]:
 
 
 def _reason(error: Exception) -> str:
-    """The telling line of torch's long messages."""
+    """Return the informative line of torch's long messages."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    telling = [line for line in lines if line.startswith(("Trying to", "Unsupported"))]
-    return next(iter([*telling, *lines]), type(error).__name__).rstrip(".")
+    informative = [line for line in lines if line.startswith(("Trying to", "Unsupported"))]
+    return next(iter([*informative, *lines]), type(error).__name__).rstrip(".")

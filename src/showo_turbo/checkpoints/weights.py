@@ -1,9 +1,9 @@
-"""The weights of a checkpoint folder, in one file or in shards, and fitting them into a module.
+"""Load the weights of a checkpoint folder, in one file or in shards, into a module.
 
     folder --open_weights--> Weights --(lora.merge_adapter)--> Weights --fit_weights--> module
 
-`Weights` is a description with a way to read: what does not fit is refused before any data is read, and then the data
-comes one tensor at a time, so that the module's own weights are all that is ever held.
+`Weights` holds shapes and dtypes and a way to read the data. Weights that do not fit are refused before any data is
+read; then the data is read one tensor at a time, so that memory holds little more than the module's own weights.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -19,22 +19,22 @@ from showo_turbo.errors import InputError
 from showo_turbo.files import read_json
 
 WRAPPERS = ("module.", "_orig_mod.", "_fsdp_wrapped_module.")
-"""What `DistributedDataParallel`, `torch.compile` and `FullyShardedDataParallel` put before every name."""
+"""Prefixes that `DistributedDataParallel`, `torch.compile` and `FullyShardedDataParallel` add to every name."""
 
 Store = Callable[[str, Tensor], Tensor]
-"""What a module keeps of a weight, given its name and the weight in the module's dtype."""
+"""Convert a weight, given its name and its value in the module's dtype, to the tensor that the module stores."""
 
 _NAMES_IN_ERRORS = 3
 
 
 @dataclass(frozen=True)
 class Weights:
-    """Tensors by name, described but not yet read.
+    """Describe tensors by name before they are read.
 
     Attributes:
-        source: where they come from, for errors.
-        layout: shapes and dtypes: tensors on the meta device, by name.
-        stream: reads the tensors, in any order, on the CPU. Each may be used until the next is asked for.
+        source: file or folder, for error messages.
+        layout: shapes and dtypes, as tensors on the meta device by name.
+        stream: reads the tensors, in any order, on the CPU. Each is valid until the next one is read.
     """
 
     source: str
@@ -43,10 +43,10 @@ class Weights:
 
 
 def find_weights(folder: Path, names: Iterable[str] = WEIGHT_FILES) -> tuple[Path, ...]:
-    """The weight files of a folder: one file, or an index and its shards. Of several the first of `names` counts.
+    """Return the weight files of a folder: one file, or an index and its shards. The first of `names` that exists wins.
 
     Raises:
-        InputError: when there is none, or an index names shards that are not there.
+        InputError: if there is none, or an index names shards that do not exist.
     """
     names = tuple(names)
     for name in names:
@@ -62,32 +62,32 @@ def find_weights(folder: Path, names: Iterable[str] = WEIGHT_FILES) -> tuple[Pat
 
 
 def open_weights(folder: Path, names: Iterable[str] = WEIGHT_FILES) -> Weights:
-    """The weights of a folder, with what wraps all of their names taken off.
+    """Describe the weights of a folder; a prefix of `WRAPPERS` that all names have is removed.
 
     Raises:
-        InputError: when there are none, a file is damaged or holds anything besides tensors, or a shard is incomplete.
+        InputError: if there are none, a file is damaged or holds anything besides tensors, or a shard is incomplete.
     """
     first, *shards = find_weights(folder, names)
     source = f"weight {'index' if shards else 'file'} {str(first)!r}"
     files = shards or [first]
     layouts = {file: describe(file) for file in files}
     if shards:
-        layouts = _indexed(first, layouts)
-    wrapper = _wrapper([name for layout in layouts.values() for name in layout])
+        layouts = _indexed_tensors(first, layouts)
+    prefix = _wrapper_prefix([name for layout in layouts.values() for name in layout])
 
     def read() -> Iterator[tuple[str, Tensor]]:
         for file, layout in layouts.items():
-            yield from ((name[len(wrapper) :], tensor) for name, tensor in stream(file) if name in layout)
+            yield from ((name[len(prefix) :], tensor) for name, tensor in stream(file) if name in layout)
 
-    layout = {name[len(wrapper) :]: tensor for layout in layouts.values() for name, tensor in layout.items()}
+    layout = {name[len(prefix) :]: tensor for layout in layouts.values() for name, tensor in layout.items()}
     return Weights(source, layout, read)
 
 
 def weights_of_file(file: Path) -> Weights:
-    """The weights of one file.
+    """Describe the weights of one file.
 
     Raises:
-        InputError: when it is missing, damaged or holds anything besides tensors.
+        InputError: if it is missing, damaged or holds anything besides tensors.
     """
     if not file.is_file():
         raise InputError(f"weight file {str(file)!r} does not exist")
@@ -95,7 +95,7 @@ def weights_of_file(file: Path) -> Weights:
 
 
 def _read_index(index: Path) -> dict[str, str]:
-    """File names by tensor name."""
+    """Read the file names by tensor name."""
     files = read_json(index).get("weight_map")
     if not isinstance(files, dict) or not files or not all(isinstance(file, str) for file in files.values()):
         raise InputError(f"weight index {str(index)!r} has no weight_map from names of tensors to names of files")
@@ -110,8 +110,8 @@ def _read_index(index: Path) -> dict[str, str]:
     return files
 
 
-def _indexed(index: Path, layouts: dict[Path, dict[str, Tensor]]) -> dict[Path, dict[str, Tensor]]:
-    """Of the tensors in shards those that their index names."""
+def _indexed_tensors(index: Path, layouts: dict[Path, dict[str, Tensor]]) -> dict[Path, dict[str, Tensor]]:
+    """Select the tensors in shards that their index names."""
     chosen = {file: {} for file in layouts}
     for name, shard in _read_index(index).items():
         file = index.parent / shard
@@ -121,34 +121,40 @@ def _indexed(index: Path, layouts: dict[Path, dict[str, Tensor]]) -> dict[Path, 
     return chosen
 
 
-def _wrapper(names: list[str]) -> str:
-    """What all names begin with that is no part of the model."""
-    found = ""
-    while wrapper := next((one for one in WRAPPERS if names and all(n.startswith(found + one) for n in names)), None):
-        found += wrapper
-    return found
+def _wrapper_prefix(names: list[str]) -> str:
+    """Return the prefix of `WRAPPERS`, nested or not, that all names share."""
+    prefix = ""
+    while wrapper := next((one for one in WRAPPERS if names and all(n.startswith(prefix + one) for n in names)), None):
+        prefix += wrapper
+    return prefix
 
 
 def fit_weights(module: nn.Module, weights: Weights, store: Store = lambda name, tensor: tensor) -> None:
-    """Put tensors in place of a module's own, cast to the module's dtypes; the module may be on the meta device.
+    """Replace a module's weights, cast to the module's dtypes; the module may be on the meta device.
 
-    Each is stored as `store` makes of it before the next one is read.
+    Args:
+        module: the module to fill.
+        weights: the new weights.
+        store: converts each weight before the next one is read, such as to int8.
 
     Raises:
-        InputError: when keys are missing, unexpected, or of another shape; before any data is read.
+        InputError: if keys are missing, unexpected, or of another shape; before any data is read.
     """
     expected = module.state_dict()
     _check_fit(expected, weights)
-    fitted = {name: store(name, _own(tensor, expected[name].dtype)) for name, tensor in weights.stream()}
+    fitted = {}
+    for name, tensor in weights.stream():
+        own = tensor.to(expected[name].dtype, copy=True, memory_format=torch.contiguous_format)
+        fitted[name] = store(name, own)
     module.load_state_dict(fitted, assign=True)
 
 
 @torch.no_grad()
 def average_weights(module: nn.Module, others: Sequence[Weights]) -> None:
-    """Put the mean of a module's weights and of others' in place of its own (model soups, arXiv 2203.05482).
+    """Replace a module's weights by the mean of them and of others (model soups, arXiv 2203.05482).
 
     Raises:
-        InputError: when others do not fit the module; before any data is read.
+        InputError: if others do not fit the module; before any data is read.
     """
     mean, count = module.state_dict(), 1 + len(others)
     for weights in others:
@@ -161,26 +167,19 @@ def average_weights(module: nn.Module, others: Sequence[Weights]) -> None:
 
 
 def _check_fit(expected: Mapping[str, Tensor], weights: Weights) -> None:
-    """Refuse weights that are not just those of a module."""
+    """Raise `InputError` if names or shapes differ from those of a module."""
+    layout = weights.layout
     problems = {
-        "missing": expected.keys() - weights.layout.keys(),
-        "unexpected": weights.layout.keys() - expected.keys(),
-        "of another shape": _other_shapes(expected, weights.layout),
+        "missing": expected.keys() - layout.keys(),
+        "unexpected": layout.keys() - expected.keys(),
+        "of another shape": [
+            f"{key} is {tuple(layout[key].shape)} where the config says {tuple(expected[key].shape)}"
+            for key in expected.keys() & layout.keys()
+            if layout[key].shape != expected[key].shape
+        ],
     }
     if found := [f"{problem}: {_listed(names)}" for problem, names in problems.items() if names]:
         raise InputError(f"{weights.source} does not fit the config: {'; '.join(found)}")
-
-
-def _own(tensor: Tensor, dtype: torch.dtype) -> Tensor:
-    return tensor.to(dtype, copy=True, memory_format=torch.contiguous_format)
-
-
-def _other_shapes(expected: Mapping[str, Tensor], layout: Mapping[str, Tensor]) -> list[str]:
-    return [
-        f"{key} is {tuple(layout[key].shape)} where the config says {tuple(expected[key].shape)}"
-        for key in expected.keys() & layout.keys()
-        if layout[key].shape != expected[key].shape
-    ]
 
 
 def _listed(names: Iterable[str]) -> str:

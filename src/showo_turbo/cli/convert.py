@@ -26,7 +26,7 @@ def convert(
     image_tokenizer: Annotated[str | None, typer.Option(help="Folder or hub name of the image tokenizer.")] = None,
     text_tokenizer: Annotated[str | None, typer.Option(help="Folder or hub name of text tokenizer and Phi.")] = None,
     vision_tower: Annotated[
-        str | None, typer.Option(help="Folder or hub name of the CLIP picture tower, for w_clip_vit.")
+        str | None, typer.Option(help="Folder or hub name of the CLIP vision tower, for w_clip_vit.")
     ] = None,
     llm_model_path: Annotated[
         str | None,
@@ -58,8 +58,7 @@ def convert(
     pipe = ShowoPipeline.from_pretrained(source, device="cpu", dtype=dtype, **parts)
     with atomic_folder(output) as folder:
         if to == "published":
-            contents = pipe.model, pipe.prompts, pipe.image_tokenizer, pipe.recommended, pipe.vision_tower
-            save_published(folder, *contents, llm_model_path or TEXT_FOLDER)
+            save_published(folder, pipe, llm_model_path or TEXT_FOLDER)
         else:
             pipe.save_pretrained(folder)
     typer.echo(f"checkpoint: {output}")

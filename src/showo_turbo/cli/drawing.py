@@ -110,10 +110,8 @@ def draw(pipe: "ShowoPipeline", pictures: dict[Path, Sidecar]) -> None:
     Raises:
         InputError: before any of them is drawn, when a prompt cannot be.
     """
-    from showo_turbo.pipelines.text_to_image import check_prompt
-
     for settings in pictures.values():
-        check_prompt(pipe.prompts, settings.prompt)
+        pipe.prompts.check_prompt(settings.prompt)
     with progress_bar() as progress:
         on_step = StepProgress(progress, "drawing", len(pictures))
         for path, settings in pictures.items():

@@ -101,7 +101,7 @@ def _draw_all(options: TextToImageOptions, prompts: list[str], seed: int, folder
 def shorten(pipe: "ShowoPipeline", prompt: str) -> str:
     """A prompt without the end that the model has no room for, which is said on standard error."""
     kept = prompt
-    while kept and (cut := pipe.prompts.cut_part(kept)):
+    while kept and (cut := pipe.prompts.truncated_end(kept)):
         kept = kept[: -max(1, len(cut))]
     if kept != prompt:
         print(f"note: only the first {len(kept)} of {len(prompt)} characters are used of {prompt!r}", file=sys.stderr)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from showo_turbo.checkpoints.saving import save_checkpoint
+from showo_turbo.components import Components
 from showo_turbo.data import MixedStream
 from showo_turbo.distillation.curriculum import Stage
 from showo_turbo.distillation.image_trajectories import ImageTrajectories
@@ -153,11 +154,14 @@ class Distillation(Task[DistillationBatch]):
 
     def export(self, model: nn.Module, folder: Path) -> None:
         """Write a checkpoint that loads by itself, weights in float16, a sample sheet and the curve."""
-        parts = self.teacher.prompts, self.teacher.image_tokenizer, self.stage.sampling, self.teacher.vision_tower
-        student = without_adapters(model)
-        if self.teacher.image_tokenizer is not None and self.sheet_prompts:
-            sample_sheet(ShowoPipeline(student, *parts), self.sheet_prompts).save(folder / "samples.png")
-        save_checkpoint(folder / "model", student.half(), *parts)
+        teacher, student = self.teacher, without_adapters(model)
+        components = Components(
+            student, teacher.prompts, teacher.image_tokenizer, self.stage.sampling, teacher.vision_tower
+        )
+        if teacher.image_tokenizer is not None and self.sheet_prompts:
+            sample_sheet(ShowoPipeline(**vars(components)), self.sheet_prompts).save(folder / "samples.png")
+        student.half()
+        save_checkpoint(folder / "model", components)
         plot_curve(folder / "log.jsonl", folder / "curve.png")
 
 

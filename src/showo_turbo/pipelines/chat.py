@@ -89,7 +89,7 @@ class Dialogue:
         """
         decoding = DecodingOptions(**options)
         source = one_source(generator, seed)
-        ids = self._with_question(answering.check_question(self.prompts, question))
+        ids = self._with_question(self.prompts.check_question(question))
         answering.check_room(self.model, len(ids), decoding, "image, dialogue so far and question")
         vocabulary = self.prompts.vocabulary
         decoder, guesses = answering.prepare(self.model, vocabulary, [ids], decoding, source, self._decoder)

@@ -94,21 +94,10 @@ def check_questions(
     Raises:
         InputError: when one is no text, empty, too long, or holds a reserved token.
     """
-    cleaned = [check_question(prompts, question) for question in questions]
+    cleaned = [prompts.check_question(question) for question in questions]
     for question in cleaned:
         check_room(model, len(prompts.understanding([0] * num_codes, question)), options)
     return cleaned
-
-
-def check_question(prompts: PromptBuilder, question: object) -> str:
-    """One question as the model reads it.
-
-    Raises:
-        InputError: when it is no text, empty, too long, or holds a reserved token.
-    """
-    if not isinstance(question, str):
-        raise InputError(f"question is {question!r}: expected a text")
-    return prompts.check_question(question)
 
 
 def check_room(model: Showo, length: int, options: DecodingOptions, said: str = "image and question") -> None:

@@ -5,10 +5,9 @@ from typing import Self
 
 import torch
 
-from showo_turbo.checkpoints import loading
-from showo_turbo.checkpoints.image_tokenizer import load_image_tokenizer
+from showo_turbo.checkpoints.loading import load_components, locate
 from showo_turbo.checkpoints.saving import save_checkpoint
-from showo_turbo.checkpoints.vision_tower import load_vision_tower
+from showo_turbo.components import Components
 from showo_turbo.device import parse_device, parse_dtype, parse_quantization
 from showo_turbo.errors import InputError
 from showo_turbo.pipelines.image_generation import ImageTasks
@@ -51,7 +50,7 @@ class ShowoPipeline(ImageTasks, TextTasks):
             dtype: precision that the transformer is stored in: "float32", "bfloat16" or "float16". It computes in the
                 same, but on the CPU in float32. The image tokenizer stays in float32, since its codes are signs.
             quantization: "int8" stores the matrices of the transformer's layers in a byte a weight, by torchao (the
-                `quantization` extra); an approximation, see docs/speed.md. Not at all if left out.
+                `quantization` extra); an approximation, see docs/lab/speed.md. Not at all if left out.
             image_tokenizer: folder or hub name of an image tokenizer, in place of the checkpoint's.
             text_tokenizer: folder or hub name of a text tokenizer and Phi config, in place of the checkpoint's.
             base: the checkpoint that an adapter changes, where the adapter does not name it.
@@ -62,19 +61,15 @@ class ShowoPipeline(ImageTasks, TextTasks):
             InputError: when something is missing, damaged or does not fit, or device, dtype or quantization cannot be.
         """
         device, dtype, quantization = parse_device(device), parse_dtype(dtype), parse_quantization(quantization)
-        files = loading.locate(name_or_path, image_tokenizer, text_tokenizer, base, vision_tower)
-        recommended = loading.load_sampling_options(files)
-        prompts = loading.load_prompts(files)
-        images = None if files.image_tokenizer is None else load_image_tokenizer(files.image_tokenizer)
-        tower = None if files.vision_tower is None else load_vision_tower(files.vision_tower, dtype)
-        showo = loading.load_showo(files, dtype, quantization)
-        return cls(showo, prompts, images, recommended, tower).to(device)
+        files = locate(name_or_path, image_tokenizer, text_tokenizer, base, vision_tower)
+        components = load_components(files, dtype=dtype, quantization=quantization)
+        return cls(**vars(components)).to(device)
 
     def compile(self, mode: str | None = None) -> Self:
         """Compile the transformer's layers with `torch.compile`, all but attention. Takes a minute, and only here.
 
         Whatever prompts, steps and batches come later, nothing is compiled again. Comes after `to`. On processors it
-        does not pay, see docs/speed.md.
+        does not pay, see docs/lab/speed.md.
 
         Args:
             mode: of `torch.compile`, one that records no CUDA graphs.
@@ -129,5 +124,5 @@ class ShowoPipeline(ImageTasks, TextTasks):
         Raises:
             InputError: when the transformer is quantized.
         """
-        parts = self.model, self.prompts, self.image_tokenizer, self.recommended, self.vision_tower
-        save_checkpoint(Path(folder), *parts)
+        components = self.model, self.prompts, self.image_tokenizer, self.recommended, self.vision_tower
+        save_checkpoint(Path(folder), Components(*components))

@@ -53,7 +53,7 @@ def prepare(
     num_codes = model.config.num_vq_tokens
     scheduler = options.scheduler(prompts.vocabulary.codebook_size, num_codes)
     for text in texts:
-        check_prompt(prompts, text)
+        prompts.check_prompt(text)
     rows = [row for text in texts for row in [prompts.text_to_image(text)] * num_images_per_prompt]
     return ImageDenoiser(
         model,
@@ -65,22 +65,6 @@ def prepare(
         guidance_scale=options.guidance_scale,
         generator=generator,
     )
-
-
-def check_prompt(prompts: PromptBuilder, text: object) -> None:
-    """Refuse a prompt that cannot be drawn whole.
-
-    Raises:
-        InputError: when it is no text, empty, holds a reserved token, or is too long.
-    """
-    if not isinstance(text, str):
-        raise InputError(f"prompt is {text!r}: expected a text")
-    prompts.check_prompt(text)
-    if cut := prompts.cut_part(text):
-        raise InputError(
-            f"prompt is too long: the model takes {prompts.max_text_length} tokens, and its end, {cut.strip()!r}, "
-            f"would be cut: shorten it"
-        )
 
 
 def denoise(

@@ -1,4 +1,4 @@
-"""Prompts of the `w_clip_vit` variant: understanding reads CLIP features in place of image codes.
+"""Build the prompts of the `w_clip_vit` variant: understanding takes CLIP features in place of image codes.
 
     understanding    [mmu] system prompt [soi] features [eoi] USER: ... ASSISTANT:   then answer [eot]
 
@@ -15,23 +15,23 @@ SYSTEM_PROMPT = (
     "A chat between a curious user and an artificial intelligence assistant. "
     "The assistant gives helpful, detailed, and polite answers to the user's questions."
 )
-"""What every dialogue starts with (LLaVA, arXiv 2304.08485); 28 tokens of the Phi-1.5 tokenizer."""
+"""Start of every dialogue (LLaVA, arXiv 2304.08485); 28 tokens of the Phi-1.5 tokenizer."""
 
 
 class ClipPromptBuilder(PromptBuilder):
-    """Builds the id lists of every task for a checkpoint with `w_clip_vit`."""
+    """Build the id lists of every task for a checkpoint with `w_clip_vit`."""
 
     def understanding(self, codes: Iterable[int] | Tensor, question: str) -> list[int]:
-        """`[mmu] system prompt [soi] features [eoi]` and the question between "USER:" and "ASSISTANT:".
+        """Return `[mmu] system prompt [soi] features [eoi] USER: question ASSISTANT:`, which the answer follows.
 
         Args:
             codes: numbers of the features of one image, see `FeatureShowo.numbers`.
-            question: a text that `check_question` has passed.
+            question: the result of `check_question`.
         """
         return [*self.image_prefix(codes), *self.encode(TURN.format(question))]
 
     def image_prefix(self, codes: Iterable[int] | Tensor) -> list[int]:
-        """`[mmu] system prompt [soi] features [eoi]`, what every understanding sequence starts with."""
+        """Return `[mmu] system prompt [soi] features [eoi]`, the start of every understanding sequence."""
         ids = (int(number) + self.vocabulary.size for number in codes)
         system = self.encode(SYSTEM_PROMPT)
         return [self.vocabulary.mmu_id, *system, self.vocabulary.soi_id, *ids, self.vocabulary.eoi_id]

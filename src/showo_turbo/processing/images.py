@@ -1,9 +1,9 @@
-"""Images between files, PIL and pixel tensors.
+"""Convert images between files, PIL and pixel tensors.
 
     path, open file or PIL --load_image--> RGB --resize_and_crop--> square --image_to_pixels--> (3, H, W) in [-1, 1]
     pixels (B, 3, H, W) --pixels_to_images--> PIL images --make_grid--> one PIL image
 
-Resizing and rounding are those of the published models, pixel for pixel; the last step truncates to 8 bits.
+Resizing and rounding are pixel-exact with the published models; the last step truncates to 8 bits.
 """
 
 from collections.abc import Sequence
@@ -20,16 +20,16 @@ from torch import Tensor
 from showo_turbo.errors import InputError
 
 ImageSource = str | Path | BinaryIO | Image.Image
-"""What names an image: a path, an open binary file or a PIL image."""
+"""Path, open binary file or PIL image."""
 
 _LARGEST_ASPECT_RATIO = 50
 
 
 def open_image(source: ImageSource) -> Image.Image:
-    """Read an image whole, in its own colour mode and turned upright if its metadata ask for it.
+    """Read an image in its own color mode and apply its EXIF orientation.
 
     Raises:
-        InputError: when there is no such file, it is not an image PIL can read, or it has no pixels.
+        InputError: if the file does not exist, is not an image that PIL can read, or has no pixels.
     """
     if not isinstance(source, (str, Path, Image.Image)) and not hasattr(source, "read"):
         raise InputError(f"image is a {type(source).__name__}; expected a path, an open binary file or a PIL image")
@@ -37,27 +37,19 @@ def open_image(source: ImageSource) -> Image.Image:
     try:
         with nullcontext(source) if isinstance(source, Image.Image) else Image.open(source) as image:
             image.load()
-            upright = _upright(image)
+            try:
+                upright = ImageOps.exif_transpose(image)
+            except Exception:  # damaged metadata raises exceptions of many types
+                upright = image
     except FileNotFoundError:
         raise InputError(f"{name} does not exist: expected the path of an image file") from None
     except (OSError, SyntaxError, ValueError, RuntimeError, Image.DecompressionBombError) as error:
         raise InputError(f"{name} cannot be read ({error}): expected a whole PNG, JPEG or the like") from error
     if 0 in upright.size:
         raise InputError(f"{name} has no pixels: its size is {upright.width} x {upright.height}")
-    return _in_8_bits(upright) if upright.mode.startswith("I;16") else upright
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    """Turned as its metadata ask for; as it is where they are damaged, for which PIL has many errors."""
-    try:
-        return ImageOps.exif_transpose(image)
-    except Exception:
-        return image
-
-
-def _in_8_bits(image: Image.Image) -> Image.Image:
-    """A grey image of 16 bits in 8; PIL itself would cut off what is brighter than 255."""
-    return Image.fromarray((np.asarray(image) / 257).round().astype(np.uint8))
+    if upright.mode.startswith("I;16"):  # 16 bits: PIL's own conversion would clip at 255
+        return Image.fromarray((np.asarray(upright) / 257).round().astype(np.uint8))
+    return upright
 
 
 def load_image(source: ImageSource) -> Image.Image:
@@ -70,10 +62,10 @@ def load_image(source: ImageSource) -> Image.Image:
 
 
 def resize_and_crop(image: Image.Image, resolution: int) -> Image.Image:
-    """Scale the shorter side to `resolution` (bicubic) and cut the middle square out.
+    """Resize the shorter side to `resolution` (bicubic) and crop the center square.
 
     Raises:
-        InputError: when `resolution` is not positive, or the image is a strip so long that hardly any of it would stay.
+        InputError: if `resolution` is not positive, or as `check_aspect_ratio`.
     """
     if resolution < 1:
         raise InputError(f"resolution is {resolution}; expected a positive number of pixels")
@@ -87,10 +79,10 @@ def resize_and_crop(image: Image.Image, resolution: int) -> Image.Image:
 
 
 def check_aspect_ratio(image: Image.Image) -> None:
-    """Refuse a strip of which hardly anything would be seen.
+    """Check that a center crop keeps a fair part of the image.
 
     Raises:
-        InputError: when one side is more than 50 times the other.
+        InputError: if one side is more than 50 times the other.
     """
     shorter, longer = sorted(image.size)
     if longer > _LARGEST_ASPECT_RATIO * shorter:
@@ -101,7 +93,7 @@ def check_aspect_ratio(image: Image.Image) -> None:
 
 
 def image_to_pixels(image: Image.Image) -> Tensor:
-    """Pixels of an RGB image, float32 (3, height, width) in [-1, 1]."""
+    """Return the pixels of an RGB image, float32 (3, height, width) in [-1, 1]."""
     levels = torch.from_numpy(np.array(image))
     return rearrange((levels / 255 - 0.5) / 0.5, "height width channel -> channel height width").contiguous()
 
@@ -110,7 +102,7 @@ def preprocess_images(sources: Sequence[ImageSource], resolution: int) -> Tensor
     """Read, resize and crop images into one batch, float32 (batch, 3, resolution, resolution) in [-1, 1].
 
     Raises:
-        InputError: when there are no images, or as `load_image` and `resize_and_crop`.
+        InputError: if there are no images, or as `load_image` and `resize_and_crop`.
     """
     if not sources:
         raise InputError("images is empty; expected at least one image")
@@ -118,10 +110,10 @@ def preprocess_images(sources: Sequence[ImageSource], resolution: int) -> Tensor
 
 
 def pixels_to_images(pixels: Tensor) -> list[Image.Image]:
-    """PIL images of pixels (batch, 3, height, width) in [-1, 1]; what lies outside is clamped.
+    """Return the PIL images of pixels (batch, 3, height, width) in [-1, 1]; values outside are clamped.
 
     Raises:
-        InputError: when `pixels` has another shape.
+        InputError: if `pixels` has another shape.
     """
     if pixels.ndim != 4 or pixels.shape[1] != 3:
         raise InputError(f"pixels have shape {tuple(pixels.shape)}; expected (batch, 3, height, width)")
@@ -131,18 +123,18 @@ def pixels_to_images(pixels: Tensor) -> list[Image.Image]:
 
 
 def mask_to_grid(mask: ImageSource, resolution: int, grid_size: int) -> Tensor:
-    """Which codes of an image a mask image covers: bool (grid_size, grid_size), True where it is white.
+    """Convert a mask image to a mask of codes: bool (grid_size, grid_size), True where the mask is white.
 
-    The mask is resized and cropped as the image it belongs to. A code is covered when at least half of the light that
-    falls on its square is white.
+    The mask is resized and cropped as its image is. A code is masked if the mean brightness of its pixels is at least
+    half of white.
 
     Args:
-        mask: black and white (or grey) image of the same size as the image.
-        resolution: side of the square the image is cropped to, in pixels.
+        mask: black and white (or gray) image of the same size as the image.
+        resolution: side of the square that the image is cropped to, in pixels.
         grid_size: codes along that side.
 
     Raises:
-        InputError: as `open_image` and `resize_and_crop`, or when `grid_size` is not in 1..resolution.
+        InputError: as `open_image` and `resize_and_crop`, or if `grid_size` is not in 1..resolution.
     """
     if not 1 <= grid_size <= resolution:
         raise InputError(f"grid_size is {grid_size}; expected 1..{resolution} codes along {resolution} pixels")
@@ -152,10 +144,10 @@ def mask_to_grid(mask: ImageSource, resolution: int, grid_size: int) -> Tensor:
 
 
 def make_grid(images: Sequence[Image.Image], columns: int) -> Image.Image:
-    """Paste images row by row into one, on white, in cells that hold the largest of them.
+    """Paste images row by row into one on white, in cells of the size of the largest.
 
     Raises:
-        InputError: when there are no images or no columns.
+        InputError: if there are no images or no columns.
     """
     if not images or columns < 1:
         raise InputError(f"a grid of {len(images)} images in {columns} columns: expected at least one of each")

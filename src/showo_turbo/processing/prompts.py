@@ -1,4 +1,4 @@
-"""Text to ids and back: the prompts of Show-o's tasks (arXiv 2408.12528, section 3.1).
+"""Build the prompts of Show-o's tasks as token ids, and decode ids to text (arXiv 2408.12528, section 3.1).
 
     text to image    [t2i] [sot] text [eot]                           then [soi] codes [eoi]
     no condition     [t2i] [sot] [eot]                                then [soi] codes [eoi]
@@ -7,9 +7,9 @@
 
 Decisions:
 - A prompt is a plain list of ids without padding; `left_pad` makes a batch of lists when one is needed.
-- `<|sot|>` and `<|eot|>` are the text tokenizer's end-of-text token. A text that already starts with it gets no second.
-- Building and checking are apart: `PromptBuilder` builds what it is given, literal `<|soi|>` included, as the published
-  code does; `check_prompt` and `check_question` are what a user's text goes through first.
+- `<|sot|>` and `<|eot|>` are the text tokenizer's end-of-text token. It is not repeated if a text starts with it.
+- Building does not check: `PromptBuilder` encodes any text, literal `<|soi|>` included, as the published code does.
+  A user's text is passed to `check_prompt` or `check_question` first.
 """
 
 from collections.abc import Iterable, Sequence
@@ -25,18 +25,18 @@ from showo_turbo.errors import InputError
 from showo_turbo.vocabulary import SPECIAL_TOKENS, Vocabulary
 
 FIRST_TURN = "USER: \n{} ASSISTANT:"
-"""The first question of a dialogue, which its answer follows; as published, it is on a line of its own."""
+"""Template of the first question of a dialogue; as published, it starts a new line."""
 
 TURN = "USER: {} ASSISTANT:"
-"""Any other question of a dialogue."""
+"""Template of every later question of a dialogue."""
 
 MAX_QUESTION_CHARACTERS = 1024
-"""Longest question in the data that Show-o Turbo (arXiv 2502.05415) was distilled on."""
+"""Length of the longest question in the data that Show-o Turbo (arXiv 2502.05415) was distilled on."""
 
 
 @dataclass(frozen=True)
 class PaddedBatch:
-    """Rows of unequal length, aligned at their ends.
+    """Hold rows of unequal length as a batch, padded on the left.
 
     Attributes:
         ids: long (batch, length), pads on the left.
@@ -48,7 +48,7 @@ class PaddedBatch:
 
 
 def left_pad(rows: Sequence[Sequence[int]], pad_id: int, device: torch.device | str | None = None) -> PaddedBatch:
-    """Align rows at their ends. `is_pad` says where the pads are, whatever ids the rows hold."""
+    """Pad rows on the left to the length of the longest. `is_pad` is exact even if a row contains `pad_id`."""
     length = max(len(row) for row in rows)
     ids = torch.tensor([[pad_id] * (length - len(row)) + list(row) for row in rows], device=device)
     pads = torch.tensor([length - len(row) for row in rows], device=device)
@@ -56,16 +56,16 @@ def left_pad(rows: Sequence[Sequence[int]], pad_id: int, device: torch.device | 
 
 
 def load_text_tokenizer(folder_or_name: str | Path) -> PreTrainedTokenizerBase:
-    """The text tokenizer of a folder or hub name, extended by Show-o's special tokens.
+    """Load the text tokenizer of a folder or hub name and add Show-o's special tokens.
 
     As published, `[PAD]` is added as the padding token and the others as plain tokens.
 
     Raises:
-        InputError: when there is no tokenizer there, or it has no end-of-text token that is bos and eos at once.
+        InputError: if there is no tokenizer, or its bos and eos are not one and the same token.
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder_or_name)
-    except Exception as error:  # of a damaged file, libraries raise whatever they stumble over
+    except Exception as error:  # a damaged file raises exceptions of any type
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise InputError(f"text tokenizer: none could be loaded from {str(folder_or_name)!r} ({reason})") from error
     if tokenizer.eos_token_id is None or tokenizer.bos_token_id != tokenizer.eos_token_id:
@@ -79,10 +79,10 @@ def load_text_tokenizer(folder_or_name: str | Path) -> PreTrainedTokenizerBase:
 
 
 def build_vocabulary(tokenizer: PreTrainedTokenizerBase, config: ShowoConfig) -> Vocabulary:
-    """The id layout that a checkpoint's config and an extended text tokenizer agree on.
+    """Return the id layout of a checkpoint's config and an extended text tokenizer.
 
     Raises:
-        InputError: when they do not agree, with both numbers.
+        InputError: if they differ in the number of ids or in the id of a special token.
     """
     expected = config.llm_vocab_size + len(SPECIAL_TOKENS)
     if len(tokenizer) != expected:
@@ -98,10 +98,10 @@ def build_vocabulary(tokenizer: PreTrainedTokenizerBase, config: ShowoConfig) ->
 
 
 def clean_question(question: str) -> str:
-    """A question as models are trained to read it: on one line and without "<image>".
+    """Return a question in the form that models are trained on: one line, without "<image>".
 
     Raises:
-        InputError: when it is empty or longer than 1,024 characters.
+        InputError: if it is empty or longer than 1,024 characters.
     """
     cleaned = question.replace("<image>", "").replace("\n", " ").strip()
     if not cleaned:
@@ -114,10 +114,10 @@ def clean_question(question: str) -> str:
 
 
 class PromptBuilder:
-    """Builds the id lists of every task, and reads texts back from ids."""
+    """Build the id lists of every task, and decode ids to text."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, vocabulary: Vocabulary, max_text_length: int = 128) -> None:
-        """Keep the parts.
+        """Create a builder for one checkpoint.
 
         Args:
             tokenizer: an extended text tokenizer, see `load_text_tokenizer`.
@@ -133,17 +133,17 @@ class PromptBuilder:
         """Load the text tokenizer of a folder or hub name for the checkpoint described by `config`.
 
         Raises:
-            InputError: when there is none, or it does not fit the checkpoint.
+            InputError: if there is none, or it does not fit the checkpoint.
         """
         tokenizer = load_text_tokenizer(folder_or_name)
         return cls(tokenizer, build_vocabulary(tokenizer, config), config.max_text_length)
 
     def encode(self, text: str) -> list[int]:
-        """Ids of a text, without anything around it."""
+        """Return the ids of a text, without special tokens."""
         return self.tokenizer.encode(text, add_special_tokens=False, verbose=False)
 
     def decode(self, ids: Iterable[int] | Tensor) -> str:
-        """Text of ids up to the first end of text; special tokens, image codes and masks leave no trace."""
+        """Return the text of ids up to the first `[eot]`; special tokens, image codes and masks are skipped."""
         text_ids = []
         for token in map(int, ids):
             if token == self.vocabulary.end_of_text_id:
@@ -153,26 +153,25 @@ class PromptBuilder:
         return self.tokenizer.decode(text_ids, clean_up_tokenization_spaces=False)
 
     def text_to_image(self, prompt: str) -> list[int]:
-        """`[t2i] [sot] text [eot]`, at most 1 + max_text_length ids; an over-long text loses its end, not `[eot]`."""
-        kept = self._opened(prompt)[: self.max_text_length - 1]
-        return [self.vocabulary.t2i_id, *kept, self.vocabulary.end_of_text_id]
+        """Return `[t2i] [sot] text [eot]`, at most 1 + max_text_length ids; longer texts are truncated before `[eot]`."""
+        text = self._start_with_sot(prompt)[: self.max_text_length - 1]
+        return [self.vocabulary.t2i_id, *text, self.vocabulary.end_of_text_id]
 
     def unconditional(self) -> list[int]:
-        """`[t2i] [sot] [eot]`: what guidance compares with, and condition dropout trains on."""
+        """Return `[t2i] [sot] [eot]`, the unconditional prompt of classifier-free guidance and condition dropout."""
         return self.text_to_image("")
 
-    def cut_part(self, prompt: str) -> str:
-        """The end of a text-to-image prompt that `text_to_image` leaves out; empty if all of it fits."""
-        return self.tokenizer.decode(
-            self._opened(prompt)[self.max_text_length - 1 :], clean_up_tokenization_spaces=False
-        )
+    def truncated_end(self, prompt: str) -> str:
+        """Return the end of a prompt that `text_to_image` truncates; empty if the prompt fits."""
+        ids = self._start_with_sot(prompt)[self.max_text_length - 1 :]
+        return self.tokenizer.decode(ids, clean_up_tokenization_spaces=False)
 
     def understanding(self, codes: Iterable[int] | Tensor, question: str) -> list[int]:
-        """`[mmu] [soi] codes [eoi] [sot]` and the question between "USER:" and "ASSISTANT:"; the answer follows.
+        """Return `[mmu] [soi] codes [eoi] [sot] USER: question ASSISTANT:`, which the answer follows.
 
         Args:
             codes: codebook indices of one image, row-major.
-            question: a text that `check_question` has passed.
+            question: the result of `check_question`.
         """
         return [
             *self.image_prefix(codes),
@@ -181,48 +180,63 @@ class PromptBuilder:
         ]
 
     def next_turn(self, question: str) -> list[int]:
-        """What follows an answer in a dialogue: `[eot]`, which ends it, and the next question.
+        """Return `[eot] USER: question ASSISTANT:`, which follows an answer in a dialogue.
 
         Args:
-            question: a text that `check_question` has passed.
+            question: the result of `check_question`.
         """
         return [self.vocabulary.end_of_text_id, *self.encode(TURN.format(question))]
 
     def image_prefix(self, codes: Iterable[int] | Tensor) -> list[int]:
-        """`[mmu] [soi] codes [eoi]`, what every understanding sequence starts with."""
+        """Return `[mmu] [soi] codes [eoi]`, the start of every understanding sequence."""
         ids = (int(code) + self.vocabulary.image_offset for code in codes)
         return [self.vocabulary.mmu_id, self.vocabulary.soi_id, *ids, self.vocabulary.eoi_id]
 
     def language_modelling(self, text: str) -> list[int]:
-        """`[sot] text [eot]`."""
-        return [*self._opened(text), self.vocabulary.end_of_text_id]
+        """Return `[sot] text [eot]`."""
+        return [*self._start_with_sot(text), self.vocabulary.end_of_text_id]
 
-    def _opened(self, text: str) -> list[int]:
-        """`[sot] text`; a text that brings its own `[sot]` keeps that one."""
+    def _start_with_sot(self, text: str) -> list[int]:
+        """Return `[sot] text`; a `[sot]` at the start of the text is not repeated."""
         ids = self.encode(text)
         return ids if ids[:1] == [self.vocabulary.end_of_text_id] else [self.vocabulary.end_of_text_id, *ids]
 
-    def check_prompt(self, prompt: str) -> None:
-        """Refuse a text-to-image prompt that cannot mean what it says.
+    def check_prompt(self, prompt: object) -> None:
+        """Check a text-to-image prompt.
 
         Raises:
-            InputError: when it is empty or holds the spelling of a reserved token.
+            InputError: if it is not a text, is empty, cannot be encoded as UTF-8, contains a reserved token, or is
+                longer than the model takes.
         """
+        if not isinstance(prompt, str):
+            raise InputError(f"prompt is {prompt!r}: expected a text")
         if not prompt.strip():
             raise InputError("prompt is empty: say what the image should show")
-        self._refuse_reserved("prompt", prompt)
+        self._check_characters("prompt", prompt)
+        if end := self.truncated_end(prompt):
+            raise InputError(
+                f"prompt is too long: the model takes {self.max_text_length} tokens, and its end, {end.strip()!r}, "
+                "would be cut: shorten it"
+            )
 
-    def check_question(self, question: str) -> str:
-        """The question, cleaned by `clean_question`.
+    def check_question(self, question: object) -> str:
+        """Check a question about an image.
+
+        Returns:
+            The question in the form of `clean_question`.
 
         Raises:
-            InputError: as `clean_question`, or when it holds the spelling of a reserved token.
+            InputError: if it is not a text, is empty or longer than 1,024 characters, cannot be encoded as UTF-8, or
+                contains a reserved token.
         """
+        if not isinstance(question, str):
+            raise InputError(f"question is {question!r}: expected a text")
         cleaned = clean_question(question)
-        self._refuse_reserved("question", cleaned)
+        self._check_characters("question", cleaned)
         return cleaned
 
-    def _refuse_reserved(self, name: str, text: str) -> None:
+    def _check_characters(self, name: str, text: str) -> None:
+        """Raise `InputError` if a text cannot be encoded as UTF-8 or contains a reserved token."""
         if not text.isascii() and text.encode(errors="replace").decode() != text:
             raise InputError(f"{name} {text!r} is in another encoding than the terminal's or file's: give it in UTF-8")
         for token in (*SPECIAL_TOKENS, self.tokenizer.eos_token):

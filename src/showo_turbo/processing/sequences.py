@@ -1,4 +1,4 @@
-"""Id lists put together to the sequences that the transformer reads."""
+"""Concatenate prompts and images to the sequences that the transformer takes."""
 
 import torch
 from torch import Tensor
@@ -7,7 +7,7 @@ from showo_turbo.vocabulary import Vocabulary
 
 
 def image_sequences(prompts: Tensor, image: Tensor, vocabulary: Vocabulary) -> Tensor:
-    """`prompt [soi] image [eoi]`.
+    """Return `prompt [soi] image [eoi]`.
 
     Args:
         prompts: long (batch, length), left-padded.
