@@ -1,4 +1,4 @@
-"""Decoding in bands is decoding: for any grid, batch, size of a model, and size from which bands are worth it."""
+"""Tiled decoding gives the decoder's images for any grid, batch, model size and band size."""
 
 import pytest
 import torch
@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from showo_turbo.backends import tiled_decoder as magvit_v2_bands
-from showo_turbo.backends.tiled_decoder import norm_factors
+from showo_turbo.backends import tiled_decoder
+from showo_turbo.backends.tiled_decoder import norm_scale_and_shift
 from showo_turbo.backends.winograd import WinogradConvolution
 from showo_turbo.models.magvit_v2 import MagvitV2
 from showo_turbo.models.magvit_v2_config import MagvitV2Config
@@ -43,32 +43,39 @@ def random_tokenizer(seed: int, patch_size: int, base_channels: int) -> MagvitV2
     patch_size=st.sampled_from([1, 2]),
     base_channels=st.sampled_from([8, 16]),
     band_bytes=st.sampled_from([1, 3000, 10**6]),
-    places=st.sampled_from([1, 10**6]),
+    min_positions=st.sampled_from([1, 10**6]),
 )
-def test_bands_make_the_image_that_the_decoder_makes(
-    seed: int, batch: int, height: int, width: int, patch_size: int, base_channels: int, band_bytes: int, places: int
+def test_tiled_decoding_equals_the_decoder(
+    seed: int,
+    batch: int,
+    height: int,
+    width: int,
+    patch_size: int,
+    base_channels: int,
+    band_bytes: int,
+    min_positions: int,
 ) -> None:
     model = random_tokenizer(seed, patch_size, base_channels)
     codes = torch.randint(16, (batch, height * width), generator=torch.Generator().manual_seed(seed))
     with pytest.MonkeyPatch.context() as patch, torch.no_grad():
-        patch.setattr(magvit_v2_bands, "CPU_BAND_BYTES", band_bytes)
-        patch.setattr(magvit_v2_bands, "CPU_PLACES_WORTH_SUMS", places)
+        patch.setattr(tiled_decoder, "CPU_BAND_BYTES", band_bytes)
+        patch.setattr(tiled_decoder, "CPU_MIN_POSITIONS_TO_SUM_KERNELS", min_positions)
         expected = model.decoder(model.quantize.codes_to_latents(codes.view(batch, height, width)))
         found = model.decode_codes(codes, height, width)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
 @torch.no_grad()
-def test_sums_over_bands_are_exact_far_from_zero() -> None:
+def test_group_norm_over_bands_is_exact_far_from_zero() -> None:
     x = 50 + torch.randn(2, 64, 64, 16, generator=torch.Generator().manual_seed(0))
     norm = nn.GroupNorm(4, 16, eps=1e-6)
-    factor, shift = norm_factors(x, norm)
+    scale, shift = norm_scale_and_shift(x, norm)
     exact = norm.double()(x.double().permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-    torch.testing.assert_close((x * factor + shift).double(), exact, rtol=0, atol=5e-5)
+    torch.testing.assert_close((x * scale + shift).double(), exact, rtol=0, atol=5e-5)
 
 
 @torch.no_grad()
-def test_a_winograd_convolution_is_a_convolution() -> None:
+def test_winograd_equals_a_plain_convolution() -> None:
     conv = nn.Conv2d(24, 16, 3)
     padded = torch.randn(2, 24, 7, 14, generator=torch.Generator().manual_seed(0))
     found = WinogradConvolution(conv)(padded.permute(0, 2, 3, 1))
@@ -76,15 +83,15 @@ def test_a_winograd_convolution_is_a_convolution() -> None:
 
 
 @torch.no_grad()
-def test_a_small_map_takes_the_plain_layers() -> None:
-    """Then it is never slower than these, and has every bit of their images."""
+def test_a_small_map_runs_through_the_plain_layers() -> None:
+    """So it is never slower than these, and its images are equal bit for bit."""
     model = random_tokenizer(0, 2, 8)
     codes = torch.randint(16, (2, 9), generator=torch.Generator().manual_seed(0))
     expected = model.decoder(model.quantize.codes_to_latents(codes.view(2, 3, 3)))
     assert torch.equal(model.decode_codes(codes), expected)
 
 
-def test_training_keeps_its_gradients() -> None:
+def test_training_has_gradients() -> None:
     model = random_tokenizer(0, 1, 8)
     model(torch.zeros(1, 3, 8, 8)).reconstruction.sum().backward()
     assert all(parameter.grad is not None for parameter in model.decoder.parameters())

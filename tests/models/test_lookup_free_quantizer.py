@@ -1,6 +1,4 @@
-"""Lookup-free quantization and its training terms."""
-
-import math
+"""Lookup-free quantization and its commitment loss."""
 
 import pytest
 import torch
@@ -8,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from showo_turbo.errors import InputError
-from showo_turbo.models.lookup_free_quantizer import LookupFreeQuantizer, bit_entropies, commitment_loss
+from showo_turbo.models.magvit_v2 import LookupFreeQuantizer, commitment_loss
 
 
 @st.composite
@@ -20,7 +18,7 @@ def quantizers_with_codes(draw: st.DrawFn) -> tuple[LookupFreeQuantizer, torch.T
 
 
 @given(quantizers_with_codes())
-def test_codes_survive_the_way_to_latents_and_back(case: tuple[LookupFreeQuantizer, torch.Tensor]):
+def test_codes_survive_a_round_trip_through_latents(case: tuple[LookupFreeQuantizer, torch.Tensor]):
     quantizer, codes = case
     latents = quantizer.codes_to_latents(codes)
     assert set(latents.unique().tolist()) <= {-1.0, 1.0}
@@ -29,7 +27,7 @@ def test_codes_survive_the_way_to_latents_and_back(case: tuple[LookupFreeQuantiz
 
 
 @given(st.lists(st.floats(-3, 3, width=32), min_size=5, max_size=5))
-def test_the_code_is_the_signs_first_channel_first(values: list[float]):
+def test_bits_of_a_code_are_the_signs_first_channel_first(values: list[float]):
     quantizer = LookupFreeQuantizer(5)
     code = quantizer.latents_to_codes(torch.tensor(values).view(1, 5, 1, 1)).item()
     assert f"{code:05b}" == "".join("1" if value > 0 else "0" for value in values)
@@ -49,7 +47,7 @@ def test_the_gradient_passes_straight_through():
     assert torch.equal(latents.grad, weights)
 
 
-def test_codes_may_be_narrow_integers_but_not_truth_values():
+def test_codes_may_be_narrow_integers_but_not_booleans():
     quantizer = LookupFreeQuantizer(4)
     assert quantizer.codes_to_latents(torch.full((1, 1, 1), 15, dtype=torch.int16)).flatten().tolist() == [1] * 4
     with pytest.raises(InputError, match=r"codes are torch\.bool"):
@@ -62,20 +60,3 @@ def test_commitment_loss_pulls_towards_the_signs():
     assert loss.item() == pytest.approx((0.25 + 4) / 2)
     loss.backward()
     assert latents.grad.flatten().tolist() == pytest.approx([-0.5, -2.0])
-
-
-def test_bit_entropies_of_sure_and_unsure_latents():
-    sure_and_varied = torch.tensor([3.0, -3.0]).view(2, 1, 1, 1)
-    entropies = bit_entropies(sure_and_varied)
-    assert entropies.per_sample.item() == pytest.approx(0, abs=1e-3)
-    assert entropies.codebook.item() == pytest.approx(math.log(2))
-    assert entropies.loss.item() == pytest.approx(-math.log(2), abs=1e-3)
-    unsure = bit_entropies(torch.zeros(2, 1, 1, 1))
-    assert unsure.per_sample.item() == pytest.approx(math.log(2))
-    assert unsure.loss.item() == pytest.approx(0, abs=1e-6)
-
-
-def test_bit_entropies_have_finite_gradients_at_extreme_latents():
-    latents = torch.full((2, 3, 1, 1), 100.0).requires_grad_()
-    bit_entropies(latents).loss.backward()
-    assert latents.grad.isfinite().all()

@@ -1,4 +1,4 @@
-"""The image tokenizer at a tiny size: shapes, gradients, and what it refuses."""
+"""The image tokenizer at a tiny size: shapes, gradients and input errors."""
 
 import dataclasses
 import json
@@ -8,8 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from showo_turbo.errors import InputError
-from showo_turbo.models.lookup_free_quantizer import bit_entropies, commitment_loss
-from showo_turbo.models.magvit_v2 import MagvitV2
+from showo_turbo.models.magvit_v2 import MagvitV2, commitment_loss
 from showo_turbo.models.magvit_v2_config import MagvitV2Config
 
 TINY = MagvitV2Config(
@@ -53,7 +52,7 @@ def test_encoding_and_decoding_are_the_halves_of_a_training_pass():
 
 @torch.no_grad()
 def test_codes_are_row_major():
-    """Changing the last code leaves the first corner, far from it in a wide grid, alone but for normalisation."""
+    """Changing the last code of the first row changes the right corner most; others change by normalization only."""
     model, codes = make_model(), torch.zeros(1, 64, dtype=torch.long)
     changed = codes.clone()
     changed[0, 7] = 63  # the right end of the first row
@@ -76,8 +75,7 @@ def test_the_patch_size_changes_only_the_outermost_convolutions(patch_size: int)
 def test_every_parameter_is_trained():
     model, pixels = make_model(), make_pixels(2, 3, 32, 32)
     output = model(pixels)
-    loss = F.mse_loss(output.reconstruction, pixels) + commitment_loss(output.latents)
-    (loss + bit_entropies(output.latents).loss).backward()
+    (F.mse_loss(output.reconstruction, pixels) + commitment_loss(output.latents)).backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.isfinite().all(), name
@@ -169,6 +167,6 @@ def test_an_unknown_key_is_refused():
         ({"norm_num_groups": 5}, "norm_num_groups 5 does not divide the 8 channels"),
     ],
 )
-def test_a_config_that_makes_no_model_is_refused(changes: dict, message: str):
+def test_an_invalid_config_is_refused(changes: dict, message: str):
     with pytest.raises(InputError, match=message):
         dataclasses.replace(TINY, **changes)

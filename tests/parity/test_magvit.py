@@ -5,16 +5,18 @@ Tolerances are a few times the noise measured between convolution back ends and 
 """
 
 import json
+import math
 import zlib
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from einops import rearrange
 from torch import Tensor
 
-from showo_turbo.models.lookup_free_quantizer import LookupFreeQuantizer, bit_entropies, commitment_loss
-from showo_turbo.models.magvit_v2 import MagvitV2
+from showo_turbo.models.magvit_v2 import LookupFreeQuantizer, MagvitV2, commitment_loss
 from showo_turbo.models.magvit_v2_config import MagvitV2Config
 from showo_turbo.processing.images import pixels_to_images, preprocess_images
 
@@ -86,6 +88,42 @@ def decoded_8x8(model: MagvitV2, arrays: dict[str, np.ndarray]) -> Tensor:
     return model.decode_codes(torch.from_numpy(arrays["codes_8x8"]))
 
 
+@dataclass(frozen=True)
+class BitEntropies:
+    """Entropies in nats, averaged over bits: scalars between 0 and log 2.
+
+    Attributes:
+        per_sample: of the bits of each latent, averaged over latents; small when every latent is close to its signs.
+        codebook: of the bits averaged over all latents; large when all codes are in use.
+    """
+
+    per_sample: Tensor
+    codebook: Tensor
+
+    @property
+    def loss(self) -> Tensor:
+        """The published entropy penalty (arXiv 2310.05737, section 3), which this project's training omits."""
+        return self.per_sample - self.codebook
+
+
+def bit_entropies(latents: Tensor) -> BitEntropies:
+    """Compute the entropy terms of latents (batch, channels, height, width), one bit at a time.
+
+    The probabilities of a bit are softmax(-squared distance of the latent to -1 and to +1), that is,
+    sigmoid(4 * latent) for +1. The codebook is a product of bits, so the entropy of a sample is exactly the sum over
+    its bits; for the codebook term that sum is an upper bound, from `channels` values rather than 2**channels.
+    """
+    logits = 4.0 * rearrange(latents.float(), "batch channel height width -> (batch height width) channel")
+    probabilities = logits.sigmoid()
+    return BitEntropies(per_sample=mean_entropy(probabilities), codebook=mean_entropy(probabilities.mean(0)))
+
+
+def mean_entropy(probabilities: Tensor) -> Tensor:
+    """Return the mean entropy of bits; probabilities are clamped away from 0 and 1, where the gradient is infinite."""
+    probabilities = probabilities.clamp(1e-6, 1 - 1e-6)
+    return (torch.special.entr(probabilities) + torch.special.entr(1 - probabilities)).mean()
+
+
 def assert_close(actual: Tensor, expected: np.ndarray, tolerance: float = TOLERANCE) -> None:
     torch.testing.assert_close(actual, torch.from_numpy(expected).to(actual.dtype), rtol=0, atol=tolerance)
 
@@ -141,6 +179,23 @@ def test_training_terms(arrays: dict[str, np.ndarray], info: dict):
     latents = torch.from_numpy(arrays["prequant_256"])
     assert commitment_loss(latents).item() / 8 == pytest.approx(info["quantizer_loss"], rel=1e-5)
     assert bit_entropies(latents).loss.item() / 10 == pytest.approx(info["entropy_loss"], rel=1e-4)
+
+
+def test_bit_entropies_of_certain_and_uncertain_latents():
+    certain_and_varied = torch.tensor([3.0, -3.0]).view(2, 1, 1, 1)
+    entropies = bit_entropies(certain_and_varied)
+    assert entropies.per_sample.item() == pytest.approx(0, abs=1e-3)
+    assert entropies.codebook.item() == pytest.approx(math.log(2))
+    assert entropies.loss.item() == pytest.approx(-math.log(2), abs=1e-3)
+    uncertain = bit_entropies(torch.zeros(2, 1, 1, 1))
+    assert uncertain.per_sample.item() == pytest.approx(math.log(2))
+    assert uncertain.loss.item() == pytest.approx(0, abs=1e-6)
+
+
+def test_bit_entropies_have_finite_gradients_at_extreme_latents():
+    latents = torch.full((2, 3, 1, 1), 100.0).requires_grad_()
+    bit_entropies(latents).loss.backward()
+    assert latents.grad.isfinite().all()
 
 
 def test_decode_256(decoded_256: Tensor, arrays: dict[str, np.ndarray], info: dict):

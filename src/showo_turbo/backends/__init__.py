@@ -1,1 +1,1 @@
-"""Backends: what makes the models fast on a CPU or GPU without changing their results."""
+"""Fast CPU and GPU execution of the models, without a change of their results."""

@@ -1,10 +1,10 @@
-"""3x3 convolutions at half of the work (Winograd's F(4, 3), along rows; Lavin and Gray, arXiv 1509.09308).
+"""3x3 convolutions at half of the work: Winograd's F(4, 3) along rows (Lavin and Gray, arXiv 1509.09308).
 
-    6 pixels of a row --sums--> 6 numbers --times 6 of the kernel, over 3 rows and all channels--> 6 --sums--> 4 pixels
+    6 pixels of a row --sums--> 6 values --times 6 of the kernel, over 3 rows and all channels--> 6 --sums--> 4 pixels
 
-Sums are additions of whole maps, and the middle is six 3x1 convolutions of maps of a quarter of the width. The result
-is that of the 3x3 convolution up to rounding, which is not much coarser: of 128 channels in float32, it was 1.4 times
-as far from the exact one as that of a plain convolution.
+The sums add whole feature maps, and the products are six 3x1 convolutions of maps of a quarter of the width. The result
+equals that of the 3x3 convolution up to rounding: with 128 channels in float32 its error was 1.4 times that of a plain
+convolution.
 """
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 TILE = 4
-"""The width of a map is a multiple of this."""
+"""The width of a map must be a multiple of this."""
 
 _KERNEL_SUMS = (
     (1 / 4, 0, 0),
@@ -25,29 +25,29 @@ _KERNEL_SUMS = (
 
 
 class WinogradConvolution:
-    """A 3x3 convolution with its kernel made ready, for maps that are channels-last and a multiple of 4 wide."""
+    """Run a 3x3 convolution of stride 1 on channels-last maps whose width is a multiple of `TILE`."""
 
     def __init__(self, conv: nn.Conv2d) -> None:
-        """Make the kernel of a convolution of stride 1 ready."""
+        """Transform the kernel of a convolution."""
         columns = conv.weight.permute(3, 0, 2, 1)
         sums = columns.new_tensor(_KERNEL_SUMS) @ columns.flatten(1)
         self.kernels = sums.view(-1, *columns.shape[1:]).permute(0, 1, 3, 2)[..., None]
         self.bias = conv.bias
 
     def __call__(self, padded: Tensor) -> Tensor:
-        """(images, height + 2, width + 2, channels) -> (images, height, width, out channels)."""
+        """(images, height + 2, width + 2, channels) -> (images, height, width, output channels)."""
         biases = (None, self.bias, None, None, None, None)  # the second product is in all four pixels
         products = [
-            F.conv2d(one.permute(0, 3, 1, 2), kernel, bias).permute(0, 2, 3, 1)
-            for one, kernel, bias in zip(_input_sums(padded), self.kernels, biases, strict=True)
+            F.conv2d(inputs.permute(0, 3, 1, 2), kernel, bias).permute(0, 2, 3, 1)
+            for inputs, kernel, bias in zip(_input_sums(padded), self.kernels, biases, strict=True)
         ]
         return _output_sums(products)
 
 
 def _input_sums(padded: Tensor) -> tuple[Tensor, ...]:
-    """What the kernels' sums are multiplied with: 6 of (images, height + 2, width / 4, channels)."""
+    """Compute the inputs of the 6 convolutions, each (images, height + 2, width / 4, channels)."""
     width = padded.shape[2] - 2
-    x = [padded[:, :, place : place + width - TILE + 1 : TILE] for place in range(6)]
+    x = [padded[:, :, first : first + width - TILE + 1 : TILE] for first in range(6)]
     first = torch.add(x[4], x[0], alpha=4).sub_(x[2], alpha=5)
     last = torch.add(x[5], x[1], alpha=4).sub_(x[3], alpha=5)
     even, odd = torch.sub(x[4], x[2], alpha=4), torch.sub(x[3], x[1], alpha=4)
@@ -58,7 +58,7 @@ def _input_sums(padded: Tensor) -> tuple[Tensor, ...]:
 
 
 def _output_sums(products: list[Tensor]) -> Tensor:
-    """Pixels (images, height, width, channels) of 6 products (images, height, width / 4, channels), overwritten."""
+    """Combine 6 products (images, height, width / 4, channels), overwritten, to (images, height, width, channels)."""
     first, second, third, fourth, fifth, last = products
     pixels = first.new_empty(*first.shape[:3], TILE, first.shape[3])
     near, far = second + third, fourth + fifth

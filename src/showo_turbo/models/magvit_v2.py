@@ -4,12 +4,13 @@
     (B, 3, H, W)        (B, C, h, w)       (B, h * w)                              (B, 3, H, W)
 
 Decisions:
-- It is the 2-D, image-only model of MAGVIT-v2 (arXiv 2310.05737) that Show-o (arXiv 2408.12528, section 3.1) trains;
-  parameter names and the default sizes are those of published checkpoints, so these load with `strict=True`.
-- Small models differ in their config only. `patch_size` folds pixels into channels around the same layers; with 1 it
-  does nothing.
-- The encoder's output is cut into signs, so lower precision flips bits: keep it in float32. The decoder has no such
-  threshold.
+- This is the 2-D, image-only model of MAGVIT-v2 (arXiv 2310.05737) that Show-o (arXiv 2408.12528, section 3.1) trains.
+  Parameter names and default sizes are those of published checkpoints, so these load with `strict=True`.
+- Small models differ in their config only. `patch_size` folds pixels into channels around the same layers; 1 folds
+  nothing.
+- A code is the signs of a latent, so lower precision in the encoder flips bits: keep it in float32. The decoder has no
+  such threshold.
+- `decode_codes` runs the decoder's layers through `backends.tiled_decoder`; `Decoder.forward` has gradients.
 """
 
 import math
@@ -20,18 +21,133 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from showo_turbo.backends import tiled_decoder as bands
+from showo_turbo.backends.tiled_decoder import decode_tiled
 from showo_turbo.errors import InputError
-from showo_turbo.models.lookup_free_quantizer import LookupFreeQuantizer
-from showo_turbo.models.magvit_v2_blocks import DownLevel, MiddleBlock, UpLevel, group_norm
 from showo_turbo.models.magvit_v2_config import MagvitV2Config
 
 
+def group_norm(num_groups: int, channels: int) -> nn.GroupNorm:
+    """Build the normalization of all blocks."""
+    return nn.GroupNorm(num_groups, channels, eps=1e-6)
+
+
+class ResidualBlock(nn.Module):
+    """Add twice (norm, SiLU, 3x3 convolution) to the input; a 1x1 convolution adapts its channels if they differ."""
+
+    def __init__(self, in_channels: int, out_channels: int, num_groups: int) -> None:
+        super().__init__()
+        self.norm1 = group_norm(num_groups, in_channels)
+        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, padding=1)
+        self.norm2 = group_norm(num_groups, out_channels)
+        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1)
+        self.nin_shortcut = nn.Identity() if in_channels == out_channels else nn.Conv2d(in_channels, out_channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, in_channels, height, width) -> (batch, out_channels, height, width)."""
+        residual = self.conv1(F.silu(self.norm1(x)))
+        residual = self.conv2(F.silu(self.norm2(residual)))
+        return self.nin_shortcut(x) + residual
+
+
+class AttentionBlock(nn.Module):
+    """Add single-head self-attention over all positions to the input."""
+
+    def __init__(self, channels: int, num_groups: int) -> None:
+        super().__init__()
+        self.norm = group_norm(num_groups, channels)
+        self.q = nn.Conv2d(channels, channels, 1)
+        self.k = nn.Conv2d(channels, channels, 1)
+        self.v = nn.Conv2d(channels, channels, 1)
+        self.proj_out = nn.Conv2d(channels, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, channels, height, width), unchanged in shape."""
+        normed = self.norm(x)
+        query, key, value = (
+            rearrange(project(normed), "batch channel height width -> batch 1 (height width) channel")
+            for project in (self.q, self.k, self.v)
+        )
+        attended = F.scaled_dot_product_attention(query, key, value)
+        attended = rearrange(
+            attended, "batch 1 (height width) channel -> batch channel height width", height=x.shape[2]
+        )
+        return x + self.proj_out(attended)
+
+
+class MiddleBlock(nn.Module):
+    """Apply a residual, an attention and a residual block at the lowest resolution."""
+
+    def __init__(self, channels: int, num_groups: int) -> None:
+        super().__init__()
+        self.block_1 = ResidualBlock(channels, channels, num_groups)
+        self.attn_1 = AttentionBlock(channels, num_groups)
+        self.block_2 = ResidualBlock(channels, channels, num_groups)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, channels, height, width), unchanged in shape."""
+        return self.block_2(self.attn_1(self.block_1(x)))
+
+
+class Downsample(nn.Module):
+    """Halve height and width: pad one row and column at the bottom right, then a 3x3 convolution of stride 2."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, stride=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, channels, height, width) -> (batch, channels, height / 2, width / 2)."""
+        return self.conv(F.pad(x, (0, 1, 0, 1)))
+
+
+class Upsample(nn.Module):
+    """Double height and width: repeat every pixel, then a 3x3 convolution."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, channels, height, width) -> (batch, channels, 2 height, 2 width)."""
+        return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+
+
+def residual_blocks(in_channels: int, out_channels: int, num_blocks: int, num_groups: int) -> nn.Sequential:
+    """Build the residual blocks of one resolution level; the first one changes the channels."""
+    widths = [in_channels] + [out_channels] * (num_blocks - 1)
+    return nn.Sequential(*(ResidualBlock(width, out_channels, num_groups) for width in widths))
+
+
+class DownLevel(nn.Module):
+    """One resolution level of the encoder: residual blocks, then downsampling except at the lowest level."""
+
+    def __init__(self, in_channels: int, out_channels: int, num_blocks: int, num_groups: int, lowest: bool) -> None:
+        super().__init__()
+        self.block = residual_blocks(in_channels, out_channels, num_blocks, num_groups)
+        self.downsample = nn.Identity() if lowest else Downsample(out_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, in_channels, height, width) -> (batch, out_channels, height / 2, width / 2)."""
+        return self.downsample(self.block(x))
+
+
+class UpLevel(nn.Module):
+    """One resolution level of the decoder: residual blocks, then upsampling except at the highest level."""
+
+    def __init__(self, in_channels: int, out_channels: int, num_blocks: int, num_groups: int, highest: bool) -> None:
+        super().__init__()
+        self.block = residual_blocks(in_channels, out_channels, num_blocks, num_groups)
+        self.upsample = nn.Identity() if highest else Upsample(out_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, in_channels, height, width) -> (batch, out_channels, 2 height, 2 width)."""
+        return self.upsample(self.block(x))
+
+
 class Encoder(nn.Module):
-    """Pixels to latents."""
+    """Encode pixels as latents."""
 
     def __init__(self, config: MagvitV2Config) -> None:
-        """Build with random weights."""
         super().__init__()
         groups = config.norm_num_groups
         widths = [config.base_channels * multiplier for multiplier in config.encoder_channel_multipliers]
@@ -55,10 +171,9 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Quantized latents to pixels."""
+    """Decode quantized latents to pixels."""
 
     def __init__(self, config: MagvitV2Config) -> None:
-        """Build with random weights."""
         super().__init__()
         groups = config.norm_num_groups
         widths = [config.base_channels * multiplier for multiplier in config.decoder_channel_multipliers]
@@ -80,19 +195,61 @@ class Decoder(nn.Module):
             x = level(x)
         return F.pixel_shuffle(self.conv_out(F.silu(self.norm_out(x))), self.patch_size)
 
-    @torch.no_grad()
-    def decode(self, quantized: Tensor) -> Tensor:
-        """What `forward` computes, in less time and memory but without gradients; see `magvit_v2_bands`."""
-        x = self.mid(self.conv_in(self.post_quant_conv(quantized)))
-        for level in reversed(self.up):
-            x = bands.up_level(x, level)
-        x = bands.normed_convolution(x, self.norm_out, self.conv_out)
-        return F.pixel_shuffle(x, self.patch_size)
+
+class LookupFreeQuantizer(nn.Module):
+    """Quantize each latent to its signs, which are the bits of its code (arXiv 2310.05737, section 3).
+
+        latent   (+0.7, -1.2, +0.1)
+        signs    (  +1,   -1,   +1)      the quantized latent
+        bits        1     0     1        the first channel is the most significant bit; a latent of exactly 0 is a 0
+        code        5
+
+    No entry is learned. The two constants are buffers because published checkpoints store them.
+    """
+
+    def __init__(self, latent_channels: int) -> None:
+        super().__init__()
+        powers = 2 ** torch.arange(latent_channels - 1, -1, -1)
+        bits = torch.arange(2**latent_channels)[:, None] // powers % 2
+        self.register_buffer("embedding", 2.0 * bits - 1.0)
+        self.register_buffer("power_vals", powers)
+
+    def forward(self, latents: Tensor) -> Tensor:
+        """Return the signs of latents (batch, channels, height, width), with a straight-through gradient."""
+        signs = torch.where(latents > 0, 1.0, -1.0).to(latents.dtype)
+        return latents + (signs - latents).detach()
+
+    def latents_to_codes(self, latents: Tensor) -> Tensor:
+        """Return the codes, long (batch, height, width), of latents (batch, channels, height, width)."""
+        bits = rearrange(latents > 0, "batch channel height width -> batch height width channel")
+        return (bits * self.power_vals).sum(-1)
+
+    def codes_to_latents(self, codes: Tensor) -> Tensor:
+        """Return latents of -1 and +1 (batch, channels, height, width) for integer codes (batch, height, width).
+
+        Raises:
+            InputError: if the codes are not integers or lie outside the codebook.
+        """
+        if codes.is_floating_point() or codes.is_complex() or codes.dtype == torch.bool:
+            raise InputError(f"codes are {codes.dtype}; expected whole numbers (torch.long)")
+        size = len(self.embedding)
+        outside = codes[(codes < 0) | (codes >= size)]
+        if outside.numel():
+            raise InputError(f"code {outside[0].item()} is outside the codebook: codes are 0..{size - 1}")
+        signs = rearrange(self.embedding[codes.long()], "batch height width channel -> batch channel height width")
+        # Convolutions pass channels-last strides on, with which group norms on the CPU are ten times less exact.
+        return signs.contiguous()
+
+
+def commitment_loss(latents: Tensor) -> Tensor:
+    """Return the mean squared distance of latents, of any shape, to their signs: a scalar."""
+    signs = torch.where(latents > 0, 1.0, -1.0).to(latents.dtype)
+    return F.mse_loss(latents, signs)
 
 
 @dataclass(frozen=True)
 class MagvitV2Output:
-    """What training the tokenizer looks at.
+    """Hold the result of a training pass.
 
     Attributes:
         reconstruction: (batch, in_channels, H, W), not clamped.
@@ -109,7 +266,6 @@ class MagvitV2(nn.Module):
     """MAGVIT-v2 image tokenizer (arXiv 2310.05737): images to grids of codes and back."""
 
     def __init__(self, config: MagvitV2Config) -> None:
-        """Build with random weights."""
         super().__init__()
         self.config = config
         self.encoder = Encoder(config)
@@ -117,80 +273,52 @@ class MagvitV2(nn.Module):
         self.quantize = LookupFreeQuantizer(config.latent_channels)
 
     def forward(self, pixels: Tensor) -> MagvitV2Output:
-        """Encode, quantize with a straight-through gradient and decode: one training pass.
-
-        Args:
-            pixels: float (batch, in_channels, H, W) in [-1, 1].
-
-        Raises:
-            InputError: as `encode`.
-        """
+        """Encode, quantize with a straight-through gradient and decode: one training pass; arguments as `encode`."""
         latents = self.encode(pixels)
-        return MagvitV2Output(
-            reconstruction=self.decoder(self.quantize(latents)),
-            latents=latents,
-            codes=self._flat_codes(latents),
-        )
+        codes = self.quantize.latents_to_codes(latents).flatten(1)
+        return MagvitV2Output(self.decoder(self.quantize(latents)), latents, codes)
 
     def encode(self, pixels: Tensor) -> Tensor:
-        """Latents before quantization, (batch, latent_channels, h, w).
+        """Return latents before quantization, (batch, latent_channels, h, w).
 
         Args:
             pixels: float (batch, in_channels, H, W) in [-1, 1]; H and W are multiples of the downsampling factor.
 
         Raises:
-            InputError: when `pixels` has another shape.
+            InputError: if `pixels` has another shape.
         """
-        factor = self.config.downsampling_factor
-        shape = tuple(pixels.shape)
-        if (
-            len(shape) != 4
-            or shape[1] != self.config.in_channels
-            or 0 in shape
-            or shape[2] % factor
-            or shape[3] % factor
-        ):
+        factor, channels, shape = self.config.downsampling_factor, self.config.in_channels, tuple(pixels.shape)
+        if len(shape) != 4 or shape[1] != channels or 0 in shape or shape[2] % factor or shape[3] % factor:
             raise InputError(
-                f"pixels have shape {shape}; expected (batch, {self.config.in_channels}, height, width) "
+                f"pixels have shape {shape}; expected (batch, {channels}, height, width) "
                 f"with height and width positive multiples of {factor}"
             )
         return self.encoder(pixels)
 
     def get_codes(self, pixels: Tensor) -> Tensor:
-        """Codes of images in row-major order, long (batch, h * w).
-
-        Args:
-            pixels: as for `encode`.
-
-        Raises:
-            InputError: as `encode`.
-        """
-        return self._flat_codes(self.encode(pixels))
+        """Return the codes of images in row-major order, long (batch, h * w); arguments and errors as `encode`."""
+        return self.quantize.latents_to_codes(self.encode(pixels)).flatten(1)
 
     def decode_codes(self, codes: Tensor, height: int | None = None, width: int | None = None) -> Tensor:
-        """Images of code grids: float (batch, in_channels, height * factor, width * factor), not clamped.
+        """Return the images of code grids: float (batch, in_channels, height * factor, width * factor), not clamped.
 
         Args:
             codes: long (batch, height * width), row-major.
-            height: rows of the grid; left out together with `width` for a square one.
+            height: rows of the grid; omit it together with `width` for a square grid.
             width: columns of the grid.
 
         Raises:
-            InputError: when the codes do not fill the grid or lie outside the codebook.
+            InputError: if the codes do not fill the grid or lie outside the codebook.
         """
-        height, width = grid_shape(codes, height, width)
-        grid = rearrange(codes, "batch (height width) -> batch height width", height=height, width=width)
-        return self.decoder.decode(self.quantize.codes_to_latents(grid))
-
-    def _flat_codes(self, latents: Tensor) -> Tensor:
-        return rearrange(self.quantize.latents_to_codes(latents), "batch height width -> batch (height width)")
+        grid = codes.unflatten(1, grid_shape(codes, height, width))
+        return decode_tiled(self.decoder, self.quantize.codes_to_latents(grid))
 
 
 def grid_shape(codes: Tensor, height: int | None = None, width: int | None = None) -> tuple[int, int]:
-    """Rows and columns of the grid that `codes` (batch, tokens) fill: as given, or square.
+    """Return height and width of the grid that `codes` (batch, tokens) fill; a square one unless given.
 
     Raises:
-        InputError: when `codes` is not a batch of rows, or the grid has another number of places.
+        InputError: if `codes` is not two-dimensional, or the grid has another number of positions.
     """
     if codes.ndim != 2 or 0 in codes.shape:
         raise InputError(f"codes have shape {tuple(codes.shape)}; expected (batch, tokens)")

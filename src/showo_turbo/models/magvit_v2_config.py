@@ -1,33 +1,34 @@
-"""Configuration of the image tokenizer; the defaults are the published model's."""
+"""Configuration of the image tokenizer; the defaults are those of the published model."""
 
 from dataclasses import asdict, dataclass, fields
+from functools import cached_property
 
 from showo_turbo.errors import InputError
 
-_LARGEST_LATENT = 20
+_MAX_LATENT_CHANNELS = 20
 
 
 @dataclass(frozen=True)
 class MagvitV2Config:
-    """Sizes of a `MagvitV2` image tokenizer.
+    """Configure the sizes of a `MagvitV2` image tokenizer.
 
-    One entry of a multiplier or block list is one resolution level, from the pixels' to the codes'; the decoder walks
-    its lists from the last entry to the first.
+    Each entry of a multiplier or block list is one resolution level, from pixels to codes; the decoder applies its
+    lists from the last entry to the first.
 
     Attributes:
         in_channels: colour channels of an image.
-        patch_size: side of the pixel squares folded into channels before the first convolution and unfolded after the
-            last one. The published model has 1: convolutions start at full resolution.
+        patch_size: side of the pixel squares that are folded into channels before the first convolution and unfolded
+            after the last one. The published model has 1: convolutions start at full resolution.
         base_channels: channels of a level with multiplier 1.
         encoder_channel_multipliers: channels of every encoder level, as multiples of `base_channels`.
         encoder_num_blocks: residual blocks of every encoder level.
         decoder_channel_multipliers: channels of every decoder level, as multiples of `base_channels`.
         decoder_num_blocks: residual blocks of every decoder level.
         latent_channels: channels of a latent, each of which is one bit of a code.
-        norm_num_groups: groups of every group normalisation; divides the channels of every level.
+        norm_num_groups: groups of every group norm; divides the channels of every level.
 
     Raises:
-        InputError: when a size is not positive or the sizes contradict each other.
+        InputError: if a size is not a positive integer, or the sizes contradict each other.
     """
 
     in_channels: int = 3
@@ -41,11 +42,11 @@ class MagvitV2Config:
     norm_num_groups: int = 32
 
     def __post_init__(self) -> None:
-        """Refuse sizes that make no model."""
+        """Check all sizes."""
         for field in fields(self):
             self._check_positive(field.name)
-        if self.latent_channels > _LARGEST_LATENT:
-            raise InputError(f"latent_channels is {self.latent_channels}; at most {_LARGEST_LATENT} bits a code")
+        if self.latent_channels > _MAX_LATENT_CHANNELS:
+            raise InputError(f"latent_channels is {self.latent_channels}; at most {_MAX_LATENT_CHANNELS} bits a code")
         self._check_levels()
         for multiplier in (*self.encoder_channel_multipliers, *self.decoder_channel_multipliers):
             if self.base_channels * multiplier % self.norm_num_groups:
@@ -78,26 +79,26 @@ class MagvitV2Config:
             found = ", ".join(f"{name} {length}" for name, length in lengths.items())
             raise InputError(f"encoder and decoder need as many levels in every list, but found {found}")
 
-    @property
+    @cached_property
     def codebook_size(self) -> int:
         """Number of different codes."""
         return 2**self.latent_channels
 
-    @property
+    @cached_property
     def downsampling_factor(self) -> int:
-        """Side, in pixels, of the square that one code stands for."""
+        """Side, in pixels, of the square that one code represents."""
         return self.patch_size * 2 ** (len(self.encoder_num_blocks) - 1)
 
     def to_dict(self) -> dict:
-        """The fields as plain numbers and lists, ready for a JSON file."""
+        """Return the fields as numbers and lists, ready for a JSON file."""
         return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
     @classmethod
     def from_dict(cls, values: dict) -> "MagvitV2Config":
-        """The inverse of `to_dict`; what is left out takes its default.
+        """Build a config from the result of `to_dict`; missing keys take their defaults.
 
         Raises:
-            InputError: when a key is not a field, or a value cannot be.
+            InputError: if a key is not a field, or a value is invalid.
         """
         known = [field.name for field in fields(cls)]
         unknown = sorted(set(values) - set(known))

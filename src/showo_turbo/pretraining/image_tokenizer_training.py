@@ -15,8 +15,7 @@ from torch.nn import functional as F
 from torch.optim import Optimizer
 
 from showo_turbo.checkpoints.saving import save_image_tokenizer
-from showo_turbo.models.lookup_free_quantizer import commitment_loss
-from showo_turbo.models.magvit_v2 import MagvitV2
+from showo_turbo.models.magvit_v2 import MagvitV2, commitment_loss
 from showo_turbo.models.magvit_v2_config import MagvitV2Config
 from showo_turbo.scenes.pool import scene_pixels
 from showo_turbo.scenes.split import training_scene
