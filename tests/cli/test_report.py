@@ -59,7 +59,7 @@ def test_tables_are_printed_and_cells_are_kept(tmp_path: Path) -> None:
     cells.write_text('{"stamp": {}}')
     other = report(*options)
     assert other.returncode == 2
-    assert "is no file of a report (it holds 'stamp')" in other.stderr
+    assert "is not a report file (it holds 'stamp')" in other.stderr
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""POPE's rule for yes and no, and its scores."""
+"""POPE's rule for yes-or-no answers, and its scores."""
 
 import pytest
 
@@ -17,7 +17,7 @@ from showo_turbo.evaluation.pope import says_yes, score_pope
         ("", True),
     ],
 )
-def test_answers_are_read_as_pope_reads_them(answer: str, yes: bool) -> None:
+def test_answers_are_parsed_by_the_rule_of_pope(answer: str, yes: bool) -> None:
     assert says_yes(answer) is yes
 
 
@@ -28,6 +28,6 @@ def test_scores() -> None:
     assert scores.yes_ratio == pytest.approx(3 / 5)
 
 
-def test_nothing_said_or_true_is_no_error() -> None:
+def test_scores_without_positive_cases_are_zero() -> None:
     assert score_pope(["no"], [False]).f1 == 0
     assert score_pope([], []).accuracy == 0

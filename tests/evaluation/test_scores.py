@@ -1,4 +1,4 @@
-"""The judge: GenEval's rules over the exact detector, and truth of sentences."""
+"""Scores: GenEval's rules with the exact detector, answers, facts in descriptions, and confidence intervals."""
 
 import json
 import random
@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from showo_turbo.errors import InputError
-from showo_turbo.evaluation.geneval_rules import fulfils, score_pictures
-from showo_turbo.evaluation.scene_questions import make_examination, score_answers, true_facts
+from showo_turbo.evaluation.geneval_rules import matches_prompt, score_images
+from showo_turbo.evaluation.scene_questions import make_question_set, score_answers, true_facts
 from showo_turbo.evaluation.statistics import Estimate, mean_of_estimates, mean_of_groups
 from showo_turbo.scenes.benchmark import ScenePrompt, benchmark_prompts
 from showo_turbo.scenes.language import description
@@ -21,84 +21,87 @@ RED_CIRCLE, BLUE_STAR = SceneObject(0, "circle", "red"), SceneObject(3, "star", 
 SCENE = Scene("white", (RED_CIRCLE, BLUE_STAR))
 
 
-def asked(*include: dict, **more: object) -> ScenePrompt:
+def scene_prompt(*include: dict, **more: object) -> ScenePrompt:
     return ScenePrompt("position", include, "a prompt", **more)
 
 
 @pytest.mark.parametrize(
     ("prompt", "expected"),
     [
-        (asked({"class": "circle", "count": 1}), True),
-        (asked({"class": "circle", "count": 2}), False),
-        (asked({"class": "circle", "count": 1, "color": "red"}), True),
-        (asked({"class": "circle", "count": 1, "color": "blue"}), False),
-        (asked({"class": "circle", "count": 1, "place": "top left"}), True),
-        (asked({"class": "circle", "count": 1, "place": "top right"}), False),
-        (asked({"class": "circle", "count": 1}, background="black"), False),
-        (asked({"class": "star", "count": 1}, {"class": "circle", "count": 1, "position": ["above", 0]}), True),
-        (asked({"class": "star", "count": 1}, {"class": "circle", "count": 1, "position": ["right of", 0]}), False),
-        (asked({"class": "star", "count": 1}, exclude=({"class": "star", "count": 2},)), True),
-        (asked({"class": "star", "count": 1}, exclude=({"class": "star", "count": 1},)), False),
+        (scene_prompt({"class": "circle", "count": 1}), True),
+        (scene_prompt({"class": "circle", "count": 2}), False),
+        (scene_prompt({"class": "circle", "count": 1, "color": "red"}), True),
+        (scene_prompt({"class": "circle", "count": 1, "color": "blue"}), False),
+        (scene_prompt({"class": "circle", "count": 1, "place": "top left"}), True),
+        (scene_prompt({"class": "circle", "count": 1, "place": "top right"}), False),
+        (scene_prompt({"class": "circle", "count": 1}, background="black"), False),
+        (scene_prompt({"class": "star", "count": 1}, {"class": "circle", "count": 1, "position": ["above", 0]}), True),
+        (
+            scene_prompt({"class": "star", "count": 1}, {"class": "circle", "count": 1, "position": ["right of", 0]}),
+            False,
+        ),
+        (scene_prompt({"class": "star", "count": 1}, exclude=({"class": "star", "count": 2},)), True),
+        (scene_prompt({"class": "star", "count": 1}, exclude=({"class": "star", "count": 1},)), False),
     ],
 )
-def test_fulfils(prompt: ScenePrompt, expected: bool) -> None:
-    assert fulfils(SCENE, prompt) is expected
+def test_matches_prompt(prompt: ScenePrompt, expected: bool) -> None:
+    assert matches_prompt(SCENE, prompt) is expected
 
 
-def test_true_pictures_of_every_prompt_score_one_and_empty_ones_nothing() -> None:
+def test_correct_images_score_one_and_empty_images_zero() -> None:
     rng = random.Random(0)
     prompts = benchmark_prompts()[::12]
-    pictures = []
+    images = []
     for prompt in prompts:
-        while not fulfils(scene := held_out_scene(rng), prompt):
+        while not matches_prompt(scene := held_out_scene(rng), prompt):
             pass
-        pictures.append([render(scene)])
-    assert score_pictures(prompts, pictures).overall.value == 1.0
+        images.append([render(scene)])
+    assert score_images(prompts, images).overall.value == 1.0
     empty = [[render(Scene("white", ()))] for _ in prompts]
-    assert score_pictures(prompts, empty).overall.value == 0.0
+    assert score_images(prompts, empty).overall.value == 0.0
 
 
-def test_the_answer_key_scores_one_and_one_answer_for_all_does_not() -> None:
-    examination = make_examination(30)
-    answers = [[turn.answer.capitalize() + "." for turn in turns] for turns in examination.turns]
-    told = [description(scene) for scene in examination.scenes]
-    key = score_answers(examination, answers, told)
-    assert key.questions.value == key.facts.value == key.recall.value == 1.0
-    lazy = score_answers(examination, [["yes"] * len(turns) for turns in examination.turns], [""] * 30)
-    assert lazy.questions.value < 0.3
-    assert lazy.facts.value == lazy.recall.value == 0.0
+def test_correct_answers_score_one_and_a_constant_answer_does_not() -> None:
+    question_set = make_question_set(30)
+    answers = [[turn.answer.capitalize() + "." for turn in turns] for turns in question_set.turns]
+    descriptions = [description(scene) for scene in question_set.scenes]
+    correct = score_answers(question_set, answers, descriptions)
+    assert correct.questions.value == correct.facts.value == correct.recall.value == 1.0
+    constant = score_answers(question_set, [["yes"] * len(turns) for turns in question_set.turns], [""] * 30)
+    assert constant.questions.value < 0.3
+    assert constant.facts.value == constant.recall.value == 0.0
 
 
-def test_facts_are_judged_one_by_one() -> None:
-    said = "a red square in the top left and a red star in the top right on a white background"
-    assert true_facts(said, SCENE) == [1, 1, 0, 0, 0, 0, 1]
+def test_facts_are_scored_one_by_one() -> None:
+    text = "a red square in the top left and a red star in the top right on a white background"
+    assert true_facts(text, SCENE) == [1, 1, 0, 0, 0, 0, 1]
 
 
-def test_intervals_know_that_cases_of_a_group_are_alike() -> None:
-    alike = mean_of_groups([[1.0] * 4] * 8 + [[0.0] * 4] * 2)
-    unlike = mean_of_groups([[1.0, 1.0, 1.0, 0.0], [1.0, 1.0, 1.0, 1.0]] * 4 + [[0.0, 1.0, 1.0, 0.0]] * 2)
-    width = {one: one.interval[1] - one.interval[0] for one in (alike, unlike)}
-    assert alike.value == 0.8
-    assert width[alike] > width[unlike]
+def test_intervals_are_wider_for_correlated_groups() -> None:
+    correlated = mean_of_groups([[1.0] * 4] * 8 + [[0.0] * 4] * 2)
+    mixed = mean_of_groups([[1.0, 1.0, 1.0, 0.0], [1.0, 1.0, 1.0, 1.0]] * 4 + [[0.0, 1.0, 1.0, 0.0]] * 2)
+    width = {one: one.interval[1] - one.interval[0] for one in (correlated, mixed)}
+    assert correlated.value == 0.8
+    assert width[correlated] > width[mixed]
     assert mean_of_groups([[1.0]] * 20).interval[0] < 0.9
 
 
-def test_the_overall_score_is_the_mean_of_its_parts() -> None:
+def test_the_overall_score_is_the_mean_of_the_categories() -> None:
     parts = [Estimate(0.5, (0.4, 0.6)), Estimate(0.9, (0.8, 1.0))]
     overall = mean_of_estimates(parts)
     assert overall.value == pytest.approx(0.7)
     assert overall.interval == pytest.approx((0.7 - 0.1 / 2**0.5, 0.7 + 0.1 / 2**0.5))
 
 
-def test_other_words_for_the_same_are_no_independent_cases() -> None:
+def test_prompts_that_differ_in_wording_only_are_one_group() -> None:
     circle, star = ({"class": shape, "count": 1} for shape in ("circle", "star"))
     rendered = {shape: render(Scene("white", (SceneObject(0, shape, "red"),))) for shape in ("circle", "star")}
-    pictures = [[rendered["circle"]]] * 4 + [[rendered["circle"]]] * 4
+    images = [[rendered["circle"]]] * 4 + [[rendered["circle"]]] * 4
     wordings = [
         (item, opening) for item in (circle, star) for opening in ("a", "a photo of a", "a drawing of a", "one")
     ]
-    asked_again = [ScenePrompt("colors", (item,), f"{opening} {item['class']}") for item, opening in wordings]
-    (estimate,) = score_pictures(asked_again, pictures).by_tag.values()
+    prompts = [ScenePrompt("colors", (item,), f"{opening} {item['class']}") for item, opening in wordings]
+    (estimate,) = score_images(prompts, images).by_tag.values()
     assert estimate == mean_of_groups([[1.0] * 4, [0.0] * 4])
 
 
@@ -122,7 +125,7 @@ STAR = {"class": "star", "count": 1}
         ({"colour": "red"}, "unknown key colour"),
     ],
 )
-def test_prompts_that_cannot_be_judged_are_refused(tmp_path: Path, changes: dict, message: str) -> None:
+def test_invalid_prompts_are_refused(tmp_path: Path, changes: dict, message: str) -> None:
     file = tmp_path / "prompts.jsonl"
     file.write_text(json.dumps({"tag": "colors", "include": [STAR], "prompt": "a star"} | changes))
     with pytest.raises(InputError, match=r"prompts\.jsonl, line 1: .*" + re.escape(message)):

@@ -18,7 +18,7 @@ from showo_turbo.compat.showo_options import UnderstandingOptions
 from showo_turbo.config_reader import read_config
 from showo_turbo.errors import InputError
 from showo_turbo.evaluation.scene_benchmark import evaluate_understanding
-from showo_turbo.evaluation.scene_questions import make_examination
+from showo_turbo.evaluation.scene_questions import make_question_set
 from showo_turbo.models.showo import Showo
 from showo_turbo.pipelines.image_to_text import DecodingOptions
 from showo_turbo.pipelines.pipeline import ShowoPipeline
@@ -138,7 +138,7 @@ def test_requests_about_different_images_run_together(pipe: ShowoPipeline, image
 
 
 def test_it_can_be_evaluated(pipe: ShowoPipeline) -> None:
-    result = evaluate_understanding(pipe, make_examination(2), DecodingOptions(max_new_tokens=4))
+    result = evaluate_understanding(pipe, make_question_set(2), DecodingOptions(max_new_tokens=4))
     assert 0 <= result.scores.questions.value <= 1
     assert result.tokens_per_pass > 0
 
@@ -157,7 +157,7 @@ def test_drawing_is_as_without_a_tower(
     drawn = [one.text_to_image("a red car", seed=1).codes for one in (pipe, blind, random_pipe)]
     assert drawn[0].equal(drawn[1])
     assert drawn[0].equal(drawn[2])
-    with pytest.raises(InputError, match=r"has no CLIP picture tower.*openai/clip-vit-large-patch14-336"):
+    with pytest.raises(InputError, match=r"has no CLIP vision tower.*openai/clip-vit-large-patch14-336"):
         blind.image_to_text(images[0], "What?")
 
 

@@ -22,14 +22,14 @@ from showo_turbo.cli.options import (
     load_pipeline,
 )
 from showo_turbo.errors import InputError
-from showo_turbo.files import atomic_files
+from showo_turbo.files import write_json
 from showo_turbo.scenes.benchmark import benchmark_prompts
 from showo_turbo.validation import check_integer, check_seed
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from showo_turbo.evaluation.scene_questions import Examination
+    from showo_turbo.evaluation.scene_questions import QuestionSet
     from showo_turbo.generation.options import SamplingOptions
     from showo_turbo.pipelines.image_to_text import DecodingOptions
     from showo_turbo.pipelines.pipeline import ShowoPipeline
@@ -70,7 +70,7 @@ def evaluate(
     from rich.console import Console
 
     from showo_turbo.evaluation import tables as report
-    from showo_turbo.evaluation.scene_questions import make_examination
+    from showo_turbo.evaluation.scene_questions import make_question_set
     from showo_turbo.pipelines.image_to_text import DecodingOptions
 
     # Passes of plain blocks measure the model; how far window and drafts get depends on the texts.
@@ -79,7 +79,7 @@ def evaluate(
     drawing = replace(pipe.recommended.at(options.num_inference_steps), **options.given())
     drawing.scheduler(pipe.model.config.codebook_size, pipe.model.config.num_vq_tokens)
 
-    plan = _Plan(model, prompts, drawing, images_per_prompt, make_examination(scenes, seed), answering, seed)
+    plan = _Plan(model, prompts, drawing, images_per_prompt, make_question_set(scenes, seed), answering, seed)
     console, results = Console(), {}
     for name, result, table in _measure(pipe, plan, TASKS[1:] if task == "all" else (task,)):
         results[name] = result
@@ -93,7 +93,7 @@ def evaluate(
             "scenes": scenes,
             "seed": seed,
         }
-        atomic_files({output: report.as_json(stamp, results).encode()})
+        write_json(output, {"stamp": stamp} | {name: asdict(result) for name, result in results.items()})
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class _Plan:
     prompts: "list[ScenePrompt]"
     drawing: "SamplingOptions"
     images_per_prompt: int
-    examination: "Examination"
+    question_set: "QuestionSet"
     answering: "DecodingOptions"
     seed: int
 
@@ -120,11 +120,11 @@ def _measure(pipe: "ShowoPipeline", plan: _Plan, tasks: Sequence[str]) -> "Itera
         title = _title(plan.model, plan.drawing, len(plan.prompts), plan.images_per_prompt)
         yield "text_to_image", drawn, report.text_to_image_table(title, drawn)
     if "understanding" in tasks:
-        answered = evaluate_understanding(pipe, plan.examination, plan.answering, plan.seed)
-        title = f"{plan.model}: {len(plan.examination.scenes)} held-out pictures, {plan.answering.decoding}"
+        answered = evaluate_understanding(pipe, plan.question_set, plan.answering, plan.seed)
+        title = f"{plan.model}: {len(plan.question_set.scenes)} held-out pictures, {plan.answering.decoding}"
         yield "understanding", answered, report.understanding_table(title, answered)
     if "reconstruction" in tasks:
-        rebuilt = evaluate_reconstruction(pipe, plan.examination.scenes)
+        rebuilt = evaluate_reconstruction(pipe, plan.question_set.scenes)
         title = f"{plan.model}: scenes read without a fault by the detector"
         yield "reconstruction", rebuilt, report.reconstruction_table(title, rebuilt)
 

@@ -64,12 +64,12 @@ def report(
     if plot is not None:  # where the extra is missing, before anything is measured
         from showo_turbo.evaluation.comparison_chart import score_chart
     from showo_turbo.device import parse_device, parse_dtype
-    from showo_turbo.evaluation.comparison import Study, StudyPlan, answering_contestants, drawing_contestants
+    from showo_turbo.evaluation.comparison import Comparison, ComparisonPlan, image_variants, text_variants
     from showo_turbo.evaluation.comparison_tables import text_to_image_table, understanding_table
 
-    plan = StudyPlan(
-        drawing=drawing_contestants(teacher, students, guidance_scale, top_k or [None]),
-        answering=answering_contestants(teacher, students),
+    plan = ComparisonPlan(
+        image_variants=image_variants(teacher, students, guidance_scale, top_k or [None]),
+        text_variants=text_variants(teacher, students),
         steps=tuple(steps),
         prompts=prompts,
         images_per_prompt=images_per_prompt,
@@ -78,12 +78,12 @@ def report(
         device=parse_device(device).type,
         dtype=str(parse_dtype(dtype)).removeprefix("torch."),
     )
-    study = Study(plan, output, lru_cache(maxsize=1)(lambda name: load_pipeline(name, device, dtype)))
-    drawn = study.drawn()
-    typer.echo(f"{text_to_image_table(plan, drawn)}\n")
+    comparison = Comparison(plan, output, lru_cache(maxsize=1)(lambda name: load_pipeline(name, device, dtype)))
+    image_scores = comparison.image_scores()
+    typer.echo(f"{text_to_image_table(plan, image_scores)}\n")
     if plot is not None:
-        atomic_files({plot: score_chart(plan, drawn)})
-    typer.echo(f"{understanding_table(plan, study.answered())}\n")
+        atomic_files({plot: score_chart(plan, image_scores)})
+    typer.echo(f"{understanding_table(plan, comparison.text_scores())}\n")
 
 
 def _titled_students(given: list[str]) -> dict[str, str]:

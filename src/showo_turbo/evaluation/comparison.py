@@ -1,11 +1,11 @@
-"""Teacher and students side by side, as in the paper's two tables (arXiv 2502.05415, section 5).
+"""Compare a teacher and its students, as in the paper's two tables (arXiv 2502.05415, section 5).
 
-    text to image    the teacher at two guidance strengths, the teacher with its last student's sampler, its students
-    understanding    the teacher one id at a time and by blocks, its students by blocks
+    text to image    the teacher at two guidance scales, the teacher with its last student's sampler, its students
+    understanding    the teacher autoregressively and by Jacobi decoding, its students by Jacobi decoding
 
-Every cell is measured with the same prompts and seeds, takes minutes, and is kept in a JSON file as soon as it is
-there: a study that was interrupted goes on with the cells that are missing. `study_tables` and `study_chart`
-show what came out.
+Every cell of a table is measured with the same prompts and seeds, takes minutes, and is stored in a JSON file at once:
+an interrupted comparison resumes with the cells that are missing. `comparison_tables` and `comparison_chart` present
+the results.
 """
 
 import json
@@ -16,29 +16,33 @@ from pathlib import Path
 from showo_turbo import __version__
 from showo_turbo.checkpoints.loading import load_sampling_options, locate
 from showo_turbo.errors import InputError
-from showo_turbo.evaluation.scene_benchmark import evaluate_text_to_image, evaluate_understanding
-from showo_turbo.evaluation.scene_questions import make_examination
+from showo_turbo.evaluation.scene_benchmark import (
+    TextToImageResult,
+    UnderstandingResult,
+    evaluate_text_to_image,
+    evaluate_understanding,
+)
+from showo_turbo.evaluation.scene_questions import make_question_set
 from showo_turbo.evaluation.tables import prompts_sha256
 from showo_turbo.files import read_json, write_json
-from showo_turbo.generation.options import SamplingOptions
-from showo_turbo.pipelines.image_to_text import DecodingOptions
+from showo_turbo.generation.options import DecodingOptions, SamplingOptions
 from showo_turbo.pipelines.pipeline import ShowoPipeline
 from showo_turbo.scenes.benchmark import ScenePrompt
 
 PLAIN_JACOBI = DecodingOptions(sliding_window=False, drafts=False)
-"""Block after block, as published: what the teacher's and the students' passes are compared under."""
+"""Block after block, as published: the decoding under which forward passes of teacher and students are compared."""
 
 
 @dataclass(frozen=True)
-class Contestant:
-    """A model as one column or row of a table.
+class Variant:
+    """Configure a model as one column or row of a table.
 
     Attributes:
-        title: what the tables call it.
+        title: name in the tables.
         model: shipped model, folder or hub name.
         guidance_scale: for text to image.
-        top_k: for text to image; what the model recommends if left out.
-        sampled_as: the model whose recommended options are taken in text to image; its own if left out.
+        top_k: for text to image; the model's recommendation if left out.
+        sampled_as: the model whose recommended options are used in text to image; its own if left out.
         decoding: for understanding.
     """
 
@@ -49,63 +53,72 @@ class Contestant:
     sampled_as: str | None = None
     decoding: DecodingOptions = PLAIN_JACOBI
 
+    def sampling_options(self, steps: int) -> SamplingOptions:
+        """Return the options of text to image in a number of steps."""
+        recommended = load_sampling_options(locate(self.sampled_as or self.model)).at(steps)
+        return replace(recommended, guidance_scale=self.guidance_scale, top_k=self.top_k or recommended.top_k)
 
-def drawing_contestants(
+
+def image_variants(
     teacher: str, students: Mapping[str, str], guidance_scales: Sequence[float], top_ks: Sequence[int | None]
-) -> tuple[Contestant, ...]:
-    """A teacher at guidance strengths, and students, models by title, with top-k strengths (None: recommended).
+) -> tuple[Variant, ...]:
+    """Return the variants of text to image.
 
-    At the last strength the teacher also draws as the last student does, for what is the sampler's merit.
+    At the last guidance scale the teacher also has the sampling options of the last student, which tells the effect of
+    the sampler from that of distillation.
+
+    Args:
+        teacher: the teacher.
+        students: models by title.
+        guidance_scales: of the teacher.
+        top_ks: of the students; None is the recommendation.
     """
-    guided = (Contestant(f"teacher, guidance {scale:g}", teacher, scale) for scale in guidance_scales)
-    alike = (
-        Contestant(
-            f"teacher, guidance {guidance_scales[-1]:g}, {title}'s sampler",
-            teacher,
-            guidance_scales[-1],
-            sampled_as=model,
-        )
-        for title, model in list(students.items())[-1:]
-    )
-    sampled = (
-        Contestant(title if top_k is None else f"{title}, top-k {top_k}", model, top_k=top_k)
-        for title, model in students.items()
-        for top_k in top_ks
-    )
-    return *guided, *alike, *sampled
-
-
-def answering_contestants(teacher: str, students: Mapping[str, str]) -> tuple[Contestant, ...]:
-    """A teacher one id at a time and by blocks, students by blocks, the last also with all that saves passes."""
+    last_scale = guidance_scales[-1]
     return (
-        Contestant("teacher, autoregressive", teacher, decoding=DecodingOptions(decoding="autoregressive")),
-        Contestant("teacher, Jacobi", teacher),
-        *(Contestant(f"{title}, Jacobi", model) for title, model in students.items()),
+        *(Variant(f"teacher, guidance {scale:g}", teacher, scale) for scale in guidance_scales),
         *(
-            Contestant(f"{title}, window and drafts", model, decoding=DecodingOptions())
+            Variant(f"teacher, guidance {last_scale:g}, {title}'s sampler", teacher, last_scale, sampled_as=model)
+            for title, model in list(students.items())[-1:]
+        ),
+        *(
+            Variant(title if top_k is None else f"{title}, top-k {top_k}", model, top_k=top_k)
+            for title, model in students.items()
+            for top_k in top_ks
+        ),
+    )
+
+
+def text_variants(teacher: str, students: Mapping[str, str]) -> tuple[Variant, ...]:
+    """Return the variants of understanding; the last student also decodes with sliding window and drafts."""
+    return (
+        Variant("teacher, autoregressive", teacher, decoding=DecodingOptions(decoding="autoregressive")),
+        Variant("teacher, Jacobi", teacher),
+        *(Variant(f"{title}, Jacobi", model) for title, model in students.items()),
+        *(
+            Variant(f"{title}, window and drafts", model, decoding=DecodingOptions())
             for title, model in list(students.items())[-1:]
         ),
     )
 
 
 @dataclass(frozen=True)
-class StudyPlan:
-    """What is compared on what.
+class ComparisonPlan:
+    """Configure a comparison.
 
     Attributes:
-        drawing: contestants in text to image.
-        answering: contestants in understanding.
-        steps: of text to image.
-        prompts: for text to image.
-        images_per_prompt: pictures of every prompt.
-        scenes: pictures to ask about.
-        seed: of pictures and questions.
-        device: where models compute.
-        dtype: what they are stored in.
+        image_variants: compared in text to image.
+        text_variants: compared in understanding.
+        steps: numbers of steps of text to image.
+        prompts: of text to image.
+        images_per_prompt: images of every prompt.
+        scenes: number of scenes with questions.
+        seed: of images and questions.
+        device: type of the device.
+        dtype: name of the models' dtype.
     """
 
-    drawing: tuple[Contestant, ...]
-    answering: tuple[Contestant, ...]
+    image_variants: tuple[Variant, ...]
+    text_variants: tuple[Variant, ...]
     steps: tuple[int, ...]
     prompts: Sequence[ScenePrompt]
     images_per_prompt: int
@@ -114,101 +127,74 @@ class StudyPlan:
     device: str
     dtype: str
 
-    def setting(self, **values: object) -> dict:
-        """Everything that decides a cell: these values and what all cells have in common."""
-        here = {"device": self.device, "dtype": self.dtype, "showo_turbo": __version__}
-        return {**values, "seed": self.seed, **here}
 
+class Comparison:
+    """Measure the cells of a plan, each once, and store them in a JSON file by everything they depend on."""
 
-class Cells:
-    """Measured cells in a JSON file, by everything that decides them."""
-
-    def __init__(self, path: Path) -> None:
-        """Go on with a file, or begin one.
-
-        Raises:
-            InputError: when there is a file that holds something else.
-        """
-        self.path = path
-        self.values: dict[str, dict] = read_json(path) if path.exists() else {}
-        if foreign := [key for key in self.values if not key.startswith("{")]:
-            raise InputError(f"{str(path)!r} is no file of a report (it holds {foreign[0]!r}): choose another one")
-
-    def get(self, setting: dict, measure: Callable[[], dict]) -> dict:
-        """A cell's value: the one that is kept, or else what `measure` gives."""
-        key = json.dumps(setting, sort_keys=True)
-        if key not in self.values:
-            self.values[key] = measure()
-            write_json(self.path, self.values)
-        return self.values[key]
-
-
-class Study:
-    """The cells of a plan, each measured when it is first asked for."""
-
-    def __init__(self, plan: StudyPlan, path: Path, load: Callable[[str], ShowoPipeline]) -> None:
-        """Go on with what has been measured.
+    def __init__(self, plan: ComparisonPlan, path: Path, load: Callable[[str], ShowoPipeline]) -> None:
+        """Resume from a file of cells, or start one.
 
         Args:
             plan: what to compare.
             path: JSON file of the cells.
-            load: a pipeline by the name of its model.
+            load: returns a pipeline by the name of its model.
 
         Raises:
-            InputError: when a contestant cannot draw so, or the file holds something else.
+            InputError: if a variant has invalid sampling options, or the file holds something else.
         """
-        for one in plan.drawing:
-            ids = locate(one.model).config
+        for variant in plan.image_variants:
+            config = locate(variant.model).config
             for steps in plan.steps:
-                _options(one, steps).scheduler(ids.codebook_size, ids.num_vq_tokens)
-        self.plan = plan
-        self._cells, self._load = Cells(path), load
+                variant.sampling_options(steps).scheduler(config.codebook_size, config.num_vq_tokens)
+        self.plan, self.path = plan, path
+        self._load = load
+        self._cells: dict[str, dict] = read_json(path) if path.exists() else {}
+        if foreign := [key for key in self._cells if not key.startswith("{")]:
+            raise InputError(f"{str(path)!r} is not a report file (it holds {foreign[0]!r}): choose another one")
 
-    def drawn(self) -> dict[tuple[int, str], dict]:
-        """Text to image: a `TextToImageResult` as a dict for every number of steps and contestant's title."""
+    def image_scores(self) -> dict[tuple[int, str], dict]:
+        """Return a `TextToImageResult` as a dict for every number of steps and title of a variant."""
         return {
-            (steps, one.title): self._drawn(one, _options(one, steps))
-            for one in self.plan.drawing
+            (steps, variant.title): self._image_score(variant, variant.sampling_options(steps))
+            for variant in self.plan.image_variants
             for steps in self.plan.steps
         }
 
-    def answered(self) -> dict[str, dict]:
-        """Understanding: an `UnderstandingResult` as a dict for every contestant's title."""
-        return {one.title: self._answered(one) for one in self.plan.answering}
+    def text_scores(self) -> dict[str, dict]:
+        """Return an `UnderstandingResult` as a dict for every title of a variant."""
+        return {variant.title: self._text_score(variant) for variant in self.plan.text_variants}
 
-    def _drawn(self, one: Contestant, options: SamplingOptions) -> dict:
+    def _image_score(self, variant: Variant, options: SamplingOptions) -> dict:
         plan = self.plan
-        setting = plan.setting(
+        return self._cell(
+            lambda: evaluate_text_to_image(
+                self._load(variant.model), plan.prompts, options, plan.images_per_prompt, plan.seed
+            ),
             task="text to image",
-            weights=locate(one.model).weights_sha256(),
+            weights=locate(variant.model).weights_sha256(),
             options=asdict(options),
             prompts=prompts_sha256(plan.prompts),
             images_per_prompt=plan.images_per_prompt,
         )
 
-        def measure() -> dict:
-            pipe = self._load(one.model)
-            return asdict(evaluate_text_to_image(pipe, plan.prompts, options, plan.images_per_prompt, plan.seed))
-
-        return self._cells.get(setting, measure)
-
-    def _answered(self, one: Contestant) -> dict:
+    def _text_score(self, variant: Variant) -> dict:
         plan = self.plan
-        setting = plan.setting(
+        return self._cell(
+            lambda: evaluate_understanding(
+                self._load(variant.model), make_question_set(plan.scenes, plan.seed), variant.decoding, plan.seed
+            ),
             task="understanding",
-            weights=locate(one.model).weights_sha256(),
-            options=asdict(one.decoding),
+            weights=locate(variant.model).weights_sha256(),
+            options=asdict(variant.decoding),
             scenes=plan.scenes,
         )
 
-        def measure() -> dict:
-            examination = make_examination(plan.scenes, plan.seed)
-            return asdict(evaluate_understanding(self._load(one.model), examination, one.decoding, plan.seed))
-
-        return self._cells.get(setting, measure)
-
-
-def _options(one: Contestant, steps: int) -> SamplingOptions:
-    """How a contestant draws in so many steps."""
-    recommended = load_sampling_options(locate(one.sampled_as or one.model)).at(steps)
-    return replace(recommended, guidance_scale=one.guidance_scale, top_k=one.top_k or recommended.top_k)
+    def _cell(self, measure: Callable[[], TextToImageResult | UnderstandingResult], **settings: object) -> dict:
+        """Return the stored result for these settings, or measure and store it."""
+        plan = self.plan
+        shared = {"seed": plan.seed, "device": plan.device, "dtype": plan.dtype, "showo_turbo": __version__}
+        key = json.dumps({**settings, **shared}, sort_keys=True)
+        if key not in self._cells:
+            self._cells[key] = asdict(measure())
+            write_json(self.path, self._cells)
+        return self._cells[key]

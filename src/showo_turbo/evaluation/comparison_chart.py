@@ -1,27 +1,27 @@
-"""A study's scores as a picture."""
+"""Plot the scores of a comparison."""
 
 from collections.abc import Mapping
 from io import BytesIO
 
 from matplotlib.figure import Figure
 
-from showo_turbo.evaluation.comparison import StudyPlan
+from showo_turbo.evaluation.comparison import ComparisonPlan
 
-_DASHES = ("-", "--", ":", "-.")
+_LINE_STYLES = ("-", "--", ":", "-.")
 
 
-def score_chart(plan: StudyPlan, cells: Mapping[tuple[int, str], dict]) -> bytes:
-    """Every contestant's average in text to image over the steps, with 95 % intervals, as a PNG.
+def score_chart(plan: ComparisonPlan, cells: Mapping[tuple[int, str], dict]) -> bytes:
+    """Plot every variant's average in text to image over the steps, with 95 % intervals, as a PNG.
 
-    Each model has a colour, each of its ways to draw a dash. `cells` are those of `Study.drawn`.
+    Each model has a color, each of its variants a line style. `cells` is the result of `Comparison.image_scores`.
     """
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.subplots()
-    models = list(dict.fromkeys(one.model for one in plan.drawing))
+    models = list(dict.fromkeys(variant.model for variant in plan.image_variants))
     for model in models:
-        ways = [one for one in plan.drawing if one.model == model]
-        for number, one in enumerate(ways):
-            scores = [cells[steps, one.title]["scores"]["overall"] for steps in plan.steps]
+        variants = [variant for variant in plan.image_variants if variant.model == model]
+        for number, variant in enumerate(variants):
+            scores = [cells[steps, variant.title]["scores"]["overall"] for steps in plan.steps]
             values = [score["value"] for score in scores]
             below = [score["value"] - score["interval"][0] for score in scores]
             above = [score["interval"][1] - score["value"] for score in scores]
@@ -29,9 +29,9 @@ def score_chart(plan: StudyPlan, cells: Mapping[tuple[int, str], dict]) -> bytes
                 plan.steps,
                 values,
                 (below, above),
-                label=one.title,
+                label=variant.title,
                 color=f"C{models.index(model)}",
-                linestyle=_DASHES[number % len(_DASHES)],
+                linestyle=_LINE_STYLES[number % len(_LINE_STYLES)],
                 marker="o",
                 markersize=4,
                 elinewidth=0.5,

@@ -1,4 +1,4 @@
-"""Does a picture show what its prompt asked for? GenEval's rules (arXiv 2310.11513) over the exact detector."""
+"""Score images by GenEval's rules (arXiv 2310.11513) with the exact detector."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,11 +11,11 @@ from showo_turbo.scenes.detector import detect
 from showo_turbo.scenes.scene import PLACES, Scene, SceneObject
 
 
-def fulfils(scene: Scene, prompt: ScenePrompt) -> bool:
-    """Whether a scene has everything the prompt includes, nothing it excludes, and its background.
+def matches_prompt(scene: Scene, prompt: ScenePrompt) -> bool:
+    """Return whether a scene has all that the prompt includes, nothing that it excludes, and its background.
 
-    As in GenEval, objects that the prompt does not speak of are no fault. Of more objects than a position asks for,
-    GenEval looks at those that its detector is surest of; ours is sure of all, so any pair of them may be so related.
+    As in GenEval, objects that the prompt does not mention are allowed. If there are more objects than a relation
+    needs, GenEval takes those of the highest detection confidence; this detector is exact, so any pair may satisfy it.
     """
     if prompt.background not in (None, scene.background):
         return False
@@ -25,7 +25,7 @@ def fulfils(scene: Scene, prompt: ScenePrompt) -> bool:
     if any(len(things) < item["count"] for things, item in zip(found, prompt.include, strict=True)):
         return False
     return all(
-        _related(things, item["position"][0], found[item["position"][1]])
+        any(thing.is_(item["position"][0], other) for thing in things for other in found[item["position"][1]])
         for things, item in zip(found, prompt.include, strict=True)
         if "position" in item
     )
@@ -36,13 +36,9 @@ def _matching(scene: Scene, item: dict) -> list[SceneObject]:
     return [thing for thing in things if "place" not in item or PLACES[thing.place] == item["place"]]
 
 
-def _related(things: list[SceneObject], relation: str, others: list[SceneObject]) -> bool:
-    return any(thing.is_(relation, other) for thing in things for other in others)
-
-
 @dataclass(frozen=True)
 class TextToImageScores:
-    """Accuracy with 95 % intervals.
+    """Hold accuracies with 95 % intervals.
 
     Attributes:
         by_tag: per GenEval category.
@@ -53,17 +49,17 @@ class TextToImageScores:
     overall: Estimate
 
 
-def score_pictures(prompts: Sequence[ScenePrompt], pictures: Sequence[Sequence[Image.Image]]) -> TextToImageScores:
-    """Judge the pictures of each prompt. Prompts that ask for the same in other words are no independent cases.
+def score_images(prompts: Sequence[ScenePrompt], images: Sequence[Sequence[Image.Image]]) -> TextToImageScores:
+    """Score the images of each prompt. Prompts that differ in wording only are one group of dependent cases.
 
     Args:
-        prompts: what was asked.
-        pictures: for each prompt its pictures, 64 x 64.
+        prompts: the prompts.
+        images: the images of each prompt, 64 x 64 pixels.
     """
     groups: dict[str, dict[str, list[float]]] = {tag: {} for tag in TAGS}
-    for prompt, drawn in zip(prompts, pictures, strict=True):
-        asked = replace(prompt, prompt="").to_json()
-        fulfilled = [float(fulfils(detect(picture).scene, prompt)) for picture in drawn]
-        groups[prompt.tag].setdefault(asked, []).extend(fulfilled)
+    for prompt, of_prompt in zip(prompts, images, strict=True):
+        content = replace(prompt, prompt="").to_json()
+        correct = [float(matches_prompt(detect(image).scene, prompt)) for image in of_prompt]
+        groups[prompt.tag].setdefault(content, []).extend(correct)
     by_tag = {tag: mean_of_groups(list(group.values())) for tag, group in groups.items() if group}
     return TextToImageScores(by_tag, mean_of_estimates(list(by_tag.values())))

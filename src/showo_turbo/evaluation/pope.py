@@ -1,4 +1,4 @@
-"""Yes-or-no questions judged as POPE judges them (arXiv 2305.10355; RUCAIBox/POPE's own evaluation rule)."""
+"""Score yes-or-no answers by POPE's rule (arXiv 2305.10355; the evaluation of RUCAIBox/POPE)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class PopeScores:
-    """How yes-or-no questions about the existence of objects were answered; "yes" is the positive class.
+    """Hold the scores of yes-or-no questions about the existence of objects; "yes" is the positive class.
 
     Attributes:
-        accuracy, precision, recall, f1: shares; 0 where nothing was there to share.
-        yes_ratio: share of the answers that are "yes".
+        accuracy, precision, recall, f1: fractions; 0 if the denominator is 0.
+        yes_ratio: fraction of the answers that are "yes".
     """
 
     accuracy: float
@@ -21,20 +21,20 @@ class PopeScores:
 
 
 def says_yes(answer: str) -> bool:
-    """POPE's reading of an answer: its first sentence without commas means no if it has a no, and yes otherwise."""
+    """Return whether POPE counts an answer as yes: its first sentence has none of the words no, No and not."""
     words = answer.split(".")[0].replace(",", "").split()
     return not {"No", "not", "no"} & set(words)
 
 
 def score_pope(answers: Sequence[str], labels: Sequence[bool]) -> PopeScores:
-    """Judge answers against what is true."""
+    """Score answers against the true labels."""
     said = [says_yes(answer) for answer in answers]
     hits = sum(yes and true for yes, true in zip(said, labels, strict=True))
     right = sum(yes == true for yes, true in zip(said, labels, strict=True))
-    precision, recall = _share(hits, sum(said)), _share(hits, sum(labels))
-    f1 = _share(2 * precision * recall, precision + recall)
-    return PopeScores(_share(right, len(said)), precision, recall, f1, _share(sum(said), len(said)))
+    precision, recall = _ratio(hits, sum(said)), _ratio(hits, sum(labels))
+    f1 = _ratio(2 * precision * recall, precision + recall)
+    return PopeScores(_ratio(right, len(said)), precision, recall, f1, _ratio(sum(said), len(said)))
 
 
-def _share(part: float, whole: float) -> float:
+def _ratio(part: float, whole: float) -> float:
     return part / whole if whole else 0.0

@@ -1,4 +1,4 @@
-"""The ceiling of every other score: how often the detector reads true pictures right, and their reconstructions."""
+"""Measure the upper bound of every other score: the detector's accuracy on renders and on their reconstructions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ from showo_turbo.scenes.scene import Scene
 
 @dataclass(frozen=True)
 class ReconstructionResult:
-    """How much of a scene survives.
+    """Hold the fractions of scenes that are detected without an error.
 
     Attributes:
-        renders: scenes that the detector reads off their pictures without a fault.
-        reconstructions: the same off pictures that went through the image tokenizer.
-        psnr: peak signal-to-noise ratio of all reconstructions together, in decibels.
+        renders: detected in rendered images.
+        reconstructions: detected in images that were encoded and decoded by the image tokenizer.
+        psnr: peak signal-to-noise ratio over all reconstructions, in decibels.
     """
 
     renders: Estimate
@@ -30,28 +30,28 @@ class ReconstructionResult:
 
 
 def evaluate_reconstruction(pipe: ShowoPipeline, scenes: Sequence[Scene]) -> ReconstructionResult:
-    """Read scenes off their pictures, before and after the image tokenizer.
+    """Detect scenes in their images, before and after the image tokenizer.
 
     Raises:
-        InputError: when the model has pictures of another size than the built-in world.
+        InputError: if the model's images have another size than the built-in world's.
     """
     check_resolution(pipe.resolution)
-    pictures = [render(scene) for scene in scenes]
-    rebuilt = [pipe.decode_codes(pipe.encode_image(picture))[0] for picture in tqdm(pictures, desc="reconstructing")]
-    difference = _stack(pictures) - _stack(rebuilt)
+    images = [render(scene) for scene in scenes]
+    reconstructions = [pipe.decode_codes(pipe.encode_image(image))[0] for image in tqdm(images, desc="reconstructing")]
+    difference = _stack(images) - _stack(reconstructions)
     return ReconstructionResult(
-        renders=_read_right(scenes, pictures),
-        reconstructions=_read_right(scenes, rebuilt),
+        renders=_accuracy(scenes, images),
+        reconstructions=_accuracy(scenes, reconstructions),
         psnr=float(10 * np.log10(255**2 / np.mean(difference**2))),
     )
 
 
-def _stack(pictures: Sequence[Image.Image]) -> np.ndarray:
-    return np.stack([np.asarray(picture, dtype=np.float64) for picture in pictures])
+def _stack(images: Sequence[Image.Image]) -> np.ndarray:
+    return np.stack([np.asarray(image, dtype=np.float64) for image in images])
 
 
-def _read_right(scenes: Sequence[Scene], pictures: Sequence[Image.Image]) -> Estimate:
-    found = [detect(picture) for picture in pictures]
+def _accuracy(scenes: Sequence[Scene], images: Sequence[Image.Image]) -> Estimate:
+    found = [detect(image) for image in images]
     return mean_of_groups(
         [[float(one.scene == scene and not one.unrecognised)] for one, scene in zip(found, scenes, strict=True)]
     )

@@ -1,4 +1,4 @@
-"""Means of yes-or-no cases with confidence intervals."""
+"""Compute means of binary cases with confidence intervals."""
 
 import math
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ _Z95 = 1.959964
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean between 0 and 1 with its 95 % interval.
+    """Hold a mean between 0 and 1 with its 95 % interval.
 
     Attributes:
         value: the mean.
@@ -20,11 +20,11 @@ class Estimate:
 
 
 def mean_of_groups(groups: list[list[float]]) -> Estimate:
-    """Mean of all cases; groups (the images of one request) are independent of each other, cases within are not.
+    """Return the mean of all cases; groups (the images of one prompt) are independent, cases of a group are not.
 
-    The variance is the ratio estimator's over groups. It is turned into the number of independent cases that would
-    have it, never fewer than groups nor more than cases, for which Wilson's interval is given; so a share of 100 %
-    has an interval too.
+    The variance is the ratio estimator's over groups. It is converted to the number of independent cases of the same
+    variance, at least the number of groups and at most the number of cases, and the interval is Wilson's for that
+    number; so a fraction of 100 % has an interval too.
     """
     cases = sum(map(len, groups))
     value = sum(map(sum, groups)) / cases
@@ -36,7 +36,7 @@ def mean_of_groups(groups: list[list[float]]) -> Estimate:
 
 
 def mean_of_estimates(estimates: list[Estimate]) -> Estimate:
-    """Unweighted mean of independent estimates, as GenEval's overall score is of its categories."""
+    """Return the unweighted mean of independent estimates, as GenEval's overall score is of its categories."""
     count = len(estimates)
     value = sum(one.value for one in estimates) / count
     below = math.hypot(*(one.value - one.interval[0] for one in estimates)) / count
@@ -44,7 +44,7 @@ def mean_of_estimates(estimates: list[Estimate]) -> Estimate:
     return Estimate(value, (value - below, value + above))
 
 
-def _wilson(share: float, n: float) -> tuple[float, float]:
-    center = (share + _Z95**2 / (2 * n)) / (1 + _Z95**2 / n)
-    half = _Z95 / (1 + _Z95**2 / n) * math.sqrt(share * (1 - share) / n + _Z95**2 / (4 * n * n))
+def _wilson(fraction: float, n: float) -> tuple[float, float]:
+    center = (fraction + _Z95**2 / (2 * n)) / (1 + _Z95**2 / n)
+    half = _Z95 / (1 + _Z95**2 / n) * math.sqrt(fraction * (1 - fraction) / n + _Z95**2 / (4 * n * n))
     return max(0.0, center - half), min(1.0, center + half)
