@@ -61,7 +61,7 @@ def decode_tiled(decoder: "Decoder", quantized: Tensor) -> Tensor:
     x = decoder.mid(decoder.conv_in(decoder.post_quant_conv(quantized)))
     for level in reversed(decoder.up):
         x = _up_level(x, level)
-    if _fills_a_band(x):
+    if x.nbytes >= band_bytes(x):
         bands = convolved_bands(_channels_last(x).contiguous(), decoder.norm_out, decoder.conv_out)
         x = torch.cat([_channels_first(band) for _, band in bands], 2).contiguous()
     else:
@@ -71,7 +71,7 @@ def decode_tiled(decoder: "Decoder", quantized: Tensor) -> Tensor:
 
 def _up_level(x: Tensor, level: "UpLevel") -> Tensor:
     """Run one resolution level on a map (images, channels, height, width), which may be overwritten."""
-    if _fills_a_band(x):
+    if x.nbytes >= band_bytes(x):
         x = _channels_last(x).contiguous()
         buffer = x.new_empty(*x.shape[:3], level.block[0].conv1.out_channels)
         for block in level.block:
@@ -79,7 +79,11 @@ def _up_level(x: Tensor, level: "UpLevel") -> Tensor:
         x = _channels_first(x)
     else:
         x = level.block(x.contiguous())
-    if not isinstance(level.upsample, nn.Identity) and _pays_to_sum_kernels(x):
+    if x.device.type == "cpu":
+        sum_kernels = len(x) * x.shape[2] * x.shape[3] >= CPU_MIN_POSITIONS_TO_SUM_KERNELS
+    else:
+        sum_kernels = x.nbytes >= band_bytes(x)
+    if sum_kernels and not isinstance(level.upsample, nn.Identity):
         return _channels_first(upsample(_channels_last(x).contiguous(), level.upsample))
     return level.upsample(x.contiguous())
 
@@ -170,22 +174,12 @@ def upsample(x: Tensor, layer: "Upsample") -> Tensor:
 
 def row_bands(x: Tensor) -> Iterator[slice]:
     """Split the rows of a map (images, height, width, channels) into bands."""
-    rows = max(1, _band_bytes(x) // (x[:, :1].numel() * x.element_size()))
+    rows = max(1, band_bytes(x) // (x[:, :1].numel() * x.element_size()))
     return (slice(first, min(first + rows, x.shape[1])) for first in range(0, x.shape[1], rows))
 
 
-def _fills_a_band(x: Tensor) -> bool:
-    return x.nbytes >= _band_bytes(x)
-
-
-def _pays_to_sum_kernels(x: Tensor) -> bool:
-    """Return whether a map (images, channels, height, width) is large enough to upsample it with summed kernels."""
-    if x.device.type == "cpu":
-        return len(x) * x.shape[2] * x.shape[3] >= CPU_MIN_POSITIONS_TO_SUM_KERNELS
-    return _fills_a_band(x)
-
-
-def _band_bytes(x: Tensor) -> int:
+def band_bytes(x: Tensor) -> int:
+    """Return the size of a band on the device of `x`."""
     return CPU_BAND_BYTES if x.device.type == "cpu" else GPU_BAND_BYTES
 
 

@@ -1,1 +1,1 @@
-"""Models: math only. Sampling lives in `showo_turbo.generation`, files in `showo_turbo.checkpoints`."""
+"""Models: the math only. Sampling is in `showo_turbo.generation`, checkpoint files in `showo_turbo.checkpoints`."""

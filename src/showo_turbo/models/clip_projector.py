@@ -1,15 +1,15 @@
-"""What carries the features of a CLIP picture into the transformer (Show-o, arXiv 2408.12528, section 3.1).
+"""The projector of CLIP image features into the transformer (Show-o, arXiv 2408.12528, section 3.1).
 
-Show-o's `w_clip_vit` variant understands an image by continuous features in place of codes:
+Show-o's `w_clip_vit` variant represents an image by continuous features instead of codes:
 
-    pixels --CLIP tower, frozen--> (patches, 1024) --ClipProjector--> (patches, 2048) --as embeddings--> transformer
+    pixels --CLIP vision tower--> (patches, 1024) --ClipProjector--> (patches, 2048) --as embeddings--> transformer
 """
 
 from torch import nn
 
 
 class ClipProjector(nn.Sequential):
-    """Linear, GELU, Linear: (..., feature_size) -> (..., hidden_size). Parameters are named `0.*` and `2.*`."""
+    """Apply Linear, GELU, Linear: (..., feature_size) -> (..., hidden_size). Parameters are named `0.*` and `2.*`."""
 
     def __init__(self, feature_size: int, hidden_size: int) -> None:
         """Build with random weights."""

@@ -1,9 +1,9 @@
-"""The CLIP picture tower of the `w_clip_vit` variant: images to one feature vector a patch.
+"""The CLIP vision tower of the `w_clip_vit` variant: one feature vector per image patch.
 
 Decisions:
-- As published, the features are those of the last hidden layer but one, without the class token, and the tower is the
-  one of `openai/clip-vit-large-patch14-336` (336 pixels, 14 to a patch: 24 x 24 = 576 features of 1,024 numbers).
-- Sizes come from the tower's own config, so that any CLIP tower serves a checkpoint that was trained with it.
+- As published, the features are the output of the second-to-last layer, without the class token, and the tower is
+  `openai/clip-vit-large-patch14-336` (336 pixels, 14 per patch: 24 x 24 = 576 features of 1,024 values).
+- Sizes are those of the tower's own config, so a checkpoint may be trained with any CLIP tower.
 """
 
 from collections.abc import Sequence
@@ -18,10 +18,10 @@ from showo_turbo.processing.images import ImageSource, load_image
 
 
 class ClipVisionTower(nn.Module):
-    """A frozen CLIP vision transformer, read one layer before its end."""
+    """Run a frozen CLIP vision transformer up to its second-to-last layer."""
 
     def __init__(self, tower: CLIPVisionModel) -> None:
-        """Take over a tower."""
+        """Freeze `tower`, and upcast its weights on the CPU."""
         super().__init__()
         self.tower = tower.eval().requires_grad_(False)
         upcast(self.tower)
@@ -30,26 +30,26 @@ class ClipVisionTower(nn.Module):
 
     @property
     def feature_size(self) -> int:
-        """Numbers in a feature."""
+        """Length of a feature vector."""
         return self.tower.config.hidden_size
 
     @property
     def num_features(self) -> int:
-        """Features of an image, one a patch."""
+        """Number of features of an image, one per patch."""
         return (self.tower.config.image_size // self.tower.config.patch_size) ** 2
 
     def preprocess(self, sources: Sequence[ImageSource]) -> Tensor:
-        """Pixels as CLIP wants them, float32 (batch, 3, side, side): shorter side resized, middle cut out, normalised.
+        """Resize the shorter side, crop the center and normalize: float32 (batch, 3, side, side).
 
         Raises:
-            InputError: when an image cannot be read.
+            InputError: if an image cannot be read.
         """
         images = [load_image(source) for source in sources]
         return self.processor(images, return_tensors="pt")["pixel_values"]
 
     @torch.no_grad()
     def forward(self, pixels: Tensor) -> Tensor:
-        """Features (batch, num_features, feature_size) of pixels (batch, 3, side, side), row-major."""
+        """Return features (batch, num_features, feature_size) of pixels (batch, 3, side, side), row-major."""
         weight = self.tower.get_input_embeddings().weight
         embeddings = self.tower.embeddings(pixels.to(weight.device, weight.dtype))
         hidden = self.tower.pre_layrnorm(embeddings.to(arithmetic_dtype(weight)))

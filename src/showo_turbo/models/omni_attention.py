@@ -1,6 +1,6 @@
 """Omni-attention: causal over text, bidirectional over an image (Show-o, arXiv 2408.12528, section 3.2).
 
-All masks are boolean, True where a row may look at a column, so they are safe in any precision.
+All masks are boolean, True where a row attends to a column, so they are safe in any precision.
 
     text to image                                  understanding
              pad t2i sot a  eot soi c  c  eoi               mmu soi c  c  eoi sot q  a
@@ -14,7 +14,7 @@ All masks are boolean, True where a row may look at a column, so they are safe i
     c             x   x  x  x   x  x  x  x           a       x   x  x  x  x   x   x  x
     eoi           x   x  x  x   x  x  x  x
 
-With CLIP features in place of codes (`w_clip_vit`) every row sees the features, and all else is causal:
+With CLIP features instead of codes (`w_clip_vit`) every row attends to the features, and the rest is causal:
 
           mmu sys soi f  f  eoi q  a
     mmu    x           x  x
@@ -26,8 +26,8 @@ With CLIP features in place of codes (`w_clip_vit`) every row sees the features,
     q      x   x   x   x  x   x   x
     a      x   x   x   x  x   x   x  x
 
-Two consequences carry the caches of `showo_turbo.generation`: no text row of a text-to-image sequence depends on the
-image, and in understanding nothing before a text token depends on it.
+The KV caches of `showo_turbo.generation` rely on two consequences: no text row of a text-to-image sequence depends on
+the image, and in understanding no row depends on a later text token.
 """
 
 import torch
@@ -37,20 +37,20 @@ from showo_turbo.vocabulary import Vocabulary
 
 
 def causal_mask(length: int, device: torch.device | str | None = None) -> Tensor:
-    """Lower-triangular mask, bool (1, 1, length, length)."""
+    """Return a lower-triangular mask, bool (1, 1, length, length)."""
     return torch.ones(length, length, dtype=torch.bool, device=device).tril()[None, None]
 
 
 def text_to_image_mask(ids: Tensor, vocabulary: Vocabulary) -> Tensor:
-    """Mask of `pads [t2i] [sot] text [eot] [soi] codes [eoi]`.
+    """Return the mask of `pads [t2i] [sot] text [eot] [soi] codes [eoi]`.
 
     Args:
         ids: long (batch, length).
-        vocabulary: tells pads and image borders apart.
+        vocabulary: defines the ids of padding and image borders.
 
     Returns:
-        bool (batch, 1, length, length). Image rows (both borders included) see everything but padding, text rows are
-        causal and see no padding, padding rows see the padding before them, so no row is empty.
+        bool (batch, 1, length, length). Image rows (both borders included) attend to everything but padding; text rows
+            are causal and attend to no padding; padding rows attend to the padding before them, so no row is empty.
     """
     opened = (ids == vocabulary.soi_id).cumsum(1) > 0
     closed_before = (ids == vocabulary.eoi_id).cumsum(1) - (ids == vocabulary.eoi_id).long() > 0
@@ -59,24 +59,24 @@ def text_to_image_mask(ids: Tensor, vocabulary: Vocabulary) -> Tensor:
 
 
 def understanding_mask(ids: Tensor, vocabulary: Vocabulary) -> Tensor:
-    """Mask of `[mmu] [soi] codes [eoi] [sot] text ...` or `[mmu] text [soi] features [eoi] text ...`.
+    """Return the mask of `[mmu] [soi] codes [eoi] [sot] text ...` or `[mmu] text [soi] features [eoi] text ...`.
 
     Args:
-        ids: long (batch, length), left padding allowed; those from the vocabulary's size on are features.
-        vocabulary: tells where the image ends.
+        ids: long (batch, length), left padding allowed; ids from the vocabulary's size on are features.
+        vocabulary: defines the ids of padding and of the end of the image.
 
     Returns:
-        bool (batch, 1, length, length). Every row sees the prefix up to the first `<|eoi|>`, or in a prefix with
-            features the features only; the rest is causal.
+        bool (batch, 1, length, length). Every row attends to the prefix up to the first `<|eoi|>`, or to the features
+            only if there are any; the rest is causal.
     """
     is_eoi, is_feature = ids == vocabulary.eoi_id, ids >= vocabulary.size
     prefix_columns = (is_eoi.cumsum(1) - is_eoi.long() == 0) & is_eoi.any(1, keepdim=True)
-    seen_by_all = torch.where(is_feature.any(1, keepdim=True), is_feature, prefix_columns)
-    return _hide_left_padding(causal_mask(ids.shape[1], ids.device) | seen_by_all[:, None, None, :], ids, vocabulary)
+    always_visible = torch.where(is_feature.any(1, keepdim=True), is_feature, prefix_columns)
+    return _hide_left_padding(causal_mask(ids.shape[1], ids.device) | always_visible[:, None, None, :], ids, vocabulary)
 
 
 def _hide_left_padding(visible: Tensor, ids: Tensor, vocabulary: Vocabulary) -> Tensor:
-    """Take padding columns away from all rows after the last pad, and leave pads only the pads before them."""
+    """Hide padding columns from all rows after the padding, and make the padding rows causal."""
     is_pad = ids == vocabulary.pad_id
     columns = torch.arange(ids.shape[1], device=ids.device)
     padded_length = torch.where(is_pad, columns + 1, 0).amax(1, keepdim=True)
