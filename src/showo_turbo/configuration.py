@@ -1,4 +1,4 @@
-"""Configuration of a Show-o checkpoint, as its `config.json` has it."""
+"""Define the config of a Show-o checkpoint."""
 
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -11,22 +11,22 @@ from showo_turbo.vocabulary import SPECIAL_TOKENS
 
 @dataclass(frozen=True)
 class ShowoConfig:
-    """What a Show-o `config.json` says; the backbone's own sizes live in the Phi config at `llm_model_path`.
+    """Hold a Show-o `config.json`; the sizes of the backbone are in the Phi config at `llm_model_path`.
 
     Attributes:
-        vocab_size: number of ids in all: text, special tokens, image codes and the mask token.
+        vocab_size: total number of ids: text, special tokens, image codes and the mask token.
         llm_vocab_size: number of ids of the plain text tokenizer.
         codebook_size: number of image codes.
         num_vq_tokens: image codes of one square image at the checkpoint's resolution.
         llm_model_path: folder (relative to the checkpoint) or hub name of the Phi config and text tokenizer.
-        w_clip_vit: whether understanding takes CLIP features in place of image codes.
+        w_clip_vit: understanding takes CLIP features in place of image codes.
         max_text_length: longest prompt of text to image, in tokens with `<|sot|>` and `<|eot|>`. Published checkpoints
             do not store it; all of them use 128.
-        clip_feature_size: with `w_clip_vit`, numbers in a CLIP feature. Published checkpoints do not store it; all of
-            them use 1024.
+        clip_feature_size: dimension of a CLIP feature, with `w_clip_vit`. Published checkpoints do not store it; all
+            of them use 1024.
 
     Raises:
-        InputError: when the sizes contradict each other.
+        InputError: if the sizes contradict each other.
     """
 
     vocab_size: int = 58498
@@ -48,10 +48,10 @@ class ShowoConfig:
 
     @classmethod
     def from_dict(cls, values: dict) -> "ShowoConfig":
-        """Pick the fields above out of a parsed `config.json`; what published classes add besides is ignored.
+        """Create a config from a parsed `config.json`; other keys of published files are ignored.
 
         Raises:
-            InputError: when a size that cannot be guessed is missing, or a value is of another type.
+            InputError: if a required key is missing, or a value has another type.
         """
         required = ("vocab_size", "llm_vocab_size", "codebook_size", "num_vq_tokens", "llm_model_path")
         missing = [name for name in required if name not in values]
@@ -68,10 +68,10 @@ class ShowoConfig:
 
 
 def load_phi_config(folder_or_name: str | Path, vocab_size: int) -> PhiConfig:
-    """The backbone config of a Show-o model, read from a Phi config.
+    """Load the backbone config of a Show-o model from a Phi config.
 
-    Show-o normalises queries and keys per head whatever the Phi file says (the stock Phi-1.5 config says no), and its
-    embeddings and head are resized to the whole vocabulary.
+    Show-o normalizes queries and keys per head, which the Phi-1.5 config does not set, and its embeddings and head have
+    the size of the whole vocabulary.
     """
     config = PhiConfig.from_pretrained(folder_or_name)
     config.qk_layernorm = True

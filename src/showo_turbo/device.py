@@ -1,4 +1,4 @@
-"""Where a model computes and how precisely it is stored, as users name it."""
+"""Parse the device, dtype and quantization of a model."""
 
 from importlib.util import find_spec
 
@@ -11,10 +11,10 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 
 def parse_device(device: str | torch.device | None) -> torch.device:
-    """A device that can be used here; None is the graphics processor if there is one, else the CPU.
+    """Return a device; None is the GPU if there is one, else the CPU.
 
     Raises:
-        InputError: when there is no such device.
+        InputError: if there is no such device on this machine.
     """
     if device is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -27,15 +27,15 @@ def parse_device(device: str | torch.device | None) -> torch.device:
             f"device {str(device)!r} cannot be used here ({reason}): choose cpu, or leave it out"
         ) from error
     if parsed.type == "meta":
-        raise InputError("device 'meta' holds no numbers to compute with: choose cpu, or leave it out")
+        raise InputError("device 'meta' has no data to compute with: choose cpu, or leave it out")
     return parsed
 
 
 def parse_dtype(dtype: str | torch.dtype) -> torch.dtype:
-    """A precision the transformer can be stored in.
+    """Return the dtype of a name.
 
     Raises:
-        InputError: when it is not one of `DTYPES`.
+        InputError: if it is not one of `DTYPES`.
     """
     name = str(dtype).removeprefix("torch.")
     if name not in DTYPES:
@@ -44,10 +44,10 @@ def parse_dtype(dtype: str | torch.dtype) -> torch.dtype:
 
 
 def parse_quantization(name: str | None) -> str | None:
-    """How the transformer's layers can be stored in fewer bits; None is not at all.
+    """Return the name of a quantization, or None for none.
 
     Raises:
-        InputError: when it is not one of `QUANTIZATIONS`, or the library for it is missing.
+        InputError: if it is not one of `QUANTIZATIONS`, or torchao is not installed.
     """
     if name is not None and name not in QUANTIZATIONS:
         raise InputError(f"quantization {name!r} is unknown: choose {', '.join(QUANTIZATIONS)}, or leave it out")

@@ -1,8 +1,8 @@
-"""The one kind of error a user can cause."""
+"""Define the error for invalid input."""
 
 
 class InputError(ValueError):
-    """A request that cannot be met: its message names the input, what is wrong with it and what would be right.
+    """Report invalid input: the message names the input, what is wrong with it and what to choose.
 
-    Raised before any heavy work. The command line prints the message on one line and exits with status 2.
+    Raised before any expensive work. The command line prints the message on one line and exits with status 2.
     """

@@ -1,4 +1,4 @@
-"""What numbers that users give may be."""
+"""Check numbers that users give."""
 
 import sys
 from numbers import Integral
@@ -7,41 +7,41 @@ from showo_turbo.errors import InputError
 
 
 def check_integer(name: str, value: object, minimum: int | None = None) -> None:
-    """Refuse what is no whole number, or less than a minimum.
+    """Check that a value is an integer, and at least a minimum.
 
     Raises:
-        InputError: then.
+        InputError: if the value is not an `int` or is less than `minimum`.
     """
     if type(value) is not int or (minimum is not None and value < minimum):
         raise InputError(f"{name} is {value!r}: choose a whole number" + _or_more(minimum))
 
 
 def check_number(name: str, value: object, minimum: float | None = None) -> None:
-    """Refuse what is no finite number, or less than a minimum.
+    """Check that a value is a finite number, and at least a minimum.
 
     Raises:
-        InputError: then.
+        InputError: if the value is not an `int` or a `float`, is NaN or infinite, or is less than `minimum`.
     """
-    number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
-    if not number or (minimum is not None and value < minimum):
+    is_finite = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+    if not is_finite or (minimum is not None and value < minimum):
         raise InputError(f"{name} is {value!r}: choose a finite number" + _or_more(minimum))
 
 
 def check_fraction(name: str, value: float) -> None:
-    """Refuse what is no share.
+    """Check that a value is between 0 and 1.
 
     Raises:
-        InputError: when it is not between 0 and 1.
+        InputError: if it is not.
     """
     if not 0 <= value <= 1:
-        raise InputError(f"{name} is {value}: it is a share between 0 and 1")
+        raise InputError(f"{name} is {value}: choose a fraction between 0 and 1")
 
 
 def check_seed(name: str, value: object) -> None:
-    """Refuse what seeds no generator.
+    """Check that a value can seed a random generator; numpy's integers can.
 
     Raises:
-        InputError: when it is no whole number (numpy's are), or out of range.
+        InputError: if it is not an integer from 0 to 2**63 - 1.
     """
     if isinstance(value, bool) or not isinstance(value, Integral) or not 0 <= value < 2**63:
         raise InputError(f"{name} is {value!r}: choose a whole number from 0 to 2**63 - 1")
