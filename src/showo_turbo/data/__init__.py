@@ -5,11 +5,13 @@ records       JSON objects of a file by number
 sources/      COCO, LLaVA, picture folders, WebDataset, Parquet, rendered scenes
 mixture       position -> source and draw
 stream        position -> sample; bad ones replaced
+loader        batches of a stream by number, read ahead of time in worker processes
 bad_samples   the log of bad samples, and the memory of them
 opening       configuration -> stream
 """
 
 from showo_turbo.data.bad_samples import BadSamples
+from showo_turbo.data.loader import SampleLoader
 from showo_turbo.data.opening import SourceConfig, check_sources, open_stream
 from showo_turbo.data.samples import (
     BadSampleError,
@@ -30,6 +32,7 @@ __all__ = [
     "MixedStream",
     "Picture",
     "Sample",
+    "SampleLoader",
     "SourceConfig",
     "TextSample",
     "Turn",

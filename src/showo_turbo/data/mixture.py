@@ -12,6 +12,7 @@ order shuffled by the seed. So shares hold over every cycle, and both answers fo
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -40,25 +41,24 @@ class Mixture:
             smallest = min(weights)
             raise InputError(f"weight {smallest} of {sum(weights)} in all is too small: choose at least 1 in {SLOTS}")
         self.seed = seed
-        self._cycle = self._lay_out(0)
+        # Two cycles, since batches that are read ahead may lie in the next one.
+        self._cycle = lru_cache(maxsize=2)(self._lay_out)
 
     def locate(self, position: int) -> tuple[int, int]:
         """Number of the source that is read at a position, and how many positions before this one read from it."""
         cycle, slot = divmod(position, SLOTS)
-        if cycle != self._cycle[0]:
-            self._cycle = self._lay_out(cycle)
-        _, sources, earlier = self._cycle
+        sources, earlier = self._cycle(cycle)
         source = int(sources[slot])
         return source, cycle * self.slots[source] + int(earlier[slot])
 
-    def _lay_out(self, cycle: int) -> tuple[int, np.ndarray, np.ndarray]:
-        """The cycle, its slots' sources, and how often each slot's source came earlier in the cycle."""
+    def _lay_out(self, cycle: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the source of each slot, and how often it occurs earlier in the cycle."""
         rng = np.random.default_rng([self.seed, cycle])
         sources = rng.permutation(np.repeat(np.arange(len(self.slots)), self.slots))
         earlier = np.empty(SLOTS, dtype=np.int64)
         for source, count in enumerate(self.slots):
             earlier[sources == source] = np.arange(count)
-        return cycle, sources, earlier
+        return sources, earlier
 
 
 def _share_out(weights: Sequence[float]) -> list[int]:

@@ -83,6 +83,9 @@ class BadSampleError(InputError):
         super().__init__(f"{key}: {reason}")
         self.key, self.reason = key, reason
 
+    def __reduce__(self) -> tuple[type, tuple[str, str]]:
+        return type(self), (self.key, self.reason)  # exceptions are unpickled from `args`, which is the message alone
+
 
 @contextmanager
 def reading(key: str) -> Iterator[None]:

@@ -11,8 +11,9 @@ Decisions:
   step, and a source with bad samples keeps its share. (The price: what stands in is seen once more in that epoch.)
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -23,6 +24,9 @@ from showo_turbo.data.sources.source import Source
 from showo_turbo.errors import InputError
 
 _MOST_BAD_IN_A_ROW = 1000
+
+Prefetched = Mapping[tuple[int, int], Sample | BadSampleError]
+"""Samples that were read ahead of time, or their errors, by number of the source and index."""
 
 
 def check_names(names: Sequence[str]) -> None:
@@ -94,7 +98,8 @@ class MixedStream:
         self.position = 0
         self._mixture = Mixture([one.weight for one in sources], seed)
         self._check = check
-        self._orders: dict[int, tuple[int, np.ndarray]] = {}
+        # Two epochs of each source, since batches that are read ahead may lie in the next one.
+        self._order = lru_cache(maxsize=2 * len(self.sources))(self._shuffle)
 
     def take(self, count: int) -> list[Sample]:
         """The next `count` samples of this process.
@@ -107,23 +112,35 @@ class MixedStream:
         self.position += count * self.world_size
         return samples
 
-    def sample_at(self, position: int) -> Sample:
-        """The sample at a position of the whole stream, whatever has been taken.
+    def candidates(self, position: int) -> tuple[int, Iterator[int]]:
+        """Return the number of the source of a position and the indices of the samples that may fill it, in order."""
+        number, draw = self._mixture.locate(position)
+        epoch, start = divmod(draw, len(self.sources[number].source))
+        order = self._order(number, epoch)
+        count = min(len(order), _MOST_BAD_IN_A_ROW)
+        return number, (int(order[candidate % len(order)]) for candidate in range(start, start + count))
+
+    def sample_at(self, position: int, prefetched: Prefetched | None = None) -> Sample:
+        """Return the sample at a position of the whole stream; `self.position` stays as it is.
+
+        Args:
+            position: counted over all processes.
+            prefetched: samples that were read ahead of time; any other sample is read here.
 
         Raises:
-            InputError: when its source has nothing but bad samples: none, or 1,000 in a row.
+            InputError: if the source holds only bad samples, or 1,000 of them in a row.
         """
-        number, draw = self._mixture.locate(position)
-        epoch, place = divmod(draw, len(self.sources[number].source))
-        order = self._order(number, epoch)
-        tried = min(len(order), _MOST_BAD_IN_A_ROW)
-        for candidate in range(place, place + tried):
-            index = int(order[candidate % len(order)])
-            sample = self._fetch(self.sources[number], index)
+        number, indices = self.candidates(position)
+        tried = 0
+        for index in indices:
+            sample = self._fetch(number, index, prefetched or {})
             if sample is not None:
                 return sample
-        name, how_many = self.sources[number].name, "all" if tried == len(order) else "in a row"
-        raise InputError(f"source {name!r}: {tried} samples, {how_many}, are bad; {self.bad_samples.why(name, index)}")
+            tried += 1
+        chosen = self.sources[number]
+        how_many = "all" if tried == len(chosen.source) else "in a row"
+        reason = self.bad_samples.why(chosen.name, index)
+        raise InputError(f"source {chosen.name!r}: {tried} samples, {how_many}, are bad; {reason}")
 
     def state_dict(self) -> dict:
         """Where the stream is, and what it is a stream of."""
@@ -143,22 +160,23 @@ class MixedStream:
     def _describe_sources(self) -> list[list]:
         return [[one.name, len(one.source), one.weight] for one in self.sources]
 
-    def _order(self, number: int, epoch: int) -> np.ndarray:
-        """The indices of a source as this epoch shuffles them."""
-        cached = self._orders.get(number)
-        if cached is not None and cached[0] == epoch:
-            return cached[1]
+    def _shuffle(self, number: int, epoch: int) -> np.ndarray:
+        """Return the indices of a source in the order of an epoch."""
         rng = np.random.default_rng([self.seed, number, epoch])
-        order = rng.permutation(len(self.sources[number].source))
-        self._orders[number] = epoch, order
-        return order
+        return rng.permutation(len(self.sources[number].source))
 
-    def _fetch(self, chosen: WeightedSource, index: int) -> Sample | None:
-        """A sample, or None if it is bad."""
+    def _fetch(self, number: int, index: int, prefetched: Prefetched) -> Sample | None:
+        """Return a sample, or None if it is bad."""
+        chosen = self.sources[number]
         if (chosen.name, index) in self.bad_samples:
             return None
+        sample = prefetched.get((number, index))
+        if isinstance(sample, BadSampleError):
+            self.bad_samples.add(chosen.name, index, sample)
+            return None
         try:
-            sample = chosen.source[index]
+            if sample is None:
+                sample = chosen.source[index]
             if self._check is not None:
                 with reading(sample.key):
                     self._check(sample)

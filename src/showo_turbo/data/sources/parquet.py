@@ -31,13 +31,16 @@ class ParquetTexts:
         Raises:
             InputError: when there are no files, one is no Parquet or lacks the column, or pyarrow is not installed.
         """
-        self.column = column
+        self.path, self.column = path, column
         self._files = matching_files(path)
         groups = [(number, *group) for number, file in enumerate(self._files) for group in _row_groups(file, column)]
         self._groups = [(file, group) for file, group, _, _ in groups]
         self._first_rows = [first for _, _, first, _ in groups]
         self._ends = list(accumulate(rows for *_, rows in groups))
         self._texts = lru_cache(maxsize=_ROW_GROUPS_KEPT)(self._read_group)
+
+    def __reduce__(self) -> tuple[type, tuple[str | Path, str]]:
+        return type(self), (self.path, self.column)  # the cache of row groups cannot be pickled
 
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0

@@ -2,6 +2,8 @@
 
 A scene can be captioned and asked about in many ways. So that a sample is the same whenever it is read, each scene
 counts `draws_per_scene` times, and the words of sample i are drawn from i alone.
+
+A sample holds a copy of its codes, since a pickled view would carry the codes of the whole pool.
 """
 
 import random
@@ -50,7 +52,7 @@ class SceneCaptions:
         draw, place = divmod(index, len(self.rows))
         row = self.rows[place]
         text = caption(self.pool.scenes[row], random.Random(f"caption/{index}"))
-        return CaptionSample(f"{self.name}: scene {row}, caption {draw}", text, self.pool.codes[row])
+        return CaptionSample(f"{self.name}: scene {row}, caption {draw}", text, self.pool.codes[row].clone())
 
 
 class SceneDialogues:
@@ -96,7 +98,7 @@ class SceneDialogues:
         described = rng.random() < self.description_share
         drawn = scene_turns(self.pool.scenes[row], rng, self.turns, described, self.question_kinds)
         turns = tuple(Turn(one.question, one.answer) for one in drawn)
-        return DialogueSample(f"{self.name}: scene {row}, dialogue {draw}", self.pool.codes[row], turns)
+        return DialogueSample(f"{self.name}: scene {row}, dialogue {draw}", self.pool.codes[row].clone(), turns)
 
 
 class SceneTexts:

@@ -1,0 +1,125 @@
+"""Batches of a stream by number, with samples read ahead of time in worker processes.
+
+    stream --candidates--> (source, index) ..          main process: order, known bad samples
+                               |
+                           DataLoader workers          read files, decode images
+                               |
+    stream.sample_at <-- sample or its error           main process: check, log of bad samples, replacement
+
+Decisions:
+- Workers only read samples. Everything that has a state or needs the model stays in the main process and treats the
+  samples of the workers as a cache, so batches, log and errors are the same for any number of workers. What stands in
+  for a newly found bad sample is read in the main process: once, since the log remembers the bad one.
+- Workers start from a fork server, or are spawned where there is none. A training process has threads (OpenMP,
+  pyarrow, CUDA) that a plain `fork` copies in an unknown state: a fork after a parallel region of OpenMP hangs in the
+  worker's next one. The fork server imports this package once, so that workers start in a fraction of a second.
+- Results travel as bytes: torch would send each tensor as a file descriptor of its own.
+"""
+
+import multiprocessing
+import pickle
+from collections.abc import Iterator, Sequence
+from itertools import islice
+
+import torch
+from torch.utils.data import DataLoader
+
+from showo_turbo.data.samples import BadSampleError, Sample
+from showo_turbo.data.sources.source import Source
+from showo_turbo.data.stream import MixedStream, Prefetched
+from showo_turbo.errors import InputError
+
+_START_METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+
+
+class SampleLoader:
+    """Read the batches of one process by number."""
+
+    def __init__(self, stream: MixedStream, batch_size: int, num_workers: int = 0) -> None:
+        """Start no worker yet: the first batch does.
+
+        Args:
+            stream: what to read; its sources must be picklable if there are workers.
+            batch_size: samples in a batch of this process.
+            num_workers: worker processes that read ahead; 0 reads in this process. With workers, a script's own code
+                must be under `if __name__ == "__main__":`, since each worker imports the script.
+        """
+        self.stream, self.batch_size, self.num_workers = stream, batch_size, num_workers
+        self._batches: Iterator[bytes] | None = None
+        self._next_number: int | None = None
+
+    def batch(self, number: int) -> list[Sample]:
+        """Return the samples of a batch, counted from 0. Reading ahead starts anew unless batches are read in order.
+
+        Raises:
+            InputError: as `MixedStream.sample_at`.
+        """
+        prefetched = self._prefetched(number) if self.num_workers else None
+        return [
+            self.stream.sample_at(position, prefetched) for position in _positions(self.stream, self.batch_size, number)
+        ]
+
+    def close(self) -> None:
+        """Stop the workers; a later batch starts new ones."""
+        self._batches = self._next_number = None
+
+    def _prefetched(self, number: int) -> Prefetched:
+        if number != self._next_number:
+            self.close()
+            self._batches = self._start_workers(number)
+        self._next_number = None  # of broken workers no more is read
+        samples = pickle.loads(next(self._batches))
+        self._next_number = number + 1
+        return samples
+
+    def _start_workers(self, first: int) -> Iterator[bytes]:
+        context = multiprocessing.get_context(_START_METHOD)
+        context.set_forkserver_preload([__name__])
+        loader = DataLoader(
+            _SampleReader([one.source for one in self.stream.sources]),
+            batch_size=None,
+            sampler=_requests(self.stream, self.batch_size, first),
+            collate_fn=pickle.dumps,
+            num_workers=self.num_workers,
+            multiprocessing_context=context,
+            generator=torch.Generator(),  # leaves the global one alone
+        )
+        return iter(loader)
+
+
+class _SampleReader:
+    """Read samples in a worker: a data set whose items are batches."""
+
+    def __init__(self, sources: Sequence[Source]) -> None:
+        self.sources = sources
+
+    def __getitem__(self, batch: list[tuple[int, int]]) -> Prefetched:
+        samples: dict[tuple[int, int], Sample | BadSampleError] = {}
+        for number, index in batch:
+            try:
+                samples[number, index] = self.sources[number][index]
+            except BadSampleError as error:
+                samples[number, index] = BadSampleError(error.key, error.reason)  # no traceback: it refers to the batch
+            except InputError:  # left to the main process, which reads the sample again and raises the same
+                continue
+        return samples
+
+
+def _requests(stream: MixedStream, batch_size: int, first: int) -> Iterator[list[tuple[int, int]]]:
+    """Yield what workers read for each batch from the first on: the candidates that are not known to be bad now."""
+    number = first
+    while True:
+        batch = []
+        for position in _positions(stream, batch_size, number):
+            source, indices = stream.candidates(position)
+            name = stream.sources[source].name
+            usable = (index for index in indices if (name, index) not in stream.bad_samples)
+            batch += [(source, index) for index in islice(usable, 1)]
+        yield batch
+        number += 1
+
+
+def _positions(stream: MixedStream, batch_size: int, number: int) -> range:
+    """Return the stream's positions of a batch of this process."""
+    size = batch_size * stream.world_size
+    return range(number * size + stream.rank, (number + 1) * size, stream.world_size)

@@ -1,0 +1,40 @@
+"""Sources that worker processes import, so in a file that imports little."""
+
+import os
+from dataclasses import dataclass
+
+from showo_turbo.data.samples import BadSampleError, TextSample
+from showo_turbo.errors import InputError
+
+
+@dataclass
+class Numbers:
+    """Samples with their numbers as texts; some are bad, some are unreadable for another reason."""
+
+    length: int
+    bad: frozenset[int] = frozenset()
+    unreadable: frozenset[int] = frozenset()
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> TextSample:
+        if index in self.bad:
+            raise BadSampleError(f"number {index}", "it is bad")
+        if index in self.unreadable:
+            raise InputError(f"number {index}: the disk is gone")
+        return TextSample(str(index), str(index))
+
+
+class ProcessIds(Numbers):
+    """Samples with the id of the process that reads them as text."""
+
+    def __getitem__(self, index: int) -> TextSample:
+        return TextSample(str(index), str(os.getpid()))
+
+
+class Defect(Numbers):
+    """A source with a programming error."""
+
+    def __getitem__(self, index: int) -> TextSample:
+        raise ZeroDivisionError
