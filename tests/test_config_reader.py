@@ -1,4 +1,4 @@
-"""`key=value` settings: what is read, and what is refused in what words."""
+"""Reading configs: precedence, parsing of values, and error messages."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from showo_turbo.errors import InputError
 from showo_turbo.pretraining.image_tokenizer_training import ImageTokenizerTrainingConfig
 
 
-def test_files_come_before_arguments_and_defaults_before_both(tmp_path: Path) -> None:
+def test_arguments_override_files_and_files_override_defaults(tmp_path: Path) -> None:
     file = tmp_path / "some.yaml"
     file.write_text("loop: {steps: 5, seed: 1}\nmodel: {encoder_num_blocks: [3, 2]}\n")
     read = read_config(ImageTokenizerTrainingConfig, ["loop.seed=2", f"config={file}"])
@@ -28,24 +28,24 @@ def test_files_come_before_arguments_and_defaults_before_both(tmp_path: Path) ->
         ("config=missing.yaml", "'missing.yaml' cannot be read"),
     ],
 )
-def test_what_cannot_be_is_named(argument: str, words: str) -> None:
+def test_invalid_settings_are_named(argument: str, words: str) -> None:
     with pytest.raises(InputError, match=words):
         read_config(ImageTokenizerTrainingConfig, [argument])
 
 
 @pytest.mark.parametrize("text", ["12:30", "2024_01_02", "010", "no", "${oc.env:HOME}", "2024-13-45", "${ five", "1e3"])
-def test_texts_are_taken_as_typed(text: str) -> None:
+def test_texts_are_not_parsed(text: str) -> None:
     assert read_config(ImageTokenizerTrainingConfig, [f"loop.output={text}"]).loop.output == text
     assert read_config(ImageTokenizerTrainingConfig, [f"loop.tracker={text}"]).loop.tracker == text
 
 
-def test_null_is_none_where_there_may_be_none() -> None:
+def test_null_is_none_for_optional_fields() -> None:
     read = read_config(ImageTokenizerTrainingConfig, ["loop.tracker=null", "loop.threads=null", "loop.output=null"])
     assert (read.loop.tracker, read.loop.threads, read.loop.output) == (None, None, "null")
 
 
 @pytest.mark.parametrize("content", ["- a\n- b\n", "a: [1\n", "5\n", "~: a\n", "a: \xe9\n"])
-def test_files_that_hold_no_settings_are_refused(tmp_path: Path, content: str) -> None:
+def test_files_without_settings_are_refused(tmp_path: Path, content: str) -> None:
     file = tmp_path / "wrong.yaml"
     file.write_text(content, encoding="latin-1")
     with pytest.raises(InputError, match=r"wrong\.yaml"):

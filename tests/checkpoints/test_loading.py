@@ -1,4 +1,4 @@
-"""Checkpoint folders: the published layout and our own load, round trips change nothing, faults are named."""
+"""Checkpoint folders: both layouts load, round trips change nothing, invalid files are named."""
 
 import json
 import shutil
@@ -17,7 +17,7 @@ from showo_turbo.pipelines.pipeline import ShowoPipeline
 
 @pytest.fixture
 def copy(random_checkpoint: Path, tmp_path: Path) -> Path:
-    """A copy of a checkpoint, to be broken."""
+    """Return a copy of a checkpoint that a test may damage."""
     return Path(shutil.copytree(random_checkpoint, tmp_path / "copy"))
 
 
@@ -40,7 +40,7 @@ def test_the_published_layout_loads(tiny_folder: Path, tiny_model: Showo) -> Non
 
 
 @torch.no_grad()
-def test_a_bin_file_holds_the_same_model(tiny_folder: Path, tiny_model: Showo, tmp_path: Path) -> None:
+def test_a_bin_file_loads_the_same_model(tiny_folder: Path, tiny_model: Showo, tmp_path: Path) -> None:
     ignored = shutil.ignore_patterns("*.safetensors")
     model = load(Path(shutil.copytree(tiny_folder, tmp_path / "bin", ignore=ignored))).model
     assert model.logits(model(rows())).equal(tiny_model.logits(tiny_model(rows())))
@@ -50,20 +50,20 @@ def test_a_round_trip_changes_nothing(random_pipe: ShowoPipeline, tmp_path: Path
     random_pipe.save_pretrained(tmp_path / "saved")
     again = load(tmp_path / "saved")
     assert again.recommended == random_pipe.recommended
-    for part in ("model", "image_tokenizer"):
-        saved, state = getattr(again, part).state_dict(), getattr(random_pipe, part).state_dict()
+    for component in ("model", "image_tokenizer"):
+        saved, state = getattr(again, component).state_dict(), getattr(random_pipe, component).state_dict()
         assert saved.keys() == state.keys()
         assert all(saved[key].equal(state[key]) for key in state)
     assert again.prompts.text_to_image("a red car") == random_pipe.prompts.text_to_image("a red car")
 
 
-def test_a_published_layout_saves_as_ours(tiny_folder: Path, tmp_path: Path) -> None:
+def test_a_published_layout_is_saved_in_our_layout(tiny_folder: Path, tmp_path: Path) -> None:
     load(tiny_folder).save_pretrained(tmp_path / "saved")
     assert load(tmp_path / "saved").model.config.llm_model_path == "phi"
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16", torch.float32])
-def test_half_precision_weights_take_the_dtype_asked_for(copy: Path, dtype: str | torch.dtype) -> None:
+def test_half_precision_weights_take_the_requested_dtype(copy: Path, dtype: str | torch.dtype) -> None:
     file = copy / "model.safetensors"
     save_file({key: value.half() for key, value in load_file(file).items()}, file)
     pipe = load(copy, dtype=dtype)
@@ -73,7 +73,7 @@ def test_half_precision_weights_take_the_dtype_asked_for(copy: Path, dtype: str 
     assert ((codes >= 0) & (codes < 16)).all()
 
 
-def test_other_tokenizers_stand_in_for_missing_ones(copy: Path, tmp_path: Path, random_pipe: ShowoPipeline) -> None:
+def test_other_tokenizers_replace_missing_ones(copy: Path, tmp_path: Path, random_pipe: ShowoPipeline) -> None:
     image_tokenizer = shutil.move(copy / "magvitv2", tmp_path / "images")
     text_tokenizer = shutil.move(copy / "phi", tmp_path / "texts")
     pipe = load(copy, image_tokenizer=image_tokenizer, text_tokenizer=text_tokenizer)
@@ -131,7 +131,7 @@ def test_an_image_tokenizer_without_sizes_has_the_published_ones(copy: Path) -> 
         ("magvitv2/model.safetensors", None, "magvitv2' holds no weights"),
     ],
 )
-def test_a_faulty_file_is_named(copy: Path, name: str, content: str | None, message: str) -> None:
+def test_an_invalid_file_is_named(copy: Path, name: str, content: str | None, message: str) -> None:
     (copy / name).unlink()
     if content is not None:
         (copy / name).write_text(content)
@@ -147,9 +147,7 @@ def test_weights_of_another_size_are_named(copy: Path) -> None:
         load(copy)
 
 
-def test_a_phi_config_that_the_checkpoint_lacks_is_looked_for_on_the_hub(
-    copy: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_missing_phi_config_is_looked_up_on_the_hub(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     edit_json(copy / "config.json", llm_model_path="nobody/phi")
     assert load(copy).model.config.llm_model_path == "nobody/phi"
@@ -161,7 +159,7 @@ def test_a_phi_config_that_the_checkpoint_lacks_is_looked_for_on_the_hub(
 @pytest.mark.parametrize(
     ("option", "value"), [("device", "cuda:99"), ("device", "abacus"), ("device", "meta"), ("dtype", "float12")]
 )
-def test_devices_and_dtypes_that_do_not_exist_are_refused(random_checkpoint: Path, option: str, value: str) -> None:
+def test_unknown_devices_and_dtypes_are_refused(random_checkpoint: Path, option: str, value: str) -> None:
     with pytest.raises(InputError, match=value):
         ShowoPipeline.from_pretrained(random_checkpoint, **{option: value})
 

@@ -1,4 +1,4 @@
-"""LoRA adapters: merged on load as PEFT merges them, on a base that is given, named or lies beside."""
+"""LoRA adapters: merged while loading as PEFT merges them, into a base that is given or named by the adapter."""
 
 import json
 import math
@@ -20,7 +20,7 @@ EMBEDDING = "showo.model.embed_tokens"
 
 @pytest.fixture
 def adapter(tmp_path: Path, random_checkpoint: Path) -> Path:
-    """An adapter of rank 2 on a linear layer, the embeddings and one bias."""
+    """Return an adapter of rank 2 on a linear layer, the embeddings and one bias."""
     folder = tmp_path / "adapter"
     folder.mkdir()
     torch.manual_seed(0)
@@ -49,7 +49,7 @@ def load(folder: Path, **options: object) -> ShowoPipeline:
 
 
 def changes(pipe: ShowoPipeline, base: Path) -> dict[str, torch.Tensor]:
-    """What differs from the base."""
+    """Return the differences from the base, by name."""
     state, before = pipe.model.state_dict(), load_file(base / "model.safetensors")
     return {name: state[name] - before[name] for name in before if not state[name].equal(before[name])}
 
@@ -63,7 +63,7 @@ def changes(pipe: ShowoPipeline, base: Path) -> dict[str, torch.Tensor]:
         ({"alpha_pattern": {"fc": 8}}, 3 / 2, 3 / 2),
     ],
 )
-def test_an_adapter_changes_what_it_names(
+def test_an_adapter_updates_its_weights(
     adapter: Path, random_checkpoint: Path, values: dict, linear: float, embedding: float
 ) -> None:
     write_config(adapter, **values)
@@ -79,25 +79,25 @@ def test_an_adapter_changes_what_it_names(
     torch.testing.assert_close(changed[f"{EMBEDDING}.weight"], embedding * product, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("how", ["bin", "backbone", "default"])
-def test_every_way_of_saving_an_adapter_is_the_same(adapter: Path, random_checkpoint: Path, how: str) -> None:
-    wanted = load(adapter, base=random_checkpoint).model.state_dict()
+@pytest.mark.parametrize("layout", ["bin", "backbone", "default"])
+def test_every_format_of_an_adapter_loads_the_same(adapter: Path, random_checkpoint: Path, layout: str) -> None:
+    expected = load(adapter, base=random_checkpoint).model.state_dict()
     file = adapter / "adapter_model.safetensors"
     tensors = load_file(file)
     file.unlink()
-    if how == "bin":
+    if layout == "bin":
         torch.save(tensors, adapter / "adapter_model.bin")
-    elif how == "backbone":
+    elif layout == "backbone":
         save_file({key.replace(".showo.", "."): value for key, value in tensors.items()}, file)
     else:
         named = {key.replace("_A.weight", "_A.default.weight"): value for key, value in tensors.items()}
         save_file({key.replace("head.bias", "head.modules_to_save.default.bias"): v for key, v in named.items()}, file)
     found = load(adapter, base=random_checkpoint).model.state_dict()
-    assert all(found[name].equal(wanted[name]) for name in wanted)
+    assert all(found[name].equal(expected[name]) for name in expected)
 
 
 @pytest.mark.parametrize("beside", [True, False])
-def test_an_adapter_names_its_base(adapter: Path, random_checkpoint: Path, beside: bool) -> None:
+def test_an_adapter_finds_the_base_in_its_config(adapter: Path, random_checkpoint: Path, beside: bool) -> None:
     if beside:
         shutil.copytree(random_checkpoint, adapter.parent / "base")
     write_config(adapter, base_model_name_or_path="../base" if beside else str(random_checkpoint))
@@ -108,10 +108,10 @@ def test_an_adapter_names_its_base(adapter: Path, random_checkpoint: Path, besid
     assert load(adapter).recommended.num_inference_steps == 2
 
 
-def test_an_adapter_by_a_published_name_is_drawn_with_as_that_is(
+def test_an_adapter_with_a_published_name_has_its_sampling_options(
     adapter: Path, random_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And not as its base: guidance is distilled into it."""
+    """Not those of its base: guidance is distilled into it."""
     shutil.copytree(random_checkpoint, adapter.parent / "showlab" / "show-o")
     (adapter.parent / "showlab" / "show-o" / "generation.json").unlink()
     write_config(adapter, base_model_name_or_path="showlab/show-o")
@@ -156,7 +156,7 @@ def test_an_adapter_of_an_adapter_is_refused(adapter: Path, random_checkpoint: P
         ("base_model.model.showo.lm_head.lora_A.weight", "no fitting pair of LoRA factors for showo.lm_head"),
     ],
 )
-def test_strange_tensors_are_named(adapter: Path, random_checkpoint: Path, name: str, message: str) -> None:
+def test_unknown_tensors_are_named(adapter: Path, random_checkpoint: Path, name: str, message: str) -> None:
     file = adapter / "adapter_model.safetensors"
     save_file(load_file(file) | {name: torch.zeros(2, 2)}, file)
     with pytest.raises(InputError, match=message):
@@ -166,7 +166,7 @@ def test_strange_tensors_are_named(adapter: Path, random_checkpoint: Path, name:
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")
 @pytest.mark.parametrize("use_rslora", [False, True])
-def test_the_merge_is_that_of_peft(random_checkpoint: Path, tmp_path: Path, use_rslora: bool) -> None:
+def test_the_merge_equals_that_of_peft(random_checkpoint: Path, tmp_path: Path, use_rslora: bool) -> None:
     peft = pytest.importorskip("peft")
     model = load(random_checkpoint).model
     config = peft.LoraConfig(
@@ -181,8 +181,8 @@ def test_the_merge_is_that_of_peft(random_checkpoint: Path, tmp_path: Path, use_
     )
     tuned = peft.get_peft_model(model, config)
     tuned.save_pretrained(tmp_path / "adapter")
-    wanted = tuned.merge_and_unload().state_dict()
+    expected = tuned.merge_and_unload().state_dict()
     found = load(tmp_path / "adapter", base=random_checkpoint).model.state_dict()
-    assert found.keys() == wanted.keys()
-    for name in wanted:
-        torch.testing.assert_close(found[name], wanted[name], atol=1e-6, rtol=1e-6)
+    assert found.keys() == expected.keys()
+    for name in expected:
+        torch.testing.assert_close(found[name], expected[name], atol=1e-6, rtol=1e-6)

@@ -1,4 +1,4 @@
-"""Loading holds the module and one tensor of the file, whatever the layout; measured, where the kernel tells."""
+"""Loading holds the module and one tensor of the file in memory, for every layout; measured by the kernel."""
 
 import json
 from pathlib import Path
@@ -14,7 +14,7 @@ from showo_turbo.checkpoints.weights import fit_weights, open_weights
 LAYERS, SIDE = 24, 1024
 TENSOR_BYTES = 4 * SIDE**2
 
-pytestmark = pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the kernel does not count peaks")
+pytestmark = pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="no peak memory from the kernel")
 
 
 def resident_bytes(key: str) -> int:

@@ -1,4 +1,4 @@
-"""Published names: what their files do not say comes along; a cached download is used without network."""
+"""Published names imply tokenizers and sampling options; a cached download is used without network."""
 
 import json
 import shutil
@@ -19,14 +19,14 @@ from showo_turbo.pipelines.pipeline import ShowoPipeline
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty cache of the hub, and no network."""
+    """Return an empty hub cache, with the network disabled."""
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     return tmp_path / "hub"
 
 
 def fill(cache: Path, name: str, source: Path) -> Path:
-    """Put a folder into the cache as a finished download; where it lies."""
+    """Copy a folder into the cache as a finished download, and return its path."""
     repository, revision = cache / f"models--{name.replace('/', '--')}", "0" * 40
     (repository / "refs").mkdir(parents=True)
     (repository / "refs" / "main").write_text(revision)
@@ -48,16 +48,16 @@ def test_the_table_is_consistent() -> None:
         ("showlab/show-o", {None: None, 4: None, 16: None}),
     ],
 )
-def test_the_authors_draw_among_few_codes_in_few_steps_only(
+def test_top_k_is_recommended_for_few_steps_only(
     random_pipe: ShowoPipeline, name: str, top_k: dict[int | None, int | None]
 ) -> None:
     recommended = published_checkpoint(name).sampling
     pipe = ShowoPipeline(random_pipe.model, random_pipe.prompts, recommended=recommended)
     for steps, expected in top_k.items():
-        options = pipe.sampling_options(num_inference_steps=steps)
+        options = pipe.recommended.override(num_inference_steps=steps)
         assert options.top_k == expected
         assert options.num_inference_steps == steps or steps is None
-    assert pipe.sampling_options(num_inference_steps=8, top_k=7).top_k == 7
+    assert pipe.recommended.override(num_inference_steps=8, top_k=7).top_k == 7
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -84,12 +84,12 @@ def test_a_cached_download_loads(cache: Path, random_checkpoint: Path) -> None:
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_without_network_the_files_and_their_place_are_named(cache: Path, name: str) -> None:
+def test_without_network_files_and_folder_are_named(cache: Path, name: str) -> None:
     with pytest.raises(InputError, match=rf"model '{name}' .*pytorch_model\.bin.*in folder '{name}' here"):
         locate(name)
 
 
-def test_without_network_each_part_is_named(cache: Path, random_checkpoint: Path) -> None:
+def test_without_network_each_component_is_named(cache: Path, random_checkpoint: Path) -> None:
     model = fill(cache, "showlab/show-o", random_checkpoint)
     shutil.rmtree(model / "magvitv2")
     (model / "phi").rename(model / "texts")
@@ -99,7 +99,7 @@ def test_without_network_each_part_is_named(cache: Path, random_checkpoint: Path
         locate("showlab/show-o", text_tokenizer=model / "texts")
 
 
-def test_a_folder_of_a_published_name_is_that_checkpoint(
+def test_a_folder_with_a_published_name_is_that_checkpoint(
     tmp_path: Path, random_checkpoint: Path, monkeypatch: pytest.MonkeyPatch, cache: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)

