@@ -1,11 +1,11 @@
-"""What each approximation costs in quality and gains in time and memory, on the held-out prompts of the scene world.
+"""Quality, time and memory of each approximation, on the held-out prompts of the scene world.
 
     python benchmarks/approximations.py [--model NAME] [--prompts COUNT] [--rounds COUNT] [--output FILE]
 
-All variants draw the same prompts from the same seeds, and the judge of `showo-turbo evaluate` scores the pictures with
-95 % intervals; `same codes` says how many of the exact ones' codes they have. Times are those of the transformer's
-loop, on one batch, in turns in one process; ratios are taken round by round, and the median counts. It is processor
-time, which does not count what else a machine does. Memory is that of the transformer's weights.
+All variants generate images of the same prompts from the same seeds, and the detector of `showo-turbo evaluate` scores
+them with 95 % intervals; `same codes` is the fraction of codes equal to the exact variant's. Times are CPU times of the
+transformer's loop on one batch, which exclude other processes of the machine. Variants alternate in one process, and
+the median of the ratios of the rounds is reported. Memory is that of the transformer's weights.
 """
 
 import json
@@ -23,7 +23,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from measuring import machine, processor_seconds
+from measuring import cpu_seconds, describe_machine
 from showo_turbo import ShowoPipeline
 from showo_turbo.backends.int8 import plain_tensors
 from showo_turbo.evaluation.scene_benchmark import evaluate_text_to_image
@@ -35,14 +35,14 @@ MIB = 2**20
 
 
 @dataclass(frozen=True)
-class Variant:
-    """One way to draw.
+class Approximation:
+    """Configure one variant.
 
     Attributes:
         loading: arguments of `from_pretrained`.
-        sampling: sampling options in place of the recommended ones.
-        half_arithmetic: compute in the precision that weights are stored in, as graphics processors do.
-        compiled: through `torch.compile`, which is exact but for last bits.
+        sampling: sampling options that replace the recommended ones.
+        half_arithmetic: compute in the precision of the weights, as on GPUs.
+        compiled: use `torch.compile`, which is exact up to rounding.
     """
 
     loading: dict = field(default_factory=dict)
@@ -52,30 +52,30 @@ class Variant:
 
 
 VARIANTS = {
-    "exact, float32": Variant(),
-    "bfloat16 weights": Variant({"dtype": "bfloat16"}),
-    "bfloat16 arithmetic too": Variant({"dtype": "bfloat16"}, half_arithmetic=True),
-    "int8 weights": Variant({"quantization": "int8"}),
-    "early exit .01": Variant(sampling={"early_exit": 0.01}),
-    "early exit .03": Variant(sampling={"early_exit": 0.03}),
-    "early exit .05": Variant(sampling={"early_exit": 0.05}),
-    "early exit .1": Variant(sampling={"early_exit": 0.1}),
-    "compiled": Variant(compiled=True),
+    "exact, float32": Approximation(),
+    "bfloat16 weights": Approximation({"dtype": "bfloat16"}),
+    "bfloat16 arithmetic too": Approximation({"dtype": "bfloat16"}, half_arithmetic=True),
+    "int8 weights": Approximation({"quantization": "int8"}),
+    "early exit .01": Approximation(sampling={"early_exit": 0.01}),
+    "early exit .03": Approximation(sampling={"early_exit": 0.03}),
+    "early exit .05": Approximation(sampling={"early_exit": 0.05}),
+    "early exit .1": Approximation(sampling={"early_exit": 0.1}),
+    "compiled": Approximation(compiled=True),
 }
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """One variant beside the exact way, which is the first one.
+class ApproximationResult:
+    """Hold the measurements of one variant beside the exact one, which is the first.
 
     Attributes:
-        variant: its name.
-        score: overall score of the pictures.
-        interval: its 95 % interval.
-        same_codes: share of the codes that are those of the exact way.
-        steps: that an image takes, mean.
-        times_faster: median of the rounds' ratios; least and greatest are `ratios`.
-        ratios: of all rounds.
+        variant: name of the variant.
+        score: overall score of the images.
+        interval: 95 % interval of the score.
+        same_codes: fraction of the codes that equal those of the exact variant.
+        steps: mean number of steps per image.
+        times_faster: median speedup of the rounds.
+        ratios: smallest and largest speedup.
         weights_mib: memory of the transformer's weights.
     """
 
@@ -89,11 +89,11 @@ class Outcome:
     weights_mib: float
 
 
-class Contestant:
-    """A variant that is ready to draw."""
+class Candidate:
+    """Hold a pipeline of one variant."""
 
-    def __init__(self, model: str, variant: Variant, sampling: SamplingOptions) -> None:
-        """Load and, if it is to be, compile."""
+    def __init__(self, model: str, variant: Approximation, sampling: SamplingOptions) -> None:
+        """Load the model, and compile it if the variant says so."""
         self.variant, self.options = variant, replace(sampling, **variant.sampling)
         self.pipe = ShowoPipeline.from_pretrained(model, device="cpu", **variant.loading)
         if variant.compiled:
@@ -110,57 +110,57 @@ class Contestant:
         ):
             yield
 
-    def draw(self, prompts: Sequence[ScenePrompt]) -> tuple[torch.Tensor, float]:
-        """Codes of one image of each prompt, and the steps that an image takes, mean."""
+    def generate(self, prompts: Sequence[ScenePrompt]) -> tuple[torch.Tensor, float]:
+        """Return the codes of one image per prompt, and the mean number of steps."""
         unfinished = []
 
-        def look(pipe: ShowoPipeline, step: int, timestep: int, seen: dict) -> None:
-            unfinished.append(int(seen["masked"].any(1).sum()))
+        def count_unfinished(pipe: ShowoPipeline, step: int, timestep: int, tensors: dict) -> None:
+            unfinished.append(int(tensors["masked"].any(1).sum()))
 
         with self._arithmetic():
             codes = self.pipe.text_to_image(
                 [prompt.prompt for prompt in prompts],
                 **asdict(self.options),
-                generator=[torch.Generator().manual_seed(number) for number in range(len(prompts))],
+                generator=[torch.Generator().manual_seed(seed) for seed in range(len(prompts))],
                 output_type="latent",
-                callback_on_step_end=look,
+                callback_on_step_end=count_unfinished,
             ).codes
         return codes, 1 + sum(unfinished) / len(prompts)
 
-    def judge(self, prompts: Sequence[ScenePrompt], images: int) -> Estimate:
-        """Score of the pictures with its interval."""
+    def score(self, prompts: Sequence[ScenePrompt], images: int) -> Estimate:
+        """Return the score of the images with its interval."""
         with self._arithmetic():
             return evaluate_text_to_image(self.pipe, prompts, self.options, images).scores.overall
 
     def weights_mib(self) -> float:
-        """Memory of the transformer's weights."""
-        parts = [part for weight in self.pipe.model.parameters() for part in plain_tensors(weight)]
-        return sum(part.nbytes for part in parts) / MIB
+        """Return the memory of the transformer's weights."""
+        tensors = [tensor for weight in self.pipe.model.parameters() for tensor in plain_tensors(weight)]
+        return sum(tensor.nbytes for tensor in tensors) / MIB
 
 
 def compare(
     model: str, sampling: SamplingOptions, prompts: Sequence[ScenePrompt], images: int, rounds: int, batch: int
-) -> list[Outcome]:
-    """Judge and time all variants."""
-    contestants = {name: Contestant(model, variant, sampling) for name, variant in VARIANTS.items()}
+) -> list[ApproximationResult]:
+    """Score and time all variants."""
+    candidates = {name: Candidate(model, variant, sampling) for name, variant in VARIANTS.items()}
     timed = prompts[:: max(1, len(prompts) // batch)][:batch]
-    times = {name: [] for name in contestants}
+    times = {name: [] for name in candidates}
     for _ in range(rounds + 1):  # the first one warms up
-        for name, one in contestants.items():
-            times[name].append(processor_seconds(partial(one.draw, timed)))
-    exact, outcomes = next(iter(contestants)), []
-    exact_codes, _ = contestants[exact].draw(prompts)
-    for name, one in contestants.items():
-        judged, (codes, steps) = one.judge(prompts, images), one.draw(prompts)
+        for name, one in candidates.items():
+            times[name].append(cpu_seconds(partial(one.generate, timed)))
+    exact, outcomes = next(iter(candidates)), []
+    exact_codes, _ = candidates[exact].generate(prompts)
+    for name, one in candidates.items():
+        score, (codes, steps) = one.score(prompts, images), one.generate(prompts)
         same = (codes == exact_codes).float().mean().item()
         ratios = [base / own for base, own in zip(times[exact][1:], times[name][1:], strict=True)]
         faster = median(ratios), (min(ratios), max(ratios))
-        outcomes.append(Outcome(name, judged.value, judged.interval, same, steps, *faster, one.weights_mib()))
+        outcomes.append(ApproximationResult(name, score.value, score.interval, same, steps, *faster, one.weights_mib()))
     return outcomes
 
 
-def as_table(outcomes: Sequence[Outcome], caption: str) -> Table:
-    """The outcomes, a line each."""
+def as_table(outcomes: Sequence[ApproximationResult], caption: str) -> Table:
+    """Return a table with one row per variant."""
     table = Table(caption=caption)
     for name in ("variant", "score", "95 % interval", "same codes", "steps", "times faster", "weights, MiB"):
         table.add_column(name, justify="left" if name == "variant" else "right")
@@ -175,16 +175,16 @@ def as_table(outcomes: Sequence[Outcome], caption: str) -> Table:
 def main(
     model: Annotated[str, typer.Option(help="Shipped model or folder.")] = "tiny-turbo",
     prompts: Annotated[int, typer.Option(help="Held-out prompts, spread over all categories.")] = 127,
-    images: Annotated[int, typer.Option(help="Pictures of every prompt.")] = 2,
-    rounds: Annotated[int, typer.Option(help="Timed drawings of every variant.")] = 9,
-    batch: Annotated[int, typer.Option(help="Prompts in a timed drawing.")] = 4,
+    images: Annotated[int, typer.Option(help="Images per prompt.")] = 2,
+    rounds: Annotated[int, typer.Option(help="Timed runs of every variant.")] = 9,
+    batch: Annotated[int, typer.Option(help="Prompts of a timed run.")] = 4,
     top_k: Annotated[int | None, typer.Option(help="As recommended if left out.")] = None,
     temperature: Annotated[float | None, typer.Option(help="As recommended if left out.")] = None,
     steps: Annotated[int | None, typer.Option(help="As recommended if left out.")] = None,
     output: Annotated[Path | None, typer.Option(help="JSON file to write.")] = None,
 ) -> None:
-    """Compare every approximation with the exact way."""
-    about = machine()
+    """Compare every approximation with the exact variant."""
+    about = describe_machine()
     given = {"top_k": top_k, "temperature": temperature, "num_inference_steps": steps}
     recommended = ShowoPipeline.from_pretrained(model, device="cpu").recommended
     sampling = replace(recommended, **{name: value for name, value in given.items() if value is not None})

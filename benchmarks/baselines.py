@@ -1,13 +1,14 @@
-"""What the library is measured against: the published way of doing the same, and what one would use instead of it.
+"""Baselines of the speed benchmark: the published loops, and transformers' `generate`.
 
 Decisions:
-- The published loops (Show-o, arXiv 2408.12528; Show-o Turbo, arXiv 2502.05415) are written out plainly: whole
-  sequences in every pass, nothing kept, scores of all ids at all positions. Prompts of text to image are padded to 129.
-- Choices among scores are made by the library's own scheduler, or by argmax: less than the published samplers do, which
-  draw at known places as well and take the softmax of all scores.
-- Autoregressive decoding is transformers' own `generate`. It knows causal masks only, so all but the last token of the
-  prompt, image and question, is read in a pass before it, with the mask of the model.
-- All of them have torch's own linear layers, not the library's (`models/products.py`).
+- The published loops (Show-o, arXiv 2408.12528; Show-o Turbo, arXiv 2502.05415) are reimplemented plainly: whole
+  sequences in every forward pass, no KV cache, logits of all ids at all positions. Prompts of text to image are padded
+  to 129.
+- Codes and ids are chosen by the library's own scheduler, or by argmax: less work than in the published samplers, which
+  draw at known positions as well and compute the softmax of all logits.
+- Autoregressive decoding is transformers' own `generate`. It supports causal masks only, so all but the last token of
+  the prompt (image and question) is prefilled with the mask of the model.
+- All use torch's own linear layers, not the library's (`backends/linear.py`).
 """
 
 from collections.abc import Iterator
@@ -17,8 +18,9 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from showo_turbo.generation.image_denoiser import blank_state
+from showo_turbo.generation.image_denoiser import masked_state
 from showo_turbo.generation.options import SamplingOptions
+from showo_turbo.generation.scheduler import UnmaskingScheduler
 from showo_turbo.generation.text_decoder import draw_guesses
 from showo_turbo.generation.trajectory import State
 from showo_turbo.models.omni_attention import text_to_image_mask, understanding_mask
@@ -28,7 +30,7 @@ from showo_turbo.processing.sequences import image_sequences
 
 @contextmanager
 def plain_linear_layers() -> Iterator[None]:
-    """Linear layers by the library that torch takes for them."""
+    """Disable oneDNN, so that linear layers are torch's own."""
     before, *_ = torch.backends.mkldnn.set_flags(_enabled=False)
     try:
         yield
@@ -41,25 +43,25 @@ def plain_linear_layers() -> Iterator[None]:
 def published_text_to_image(
     pipe: ShowoPipeline, prompt: str, options: SamplingOptions, num_images: int, generator: torch.Generator
 ) -> Tensor:
-    """Codes of images, long (num_images, codes)."""
+    """Run the published image loop; codes, long (num_images, codes)."""
     builder, vocabulary, num_codes = pipe.prompts, pipe.prompts.vocabulary, pipe.model.config.num_vq_tokens
     texts = [builder.text_to_image(prompt)] * num_images
     if options.guidance_scale > 0:
         texts += [builder.unconditional()] * num_images
     length = builder.max_text_length + 1
     padded = torch.tensor([[vocabulary.pad_id] * (length - len(text)) + text for text in texts], device=pipe.device)
-    scheduler = options.scheduler(vocabulary.codebook_size, num_codes)
-    state = blank_state(num_images, num_codes, vocabulary, pipe.device)
+    scheduler = UnmaskingScheduler.from_options(options, vocabulary.codebook_size, num_codes)
+    state = masked_state(num_images, num_codes, vocabulary, pipe.device)
     for index in range(options.num_inference_steps):
-        image = state.hide_unsettled(vocabulary.mask_id).repeat(len(texts) // num_images, 1)
+        image = state.mask_unsettled(vocabulary.mask_id).repeat(len(texts) // num_images, 1)
         ids = image_sequences(padded, image, vocabulary)
         logits = pipe.model.logits(pipe.model(ids, text_to_image_mask(ids, vocabulary)))
         if options.guidance_scale > 0:
             conditional, unconditional = logits.chunk(2)
             logits = (1 + options.guidance_scale) * conditional - options.guidance_scale * unconditional
-        scores = logits[:, -num_codes - 1 : -1, vocabulary.image_offset : vocabulary.mask_id]
+        code_logits = logits[:, -num_codes - 1 : -1, vocabulary.image_offset : vocabulary.mask_id]
         codes, masked = vocabulary.ids_to_codes(state.ids), ~state.settled
-        step = scheduler.step(scores[masked], index, codes, masked, generator)
+        step = scheduler.step(code_logits[masked], index, codes, masked, generator)
         state = State(vocabulary.codes_to_ids(step.candidates), ~step.masked, index + 1)
     return step.candidates
 
@@ -69,7 +71,7 @@ def published_text_to_image(
 def published_jacobi(
     pipe: ShowoPipeline, prompt: list[int], max_new_tokens: int, block_length: int, seed: int
 ) -> tuple[list[int], int]:
-    """Ids of the greedy answer, up to the end of text, and the passes they took; a pass confirms that a block stays."""
+    """Run the published text loop: ids of the greedy answer, and the number of passes; one confirms each block."""
     vocabulary = pipe.prompts.vocabulary
     guesses = draw_guesses([prompt], max_new_tokens, vocabulary, torch.Generator().manual_seed(seed)).to(pipe.device)
     answer, passes = [], 0
@@ -90,12 +92,12 @@ def published_jacobi(
 @torch.no_grad()
 @plain_linear_layers()
 def transformers_generate(pipe: ShowoPipeline, prompt: list[int], max_new_tokens: int) -> list[int]:
-    """Ids of the greedy answer, up to the end of text."""
+    """Return the ids of the greedy answer by transformers' `generate`."""
     phi, end_id = pipe.model.showo, pipe.prompts.vocabulary.end_of_text_id
     ids, cache = torch.tensor([prompt], device=pipe.device), DynamicCache(config=phi.config)
-    read = ids[:, :-1]
-    phi.model(read, attention_mask=understanding_mask(read, pipe.prompts.vocabulary), cache=cache)
-    written = phi.generate(
+    prefix = ids[:, :-1]
+    phi.model(prefix, attention_mask=understanding_mask(prefix, pipe.prompts.vocabulary), cache=cache)
+    generated = phi.generate(
         ids,
         attention_mask=torch.ones_like(ids),
         cache=cache,
@@ -104,5 +106,5 @@ def transformers_generate(pipe: ShowoPipeline, prompt: list[int], max_new_tokens
         eos_token_id=end_id,
         pad_token_id=end_id,
     )
-    answer = written[0, len(prompt) :].tolist()
+    answer = generated[0, len(prompt) :].tolist()
     return answer[: answer.index(end_id)] if end_id in answer else answer

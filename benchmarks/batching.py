@@ -1,11 +1,10 @@
-"""Throughput of many requests: through the engine, and one after the other, in turns, in one process.
+"""Throughput of many requests: batched by the engine, and one by one.
 
     python benchmarks/batching.py [--model NAME] [--requests COUNT] [--rounds COUNT] [--max-sequences N] [--output FILE]
 
-Requests differ in prompt, steps, guidance, seed, block length and decoding. All are submitted at once; times are those
-of the transformer's loops, without pixels (images are asked for as codes, questions are about codes). Ratios are taken
-round by round, each round runs both ways, and the median counts. Results are compared: "same" says of how many requests
-both ways gave the same ids.
+Requests differ in prompt, steps, guidance, seed, block length and decoding. All are submitted at once; times exclude
+the image tokenizer (images are requested as codes, and questions are about codes). Every round runs both in one
+process, and the median of the ratios is reported. "same" is the number of requests with equal ids.
 """
 
 import json
@@ -31,16 +30,16 @@ QUESTIONS = ["How many stars are there?", "Describe the image.", "Where is the r
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """One kind of requests, both ways.
+class ThroughputComparison:
+    """Hold the times of one kind of requests.
 
     Attributes:
-        kind: what was asked for.
-        requests: how many.
+        kind: name of the kind.
+        requests: number of requests.
         one_by_one: seconds for all, median of the rounds.
         engine: seconds for all, median of the rounds.
-        ratio: times faster, median of the rounds' ratios.
-        same: of how many requests both ways gave the same ids.
+        ratio: speedup of the engine, median of the rounds.
+        same: number of requests with equal ids.
     """
 
     kind: str
@@ -51,8 +50,8 @@ class Comparison:
     same: int
 
 
-def drawings(count: int) -> list[ImageRequest]:
-    """Image requests: 4 to 16 steps, every other one guided."""
+def image_requests(count: int) -> list[ImageRequest]:
+    """Build image requests of 4 to 16 steps, every other one with guidance."""
     return [
         ImageRequest(
             PROMPTS[number % len(PROMPTS)],
@@ -65,8 +64,8 @@ def drawings(count: int) -> list[ImageRequest]:
     ]
 
 
-def questions(pipe: ShowoPipeline, count: int) -> list[TextRequest]:
-    """Text requests about a drawing: three Jacobi ones of different block lengths to each autoregressive one."""
+def text_requests(pipe: ShowoPipeline, count: int) -> list[TextRequest]:
+    """Build text requests about an image: three Jacobi ones of different block lengths to each autoregressive one."""
     codes = pipe.text_to_image(PROMPTS[1], seed=0, output_type="latent").codes
     return [
         TextRequest(
@@ -81,7 +80,7 @@ def questions(pipe: ShowoPipeline, count: int) -> list[TextRequest]:
 
 
 def run_one_by_one(pipe: ShowoPipeline, requests: Sequence[Request]) -> list[Output]:
-    """The pipeline's methods, request after request."""
+    """Run requests one after the other, by the methods of the pipeline."""
     return [
         (pipe.text_to_image if isinstance(request, ImageRequest) else pipe.image_to_text)(**vars(request))
         for request in requests
@@ -89,55 +88,57 @@ def run_one_by_one(pipe: ShowoPipeline, requests: Sequence[Request]) -> list[Out
 
 
 def run_engine(pipe: ShowoPipeline, requests: Sequence[Request], max_sequences: int) -> list[Output]:
-    """All of them through an engine."""
+    """Run all requests in an engine."""
     updates = pipe.engine(max_sequences).run(requests)
     outputs = {update.ticket: update.output() for update in updates if update.done}
     return [outputs[ticket] for ticket in range(len(requests))]
 
 
 def ids(output: Output) -> list:
-    """What is compared of an output."""
+    """Return the ids of an output."""
     return output.codes.tolist() if isinstance(output, ImageOutput) else output.token_ids
 
 
 def timed(function: Callable[[], list[Output]]) -> tuple[float, list[Output]]:
-    """Wall time in seconds, and the outputs."""
+    """Return the wall time in seconds, and the outputs."""
     start = time.perf_counter()
     outputs = function()
     return time.perf_counter() - start, outputs
 
 
-def compare(pipe: ShowoPipeline, kind: str, requests: Sequence[Request], rounds: int, max_sequences: int) -> Comparison:
-    """Run requests both ways, in turns."""
-    both = {
+def compare(
+    pipe: ShowoPipeline, kind: str, requests: Sequence[Request], rounds: int, max_sequences: int
+) -> ThroughputComparison:
+    """Run requests one by one and in an engine, alternating."""
+    methods = {
         "one by one": lambda: run_one_by_one(pipe, requests),
         "engine": lambda: run_engine(pipe, requests, max_sequences),
     }
-    times = {way: [] for way in both}
+    times = {name: [] for name in methods}
     outputs = {}
     for _ in range(rounds):
-        for way, function in both.items():
-            taken, outputs[way] = timed(function)
-            times[way].append(taken)
-    ratio = median(one / together for one, together in zip(*times.values(), strict=True))
+        for name, function in methods.items():
+            seconds, outputs[name] = timed(function)
+            times[name].append(seconds)
+    ratio = median(one_by_one / engine for one_by_one, engine in zip(*times.values(), strict=True))
     same = sum(ids(one) == ids(other) for one, other in zip(*outputs.values(), strict=True))
-    return Comparison(kind, len(requests), *map(median, times.values()), ratio, same)
+    return ThroughputComparison(kind, len(requests), *map(median, times.values()), ratio, same)
 
 
 def main(
     model: Annotated[str, typer.Option(help="Name or folder.")] = "tiny",
     requests: Annotated[int, typer.Option(help="Requests of each kind.")] = 16,
-    rounds: Annotated[int, typer.Option(help="How often each way runs.")] = 3,
+    rounds: Annotated[int, typer.Option(help="Runs of each method.")] = 3,
     max_sequences: Annotated[int, typer.Option(help="The engine's limit.")] = 32,
     output: Annotated[Path | None, typer.Option(help="JSON file to write.")] = None,
 ) -> None:
-    """Compare both ways for images, for answers, and for both together."""
+    """Compare throughput for images, for answers, and for a mix."""
     pipe = ShowoPipeline.from_pretrained(model)
-    images, texts = drawings(requests), questions(pipe, requests)
+    images, texts = image_requests(requests), text_requests(pipe, requests)
     mixed = [one for pair in zip(images[::2], texts[::2], strict=True) for one in pair]
     kinds = {"images": images, "answers": texts, "half and half": mixed}
     run_one_by_one(pipe, mixed[:2])
-    found = [compare(pipe, kind, some, rounds, max_sequences) for kind, some in kinds.items()]
+    found = [compare(pipe, kind, chosen, rounds, max_sequences) for kind, chosen in kinds.items()]
     table = Table(caption=f"{model}, at most {max_sequences} sequences, threads: {torch.get_num_threads()}")
     for name in ("kind", "requests", "one by one, s", "engine, s", "times faster", "same"):
         table.add_column(name, justify="left" if name == "kind" else "right")

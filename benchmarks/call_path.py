@@ -1,9 +1,9 @@
-"""Count the files, functions and call depth of this project's own code on the trips that readers follow.
+"""Count the files, functions and call depth of this project's own code in typical tasks.
 
     python benchmarks/call_path.py
 
-Every trip runs warm, with the shipped model. A function counts once however often it is called; the depth counts the
-project's own frames only, generators included.
+Every task runs warm, with the shipped model. A function counts once however often it is called; the depth counts the
+project's own frames only, generators included. `--list` prints the functions of the first two tasks.
 """
 
 import contextlib
@@ -18,8 +18,8 @@ import showo_turbo
 ROOT = str(Path(showo_turbo.__file__).parent)
 
 
-def trace(trip: Callable[[], object]) -> tuple[set[str], set[tuple[str, str]], int]:
-    """Run a trip; return its files, its (file, function) pairs and its greatest depth."""
+def trace(task: Callable[[], object]) -> tuple[set[str], set[tuple[str, str]], int]:
+    """Run a task; return its files, its (file, function) pairs and its greatest depth."""
     files: set[str] = set()
     functions: set[tuple[str, str]] = set()
     depth = deepest = 0
@@ -42,13 +42,14 @@ def trace(trip: Callable[[], object]) -> tuple[set[str], set[tuple[str, str]], i
 
     sys.setprofile(profile)
     try:
-        trip()
+        task()
     finally:
         sys.setprofile(None)
     return files, functions, deepest
 
 
 def main() -> None:
+    """Trace every task and print the counts."""
     from showo_turbo import ImageRequest, ShowoPipeline, TextRequest
 
     pipe = ShowoPipeline.from_pretrained("tiny-turbo", device="cpu")
@@ -71,15 +72,12 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
             app(["generate", "a red circle", "-o", f"{folder}/out.png", "--seed", "0"], standalone_mode=False)
 
-    def distil() -> None:
+    def distill() -> None:
         from showo_turbo.cli.main import app
 
         with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
             pool = f"{folder}/pool.safetensors"
-            for words in (
-                ["pretrain", "scene-pool", f"output={pool}", "image_tokenizer=tiny", "count=40"],
-            ):
-                app(words, standalone_mode=False)
+            app(["pretrain", "scene-pool", f"output={pool}", "image_tokenizer=tiny", "count=40"], standalone_mode=False)
             stage = (
                 "{name: one, loop: {steps: 1, log_steps: 1}, image: {batch_size: 2, num_inference_steps: 4}, "
                 "text: {batch_size: 2, block_length: 4, max_new_tokens: 8}, language: {batch_size: 2}}"
@@ -88,14 +86,19 @@ def main() -> None:
             for kind in ("captions", "dialogues", "texts"):
                 run.append(f"{kind}=[{{kind: scene_{kind}, path: {pool}}}]")
             traced = trace(lambda: app(run, standalone_mode=False))
-            results["distil, one step, from the command line"] = traced
+            results["distill, one step, from the command line"] = traced
 
     results = {}
-    for name, trip in {"draw": draw, "answer": answer, "two engine requests": two_requests, "generate": generate}.items():
-        trip()
-        results[name] = trace(trip)
-    distil()
-    print(f"{'trip':45} files functions depth")
+    for name, task in {
+        "draw": draw,
+        "answer": answer,
+        "two engine requests": two_requests,
+        "generate": generate,
+    }.items():
+        task()
+        results[name] = trace(task)
+    distill()
+    print(f"{'task':45} files functions depth")
     for name, (files, functions, deepest) in results.items():
         print(f"{name:45} {len(files):5} {len(functions):9} {deepest:5}")
     if "--list" in sys.argv:

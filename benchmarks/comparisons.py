@@ -1,8 +1,8 @@
-"""Contests: a task done by the library, beside the same done another way, in the same process on the same weights.
+"""Speed comparisons of the library with a baseline, in one process and with the same weights.
 
-Both sides run before, counting operations and warming up; then they take turns, A B A B, and the ratio of each pair of
-runs counts. In float32 both give the same codes, ids or pixels in every run, or there is no contest. In half precision
-last bits decide now and then, so how much is the same is told.
+Both sides run first to count operations and to warm up; then they alternate, A B A B, and each pair of runs has a
+ratio. In float32 both must give the same codes, ids or pixels in every run, or the comparison fails. In half precision
+rounding changes some choices, so the fraction that agrees is reported.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,8 +15,7 @@ from typing import Any
 import torch
 
 from baselines import published_jacobi, published_text_to_image, transformers_generate
-from measuring import counted, measured
-from showo_turbo.backends.cuda_graphs import PlainRunner
+from measuring import count_flops, measure_call
 from showo_turbo.generation.options import SamplingOptions
 from showo_turbo.pipelines.pipeline import ShowoPipeline
 
@@ -26,19 +25,19 @@ BLOCK_LENGTH = 16
 
 
 @dataclass(frozen=True)
-class Contest:
-    """One side against the other.
+class SpeedComparison:
+    """Hold the measurements of the library and of a baseline.
 
     Attributes:
-        name, other: what was done, and how else.
-        seconds, other_seconds: of every run.
-        ratio: median of the ratios of pairs, above 1 where the library is faster.
-        ratios: of every pair.
-        tflop, other_tflop: counted.
-        roofline: share of the machine's matrix product rate that was reached, by the median time.
-        peak, other_peak: GiB, weights included: of the whole process, or of the graphics processor.
-        agreement: least share of codes, ids or pixels that were the same in a pair.
-        passes, other_passes: of the transformer, where there is a choice.
+        name, other: names of the task and of the baseline.
+        seconds, other_seconds: wall time of every run.
+        ratio: median of `ratios`, above 1 where the library is faster.
+        ratios: quotient of the wall times of every pair of runs.
+        tflop, other_tflop: operations, counted.
+        roofline: fraction of the machine's matrix product rate that is reached, by the median time.
+        peak, other_peak: peak memory in GiB, weights included: of the whole process, or of the GPU.
+        agreement: smallest fraction of equal codes, ids or pixels in a pair of runs.
+        passes, other_passes: forward passes of the transformer, if their number may vary.
     """
 
     name: str
@@ -58,54 +57,54 @@ class Contest:
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What one side made, and the passes of the transformer it took, where there is a choice."""
+class TaskResult:
+    """Hold the result of one side, and its forward passes of the transformer if their number may vary."""
 
     value: Any
     passes: int | None = None
 
 
-Side = Callable[[], Outcome]
+Task = Callable[[], TaskResult]
 
 
-def compete(
+def compare_speed(
     pipe: ShowoPipeline,
     name: str,
     other: str,
-    sides: tuple[Side, Side],
+    sides: tuple[Task, Task],
     agreement: Callable[[Any, Any], float],
     exact: bool,
     rate: float,
     repeats: int,
-) -> Contest:
-    """Run two sides in turns.
+) -> SpeedComparison:
+    """Run two sides alternately.
 
     Raises:
-        RuntimeError: when they do not give the same, if they are to be exact.
+        RuntimeError: if their results differ although `exact` is set.
     """
-    sides[0]()  # constants of the model are computed once
-    with plain_passes(pipe):
-        work = [counted(side) for side in sides]
-    sides[0]()  # what comes a second time may be recorded
+    sides[0]()  # caches the constants of the model
+    with without_cuda_graphs(pipe):
+        flops = [count_flops(side) for side in sides]
+    sides[0]()  # records CUDA graphs, if they are used
     pairs, agreements = [], []
     for _ in range(repeats):
-        (result, *cost), (other_result, *other_cost) = (measured(side) for side in sides)
+        (result, *cost), (other_result, *other_cost) = (measure_call(side) for side in sides)
         agreements.append(agreement(result.value, other_result.value))
         if exact and agreements[-1] < 1:
-            raise RuntimeError(f"{name}: not what {other} gives")
+            raise RuntimeError(f"{name}: the result differs from {other}")
         pairs.append((*cost, *other_cost))
     peaks, seconds, other_peaks, other_seconds = (list(column) for column in zip(*pairs, strict=True))
     ratios = [slow / fast for fast, slow in zip(seconds, other_seconds, strict=True)]
-    return Contest(
+    return SpeedComparison(
         name=name,
         other=other,
         seconds=seconds,
         other_seconds=other_seconds,
         ratio=median(ratios),
         ratios=ratios,
-        tflop=work[0] / 1e12,
-        other_tflop=work[1] / 1e12,
-        roofline=work[0] / median(seconds) / rate,
+        tflop=flops[0] / 1e12,
+        other_tflop=flops[1] / 1e12,
+        roofline=flops[0] / median(seconds) / rate,
         peak=max(peaks),
         other_peak=max(other_peaks),
         agreement=min(agreements),
@@ -115,83 +114,83 @@ def compete(
 
 
 def is_exact(pipe: ShowoPipeline) -> bool:
-    """Whether the transformer computes in float32."""
+    """Return whether the transformer computes in float32."""
     return pipe.model.dtype == torch.float32
 
 
 @contextmanager
-def plain_passes(pipe: ShowoPipeline) -> Iterator[None]:
-    """No pass is recorded or replayed meanwhile: torch counts what is asked for, and a recording asks only once."""
-    before, pipe.model.runner = pipe.model.runner, PlainRunner()
+def without_cuda_graphs(pipe: ShowoPipeline) -> Iterator[None]:
+    """Disable CUDA graphs: torch counts operators when they are launched, and a replay launches none."""
+    before, pipe.model.cuda_graphs = pipe.model.cuda_graphs, None
     try:
         yield
     finally:
-        pipe.model.runner = before
+        pipe.model.cuda_graphs = before
 
 
 def text_to_image(
     pipe: ShowoPipeline, steps: int, guidance_scale: float, images: int, rate: float, repeats: int, seed: int
-) -> Contest:
-    """Codes of the images of one prompt."""
-    options = SamplingOptions(steps, guidance_scale)
+) -> SpeedComparison:
+    """Compare text to image of one prompt with the published loop."""
+    sampling = SamplingOptions(steps, guidance_scale)
 
     def generator() -> torch.Generator:
         return torch.Generator(pipe.device).manual_seed(seed)
 
-    def draw() -> Outcome:
-        own = {"num_images_per_prompt": images, "generator": generator(), "output_type": "latent", "top_k": None}
-        return Outcome(pipe.text_to_image(PROMPT, steps, guidance_scale, **own).codes.cpu())
+    def draw() -> TaskResult:
+        options = {"num_images_per_prompt": images, "generator": generator(), "output_type": "latent", "top_k": None}
+        return TaskResult(pipe.text_to_image(PROMPT, steps, guidance_scale, **options).codes.cpu())
 
-    def published() -> Outcome:
-        return Outcome(published_text_to_image(pipe, PROMPT, options, images, generator()).cpu())
+    def published() -> TaskResult:
+        return TaskResult(published_text_to_image(pipe, PROMPT, sampling, images, generator()).cpu())
 
     def agreement(codes: torch.Tensor, others: torch.Tensor) -> float:
         return float((codes == others).float().mean())
 
     name = f"{images} x {pipe.resolution} px, {steps} steps, guidance {guidance_scale:g}"
-    return compete(pipe, name, "published loop", (draw, published), agreement, is_exact(pipe), rate, repeats)
+    return compare_speed(pipe, name, "published loop", (draw, published), agreement, is_exact(pipe), rate, repeats)
 
 
-def decoder(pipe: ShowoPipeline, images: int, rate: float, repeats: int, seed: int) -> Contest:
-    """Pixels of random codes."""
+def decoder(pipe: ShowoPipeline, images: int, rate: float, repeats: int, seed: int) -> SpeedComparison:
+    """Compare decoding of random codes with the plain layers."""
     tokenizer, generator = pipe.image_tokenizer, torch.Generator().manual_seed(seed)
-    codes = torch.randint(tokenizer.config.codebook_size, (images, pipe.side, pipe.side), generator=generator)
+    codes = torch.randint(tokenizer.config.codebook_size, (images, pipe.grid_size, pipe.grid_size), generator=generator)
     codes = codes.to(pipe.device)
 
     @torch.no_grad()
-    def plain() -> Outcome:
-        return Outcome(tokenizer.decoder(tokenizer.quantize.codes_to_latents(codes)))
+    def plain() -> TaskResult:
+        return TaskResult(tokenizer.decoder(tokenizer.quantize.codes_to_latents(codes)))
 
     def agreement(pixels: torch.Tensor, others: torch.Tensor) -> float:
         return float(((pixels - others).abs() < 1e-4).float().mean())
 
-    sides = (lambda: Outcome(tokenizer.decode_codes(codes.flatten(1))), plain)
+    sides = (lambda: TaskResult(tokenizer.decode_codes(codes.flatten(1))), plain)
     name = f"decoder, {images} x {pipe.resolution} px"
-    return compete(pipe, name, "plain layers", sides, agreement, True, rate, repeats)
+    return compare_speed(pipe, name, "plain layers", sides, agreement, True, rate, repeats)
 
 
-def understanding(pipe: ShowoPipeline, length: int, rate: float, repeats: int, seed: int) -> list[Contest]:
-    """A greedy answer of at most so many ids: against the published loop, and against `generate`."""
+def understanding(pipe: ShowoPipeline, length: int, rate: float, repeats: int, seed: int) -> list[SpeedComparison]:
+    """Compare greedy answers of at most `length` ids with the published loop and with transformers' `generate`."""
     generator = torch.Generator().manual_seed(seed)
-    codes = torch.randint(pipe.model.config.codebook_size, (pipe.side**2,), generator=generator)
+    codes = torch.randint(pipe.model.config.codebook_size, (pipe.grid_size**2,), generator=generator)
     prompt = pipe.prompts.understanding(codes, QUESTION)
 
-    def answer(decoding: str) -> Outcome:
+    def answer(decoding: str) -> TaskResult:
         options = {"max_new_tokens": length, "block_length": BLOCK_LENGTH, "decoding": decoding, "seed": seed}
         output = pipe.image_to_text(prompt=QUESTION, codes=codes, **options)
-        return Outcome(output.token_ids[0], output.forward_passes)
+        return TaskResult(output.token_ids[0], output.forward_passes)
 
-    def jacobi() -> Outcome:
+    def jacobi() -> TaskResult:
         return answer("jacobi")
 
-    def one_by_one() -> Outcome:
+    def autoregressive() -> TaskResult:
         return answer("autoregressive")
 
-    def published() -> Outcome:
-        return Outcome(*published_jacobi(pipe, prompt, length, BLOCK_LENGTH, seed))
+    def published() -> TaskResult:
+        return TaskResult(*published_jacobi(pipe, prompt, length, BLOCK_LENGTH, seed))
 
-    def generate() -> Outcome:
-        return Outcome(transformers_generate(pipe, prompt, length))
+    def generate() -> TaskResult:
+        return TaskResult(transformers_generate(pipe, prompt, length))
 
     def agreement(ids: list[int], others: list[int]) -> float:
         return 1.0 if ids == others else sum(map(eq, ids, others)) / max(len(ids), len(others))
@@ -200,6 +199,6 @@ def understanding(pipe: ShowoPipeline, length: int, rate: float, repeats: int, s
     pairs = (
         (f"{name}, Jacobi", "published Jacobi", (jacobi, published)),
         (f"{name}, Jacobi", "transformers' generate", (jacobi, generate)),
-        (f"{name}, one by one", "transformers' generate", (one_by_one, generate)),
+        (f"{name}, one by one", "transformers' generate", (autoregressive, generate)),
     )
-    return [compete(pipe, *pair, agreement, is_exact(pipe), rate, repeats) for pair in pairs]
+    return [compare_speed(pipe, *pair, agreement, is_exact(pipe), rate, repeats) for pair in pairs]

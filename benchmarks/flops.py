@@ -1,11 +1,11 @@
-"""The work of every step, counted, beside the least that the mathematics allows. No weights, no time: seconds to run.
+"""The floating point operations of every step, counted, beside the least that the mathematics allows.
 
     python benchmarks/flops.py [--output FILE]
 
-The model of the published sizes has shapes but no numbers (torch's meta device); torch's own counter counts the
-floating point operations of matrix products, attention included, as the library runs its steps. Beside them: the least,
-`least_work` (derived in docs/lab/speed.md), and what the published code takes, which pads every prompt to 129 tokens, keeps
-nothing, and scores all ids at all positions.
+The model of the published sizes is on torch's meta device, without weights, so this takes seconds. torch's counter
+counts the operations of matrix products, attention included, as the library runs its steps. Beside them: the least,
+`least_forward_flops` (derived in docs/lab/speed.md), and those of the published code, which pads every prompt to 129
+tokens, has no KV cache, and computes logits of all ids at all positions.
 """
 
 import json
@@ -24,11 +24,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import PhiConfig
 
 from full_size import PHI_1_5
-from measuring import operation_counter
+from measuring import flop_counter
 from showo_turbo.configuration import ShowoConfig
-from showo_turbo.generation import image_denoiser as image_loop
 from showo_turbo.generation.image_denoiser import ImageDenoiser, partly_known_state
-from showo_turbo.generation.kv_cache import room_for_key_values
+from showo_turbo.generation.kv_cache import allocate_kv_buffer
 from showo_turbo.generation.scheduler import UnmaskingScheduler
 from showo_turbo.models.showo import Showo
 from showo_turbo.vocabulary import Vocabulary
@@ -40,116 +39,118 @@ UNCONDITIONAL_TOKENS = 3
 
 @dataclass(frozen=True)
 class Sizes:
-    """What the work depends on: layers, width, width of the MLP, and ids that are scored."""
+    """Hold what the operations depend on: layers, hidden size, MLP size, and the number of ids with logits."""
 
     layers: int
     hidden: int
     mlp: int
-    scored: int
+    scored_ids: int
 
     @classmethod
-    def of(cls, model: Showo, scored: int) -> "Sizes":
-        """Those of a model."""
+    def of(cls, model: Showo, scored_ids: int) -> "Sizes":
+        """Return the sizes of a model."""
         config = model.showo.config
-        return cls(config.num_hidden_layers, config.hidden_size, config.intermediate_size, scored)
+        return cls(config.num_hidden_layers, config.hidden_size, config.intermediate_size, scored_ids)
 
 
-def least_work(sizes: Sizes, rows: int, seen: int, asked: int, asked_seen: int) -> int:
-    """Floating point operations of a pass that computes nothing it need not; see docs/lab/speed.md.
+def least_forward_flops(sizes: Sizes, rows: int, attended: int, scored_rows: int, scored_attended: int) -> int:
+    """Return the operations of a forward pass that computes nothing needlessly; see docs/lab/speed.md.
 
     Args:
         sizes: of the model.
-        rows: positions computed.
-        seen: positions that all of them look at, added up.
-        asked: rows whose scores are wanted.
-        asked_seen: positions that these look at, added up.
+        rows: number of positions that are computed.
+        attended: sum over these of the positions they attend to.
+        scored_rows: number of rows with logits.
+        scored_attended: sum over these of the positions they attend to.
     """
     hidden, mlp = sizes.hidden, sizes.mlp
     key_value, query_output, feed_forward, per_pair = 4 * hidden**2, 4 * hidden**2, 4 * hidden * mlp, 4 * hidden
-    inner = rows * (key_value + query_output + feed_forward) + seen * per_pair
-    last = rows * key_value + asked * (query_output + feed_forward) + asked_seen * per_pair
-    return (sizes.layers - 1) * inner + last + asked * 2 * hidden * sizes.scored
+    inner = rows * (key_value + query_output + feed_forward) + attended * per_pair
+    last = rows * key_value + scored_rows * (query_output + feed_forward) + scored_attended * per_pair
+    return (sizes.layers - 1) * inner + last + scored_rows * 2 * hidden * sizes.scored_ids
 
 
-def least_image_work(
+def least_image_flops(
     sizes: Sizes, prompts: Sequence[int], copies: int, masked: Sequence[int], num_codes: int, guided: bool
 ) -> int:
-    """Operations of whole images: prompts of so many tokens, `copies` of each, from nothing known.
+    """Return the least operations of images, from fully masked ones.
 
     Args:
         sizes: of the model.
-        prompts: the tokens of each.
+        prompts: number of tokens of each prompt.
         copies: images per prompt.
-        masked: how many codes of an image are masked before each step, all of them before the first.
-        num_codes: of an image.
-        guided: whether there is an unconditional image to each; the first one's scores are a constant.
+        masked: number of masked codes of an image before each step, all of them before the first.
+        num_codes: codes of an image.
+        guided: with guidance; unconditional logits of the first step are a constant.
     """
     image = num_codes + 2
     total = 0
     for length in prompts:
         columns = length + image
-        seen = length * (length + 1) // 2 + image * columns
-        total += least_work(sizes, length + image, seen, masked[0], masked[0] * columns)
-        for left in masked[1:]:
-            kinds = [columns, UNCONDITIONAL_TOKENS + image] if guided else [columns]
-            total += copies * sum(least_work(sizes, image, image * one, left, left * one) for one in kinds)
+        attended = length * (length + 1) // 2 + image * columns
+        total += least_forward_flops(sizes, length + image, attended, masked[0], masked[0] * columns)
+        for scored in masked[1:]:
+            contexts = [columns, UNCONDITIONAL_TOKENS + image] if guided else [columns]
+            total += copies * sum(
+                least_forward_flops(sizes, image, image * context, scored, scored * context) for context in contexts
+            )
     return total
 
 
-def published_pass(sizes: Sizes, length: int, vocabulary: int) -> int:
-    """Operations of a pass of the published code: every row in every layer, every id at every position."""
+def published_forward_flops(sizes: Sizes, length: int, vocabulary: int) -> int:
+    """Return the operations of a published forward pass: every row in every layer, every id at every position."""
     whole = Sizes(sizes.layers, sizes.hidden, sizes.mlp, vocabulary)
-    return least_work(whole, length, length**2, length, length**2)
+    return least_forward_flops(whole, length, length**2, length, length**2)
 
 
-def published_image_work(
+def published_image_flops(
     sizes: Sizes, num_prompts: int, copies: int, steps: int, num_codes: int, guided: bool, vocabulary: int
 ) -> int:
-    """Operations of the published loop: every row in every layer of every step, every id at every position."""
+    """Return the operations of the published image loop."""
     length = PADDED_PROMPT + num_codes + 2
-    return num_prompts * copies * (1 + guided) * steps * published_pass(sizes, length, vocabulary)
+    return num_prompts * copies * (1 + guided) * steps * published_forward_flops(sizes, length, vocabulary)
 
 
-def least_answer_work(sizes: Sizes, image: int, question: int, passes: Sequence[tuple[int, int]]) -> int:
-    """Operations of an answer.
+def least_answer_flops(sizes: Sizes, image: int, question: int, passes: Sequence[tuple[int, int]]) -> int:
+    """Return the least operations of an answer.
 
     Args:
         sizes: of the model.
-        image: rows of the image and what is around it, which see each other.
+        image: rows of the image and its borders, which attend to each other.
         question: rows between image and answer.
-        passes: of each, how many ids of the answer are settled before it, and where its guesses end.
+        passes: for each forward pass, the number of settled ids of the answer before it, and the end of its guesses.
     """
     prompt, total = image + question, 0
     for settled, end in passes:
-        kept = prompt + settled - 1 if settled else image  # by the first pass the image itself is to be read
-        seen = range(kept + 1, prompt + end)
-        asked = range(prompt + settled, prompt + end)
-        first = 0 if settled else image
-        total += least_work(sizes, first + len(seen), first**2 + sum(seen), len(asked), sum(asked))
+        cached = prompt + settled - 1 if settled else image  # the first pass includes the image itself
+        attended = range(cached + 1, prompt + end)
+        scored = range(prompt + settled, prompt + end)
+        prefix = 0 if settled else image
+        total += least_forward_flops(sizes, prefix + len(attended), prefix**2 + sum(attended), len(scored), sum(scored))
     return total
 
 
-def published_answer_work(sizes: Sizes, prompt: int, ends: Sequence[int], vocabulary: int) -> int:
-    """Operations of the published loop: passes over prompt, answer and guesses up to each end, all ids at all rows."""
-    return sum(published_pass(sizes, prompt + end, vocabulary) for end in ends)
+def published_answer_flops(sizes: Sizes, prompt: int, ends: Sequence[int], vocabulary: int) -> int:
+    """Return the operations of the published text loop: passes over prompt, answer and guesses up to each end."""
+    return sum(published_forward_flops(sizes, prompt + end, vocabulary) for end in ends)
 
 
-def counted_image_work(denoiser: ImageDenoiser, masked: Sequence[int], vocabulary: Vocabulary) -> int:
-    """Operations that torch counts while a denoiser scores states with so many codes masked."""
-    batch, num_codes = len(denoiser.owners), denoiser.num_codes
+def count_image_flops(denoiser: ImageDenoiser, masked: Sequence[int], vocabulary: Vocabulary) -> int:
+    """Return the operations that torch counts while a denoiser computes logits of states with these masked counts."""
+    batch, num_codes = len(denoiser.prompt_of_image), denoiser.num_codes
     total = 0
-    for step, left in enumerate(masked):
-        places = torch.rand(batch, num_codes, generator=torch.Generator().manual_seed(step)).argsort(1).argsort(1)
+    for step, count in enumerate(masked):
+        ranks = torch.rand(batch, num_codes, generator=torch.Generator().manual_seed(step)).argsort(1).argsort(1)
         codes = torch.randint(vocabulary.codebook_size, (batch, num_codes))
-        state = partly_known_state(codes, places >= left, vocabulary)
-        with sdpa_kernel(SDPBackend.MATH), operation_counter() as counter:
+        state = partly_known_state(codes, ranks >= count, vocabulary)
+        with sdpa_kernel(SDPBackend.MATH), flop_counter() as counter:
             denoiser.masked_logits(state)
         total += counter.get_total_flops()
     return total
 
 
 def full_size_model(num_codes: int) -> tuple[Showo, Vocabulary]:
-    """The published sizes without numbers."""
+    """Build a model of the published sizes on the meta device."""
     config = ShowoConfig(num_vq_tokens=num_codes)
     phi = PhiConfig.from_dict(PHI_1_5 | {"vocab_size": config.vocab_size, "qk_layernorm": True})
     with torch.device("meta"):
@@ -158,8 +159,8 @@ def full_size_model(num_codes: int) -> tuple[Showo, Vocabulary]:
 
 
 @dataclass(frozen=True)
-class Count:
-    """Teraflops of one setting."""
+class FlopCount:
+    """Hold the teraflops of one setting."""
 
     resolution: int
     steps: int
@@ -170,8 +171,8 @@ class Count:
     least: float
 
 
-def count(resolution: int, steps: int, guided: bool, copies: int) -> Count:
-    """The work of the images of one prompt at full size."""
+def count(resolution: int, steps: int, guided: bool, copies: int) -> FlopCount:
+    """Count the operations of the images of one prompt at full size."""
     num_codes = (resolution // 16) ** 2
     model, vocabulary = full_size_model(num_codes)
     scheduler = UnmaskingScheduler(vocabulary.codebook_size)
@@ -181,20 +182,20 @@ def count(resolution: int, steps: int, guided: bool, copies: int) -> Count:
     unconditional = [1] * UNCONDITIONAL_TOKENS
     prompts, scale = [prompt] * copies, float(guided)
     denoiser = ImageDenoiser(model, vocabulary, scheduler, prompts, num_codes, unconditional, scale)
-    kept = room_for_key_values(model, model, 1, UNCONDITIONAL_TOKENS)[:, :, 0]
+    prefix = allocate_kv_buffer(model, model, 1, UNCONDITIONAL_TOKENS)[:, :, 0]
 
-    def blank(*_: object) -> Tensor:
+    def masked_logits(_: ImageDenoiser) -> Tensor:
         return torch.empty(num_codes, vocabulary.codebook_size, device="meta")
 
     with (
-        patch.object(image_loop, "unconditional_key_values", lambda *_: kept),
-        patch.object(image_loop, "unconditional_blank_logits", blank),
+        patch.object(ImageDenoiser, "_unconditional_prefix", lambda _: prefix),
+        patch.object(ImageDenoiser, "_unconditional_masked_logits", masked_logits),
     ):
-        counted = counted_image_work(denoiser, masked, vocabulary)
+        counted = count_image_flops(denoiser, masked, vocabulary)
     sizes = Sizes.of(model, vocabulary.codebook_size)
-    least = least_image_work(sizes, [PROMPT_TOKENS], copies, masked, num_codes, guided)
-    published = published_image_work(sizes, 1, copies, steps, num_codes, guided, vocabulary.size)
-    return Count(resolution, steps, guided, copies, *(work / 1e12 for work in (published, counted, least)))
+    least = least_image_flops(sizes, [PROMPT_TOKENS], copies, masked, num_codes, guided)
+    published = published_image_flops(sizes, 1, copies, steps, num_codes, guided, vocabulary.size)
+    return FlopCount(resolution, steps, guided, copies, *(flops / 1e12 for flops in (published, counted, least)))
 
 
 def main(output: Annotated[Path | None, typer.Option(help="JSON file to write.")] = None) -> None:
@@ -206,8 +207,10 @@ def main(output: Annotated[Path | None, typer.Option(help="JSON file to write.")
         table.add_column(name, justify="right")
     for one in counts:
         setting = (str(one.resolution), str(one.steps), "yes" if one.guided else "no", str(one.images_per_prompt))
-        work = (f"{one.published:.2f}", f"{one.counted:.2f}", f"{one.least:.2f}")
-        table.add_row(*setting, *work, f"{one.counted / one.least - 1:.1%}", f"{one.published / one.counted:.2f} x")
+        teraflops = (f"{one.published:.2f}", f"{one.counted:.2f}", f"{one.least:.2f}")
+        table.add_row(
+            *setting, *teraflops, f"{one.counted / one.least - 1:.1%}", f"{one.published / one.counted:.2f} x"
+        )
     Console().print(table)
     if output is not None:
         output.write_text(json.dumps([asdict(one) for one in counts], indent=2) + "\n")

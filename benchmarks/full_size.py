@@ -1,6 +1,6 @@
-"""The model of the published sizes, without its published weights; and a small one of its kind, to try scripts out.
+"""A model of the published sizes with random weights, and a small one of the same kind to try scripts.
 
-The text tokenizer has the published ids, but no merges: a character is a token.
+The text tokenizer has the published ids, but no merges: each character is a token.
 """
 
 import tempfile
@@ -39,36 +39,36 @@ DOWNSAMPLING = MagvitV2Config().downsampling_factor
 
 
 def random_pipeline(seed: int = 0, small: bool = False) -> ShowoPipeline:
-    """A pipeline with the weights that training would start from, float32 on the CPU.
+    """Return a pipeline with freshly initialized weights, float32 on the CPU.
 
     Args:
         seed: of the weights.
-        small: whether to shrink both transformer and image tokenizer.
+        small: use a small transformer and image tokenizer.
     """
     config = ShowoConfig(num_vq_tokens=256)
     torch.manual_seed(seed)
     images = MagvitV2(SMALL_IMAGE_TOKENIZER if small else MagvitV2Config()).eval()
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place) / "phi"
-        write_text_side(folder, SMALL_PHI if small else PHI_1_5)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary) / "phi"
+        write_language_model(folder, SMALL_PHI if small else PHI_1_5)
         model = Showo(config, load_phi_config(folder, config.vocab_size)).eval()
         return ShowoPipeline(model, PromptBuilder.from_pretrained(folder, config), images)
 
 
 def set_resolution(pipe: ShowoPipeline, resolution: int) -> None:
-    """Have a pipeline draw and see squares of another side, in pixels; the weights are the same at every resolution."""
+    """Set the side of a pipeline's images in pixels; the weights are the same at every resolution."""
     num_codes = (resolution // pipe.image_tokenizer.config.downsampling_factor) ** 2
     pipe.model.config = replace(pipe.model.config, num_vq_tokens=num_codes)
 
 
 def weight_bytes(pipe: ShowoPipeline) -> int:
-    """Of transformer and image tokenizer."""
+    """Return the size of transformer and image tokenizer."""
     tensors = [*pipe.model.state_dict().values(), *pipe.image_tokenizer.state_dict().values()]
     return sum(tensor.nbytes for tensor in tensors)
 
 
-def write_text_side(folder: Path, phi: dict = PHI_1_5) -> None:
-    """A Phi config, and a byte-level tokenizer of as many ids as Phi-1.5's."""
+def write_language_model(folder: Path, phi: dict = PHI_1_5) -> None:
+    """Write a Phi config, and a byte-level tokenizer with as many ids as Phi-1.5's."""
     folder.mkdir(parents=True)
     write_json(folder / "config.json", phi)
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())

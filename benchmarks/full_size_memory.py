@@ -1,14 +1,14 @@
-"""Memory of a full-size model, measured without its published weights.
+"""Memory of a full-size model with random weights.
 
     python benchmarks/full_size_memory.py [--layout NAME ...] [--stored DTYPE] [--dtype DTYPE] [--resolution SIDE ...]
 
-Writes a checkpoint of the published sizes (1.45 billion parameters and the image tokenizer) with random numbers in one
-layout after another into a temporary folder, loads it in a process of its own, and runs one step of text to image, the
-image tokenizer's decoder and one Jacobi block. Linux only: peaks are the kernel's count of resident memory, files in
-memory maps included.
+Writes a checkpoint of the published sizes (1.45 billion parameters and the image tokenizer) with random values in one
+layout after another into a temporary folder, loads it in a new process, and runs one step of text to image, the image
+tokenizer's decoder and one Jacobi block. Linux only: peaks are the kernel's count of resident memory, memory-mapped
+files included.
 
-Stand-ins: one block of random numbers fills all weights; the head's bias prefers one id, so that a Jacobi block settles
-in two passes.
+One block of random values is repeated in all weights; the head's bias prefers one id, so that a Jacobi block settles in
+two forward passes.
 """
 
 import json
@@ -27,8 +27,8 @@ from rich.table import Table
 from safetensors.torch import save_file
 from torch import Tensor
 
-from full_size import PHI_1_5, set_resolution, weight_bytes, write_text_side
-from measuring import GIB, measured, resident
+from full_size import PHI_1_5, set_resolution, weight_bytes, write_language_model
+from measuring import GIB, measure_call, resident_memory
 from showo_turbo.checkpoints.names import INDEX_SUFFIX
 from showo_turbo.checkpoints.published_layout import published_config
 from showo_turbo.configuration import ShowoConfig, load_phi_config
@@ -56,8 +56,8 @@ Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
-class Run:
-    """What running cost at one resolution: peaks of the whole process in GiB, seconds."""
+class ResolutionCost:
+    """Hold the cost of inference at one resolution: peaks of the whole process in GiB, and seconds."""
 
     resolution: int
     step_peak: float
@@ -69,16 +69,16 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Measurement:
-    """What one checkpoint cost.
+class CheckpointCost:
+    """Hold the cost of loading and running one checkpoint.
 
     Attributes:
         layout: of the files.
         stored, dtype: precision of the files, and of the loaded transformer.
         weights: GiB of the loaded weights.
-        loading_peak: GiB that loading added at its worst.
-        loading_seconds: with files that had just been written.
-        runs: one per resolution.
+        loading_peak: peak memory that loading added, in GiB.
+        loading_seconds: right after the files were written.
+        runs: costs per resolution.
     """
 
     layout: str
@@ -87,15 +87,12 @@ class Measurement:
     weights: float
     loading_peak: float
     loading_seconds: float
-    runs: tuple[Run, ...]
-
-
-# A checkpoint of the published sizes
+    runs: tuple[ResolutionCost, ...]
 
 
 def build(folder: Path, layout: str, stored: str, phi: dict = PHI_1_5) -> Path:
-    """Write a checkpoint; the folder to load."""
-    write_text_side(folder / "phi", phi)
+    """Write a checkpoint of the published sizes and return the folder to load."""
+    write_language_model(folder / "phi", phi)
     config = ShowoConfig(num_vq_tokens=256)
     write_json(folder / "config.json", published_config(config, "phi"))
     with torch.device("meta"):
@@ -110,13 +107,13 @@ def build(folder: Path, layout: str, stored: str, phi: dict = PHI_1_5) -> Path:
 
 
 def random_state(layout: dict[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
-    """Tensors of the shapes given, on the CPU."""
+    """Return tensors with the names and shapes of `layout`, on the CPU."""
     block = (0.02 * torch.randn(RANDOM_BLOCK, generator=torch.Generator().manual_seed(0))).to(dtype)
     return {name: fill(tensor.shape, block) for name, tensor in layout.items()}
 
 
 def fill(shape: torch.Size, block: Tensor) -> Tensor:
-    """A tensor made of as many copies of a block as it takes."""
+    """Return a tensor that repeats a block."""
     tensor = torch.empty(shape, dtype=block.dtype)
     for part in tensor.view(-1).split(len(block)):
         part.copy_(block[: len(part)])
@@ -145,7 +142,7 @@ def write_file(file: Path, state: dict[str, Tensor]) -> None:
 
 
 def shards(state: dict[str, Tensor]) -> Iterator[dict[str, Tensor]]:
-    """Groups of about `SHARD_BYTES`."""
+    """Split tensors into groups of about `SHARD_BYTES`."""
     group: dict[str, Tensor] = {}
     for name, tensor in state.items():
         group[name] = tensor
@@ -157,7 +154,7 @@ def shards(state: dict[str, Tensor]) -> Iterator[dict[str, Tensor]]:
 
 
 def write_adapter(base: Path, state: dict[str, Tensor]) -> Path:
-    """A LoRA adapter on every matrix inside the layers, in a folder in its base."""
+    """Write a LoRA adapter of every matrix in the layers into a subfolder of its base, and return that."""
     folder = base / "adapter"
     folder.mkdir()
     factors = {}
@@ -172,36 +169,33 @@ def write_adapter(base: Path, state: dict[str, Tensor]) -> Path:
     return folder
 
 
-# Measuring
-
-
-def measure(folder: Path, layout: str, stored: str, dtype: str, resolutions: list[int]) -> Measurement:
-    """Load a checkpoint and run it."""
-    before = resident()
-    pipe, peak, seconds = measured(ShowoPipeline.from_pretrained, folder, device="cpu", dtype=dtype)
+def measure(folder: Path, layout: str, stored: str, dtype: str, resolutions: list[int]) -> CheckpointCost:
+    """Load a checkpoint and run inference."""
+    before = resident_memory()
+    pipe, peak, seconds = measure_call(ShowoPipeline.from_pretrained, folder, device="cpu", dtype=dtype)
     weights = weight_bytes(pipe) / GIB
     runs = tuple(run_at(pipe, resolution) for resolution in resolutions)
-    return Measurement(layout, stored, dtype, weights, peak - before, seconds, runs)
+    return CheckpointCost(layout, stored, dtype, weights, peak - before, seconds, runs)
 
 
-def run_at(pipe: ShowoPipeline, resolution: int) -> Run:
-    """One step, one picture, one Jacobi block of 16."""
+def run_at(pipe: ShowoPipeline, resolution: int) -> ResolutionCost:
+    """Run one step, decode one image and run one Jacobi block of 16 ids."""
     set_resolution(pipe, resolution)
-    drawn, *step = measured(pipe.text_to_image, "a red car", 1, 0.0, top_k=None, seed=0, output_type="latent")
-    _, *decoder = measured(pipe.decode_codes, drawn.codes)
+    drawn, *step = measure_call(pipe.text_to_image, "a red car", 1, 0.0, top_k=None, seed=0, output_type="latent")
+    _, *decoder = measure_call(pipe.decode_codes, drawn.codes)
     answer = {"codes": drawn.codes, "prompt": "What is this?", "max_new_tokens": 16, "block_length": 16, "seed": 0}
-    _, *block = measured(pipe.image_to_text, **answer)
-    return Run(resolution, *step, *decoder, *block)
+    _, *block = measure_call(pipe.image_to_text, **answer)
+    return ResolutionCost(resolution, *step, *decoder, *block)
 
 
 def in_new_process(function: Callable[..., Result], *arguments: object) -> Result:
-    """Run a function where nothing has been allocated yet."""
+    """Run a function in a new process, in which nothing has been allocated."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         return pool.submit(function, *arguments).result()
 
 
-def as_table(measurements: list[Measurement]) -> Table:
-    """One row a checkpoint."""
+def as_table(measurements: list[CheckpointCost]) -> Table:
+    """Return a table with one row per checkpoint."""
     table = Table(title="GiB of resident memory")
     sides = [run.resolution for run in measurements[0].runs] if measurements else []
     runs = [f"{what} at {side}" for side in sides for what in ("step", "decoder", "block")]
@@ -222,10 +216,10 @@ def main(
     output: Annotated[Path | None, typer.Option(help="A JSON file, written after every layout.")] = None,
 ) -> None:
     """Measure the memory that loading and running a full-size model take."""
-    measurements: list[Measurement] = []
+    measurements: list[CheckpointCost] = []
     for name in layout:
-        with tempfile.TemporaryDirectory() as place:
-            folder = in_new_process(build, Path(place) / "model", name, stored)
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = in_new_process(build, Path(temporary) / "model", name, stored)
             sides = [side for side in resolution if side]
             measurements.append(in_new_process(measure, folder, name, stored, dtype, sides))
         if output is not None:

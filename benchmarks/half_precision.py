@@ -3,8 +3,8 @@
     python benchmarks/half_precision.py [--length POSITIONS ...] [--rounds COUNT]
 
 Times one layer (2,048 wide, 50 million weights) on random activations: stored in float32, stored in half precision with
-float32 arithmetic (what `showo_turbo.backends` does on the CPU), and half precision throughout, for comparison (on
-processors without such arithmetic it takes minutes). Variants take turns, and the best of all rounds counts.
+float32 arithmetic (as `showo_turbo.backends.linear` computes on the CPU), and half precision throughout for comparison
+(on CPUs without half-precision arithmetic it takes minutes). Variants alternate; the best of all rounds is reported.
 """
 
 import copy
@@ -28,11 +28,11 @@ VARIANTS = {
     "bfloat16 throughout": (torch.bfloat16, torch.bfloat16),
     "float16 throughout": (torch.float16, torch.float16),
 }
-"""Names to the precisions of weights and of activations."""
+"""Dtypes of weights and of activations, by name."""
 
 
 def build_layer() -> PhiModel:
-    """A transformer of one layer, with random weights."""
+    """Build a transformer of one layer with random weights."""
     sizes = {"hidden_size": 2048, "intermediate_size": 8192, "num_attention_heads": 32, "num_hidden_layers": 1}
     model = PhiModel(PhiConfig(**sizes, qk_layernorm=True, vocab_size=8)).eval()
     upcast(model)
@@ -41,26 +41,26 @@ def build_layer() -> PhiModel:
 
 @torch.no_grad()
 def seconds(model: nn.Module, activations: Tensor) -> float:
-    """Wall time of one pass."""
+    """Return the wall time of a forward pass."""
     start = time.perf_counter()
     model(inputs_embeds=activations, use_cache=False)
     return time.perf_counter() - start
 
 
 def measure(length: int, rounds: int) -> dict[str, float]:
-    """The shortest time of every variant, in seconds."""
+    """Return the shortest time of every variant, in seconds."""
     layer, activations = build_layer(), torch.randn(1, length, 2048)
     models = {stored: copy.deepcopy(layer).to(stored) for stored, _ in VARIANTS.values()}
     times: dict[str, list[float]] = {name: [] for name in VARIANTS}
     for _ in range(rounds):
-        for name, (stored, computed) in VARIANTS.items():
-            times[name].append(seconds(models[stored], activations.to(computed)))
+        for name, (stored, arithmetic) in VARIANTS.items():
+            times[name].append(seconds(models[stored], activations.to(arithmetic)))
     return {name: min(taken) for name, taken in times.items()}
 
 
 def main(
     length: Annotated[list[int], typer.Option(help="Positions in a pass.")] = [1, 16, 258, 1026],  # noqa: B006
-    rounds: Annotated[int, typer.Option(help="Passes of every variant.")] = 5,
+    rounds: Annotated[int, typer.Option(help="Forward passes of every variant.")] = 5,
 ) -> None:
     """Time one layer in every precision."""
     table = Table(title="Milliseconds (times float32)", caption=f"threads: {torch.get_num_threads()}")

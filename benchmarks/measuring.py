@@ -1,6 +1,6 @@
-"""Time, memory, and floating point operations of this process, and of the graphics processor it uses.
+"""Time, memory and floating point operations of this process, and of the GPU it uses.
 
-Linux only: on the CPU, peaks are the kernel's count of memory; on a graphics processor, torch's of that one's.
+Linux only: on the CPU, peaks are the kernel's count of resident memory; on a GPU, torch's count of its memory.
 """
 
 import gc
@@ -23,15 +23,15 @@ GIB = 2**30
 Result = TypeVar("Result")
 
 
-def resident(peak: bool = False) -> float:
-    """Resident memory of this process in GiB, now or at its most since `forget_peak`."""
+def resident_memory(peak: bool = False) -> float:
+    """Return the resident memory of this process in GiB: now, or its peak since `reset_peak_memory`."""
     key = "VmHWM:" if peak else "VmRSS:"
     (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(key)]
     return int(line.split()[1]) * 1024 / GIB
 
 
-def forget_peak() -> None:
-    """Start counting the peak anew."""
+def reset_peak_memory() -> None:
+    """Start a new count of the peak."""
     gc.collect()
     Path("/proc/self/clear_refs").write_text("5")
     if torch.cuda.is_available():
@@ -39,57 +39,57 @@ def forget_peak() -> None:
 
 
 def peak_memory() -> float:
-    """GiB at most since `forget_peak`: of the graphics processor if anything lies there, else of the whole process."""
+    """Return the peak since `reset_peak_memory` in GiB: of the GPU if it is used, else of the whole process."""
     on_device = torch.cuda.max_memory_allocated() / GIB if torch.cuda.is_available() else 0.0
-    return on_device or resident(peak=True)
+    return on_device or resident_memory(peak=True)
 
 
-def wait() -> None:
-    """Until the graphics processor has done all that it was given."""
+def synchronize() -> None:
+    """Wait until the GPU has finished all of its work."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
 
 
-def measured(function: Callable[..., Result], *arguments: object, **options: object) -> tuple[Result, float, float]:
-    """What a function returns, the peak of memory meanwhile in GiB, and the seconds it took."""
-    forget_peak()
-    wait()
+def measure_call(function: Callable[..., Result], *arguments: object, **options: object) -> tuple[Result, float, float]:
+    """Return the result of a function, its peak memory in GiB, and its wall time in seconds."""
+    reset_peak_memory()
+    synchronize()
     start = time.perf_counter()
     result = function(*arguments, **options)
-    wait()
+    synchronize()
     seconds = time.perf_counter() - start
     return result, peak_memory(), seconds
 
 
-def processor_seconds(task: Callable[[], object]) -> float:
-    """Processor time that a call takes, which does not count what else a machine does."""
+def cpu_seconds(task: Callable[[], object]) -> float:
+    """Return the CPU time of a call, which excludes other processes of the machine."""
     start = time.process_time()
     task()
     return time.process_time() - start
 
 
-def counted(function: Callable[[], object]) -> int:
-    """Floating point operations of the matrix products and convolutions of a call, by torch's counter."""
-    with sdpa_kernel(SDPBackend.MATH), operation_counter() as counter:  # it does not know fused attention
+def count_flops(function: Callable[[], object]) -> int:
+    """Return the floating point operations of the matrix products and convolutions of a call, by torch's counter."""
+    with sdpa_kernel(SDPBackend.MATH), flop_counter() as counter:  # it does not count fused attention
         function()
     return counter.get_total_flops()
 
 
-def operation_counter() -> FlopCounterMode:
-    """torch's counter, taught the linear layers of `showo_turbo.backends.linear`."""
-    return FlopCounterMode(display=False, custom_mapping={torch.ops.mkldnn._linear_pointwise: _linear_work})
+def flop_counter() -> FlopCounterMode:
+    """Return torch's counter, extended to the oneDNN operator of `showo_turbo.backends.linear`."""
+    return FlopCounterMode(display=False, custom_mapping={torch.ops.mkldnn._linear_pointwise: _linear_flops})
 
 
-def _linear_work(x: torch.Size, weight: torch.Size, *_: object, **__: object) -> int:
+def _linear_flops(x: torch.Size, weight: torch.Size, *_: object, **__: object) -> int:
     return 2 * prod(x) * weight[0]
 
 
 def matmul_rate(
     device: torch.device, dtype: torch.dtype, rows: int = 512, width: int = 2048, repeats: int = 9
 ) -> float:
-    """Operations a second of a large matrix product, median: what a transformer could reach at best.
+    """Return the median rate of a large matrix product, in operations per second: an upper bound for a transformer.
 
-    A graphics processor is asked for many at a time, since it does one in less time than it takes to ask and to wait.
+    A GPU computes many in a row, since one takes less time than its launch and synchronization.
     """
     left, right = (torch.randn(shape, device=device, dtype=dtype) for shape in ((rows, width), (width, 4 * width)))
     products = 1 if device.type == "cpu" else 100
@@ -99,12 +99,12 @@ def matmul_rate(
             torch.mm(left, right)
 
     multiply()
-    seconds = [measured(multiply)[2] for _ in range(repeats)]
+    seconds = [measure_call(multiply)[2] for _ in range(repeats)]
     return products * 2 * rows * width * 4 * width / median(seconds)
 
 
-def machine(device: torch.device | None = None, dtype: torch.dtype = torch.float32) -> dict[str, str | int]:
-    """What the numbers were measured on, and in which precision."""
+def describe_machine(device: torch.device | None = None, dtype: torch.dtype = torch.float32) -> dict[str, str | int]:
+    """Return the hardware, load and library versions of a measurement, and its precision."""
     names = [
         line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line
     ]

@@ -1,11 +1,11 @@
-"""How much of a step is not the matrix products it is there for.
+"""The fraction of a step's time that is not spent on matrix products.
 
-The products of a call (projections, MLP, head, attention) are noted with their operands while it runs, and then
-computed again by themselves. Fused kernels count as products: attention, softmax included, whose part is told apart,
-and the MLP's first layer with its GELU.
+The matrix products of a call (projections, MLP, head, attention) are recorded with their operands while it runs, and
+then computed again by themselves. Fused kernels count as products: attention, softmax included, which is reported
+separately, and the MLP's first layer with its GELU.
 
-What counts is processor time, so that others who use the machine do not. Threads that wait for others use the processor
-too, so measure on one thread.
+Times are CPU times, which exclude other processes of the machine. Threads that wait for others use CPU time too, so
+measure on one thread.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from statistics import median
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from measuring import processor_seconds
+from measuring import cpu_seconds
 from showo_turbo import ImageRequest
 from showo_turbo.pipelines.pipeline import ShowoPipeline
 from showo_turbo.scenes.benchmark import benchmark_prompts
@@ -25,8 +25,8 @@ LINEAR = {aten.linear, aten.mm, aten.addmm, aten.bmm, aten.baddbmm, torch.ops.mk
 ATTENTION = {aten.scaled_dot_product_attention, aten._scaled_dot_product_flash_attention_for_cpu}
 
 
-class Products(TorchDispatchMode):
-    """Notes every matrix product that runs inside, with its operands."""
+class MatrixProductRecorder(TorchDispatchMode):
+    """Record every matrix product that runs inside, with its operands."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -35,15 +35,15 @@ class Products(TorchDispatchMode):
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         kwargs = kwargs or {}
-        for kind, noted in ((LINEAR, self.linear), (ATTENTION, self.attention)):
-            if function.overloadpacket in kind:
-                noted.append(lambda: function(*args, **kwargs))
+        for operators, calls in ((LINEAR, self.linear), (ATTENTION, self.attention)):
+            if function.overloadpacket in operators:
+                calls.append(lambda: function(*args, **kwargs))
         return function(*args, **kwargs)
 
 
 @dataclass(frozen=True)
 class Overhead:
-    """Milliseconds of the processor a step, medians; `share` is what is not products and attention."""
+    """Hold medians in milliseconds of CPU time per step; `share` is the fraction besides products and attention."""
 
     model: str
     steps: int
@@ -57,33 +57,33 @@ class Overhead:
 
 
 def replay(calls: list[Callable[[], object]]) -> None:
-    """Do it all again."""
+    """Compute all recorded products."""
     for call in calls:
         call()
 
 
 @torch.no_grad()
 def overhead(name: str, steps: int, guidance_scale: float, images: int, requests: int, repeats: int) -> Overhead:
-    """Of the transformer steps of text to image with a shipped model: of its engine, if there are several requests."""
+    """Measure the transformer steps of text to image with a shipped model; several requests run in an engine."""
     pipe = ShowoPipeline.from_pretrained(name, device="cpu")
     prompts = ["a red circle", *(one.prompt for one in benchmark_prompts())][:requests]
     options = {"num_images_per_prompt": images, "output_type": "latent"}
-    asked = [
-        ImageRequest(prompt, steps, guidance_scale, seed=number, **options) for number, prompt in enumerate(prompts)
+    image_requests = [
+        ImageRequest(prompt, steps, guidance_scale, seed=seed, **options) for seed, prompt in enumerate(prompts)
     ]
 
     def draw() -> None:
         if requests == 1:
-            pipe.text_to_image(**vars(asked[0]))
+            pipe.text_to_image(**vars(image_requests[0]))
         else:
-            for update in pipe.engine(2 * images * requests).run(asked):
+            for update in pipe.engine(2 * images * requests).run(image_requests):
                 update.output()
 
-    draw()  # constants of the model are computed once
-    with Products() as products:
+    draw()  # caches the constants of the model
+    with MatrixProductRecorder() as products:
         draw()
     tasks = (draw, lambda: replay(products.linear), lambda: replay(products.attention))
-    rounds = [[processor_seconds(task) * 1000 / steps for task in tasks] for _ in range(repeats)]
+    rounds = [[cpu_seconds(task) * 1000 / steps for task in tasks] for _ in range(repeats)]
     step, linear, attention = (median(column) for column in zip(*rounds, strict=True))
-    share = median(1 - (products + mixing) / whole for whole, products, mixing in rounds)
+    share = median(1 - (products_ms + attention_ms) / step_ms for step_ms, products_ms, attention_ms in rounds)
     return Overhead(name, steps, guidance_scale, images, requests, step, linear, attention, share)

@@ -1,10 +1,10 @@
-"""How the work grows at the published sizes, here and in the published code: by formulas, so it takes no time.
+"""Growth of the floating point operations at the published sizes, of this library and of the published code.
 
     python benchmarks/scaling.py [--output FILE] [--plot FILE]
 
-`work` has the formulas; tests hold what the library computes to 5 % above the least. Over steps (one image, no
-guidance), images of a prompt (4 steps), and ids of an answer, which settle one a pass, as they do without distillation,
-or four.
+The formulas are those of `flops`, so this takes no time; tests check that the library computes at most 5 % more than
+the least. Plotted over steps (one image, no guidance), images of a prompt (4 steps), and ids of an answer, of which one
+or four settle in a forward pass: one without distillation.
 """
 
 import json
@@ -23,10 +23,10 @@ from rich.table import Table
 from flops import (
     PROMPT_TOKENS,
     Sizes,
-    least_answer_work,
-    least_image_work,
-    published_answer_work,
-    published_image_work,
+    least_answer_flops,
+    least_image_flops,
+    published_answer_flops,
+    published_image_flops,
 )
 from full_size import DOWNSAMPLING, PHI_1_5
 from showo_turbo.configuration import ShowoConfig
@@ -46,12 +46,12 @@ SIZES = Sizes(PHI_1_5["num_hidden_layers"], PHI_1_5["hidden_size"], PHI_1_5["int
 
 @dataclass(frozen=True)
 class Point:
-    """Teraflops of one setting.
+    """Hold the teraflops of one setting.
 
     Attributes:
-        line: what is drawn as one line.
-        over: number on the axis.
-        here, published: work of the library and of the published code.
+        line: name of the line that the point belongs to.
+        over: value on the horizontal axis.
+        here, published: operations of the library and of the published code.
     """
 
     line: str
@@ -61,37 +61,37 @@ class Point:
 
     @property
     def saved(self) -> float:
-        """How many times less the library computes."""
+        """Operations of the published code as a multiple of the library's."""
         return self.published / self.here
 
 
 def drawing(resolution: int, steps: int, images: int) -> tuple[float, float]:
-    """Teraflops of images of one prompt without guidance, here and as published."""
+    """Return the teraflops of images of one prompt without guidance, here and as published."""
     num_codes = (resolution // DOWNSAMPLING) ** 2
     scheduler = UnmaskingScheduler(CONFIG.codebook_size)
     scheduler.set_timesteps(steps, num_codes)
     masked = [num_codes, *scheduler.mask_counts[:-1]]
-    here = least_image_work(SIZES, [PROMPT_TOKENS], images, masked, num_codes, False)
-    return here / 1e12, published_image_work(SIZES, 1, images, steps, num_codes, False, CONFIG.vocab_size) / 1e12
+    here = least_image_flops(SIZES, [PROMPT_TOKENS], images, masked, num_codes, False)
+    return here / 1e12, published_image_flops(SIZES, 1, images, steps, num_codes, False, CONFIG.vocab_size) / 1e12
 
 
 def answering(resolution: int, ids: int, ids_per_pass: int) -> tuple[float, float]:
-    """Teraflops of an answer in blocks, here and as published, where one more pass confirms each block."""
+    """Return the teraflops of an answer in blocks, here and as published, where one more pass confirms each block."""
     image = (resolution // DOWNSAMPLING) ** 2 + 3
     ends = [(settled // BLOCK_LENGTH + 1) * BLOCK_LENGTH for settled in range(0, ids, ids_per_pass)]
-    here = least_answer_work(
-        replace(SIZES, scored=CONFIG.vocab_size),
+    here = least_answer_flops(
+        replace(SIZES, scored_ids=CONFIG.vocab_size),
         image,
         QUESTION_TOKENS,
         list(zip(range(0, ids, ids_per_pass), ends, strict=True)),
     )
     passes = ceil(BLOCK_LENGTH / ids_per_pass) + 1
-    theirs = [end for end in range(BLOCK_LENGTH, ids + 1, BLOCK_LENGTH) for _ in range(passes)]
-    return here / 1e12, published_answer_work(SIZES, image + QUESTION_TOKENS, theirs, CONFIG.vocab_size) / 1e12
+    published_ends = [end for end in range(BLOCK_LENGTH, ids + 1, BLOCK_LENGTH) for _ in range(passes)]
+    return here / 1e12, published_answer_flops(SIZES, image + QUESTION_TOKENS, published_ends, CONFIG.vocab_size) / 1e12
 
 
 def panels() -> dict[str, list[Point]]:
-    """All points, by what they are over."""
+    """Compute all points, by the name of their horizontal axis."""
     return {
         "steps": [Point(f"{r} px", n, *drawing(r, n, 1)) for r in RESOLUTIONS for n in STEPS],
         "images of a prompt": [Point(f"{r} px", n, *drawing(r, 4, n)) for r in RESOLUTIONS for n in IMAGES],
@@ -102,12 +102,12 @@ def panels() -> dict[str, list[Point]]:
 
 
 def lines_of(points: Sequence[Point]) -> dict[str, list[Point]]:
-    """The points of every line, by its name."""
+    """Group points by the name of their line."""
     return {line: [point for point in points if point.line == line] for line in (point.line for point in points)}
 
 
 def draw_panel(axes: Axes, over: str, points: Sequence[Point]) -> None:
-    """One line for each kind of point."""
+    """Plot all lines of one panel."""
     for line, own in lines_of(points).items():
         axes.plot([point.over for point in own], [point.saved for point in own], marker="o", label=line)
     axes.set(xlabel=over, ylabel="times less work than the published code", xscale="log", yscale="log")
@@ -121,9 +121,9 @@ def draw_panel(axes: Axes, over: str, points: Sequence[Point]) -> None:
 
 def main(
     output: Annotated[Path | None, typer.Option(help="JSON file to write.")] = None,
-    plot: Annotated[Path | None, typer.Option(help="A picture of the savings.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Image file of the plot.")] = None,
 ) -> None:
-    """Compute, print and draw."""
+    """Compute, print and plot."""
     found = panels()
     for over, points in found.items():
         table = Table(title=f"TFLOP over {over}: published, here, saved")

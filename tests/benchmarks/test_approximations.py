@@ -1,4 +1,4 @@
-"""The benchmark of approximations sets every variant beside the exact way; here with few prompts and variants."""
+"""The benchmark of approximations compares variants with the exact one; here with few prompts and variants."""
 
 import json
 import runpy
@@ -9,7 +9,7 @@ import pytest
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "approximations.py"
 
 
-def test_variants_beside_the_exact_way(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_variants_are_compared_with_the_exact_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     script = runpy.run_path(str(SCRIPT), run_name="approximations")
     variants = script["VARIANTS"]
     for name in variants.keys() - {"exact, float32", "bfloat16 weights", "early exit .1"}:

@@ -1,4 +1,4 @@
-"""The batching benchmark compares two ways to the same results; here with few requests."""
+"""The batching benchmark runs requests one by one and batched, with equal results; here few requests."""
 
 import json
 import runpy
@@ -9,7 +9,9 @@ import pytest
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "batching.py"
 
 
-def test_both_ways_give_the_same(random_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_by_one_and_batched_results_are_equal(
+    random_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     script = runpy.run_path(str(SCRIPT), run_name="batching")
     script["main"](str(random_checkpoint), requests=4, rounds=1, max_sequences=3, output=tmp_path / "found.json")
     found = json.loads((tmp_path / "found.json").read_text())

@@ -1,4 +1,4 @@
-"""The memory benchmark writes checkpoints that load and run; here with a small transformer."""
+"""The memory benchmark writes, loads and runs checkpoints; here with a small transformer."""
 
 from pathlib import Path
 
