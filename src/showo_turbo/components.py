@@ -1,10 +1,16 @@
-"""The components of a checkpoint as one object: what is loaded, saved and converted together."""
+"""The components of a checkpoint as one object: what is loaded, saved and converted together.
 
+It also converts between images and codes, since that takes the image tokenizer only.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import isqrt
-from typing import Self
+from typing import Any, Self, TypeVar
 
 import torch
+from einops import rearrange
+from torch import Tensor
 
 from showo_turbo.device import parse_device
 from showo_turbo.errors import InputError
@@ -12,10 +18,18 @@ from showo_turbo.generation.options import SamplingOptions
 from showo_turbo.models.clip_vision import ClipVisionTower
 from showo_turbo.models.magvit_v2 import MagvitV2
 from showo_turbo.models.showo import Showo
+from showo_turbo.outputs import Images
+from showo_turbo.processing.images import ImageSource, pixels_to_images, preprocess_images
 from showo_turbo.processing.prompts import PromptBuilder
+from showo_turbo.validation import check_seed
+
+OUTPUT_TYPES = ("pil", "np", "pt", "latent")
+
+T = TypeVar("T")
+U = TypeVar("U")
 
 
-@dataclass
+@dataclass(eq=False)
 class Components:
     """Hold everything that belongs to one checkpoint.
 
@@ -106,3 +120,102 @@ class Components:
                 "published checkpoints take openai/clip-vit-large-patch14-336"
             )
         return self.vision_tower
+
+    @torch.no_grad()
+    def encode_image(self, image: ImageSource | Sequence[ImageSource]) -> Tensor:
+        """Encode images as codes, long (batch, tokens), after resizing and cropping them to the model's square.
+
+        An image that occurs several times is encoded once.
+
+        Raises:
+            InputError: if an image cannot be read, or there is no image tokenizer.
+        """
+        images = as_list(image)
+        different = {id(one): one for one in images}
+        pixels = preprocess_images(list(different.values()), self.resolution)
+        codes = dict(zip(different, self.require_image_tokenizer().get_codes(pixels.to(self.device)), strict=True))
+        return torch.stack([codes[id(one)] for one in images])
+
+    @torch.no_grad()
+    def decode_codes(
+        self, codes: Tensor, height: int | None = None, width: int | None = None, output_type: str = "pil"
+    ) -> Images:
+        """Decode codes to images.
+
+        Args:
+            codes: long (batch, height * width), row-major.
+            height: rows of the grid of codes; left out together with `width` for a square one.
+            width: columns of the grid.
+            output_type: "pil", "np", "pt" or "latent"; see `outputs.Images`.
+
+        Raises:
+            InputError: if the codes do not fill the grid or lie outside the codebook, the output type is unknown, or
+                there is no image tokenizer.
+        """
+        self.check_codes(codes)
+        self.check_output_type(output_type)
+        if output_type == "latent":
+            return codes
+        tokenizer = self.require_image_tokenizer()
+        pixels = tokenizer.decode_codes(codes.to(tokenizer.quantize.embedding.device), height, width)
+        if output_type == "pil":
+            return pixels_to_images(pixels)
+        pixels = ((pixels + 1) / 2).clamp(0, 1)
+        if output_type == "pt":
+            return pixels
+        return rearrange(pixels, "batch channel height width -> batch height width channel").cpu().numpy()
+
+    def check_codes(self, codes: Tensor) -> None:
+        """Check codes that a user gives, (tokens,), (batch, tokens) or (batch, height, width).
+
+        Raises:
+            InputError: if they are not a long tensor of codebook indices of such a shape.
+        """
+        size = self.model.config.codebook_size
+        if not isinstance(codes, Tensor) or codes.dtype != torch.long or not 1 <= codes.ndim <= 3:
+            raise InputError(
+                "codes must be a torch.long tensor of shape (tokens,), (batch, tokens) or (batch, height, width)"
+            )
+        if codes.numel() == 0 or codes.min() < 0 or codes.max() >= size:
+            raise InputError(f"codes must be codebook indices, 0..{size - 1}, at least one")
+
+    def check_output_type(self, output_type: str) -> None:
+        """Check that images can be returned in an output type.
+
+        Raises:
+            InputError: if it is unknown, or needs an image tokenizer and there is none.
+        """
+        if output_type not in OUTPUT_TYPES:
+            raise InputError(f"output_type is {output_type!r}: choose {', '.join(OUTPUT_TYPES)}")
+        if output_type != "latent":
+            self.require_image_tokenizer()
+
+
+def as_list(value: Any) -> list:
+    """Return one value or several as a list."""
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def broadcast(some: Sequence[T], others: Sequence[U], names: tuple[str, str]) -> tuple[list[T], list[U]]:
+    """Pair values of two kinds; one value of either kind is paired with all of the other.
+
+    Raises:
+        InputError: if there are none, or several of both but in different numbers.
+    """
+    counts = {len(some), len(others)}
+    if 0 in counts or (len(counts) == 2 and 1 not in counts):
+        raise InputError(f"{len(some)} {names[0]} and {len(others)} {names[1]}: give equally many, or one for all")
+    batch = max(counts)
+    return list(some) * (batch // len(some)), list(others) * (batch // len(others))
+
+
+def make_generator(seed: int | None) -> torch.Generator | None:
+    """Return a generator on the CPU, so that a seed gives the same numbers for every device, or None without a seed.
+
+    Raises:
+        InputError: if the seed is not an integer or out of range.
+    """
+    if seed is None:
+        return None
+    check_seed("seed", seed)
+    return torch.Generator().manual_seed(int(seed))

@@ -1,4 +1,4 @@
-"""What a pipeline returns."""
+"""Outputs of the pipelines."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from PIL import Image
 from torch import Tensor
 
 Images = list[Image.Image] | np.ndarray | Tensor
-"""Images by output type.
+"""Images in an output type.
 
 "pil": PIL images. "np": float32 (batch, height, width, 3) in [0, 1]. "pt": float32 (batch, 3, height, width) in [0, 1].
 "latent": the codes themselves, long (batch, tokens).
@@ -16,12 +16,12 @@ Images = list[Image.Image] | np.ndarray | Tensor
 
 @dataclass(frozen=True)
 class ImageOutput:
-    """Generated images.
+    """Hold generated images.
 
     Attributes:
-        images: in the output type asked for; all images of the first prompt, then those of the second, ...
+        images: in the requested output type; all images of the first prompt, then those of the second, ...
         codes: long (batch, tokens), codebook indices 0..codebook_size-1, row-major.
-        forward_passes: calls of the transformer, whatever the batch.
+        forward_passes: forward passes of the transformer, whatever the batch size.
         grid: rows and columns of the codes.
     """
 
@@ -33,12 +33,12 @@ class ImageOutput:
 
 @dataclass(frozen=True)
 class TextOutput:
-    """Answers.
+    """Hold answers.
 
     Attributes:
-        texts: one a question.
+        texts: one per question.
         token_ids: the ids of each answer, without the end of text.
-        forward_passes: calls of the transformer, whatever the batch.
+        forward_passes: forward passes of the transformer, whatever the batch size.
     """
 
     texts: list[str]

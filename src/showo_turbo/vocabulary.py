@@ -1,15 +1,15 @@
-"""The one vocabulary of text and images: which id means what.
+"""The vocabulary that text and images share: the layout of token ids.
 
     0 ........ llm_vocab_size - 1     text tokenizer (its end-of-text token is bos and eos at once)
     ......... + num_new_special_tokens   [PAD] <|soi|> <|eoi|> ... in the order of SPECIAL_TOKENS
     ......... + codebook_size            image codes, `image_offset` + code
     vocab_size - 1                       the mask token of image denoising
 
-Everything else in the project asks this class; no id is written down anywhere else (Show-o, arXiv 2408.12528,
-section 3.1).
+All other code takes ids from this class; no id is written down anywhere else (Show-o, arXiv 2408.12528, section 3.1).
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from torch import Tensor
 
@@ -31,7 +31,7 @@ SPECIAL_TOKENS = (
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Layout of the ids of a Show-o model.
+    """Compute the token ids of a Show-o model.
 
     Attributes:
         llm_vocab_size: number of ids of the plain text tokenizer.
@@ -52,50 +52,50 @@ class Vocabulary:
     def _special(self, token: str) -> int:
         return self.llm_vocab_size + SPECIAL_TOKENS.index(token)
 
-    @property
+    @cached_property
     def pad_id(self) -> int:
         """Id of `[PAD]`."""
         return self._special("[PAD]")
 
-    @property
+    @cached_property
     def soi_id(self) -> int:
         """Id of `<|soi|>`, which opens an image."""
         return self._special("<|soi|>")
 
-    @property
+    @cached_property
     def eoi_id(self) -> int:
         """Id of `<|eoi|>`, which closes an image."""
         return self._special("<|eoi|>")
 
-    @property
+    @cached_property
     def t2i_id(self) -> int:
         """Id of `<|t2i|>`, the text-to-image task."""
         return self._special("<|t2i|>")
 
-    @property
+    @cached_property
     def mmu_id(self) -> int:
         """Id of `<|mmu|>`, the multimodal-understanding task."""
         return self._special("<|mmu|>")
 
-    @property
+    @cached_property
     def image_offset(self) -> int:
         """Id of image code 0; also the length of the extended text tokenizer."""
         return self.llm_vocab_size + len(SPECIAL_TOKENS)
 
-    @property
+    @cached_property
     def mask_id(self) -> int:
         """Id of the mask token, the last of all."""
         return self.image_offset + self.codebook_size
 
-    @property
+    @cached_property
     def size(self) -> int:
         """Number of ids in all."""
         return self.mask_id + 1
 
     def codes_to_ids(self, codes: Tensor) -> Tensor:
-        """Codebook indices 0..codebook_size-1, any shape, to token ids of the same shape."""
+        """Convert codebook indices 0..codebook_size-1, any shape, to token ids of the same shape."""
         return codes + self.image_offset
 
     def ids_to_codes(self, ids: Tensor) -> Tensor:
-        """Token ids of image codes, any shape, to codebook indices of the same shape."""
+        """Convert token ids of image codes, any shape, to codebook indices of the same shape."""
         return ids - self.image_offset

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from showo_turbo import InputError, ShowoPipeline, TextRequest
 from showo_turbo.backends import cuda_graphs as runners
-from showo_turbo.backends.cuda_graphs import GraphRunner, PlainRunner
+from showo_turbo.backends.cuda_graphs import CudaGraphRunner, PLAIN_RUNNER_GONE
 
 
 class Repeats:
@@ -37,7 +37,7 @@ class Owner:
 def test_replayed_passes_give_the_same(random_pipe: ShowoPipeline, monkeypatch: pytest.MonkeyPatch) -> None:
     """From the third time on, every pass is a replayed one."""
     expected, repeats = answers(random_pipe), Repeats()
-    monkeypatch.setattr(random_pipe.model, "runner", GraphRunner(repeats))
+    monkeypatch.setattr(random_pipe.model, "runner", CudaGraphRunner(repeats))
     passes = []
     run = random_pipe.model.runner.run
     monkeypatch.setattr(random_pipe.model.runner, "run", lambda *given: passes.append(1) or run(*given))
@@ -53,7 +53,7 @@ def test_replayed_passes_give_the_same(random_pipe: ShowoPipeline, monkeypatch: 
 def test_prompts_of_other_lengths_share_recordings(random_pipe: ShowoPipeline, monkeypatch: pytest.MonkeyPatch) -> None:
     """All passes but the first, which reads the prompt."""
     repeats = Repeats()
-    monkeypatch.setattr(random_pipe.model, "runner", GraphRunner(repeats))
+    monkeypatch.setattr(random_pipe.model, "runner", CudaGraphRunner(repeats))
     for prompt in ("a red circle", "a dog", "two cats"):
         random_pipe.text_to_image(prompt, 5, seed=0, output_type="latent")
     assert repeats.recorded == 4
@@ -67,13 +67,13 @@ def test_graphs_may_come_into_use_while_something_is_under_way(
     engine = random_pipe.engine()
     engine.submit(request)
     engine.step()
-    monkeypatch.setattr(random_pipe.model, "runner", GraphRunner(Repeats()))
+    monkeypatch.setattr(random_pipe.model, "runner", CudaGraphRunner(Repeats()))
     *_, last = engine.run()
     assert last.output().token_ids == expected
 
 
 @pytest.mark.parametrize(
-    ("bound", "value"), [("_MOST_SIGNATURES", 2), ("_MOST_RECORDED_BYTES", 10**5), ("_MOST_FREE_BYTES", 10**5)]
+    ("bound", "value"), [("_MAX_SIGNATURES", 2), ("_MAX_RECORDED_BYTES", 10**5), ("_MAX_FREE_BYTES", 10**5)]
 )
 def test_what_is_forgotten_changes_nothing(
     random_pipe: ShowoPipeline, monkeypatch: pytest.MonkeyPatch, bound: str, value: int
@@ -81,13 +81,13 @@ def test_what_is_forgotten_changes_nothing(
     """With little to remember, many passes run as they come."""
     monkeypatch.setattr(runners, bound, value)
     expected, repeats = answers(random_pipe), Repeats()
-    monkeypatch.setattr(random_pipe.model, "runner", GraphRunner(repeats))
+    monkeypatch.setattr(random_pipe.model, "runner", CudaGraphRunner(repeats))
     for _ in range(2):
         assert answers(random_pipe) == expected
 
 
 def test_a_room_is_lent_again_once_its_owner_is_gone() -> None:
-    runner, like = GraphRunner(Repeats()), torch.zeros(0)
+    runner, like = CudaGraphRunner(Repeats()), torch.zeros(0)
     first, second = Owner(), Owner()
     place = runner.lend(first, (2, 3), like).data_ptr()
     assert runner.lend(second, (2, 3), like).data_ptr() != place
@@ -102,14 +102,14 @@ def test_a_room_is_lent_again_once_its_owner_is_gone() -> None:
 
 def test_nothing_is_left_in_a_room() -> None:
     """Columns out of sight count with a weight of 0, and 0 times what is no number is none."""
-    runner, like, owner = GraphRunner(Repeats()), torch.zeros(0), Owner()
+    runner, like, owner = CudaGraphRunner(Repeats()), torch.zeros(0), Owner()
     runner.lend(owner, (2, 3), like).fill_(torch.nan)
     del owner
     assert runner.lend(Owner(), (2, 3), like).equal(torch.zeros(2, 3))
 
 
 def test_inference_mode_outside_does_not_matter(random_pipe: ShowoPipeline, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(random_pipe.model, "runner", GraphRunner(Repeats()))
+    monkeypatch.setattr(random_pipe.model, "runner", CudaGraphRunner(Repeats()))
     options = {"guidance_scale": 2.0, "seed": 0, "output_type": "latent"}
     with torch.inference_mode():
         inside = [random_pipe.text_to_image("a dog", 3, **options).codes for _ in range(3)]
@@ -127,7 +127,7 @@ def test_passes_run_as_they_come_when_one_cannot_be_recorded(
         raise torch.OutOfMemoryError("no memory")
 
     expected = random_pipe.text_to_image("a dog", 3, seed=0, output_type="latent").codes
-    monkeypatch.setattr(random_pipe.model, "runner", GraphRunner(no_memory))
+    monkeypatch.setattr(random_pipe.model, "runner", CudaGraphRunner(no_memory))
     for _ in range(4):
         assert random_pipe.text_to_image("a dog", 3, seed=0, output_type="latent").codes.equal(expected)
     assert len(attempts) == 1
@@ -136,13 +136,13 @@ def test_passes_run_as_they_come_when_one_cannot_be_recorded(
 
 def test_a_model_that_moves_runs_passes_as_they_come(random_pipe: ShowoPipeline) -> None:
     pipe = copy.deepcopy(random_pipe)
-    pipe.model.runner = GraphRunner(Repeats())
+    pipe.model.runner = CudaGraphRunner(Repeats())
     pipe.to("cpu")
-    assert type(pipe.model.runner) is PlainRunner
+    assert type(pipe.model.runner) is PLAIN_RUNNER_GONE
 
 
 def test_a_dialogue_gives_outgrown_rooms_back(random_pipe: ShowoPipeline, monkeypatch: pytest.MonkeyPatch) -> None:
-    runner = GraphRunner(Repeats())
+    runner = CudaGraphRunner(Repeats())
     monkeypatch.setattr(random_pipe.model, "runner", runner)
     given_back = []
     give_back = runner.give_back
@@ -157,7 +157,7 @@ def test_a_dialogue_gives_outgrown_rooms_back(random_pipe: ShowoPipeline, monkey
 def test_graphs_need_a_graphics_processor(random_pipe: ShowoPipeline) -> None:
     with pytest.raises(InputError, match="CUDA graphs need a CUDA device, but the model is on cpu"):
         random_pipe.use_cuda_graphs()
-    assert type(random_pipe.model.runner) is PlainRunner
+    assert type(random_pipe.model.runner) is PLAIN_RUNNER_GONE
 
 
 @pytest.mark.parametrize("mode", ["reduce-overhead", "max-autotune"])

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from showo_turbo.errors import InputError
-from showo_turbo.generation.image_denoiser import ImageDenoiser, blank_state, partly_known_state
+from showo_turbo.generation.image_denoiser import ImageDenoiser, masked_state, partly_known_state
 from showo_turbo.generation.scheduler import UnmaskingScheduler
 from showo_turbo.generation.trajectory import State, last_state
 from showo_turbo.models.omni_attention import text_to_image_mask
@@ -74,7 +74,7 @@ def test_cached_scores_equal_uncached_ones(
     denoiser = make_denoiser(model, random_vocabulary, rows, guidance_scale=guidance)
     for offset in range(3):
         state = random_state(len(rows), seed + offset, random_vocabulary)
-        seen = state.hide_unsettled(random_vocabulary.mask_id)
+        seen = state.mask_unsettled(random_vocabulary.mask_id)
         conditional = uncached_logits(model, random_vocabulary, rows, seen)
         unconditional = uncached_logits(model, random_vocabulary, [[]] * len(rows), seen)
         expected = (1 + guidance) * conditional - guidance * unconditional
@@ -92,8 +92,8 @@ def test_scores_of_equal_images_and_of_masked_places_are_those_of_all(
     denoiser = make_denoiser(model, vocabulary, rows, guidance_scale=guidance)
     some = random_state(len(rows), seed, vocabulary)
     equal_pairs = State(*(part[::2].repeat_interleave(2, 0) for part in (some.ids, some.settled)))
-    for state in (blank_state(len(rows), NUM_CODES, vocabulary), equal_pairs, some):
-        seen = state.hide_unsettled(vocabulary.mask_id)
+    for state in (masked_state(len(rows), NUM_CODES, vocabulary), equal_pairs, some):
+        seen = state.mask_unsettled(vocabulary.mask_id)
         conditional = uncached_logits(model, vocabulary, rows, seen)
         unconditional = uncached_logits(model, vocabulary, [[]] * len(rows), seen)
         expected = (1 + guidance) * conditional - guidance * unconditional
@@ -113,7 +113,7 @@ def test_no_row_is_computed_twice(
     texts = [[1, 2], [3], [3], [1, 2]]
     for round_number in range(2):
         denoiser = make_denoiser(model, random_vocabulary, texts, guidance_scale=guidance, generator=seeded(0))
-        last_state(denoiser.run(blank_state(4, NUM_CODES, random_vocabulary)))
+        last_state(denoiser.run(masked_state(4, NUM_CODES, random_vocabulary)))
         constant = [3 + image] if guidance and round_number == 0 else []
         assert rows == [*constant, 5 + 4 + 2 * image, *[4 * halves * image] * 3]
         rows.clear()
@@ -136,7 +136,7 @@ def test_a_first_step_reads_each_prompt_once_when_its_images_differ(
 def test_what_is_kept_beside_a_model_is_forgotten_when_its_weights_change(
     make_random_model: MakeModel, random_vocabulary: Vocabulary, quietly: bool
 ) -> None:
-    model, state = make_random_model(0), blank_state(1, NUM_CODES, random_vocabulary)
+    model, state = make_random_model(0), masked_state(1, NUM_CODES, random_vocabulary)
     make_denoiser(model, random_vocabulary, [[1]], guidance_scale=2.0).logits(state)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -167,10 +167,10 @@ def test_an_image_is_the_same_alone_and_in_a_batch(
     numbers = [seed + row for row in range(len(rows))]
     options = {"guidance_scale": guidance, "steps": 8, "early_exit": early_exit}
     together = make_denoiser(model, vocabulary, rows, generator=seeded(*numbers), **options)
-    batch = last_state(together.run(blank_state(len(rows), NUM_CODES, vocabulary)))
+    batch = last_state(together.run(masked_state(len(rows), NUM_CODES, vocabulary)))
     for row, text in enumerate(rows):
         alone = make_denoiser(model, vocabulary, [text], generator=seeded(numbers[row]), **options)
-        assert batch.ids[row].equal(last_state(alone.run(blank_state(1, NUM_CODES, vocabulary))).ids[0])
+        assert batch.ids[row].equal(last_state(alone.run(masked_state(1, NUM_CODES, vocabulary))).ids[0])
 
 
 @pytest.mark.parametrize("guidance", [0.0, 1.75])
@@ -182,9 +182,9 @@ def test_an_image_that_is_finished_early_is_computed_no_more(
     embed = model.embed
     options = {"steps": 8, "early_exit": 1e-4, "guidance_scale": guidance, "generator": seeded(*range(4))}
     denoiser = make_denoiser(model, random_vocabulary, [[1], [2], [3], [4]], **options)
-    denoiser.masked_logits(blank_state(4, NUM_CODES, random_vocabulary))
+    denoiser.masked_logits(masked_state(4, NUM_CODES, random_vocabulary))
     monkeypatch.setattr(model, "embed", lambda ids: (rows.append(ids.numel()), embed(ids))[1])
-    states = list(denoiser.run(blank_state(4, NUM_CODES, random_vocabulary)))
+    states = list(denoiser.run(masked_state(4, NUM_CODES, random_vocabulary)))
     under_way = [int((~state.settled).any(1).sum()) for state in states]
     assert under_way[0] == 4 > under_way[-2] > under_way[-1] == 0
     assert rows[1:] == [halves * image * count for count in under_way[1:-1]]
@@ -193,7 +193,7 @@ def test_an_image_that_is_finished_early_is_computed_no_more(
 def test_early_exit_may_come_after_one_step_or_never(
     make_random_model: MakeModel, random_vocabulary: Vocabulary
 ) -> None:
-    model, start = make_random_model(0), blank_state(2, NUM_CODES, random_vocabulary)
+    model, start = make_random_model(0), masked_state(2, NUM_CODES, random_vocabulary)
     plain, never, at_once = (
         last_state(
             make_denoiser(model, random_vocabulary, [[1], [2]], early_exit=early_exit, generator=seeded(1)).run(start)
@@ -240,7 +240,7 @@ def test_a_trajectory_goes_on_from_any_of_its_states(
 ) -> None:
     generator = seeded(0)[0]
     first = make_denoiser(make_random_model(0), random_vocabulary, [[1, 2]], generator=generator)
-    middle = first.advance(first.advance(blank_state(1, NUM_CODES, random_vocabulary)))
+    middle = first.advance(first.advance(masked_state(1, NUM_CODES, random_vocabulary)))
     noise = generator.get_state()
     end = last_state(first.run(middle))
     generator.set_state(noise)
@@ -252,7 +252,7 @@ def test_half_precision_models_draw_too(make_random_model: MakeModel, random_voc
     denoiser = make_denoiser(
         make_random_model(0).bfloat16(), random_vocabulary, [[1], [2, 3]], guidance_scale=2.0, generator=seeded(0)
     )
-    state = last_state(denoiser.run(blank_state(2, NUM_CODES, random_vocabulary)))
+    state = last_state(denoiser.run(masked_state(2, NUM_CODES, random_vocabulary)))
     assert ((state.ids >= random_vocabulary.image_offset) & (state.ids < random_vocabulary.mask_id)).all()
 
 

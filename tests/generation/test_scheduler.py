@@ -12,7 +12,7 @@ from showo_turbo.generation.scheduler import (
     draw_codes,
     draw_noise,
     least_confident,
-    share_rows,
+    split_rows,
 )
 
 CODEBOOK, CODES = 8, 12
@@ -146,7 +146,7 @@ def test_what_a_place_gets_does_not_depend_on_what_is_known_elsewhere(top_k: int
 @pytest.mark.parametrize("count", [0, 3])
 def test_generators_that_cannot_share_the_rows_are_refused(count: int) -> None:
     with pytest.raises(InputError, match=f"list of {count} for 4 images"):
-        share_rows(4, [torch.Generator() for _ in range(count)])
+        split_rows(4, [torch.Generator() for _ in range(count)])
 
 
 def test_known_codes_stay_and_are_never_masked() -> None:

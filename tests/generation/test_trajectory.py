@@ -26,4 +26,4 @@ def test_a_settled_start_is_its_own_end() -> None:
 
 def test_unsettled_ids_are_hidden() -> None:
     state = State(torch.tensor([[4, 5, 6]]), torch.tensor([[True, False, True]]))
-    assert state.hide_unsettled(9).tolist() == [[4, 9, 6]]
+    assert state.mask_unsettled(9).tolist() == [[4, 9, 6]]

@@ -80,7 +80,7 @@ def test_every_row_sees_the_features_and_the_rest_is_causal(random_vocabulary: V
 def test_features_stand_where_their_ids_are(model: Showo, random_vocabulary: Vocabulary) -> None:
     given = features(2)
     seen = FeatureShowo(model, given)
-    numbers = seen.numbers([1, 0])
+    numbers = seen.feature_indices([1, 0])
     assert numbers.tolist() == [[4, 5, 6, 7], [0, 1, 2, 3]]
     rows = torch.tensor([prompt_of(row, [1, 2], random_vocabulary) for row in numbers.tolist()])
     embeddings = seen.embed(rows)
@@ -116,7 +116,7 @@ def test_jacobi_is_greedy_over_features(model: Showo, random_vocabulary: Vocabul
     images = [0, 1, 0]
     rows = [
         prompt_of(numbers, question, random_vocabulary)
-        for numbers, question in zip(seen.numbers(images).tolist(), questions, strict=True)
+        for numbers, question in zip(seen.feature_indices(images).tolist(), questions, strict=True)
     ]
     decoder = TextDecoder(seen, random_vocabulary, rows, 12, block_length)
     guesses = draw_guesses(rows, 12, random_vocabulary, torch.Generator().manual_seed(0))
@@ -134,7 +134,7 @@ def test_jacobi_is_greedy_over_features(model: Showo, random_vocabulary: Vocabul
 @torch.no_grad()
 def test_the_answer_depends_on_the_image(model: Showo, random_vocabulary: Vocabulary) -> None:
     seen = FeatureShowo(model, features(6))
-    rows = [prompt_of(numbers, [1, 2], random_vocabulary) for numbers in seen.numbers(list(range(6))).tolist()]
+    rows = [prompt_of(numbers, [1, 2], random_vocabulary) for numbers in seen.feature_indices(list(range(6))).tolist()]
     decoder = TextDecoder(seen, random_vocabulary, rows, 8, 8)
     final = last_state(decoder.run(draw_guesses(rows, 8, random_vocabulary, torch.Generator().manual_seed(0))))
     assert len({tuple(row) for row in final.ids.tolist()}) > 1

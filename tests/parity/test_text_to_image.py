@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from showo_turbo.generation.image_denoiser import ImageDenoiser, blank_state, partly_known_state
+from showo_turbo.generation.image_denoiser import ImageDenoiser, masked_state, partly_known_state
 from showo_turbo.generation.scheduler import UnmaskingScheduler, UnmaskingStep
 from showo_turbo.generation.trajectory import State
 from showo_turbo.models.showo import Showo
@@ -96,7 +96,7 @@ class RecordingScheduler(UnmaskingScheduler):
 def start_state(run: Run, prompts: PromptBuilder) -> State:
     vocabulary = prompts.vocabulary
     if "start_image_ids" not in run.recorded:
-        return blank_state(run.batch, NUM_CODES, vocabulary)
+        return masked_state(run.batch, NUM_CODES, vocabulary)
     ids = torch.from_numpy(run.recorded["start_image_ids"]).long()
     return partly_known_state(vocabulary.ids_to_codes(ids), ids != vocabulary.mask_id, vocabulary)
 
@@ -142,7 +142,7 @@ def test_run(run: Run, tiny_model: Showo, tiny_prompts: PromptBuilder) -> None:
     )
     np.testing.assert_allclose([step.temperature for step in scheduler.record], recorded["temperature"], rtol=1e-6)
     for state, seen in zip(states[1:-1], image_ids(recorded), strict=False):
-        np.testing.assert_array_equal(state.hide_unsettled(vocabulary.mask_id), seen)
+        np.testing.assert_array_equal(state.mask_unsettled(vocabulary.mask_id), seen)
 
     chosen, noise = torch.from_numpy(recorded["selected_probs"]), torch.from_numpy(recorded["uniform"])
     gumbel = -(-noise.clamp(min=1e-20).log()).clamp(min=1e-20).log()

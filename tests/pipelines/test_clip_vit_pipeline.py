@@ -20,7 +20,7 @@ from showo_turbo.errors import InputError
 from showo_turbo.evaluation.scene_benchmark import evaluate_understanding
 from showo_turbo.evaluation.scene_questions import make_question_set
 from showo_turbo.models.showo import Showo
-from showo_turbo.pipelines.image_to_text import DecodingOptions
+from showo_turbo.generation.options import DecodingOptions
 from showo_turbo.pipelines.pipeline import ShowoPipeline
 from showo_turbo.processing.clip_prompts import SYSTEM_PROMPT, ClipPromptBuilder
 from showo_turbo.serving.requests import ImageRequest, TextRequest
@@ -122,7 +122,7 @@ def test_answers_depend_on_image_and_question_and_both_decodings_agree(
 
 
 def test_what_was_seen_once_is_asked_about_again(pipe: ShowoPipeline, images: list[Image.Image]) -> None:
-    sight = pipe.see(images)
+    sight = pipe.encode_images(images)
     found = [pipe.image_to_text(sight, question, max_new_tokens=6).token_ids for question in QUESTIONS]
     assert found == [pipe.image_to_text(images, question, max_new_tokens=6).token_ids for question in QUESTIONS]
 

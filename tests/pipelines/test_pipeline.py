@@ -146,7 +146,7 @@ def test_images_and_questions_pair_up(
     alone = [random_pipe.image_to_text(picture, text, max_new_tokens=12) for picture, text in pairs]
     assert batch.token_ids == [one.token_ids[0] for one in alone]
     assert batch.texts == [one.texts[0] for one in alone]
-    assert random_pipe.image_to_text(random_pipe.see(pictures), texts, max_new_tokens=12).token_ids == batch.token_ids
+    assert random_pipe.image_to_text(random_pipe.encode_images(pictures), texts, max_new_tokens=12).token_ids == batch.token_ids
 
 
 @pytest.mark.parametrize("block_length", [1, 5, 16])

@@ -15,7 +15,7 @@ from torch import Tensor
 from showo_turbo.errors import InputError
 from showo_turbo.generation import image_passes, scheduler, scoring, text_passes
 from showo_turbo.generation.drafts import Drafts
-from showo_turbo.generation.image_denoiser import ImageDenoiser, blank_state
+from showo_turbo.generation.image_denoiser import ImageDenoiser, masked_state
 from showo_turbo.generation.kv_cache import room_for_key_values
 from showo_turbo.generation.options import SamplingOptions
 from showo_turbo.generation.scoring import Scoring, Work
@@ -46,7 +46,7 @@ class Drawing:
         prompts, generator = [[*begin, *self.prompt, *end]] * self.images, torch.Generator().manual_seed(self.seed)
         scale = self.options.guidance_scale
         denoiser = ImageDenoiser(model, vocabulary, scheduler, prompts, NUM_CODES, [*begin, *end], scale, generator)
-        start, alike = blank_state(self.images, NUM_CODES, vocabulary), (self.options, self.images)
+        start, alike = masked_state(self.images, NUM_CODES, vocabulary), (self.options, self.images)
         return Job(denoiser, start, vocabulary_codes(vocabulary), alike)
 
 

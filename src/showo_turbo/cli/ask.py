@@ -27,13 +27,12 @@ def answer(image: str, questions: Sequence[str], options: AnsweringOptions) -> N
     Raises:
         InputError: when the image or the model cannot be read, or a question cannot be asked; before any answer.
     """
-    from showo_turbo.pipelines.image_to_text import check_questions
     from showo_turbo.processing.images import load_image
 
     decoding, picture = options.decoding_options(), load_image(image)
     pipe = load_pipeline(options.model, options.device, options.dtype, options.quantization)
-    check_questions(pipe.model, pipe.prompts, questions, pipe.image_length, decoding)
-    sight = pipe.see([picture])
+    pipe.check_questions(questions, decoding)
+    sight = pipe.encode_images([picture])
     for question in questions:
         if len(questions) > 1:
             typer.echo(question)

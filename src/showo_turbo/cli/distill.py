@@ -12,7 +12,7 @@ def distill(
 ) -> None:
     """Distil a teacher's image and text trajectories into a student that takes fewer steps (hours)."""
     from showo_turbo.config_reader import read_config
-    from showo_turbo.distillation.curriculum import DistillationConfig
+    from showo_turbo.distillation.config import DistillationConfig
     from showo_turbo.distillation.stages import distill as run_stages
 
     student = run_stages(read_config(DistillationConfig, settings or []))

@@ -66,7 +66,7 @@ def new_settings(
     model = given.get("model", DEFAULT_MODEL)
     says_more = model in SHIPPED_MODELS or published_checkpoint(model)  # than a path does
     is_folder = Path(model).is_dir() and not says_more
-    options = pipe.recommended.at(given.get("num_inference_steps"))
+    options = pipe.recommended.with_steps(given.get("num_inference_steps"))
     recommended = {name: getattr(options, name) for name in SAMPLING_KEYS}
     return Sidecar(
         task=task,

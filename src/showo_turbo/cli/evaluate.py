@@ -30,8 +30,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from showo_turbo.evaluation.scene_questions import QuestionSet
-    from showo_turbo.generation.options import SamplingOptions
-    from showo_turbo.pipelines.image_to_text import DecodingOptions
+    from showo_turbo.generation.options import DecodingOptions, SamplingOptions
     from showo_turbo.pipelines.pipeline import ShowoPipeline
     from showo_turbo.scenes.benchmark import ScenePrompt
 
@@ -71,13 +70,14 @@ def evaluate(
 
     from showo_turbo.evaluation import tables as report
     from showo_turbo.evaluation.scene_questions import make_question_set
-    from showo_turbo.pipelines.image_to_text import DecodingOptions
+    from showo_turbo.generation.options import DecodingOptions
+    from showo_turbo.generation.scheduler import UnmaskingScheduler
 
     # Passes of plain blocks measure the model; how far window and drafts get depends on the texts.
     answering = DecodingOptions(decoding=decoding, block_length=block_length, sliding_window=False, drafts=False)
     pipe = load_pipeline(model, device, dtype, quantization)
-    drawing = replace(pipe.recommended.at(options.num_inference_steps), **options.given())
-    drawing.scheduler(pipe.model.config.codebook_size, pipe.model.config.num_vq_tokens)
+    drawing = replace(pipe.recommended.with_steps(options.num_inference_steps), **options.given())
+    UnmaskingScheduler.from_options(drawing, pipe.model.config.codebook_size, pipe.model.config.num_vq_tokens)
 
     plan = _Plan(model, prompts, drawing, images_per_prompt, make_question_set(scenes, seed), answering, seed)
     console, results = Console(), {}

@@ -28,7 +28,7 @@ from showo_turbo.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from showo_turbo.pipelines.image_to_text import DecodingOptions
+    from showo_turbo.generation.options import DecodingOptions
 
 _OUTPUT_HELP = (
     "For one picture a PNG file (out.png if left out); for several a folder that exists (the current one if left out), "
@@ -103,7 +103,7 @@ class AnsweringOptions:
         Raises:
             InputError: when an option is out of its range.
         """
-        from showo_turbo.pipelines.image_to_text import DecodingOptions
+        from showo_turbo.generation.options import DecodingOptions
 
         return DecodingOptions(self.max_new_tokens, self.decoding, self.block_length)
 

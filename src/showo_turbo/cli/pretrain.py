@@ -73,7 +73,7 @@ def assemble(settings: Settings = None) -> None:
 
 def _train(task: "Callable[[Any], Task]", config: Any) -> None:
     """Run what a config with a `loop` makes, in a folder that is of just that config."""
-    from showo_turbo.training.loop import claim_run, train
+    from showo_turbo.training.loop import check_or_write_run_manifest, train
 
-    claim_run(config.loop, asdict(config), "a model")
+    check_or_write_run_manifest(config.loop, asdict(config), "a model")
     train(task(config), config.loop)

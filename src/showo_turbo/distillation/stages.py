@@ -1,5 +1,6 @@
-"""All stages of a distillation, one after the other."""
+"""The stages of a distillation, in order: checks of the whole configuration first, then one training run per stage."""
 
+from contextlib import closing
 from dataclasses import asdict, replace
 from itertools import pairwise
 from pathlib import Path
@@ -9,40 +10,40 @@ from accelerate import PartialState
 
 from showo_turbo.checkpoints.loading import CheckpointFiles, locate
 from showo_turbo.data import check_sources
-from showo_turbo.distillation.consistency_task import Distillation
-from showo_turbo.distillation.curriculum import ORIGINAL, PREVIOUS, DistillationConfig, Stage
-from showo_turbo.distillation.on_policy import StudentTrajectories
-from showo_turbo.distillation.streams import SOURCES, StageStreams
-from showo_turbo.distillation.student import make_student
-from showo_turbo.distillation.terms import OnPolicy
+from showo_turbo.distillation.config import ORIGINAL, PREVIOUS, DistillationConfig, OnPolicy, Stage
+from showo_turbo.distillation.consistency_task import ConsistencyTask
+from showo_turbo.distillation.on_policy import OnPolicyRollouts
+from showo_turbo.distillation.stage_data import SOURCES, StageData
+from showo_turbo.distillation.student import prepare_student
 from showo_turbo.distillation.trajectory_sources import (
     FreshTrajectories,
-    RollOuts,
+    ImageRollouts,
     StoredTrajectories,
-    claim_folder,
-    make_files,
+    check_or_write_trajectory_manifest,
+    write_missing_files,
 )
 from showo_turbo.errors import InputError
+from showo_turbo.generation.scheduler import UnmaskingScheduler
 from showo_turbo.pipelines.pipeline import ShowoPipeline
-from showo_turbo.training.loop import check_environment, claim_run, train, use_threads
+from showo_turbo.training.loop import check_environment, check_or_write_run_manifest, set_num_threads, train
 from showo_turbo.training.state import newest_step
 
 
 def distill(config: DistillationConfig) -> Path:
-    """Run all stages, each from its newest checkpoint; the folder of the last student.
+    """Run all stages, each from its newest checkpoint; return the folder of the last student.
 
     Raises:
-        InputError: when a source or a teacher is missing or does not fit; before anything is computed.
+        InputError: if a source or a teacher is missing or does not fit; before any computation.
     """
-    named = {name for stage in config.stages for name in (stage.teacher, stage.student, stage.text.teacher)}
-    for name in sorted((named | {config.teacher, config.student}) - {PREVIOUS, ORIGINAL, None}):
+    names = {name for stage in config.stages for name in (stage.teacher, stage.student, stage.text.teacher)}
+    for name in sorted((names | {config.teacher, config.student}) - {PREVIOUS, ORIGINAL, None}):
         locate(name, config.image_tokenizer, config.text_tokenizer)
-    _check_models(config)
-    _check_growth(config)
+    _check_teachers(config)
+    _check_not_extended(config)
     for sources, kind, term in SOURCES:
         if any(getattr(stage, term).weight for stage in config.stages):
             check_sources(getattr(config, sources), kind)
-    for stage in config.stages:  # also finds out what `PartialState` then knows: which process this is, and its device
+    for stage in config.stages:  # initializes accelerate, which `PartialState` needs
         check_environment(stage.loop)
     student: str | Path = config.student or config.teacher
     for stage in config.stages:
@@ -51,138 +52,142 @@ def distill(config: DistillationConfig) -> Path:
     return student
 
 
-def _check_models(config: DistillationConfig) -> None:
-    """See that the codes of each stage can be drawn as its teacher is to and as its student is recommended to, and that
-    who answers sees images as codes, as a student does.
+def _check_teachers(config: DistillationConfig) -> None:
+    """Check that the sampling options and loss terms of each stage fit its teacher.
+
+    Raises:
+        InputError: if they do not.
     """
     previous = config.student or config.teacher
     for stage in config.stages:
-        name = _meant(config, stage.teacher, previous)
-        ids = locate(name, config.image_tokenizer, config.text_tokenizer).config
-        if ids.w_clip_vit and stage.text.weight:
+        teacher = _resolve_name(config, stage.teacher, previous)
+        model = locate(teacher, config.image_tokenizer, config.text_tokenizer).config
+        if model.w_clip_vit and stage.text.weight:
             raise InputError(
-                f"stage {stage.name!r}: {name!r} answers by CLIP features (w_clip_vit), for which there is no text "
-                "term: set text.weight to 0, or take a teacher that sees images as codes"
+                f"stage {stage.name!r}: {teacher!r} answers by CLIP features (w_clip_vit), for which there is no text "
+                "term: set text.weight to 0, or choose a teacher that reads images as codes"
             )
-        if stage.image.label_size is not None and not 1 <= stage.image.label_size <= ids.codebook_size:
+        if stage.image.label_size is not None and not 1 <= stage.image.label_size <= model.codebook_size:
             raise InputError(
-                f"stage {stage.name!r}: image.label_size is {stage.image.label_size}; choose 1 to {ids.codebook_size} "
-                "(the codebook's size), or leave it out"
+                f"stage {stage.name!r}: image.label_size is {stage.image.label_size}; choose 1 to "
+                f"{model.codebook_size} (the codebook's size), or leave it out"
             )
-        drawing = [stage.sampling]
+        options = [stage.sampling]
         if stage.image.weight:
-            drawing.append(stage.image.sampling)
+            options.append(stage.image.teacher_sampling)
         if stage.image.weight and stage.image.on_policy.prompts:
-            drawing.append(stage.image.own_sampling)
-        for options in drawing:
-            options.scheduler(ids.codebook_size, ids.num_vq_tokens)
-        previous = name  # a student has the ids of its teacher
+            options.append(stage.image.student_sampling)
+        for sampling in options:
+            UnmaskingScheduler.from_options(
+                sampling, model.codebook_size, model.num_vq_tokens
+            )  # refuses invalid options
+        previous = teacher  # a student has the codebook of its teacher
 
 
-def _check_growth(config: DistillationConfig) -> None:
-    """See that no student is to learn on from which another has begun already."""
+def _check_not_extended(config: DistillationConfig) -> None:
+    """Refuse to extend a stage that a later stage was trained from."""
     for stage, following in pairwise(config.stages):
-        there, begun = (newest_step(Path(config.output) / one.name / "checkpoints") for one in (stage, following))
+        done, started = (newest_step(Path(config.output) / one.name / "checkpoints") for one in (stage, following))
         depends = PREVIOUS in (following.teacher, following.student, following.text.teacher)
-        if there is not None and begun is not None and depends and there < stage.loop.steps:
+        if done is not None and started is not None and depends and done < stage.loop.steps:
             raise InputError(
-                f"stage {stage.name!r} is to go on to {stage.loop.steps} steps, but {following.name!r} has begun from "
-                f"it at {there}: choose another output, or remove the folder of {following.name!r}"
+                f"stage {stage.name!r} would be extended to {stage.loop.steps} steps, but {following.name!r} was "
+                f"trained from it at step {done}: choose another output, or remove the folder of {following.name!r}"
             )
-
-
-def _meant(config: DistillationConfig, name: str, previous: str | Path) -> str | Path:
-    """What a stage's name for a model stands for."""
-    return {PREVIOUS: previous, ORIGINAL: config.teacher}.get(name, name)
 
 
 def _run_stage(config: DistillationConfig, stage: Stage, previous: str | Path) -> Path:
-    """The folder of the stage's student."""
+    """Run a stage from its newest checkpoint; return the folder of its student."""
     output = Path(config.output) / stage.name
     seed = stage.loop.seed if config.seed is None else config.seed
     stage = replace(stage, loop=replace(stage.loop, output=str(output), seed=seed))
-    use_threads(stage.loop)  # the teachers' trajectories come before the loop
-    teachers = {
+    set_num_threads(stage.loop)  # before the rollouts of the teachers
+
+    models = {
         name: _load(config, name, previous, config.dtype) for name in {stage.teacher, stage.text.teacher} - {None}
     }
-    files, teacher = teachers[stage.teacher]
-    text_files, text_teacher = teachers[stage.text.teacher or stage.teacher]
-    start_files, start = _load(config, stage.student or stage.teacher, previous, "float32")
-    for name, pipe in ((stage.text.teacher, text_teacher), (stage.student, start)):
-        _check_same_ids(name, pipe, teacher)
-    streams = StageStreams(config, stage, teacher, output)
-    digests = {one: one.weights_sha256() for one in {files, text_files, start_files}}  # often one and the same
-    weights = {"teacher": digests[files], "text_teacher": digests[text_files]}
-    claim_run(stage.loop, _setting(streams, weights | {"student": digests[start_files]}), "a student")
-    trajectories = _trajectories(streams, text_teacher, weights)
-    roll_outs = _on_policy(streams, trajectories) if stage.image.on_policy.prompts else trajectories
-    texts = streams.open("texts") if stage.language.weight else None
-    student, number = make_student(start.model, stage), PartialState().process_index
-    train(Distillation(stage, teacher, student, roll_outs, trajectories, texts, number), stage.loop)
+    files, teacher = models[stage.teacher]
+    text_files, text_teacher = models[stage.text.teacher or stage.teacher]
+    initial_files, initial = _load(config, stage.student or stage.teacher, previous, "float32")
+    for name, pipe in ((stage.text.teacher, text_teacher), (stage.student, initial)):
+        _check_same_codes(name, pipe, teacher)
+
+    with closing(StageData(config, stage, teacher, output)) as data:
+        digests = {one: one.weights_sha256() for one in {files, text_files, initial_files}}
+        teacher_digests = {"teacher": digests[files], "text_teacher": digests[text_files]}
+        settings = _manifest_settings(data, teacher_digests | {"student": digests[initial_files]})
+        check_or_write_run_manifest(stage.loop, settings, "a student")
+        trajectories = _teacher_trajectories(data, text_teacher, teacher_digests)
+        images: ImageRollouts = trajectories
+        if stage.image.on_policy.prompts:
+            captions = data.open("captions", stage.image.on_policy.prompts, log="captions_on_policy")
+            images = OnPolicyRollouts(teacher, captions, stage.image, seed, trajectories)
+        texts = data.open("texts", stage.language.batch_size) if stage.language.weight else None
+        student, process = prepare_student(initial.model, stage), PartialState().process_index
+        train(ConsistencyTask(stage, teacher, student, images, trajectories, texts, process), stage.loop)
     return output / "model"
 
 
-def _setting(streams: StageStreams, weights: dict[str, dict[str, str]]) -> dict[str, Any]:
-    """All that a stage's student follows from."""
-    stage, config = asdict(streams.stage), streams.config
-    for name in ("name", "loop", "teacher", "student", "gradient_checkpointing"):
-        del stage[name]
-    del stage["text"]["teacher"], stage["trajectories"]["folder"]  # digests say which models these are, whose they are
-    sources = streams.described(*(name for name, _, term in SOURCES if getattr(streams.stage, term).weight))
-    return weights | sources | stage | {"dtype": config.dtype, "text_tokenizer": config.text_tokenizer}
+def _resolve_name(config: DistillationConfig, name: str, previous: str | Path) -> str | Path:
+    """Return the model that a stage's "previous", "original" or other name stands for."""
+    return {PREVIOUS: previous, ORIGINAL: config.teacher}.get(name, name)
 
 
 def _load(
     config: DistillationConfig, name: str, previous: str | Path, dtype: str
 ) -> tuple[CheckpointFiles, ShowoPipeline]:
-    """A model of a stage: one that users name, or the student before."""
-    chosen = _meant(config, name, previous)
-    parts = (
-        {}
-        if isinstance(chosen, Path)
-        else {
-            "image_tokenizer": config.image_tokenizer,
-            "text_tokenizer": config.text_tokenizer,
-        }
-    )
-    device = PartialState().device
-    return locate(chosen, **parts), ShowoPipeline.from_pretrained(chosen, device=device, dtype=dtype, **parts)
+    """Load a model of a stage; the students of earlier stages have their own tokenizers."""
+    model = _resolve_name(config, name, previous)
+    tokenizers = {}
+    if not isinstance(model, Path):
+        tokenizers = {"image_tokenizer": config.image_tokenizer, "text_tokenizer": config.text_tokenizer}
+    pipe = ShowoPipeline.from_pretrained(model, device=PartialState().device, dtype=dtype, **tokenizers)
+    return locate(model, **tokenizers), pipe
 
 
-def _check_same_ids(name: str | None, pipe: ShowoPipeline, teacher: ShowoPipeline) -> None:
-    ids, wanted = ((one.prompts.vocabulary, one.model.config.num_vq_tokens) for one in (pipe, teacher))
-    if ids != wanted:
+def _check_same_codes(name: str | None, pipe: ShowoPipeline, teacher: ShowoPipeline) -> None:
+    """Raise InputError unless a model has the id layout and image size of its stage's teacher."""
+    own, expected = ((one.prompts.vocabulary, one.model.config.num_vq_tokens) for one in (pipe, teacher))
+    if own != expected:
         raise InputError(
-            f"{name!r} has {ids[0]} and images of {ids[1]} codes, its stage's teacher {wanted[0]} and {wanted[1]}"
+            f"{name!r} has {own[0]} and images of {own[1]} codes, its stage's teacher {expected[0]} and {expected[1]}"
         )
 
 
-def _on_policy(streams: StageStreams, teacher_way: RollOuts) -> StudentTrajectories:
-    stage = streams.stage
-    captions = streams.open("captions", log="captions_own_way")
-    return StudentTrajectories(streams.teacher, captions, stage.image, stage.loop.seed, teacher_way)
+def _manifest_settings(data: StageData, digests: dict[str, dict[str, str]]) -> dict[str, Any]:
+    """Return everything that determines the student of a stage."""
+    stage, config = asdict(data.stage), data.config
+    for name in ("name", "loop", "teacher", "student", "gradient_checkpointing"):
+        del stage[name]
+    del stage["text"]["teacher"], stage["trajectories"]["folder"]  # the digests identify the teachers
+    sources = data.source_settings(*(name for name, _, term in SOURCES if getattr(data.stage, term).weight))
+    return digests | sources | stage | {"dtype": config.dtype, "text_tokenizer": config.text_tokenizer}
 
 
-def _trajectories(
-    streams: StageStreams, text_teacher: ShowoPipeline, weights: dict[str, dict[str, str]]
+def _teacher_trajectories(
+    data: StageData, text_teacher: ShowoPipeline, teacher_digests: dict[str, dict[str, str]]
 ) -> FreshTrajectories | StoredTrajectories:
-    """The teachers': new ones for every batch, or files, of which every process makes its share."""
-    stage, state = streams.stage, PartialState()
-    files, stored, teachers = stage.trajectories, stage.trajectories.count > 0, (streams.teacher, text_teacher)
+    """Return the teachers' trajectories: fresh ones, or stored ones, of which each process writes its slice."""
+    stage, files, state = data.stage, data.stage.trajectories, PartialState()
+    stored = files.count > 0
     seed = files.seed if stored else stage.loop.seed
-    teacher_draws = stage.image.weight and stage.image.teacher_roll_outs
-    captions = streams.open("captions", seed, alone=stored) if teacher_draws else None
-    dialogues = streams.open("dialogues", seed, alone=stored) if stage.text.weight else None
-    roll_outs = stage.image.teacher_roll_outs or stage.image.batch_size  # of none, none are asked for
-    terms = replace(stage.image, batch_size=roll_outs), stage.text
+    image_batch_size = stage.image.teacher_batch_size or stage.image.batch_size
+    image = replace(stage.image, batch_size=files.batch_size if stored else image_batch_size, on_policy=OnPolicy())
+    text = replace(stage.text, batch_size=files.batch_size if stored else stage.text.batch_size)
+    captions = dialogues = None
+    if stage.image.weight and stage.image.teacher_batch_size:
+        captions = data.open("captions", image.batch_size, seed, sharded=not stored)
+    if stage.text.weight:
+        dialogues = data.open("dialogues", text.batch_size, seed, sharded=not stored)
+    fresh = FreshTrajectories(data.teacher, text_teacher, captions, dialogues, image, text, seed)
     if not stored:
-        return FreshTrajectories(*teachers, captions, dialogues, *terms, seed)
-    image = replace(stage.image, batch_size=files.batch_size, on_policy=OnPolicy())
-    text = replace(stage.text, batch_size=files.batch_size)
-    fresh = FreshTrajectories(*teachers, captions, dialogues, image, text, seed)
-    folder = Path(files.folder) if files.folder else streams.output / "trajectories"
-    made_of = weights if files.folder else weights | streams.described("captions", "dialogues")
-    claim_folder(folder, fresh, made_of)
-    make_files(folder, fresh, files.count, files.num_dialogues, state.process_index, state.num_processes)
+        return fresh
+    folder = Path(files.folder) if files.folder else data.output / "trajectories"
+    origin = teacher_digests if files.folder else teacher_digests | data.source_settings("captions", "dialogues")
+    check_or_write_trajectory_manifest(folder, fresh, origin)
+    write_missing_files(folder, fresh, files.count, files.num_dialogues, state.process_index, state.num_processes)
+    data.close()  # the samples are in the files now
     state.wait_for_everyone()
-    return StoredTrajectories(folder, *terms, f"{stage.loop.seed}/{state.process_index}")
+    return StoredTrajectories(
+        folder, image_batch_size, stage.text.batch_size, f"{stage.loop.seed}/{state.process_index}"
+    )

@@ -26,6 +26,7 @@ from showo_turbo.evaluation.scene_questions import make_question_set
 from showo_turbo.evaluation.tables import prompts_sha256
 from showo_turbo.files import read_json, write_json
 from showo_turbo.generation.options import DecodingOptions, SamplingOptions
+from showo_turbo.generation.scheduler import UnmaskingScheduler
 from showo_turbo.pipelines.pipeline import ShowoPipeline
 from showo_turbo.scenes.benchmark import ScenePrompt
 
@@ -55,7 +56,7 @@ class Variant:
 
     def sampling_options(self, steps: int) -> SamplingOptions:
         """Return the options of text to image in a number of steps."""
-        recommended = load_sampling_options(locate(self.sampled_as or self.model)).at(steps)
+        recommended = load_sampling_options(locate(self.sampled_as or self.model)).with_steps(steps)
         return replace(recommended, guidance_scale=self.guidance_scale, top_k=self.top_k or recommended.top_k)
 
 
@@ -145,7 +146,9 @@ class Comparison:
         for variant in plan.image_variants:
             config = locate(variant.model).config
             for steps in plan.steps:
-                variant.sampling_options(steps).scheduler(config.codebook_size, config.num_vq_tokens)
+                UnmaskingScheduler.from_options(
+                    variant.sampling_options(steps), config.codebook_size, config.num_vq_tokens
+                )
         self.plan, self.path = plan, path
         self._load = load
         self._cells: dict[str, dict] = read_json(path) if path.exists() else {}

@@ -1,1 +1,1 @@
-"""Generation: text and images alike are a trajectory of states towards a fixed answer (see `trajectory`)."""
+"""Generation: text and images alike step along a trajectory of states towards a fixed answer (see `trajectory`)."""

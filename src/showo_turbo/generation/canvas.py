@@ -1,18 +1,18 @@
-"""Pictures of any size, painted by the square that the model was trained on (extrapolation, arXiv 2408.12528).
+"""Draw images of any size in windows of the size that the model was trained on (extrapolation, arXiv 2408.12528).
 
-    to the left                          upwards, over a picture wider than the square
+    to the left                          upwards, over an image wider than the window
 
-    . . | a b | c d                      1 1 2 2 3 3      each square starts half a side after the one before,
-    . . | a b | c d                      1 1 2 2 3 3      and sees what that has painted
+    . . | a b | c d                      1 1 2 2 3 3      each window starts half a side after the one before,
+    . . | a b | c d                      1 1 2 2 3 3      and attends to what that one has drawn
     . . | a b | c d                      a b c d e f
     . . | a b | c d                      a b c d e f
-    [ square ]
+    [ window ]
 
-The transformer reads codes row by row and knows one width only. So a larger picture is denoised square by square, each
-over what is known already: the known half of the picture is the far half of the square.
+The transformer reads codes row by row in a grid of one width. So a larger image is denoised window by window, each over
+what is known already: the known half of the image is the far half of the window.
 
-A canvas is to a picture what a state is to one square: `paint` yields one after every pass, and known codes never
-change.
+A canvas is to an image what a state is to one window: `denoise_windows` yields one after every forward pass, and known
+codes never change.
 """
 
 from collections.abc import Iterator, Sequence
@@ -30,27 +30,27 @@ DIRECTIONS = ("left", "right", "up", "down")
 
 
 @dataclass(frozen=True)
-class Square:
-    """A part of a canvas: its upper left corner, in codes, and its side."""
+class Window:
+    """Locate a square of a canvas by its upper left corner and its side, in codes."""
 
     top: int
     left: int
     side: int
 
     @property
-    def place(self) -> tuple[slice, slice, slice]:
-        """The index of this part in a tensor (batch, height, width)."""
+    def index(self) -> tuple[slice, slice, slice]:
+        """Index of the window in a tensor (batch, height, width)."""
         return slice(None), slice(self.top, self.top + self.side), slice(self.left, self.left + self.side)
 
 
 @dataclass(frozen=True)
 class Canvas:
-    """One point on the way to pictures of any size.
+    """Hold one point on the way to images of any size.
 
     Attributes:
-        codes: long (batch, height, width), codebook indices; no more than a guess where they are not known.
-        known: bool (batch, height, width), which of them are final.
-        forward_passes: calls of the transformer so far, whatever the batch.
+        codes: long (batch, height, width), codebook indices; guesses where they are not known.
+        known: bool (batch, height, width), True where they are final.
+        forward_passes: forward passes of the transformer so far, whatever the batch size.
     """
 
     codes: Tensor
@@ -59,7 +59,7 @@ class Canvas:
 
     @classmethod
     def blank(cls, batch: int, height: int, width: int, device: torch.device | str | None = None) -> Self:
-        """Pictures of which nothing is known."""
+        """Return images of which no code is known."""
         codes = torch.zeros(batch, height, width, dtype=torch.long, device=device)
         return cls(codes, torch.zeros_like(codes, dtype=torch.bool))
 
@@ -68,8 +68,8 @@ class Canvas:
         """Rows and columns of codes."""
         return self.codes.shape[1], self.codes.shape[2]
 
-    def extended(self, direction: str, count: int) -> Self:
-        """The pictures with `count` unknown rows or columns more at one border."""
+    def extend(self, direction: str, count: int) -> Self:
+        """Return the images with `count` more unknown rows or columns at one border."""
         height, width = self.grid
         vertical = direction in ("up", "down")
         added = Canvas.blank(len(self.codes), *((count, width) if vertical else (height, count)), self.codes.device)
@@ -79,46 +79,52 @@ class Canvas:
         return replace(self, codes=codes, known=torch.cat([part.known for part in parts], dim))
 
 
-def all_squares(grid: tuple[int, int], side: int) -> list[Square]:
-    """Squares that cover a whole grid, row by row, half a side apart.
+def cover(grid: tuple[int, int], side: int) -> list[Window]:
+    """Return windows that cover a grid, row by row, half a side apart.
 
     Raises:
-        InputError: when the grid is smaller than a square.
+        InputError: if the grid is smaller than a window.
     """
-    return [Square(top, left, side) for top in _starts(grid[0], side) for left in _starts(grid[1], side)]
+    return [Window(top, left, side) for top in _starts(grid[0], side) for left in _starts(grid[1], side)]
 
 
-def extrapolation(canvas: Canvas, directions: Sequence[str], side: int, offset: int = 0) -> tuple[Canvas, list[Square]]:
-    """Extend pictures at their borders, one direction after the other.
+def extrapolate(canvas: Canvas, directions: Sequence[str], side: int, offset: int = 0) -> tuple[Canvas, list[Window]]:
+    """Extend images at their borders, one direction after the other.
 
     Args:
-        canvas: the pictures.
-        directions: of "left", "right", "up" and "down"; the same one may come again.
-        side: of a square, in codes. Half of it is added at a time.
-        offset: how many rows or columns more than half a square are added; a square sees as many less.
+        canvas: the images.
+        directions: "left", "right", "up" and "down", in any order and number.
+        side: side of a window, in codes. Half of it is added at a time.
+        offset: number of rows or columns that are added beyond half a window; a window then sees fewer known ones.
 
     Returns:
-        The larger pictures and the squares to paint them by, in this order.
+        The larger images and the windows to draw them by, in order.
 
     Raises:
-        InputError: as `check_extrapolation`, or when a picture is smaller than a square.
+        InputError: as `check_extrapolation`, or if an image is smaller than a window.
     """
     check_extrapolation(directions, side, offset)
     count = side // 2 + offset
-    squares: list[Square] = []
+    windows: list[Window] = []
     for direction in directions:
-        canvas = canvas.extended(direction, count)
+        canvas = canvas.extend(direction, count)
         down, right = count * (direction == "up"), count * (direction == "left")
-        squares = [replace(square, top=square.top + down, left=square.left + right) for square in squares]
-        squares += _border_squares(canvas.grid, direction, side)
-    return canvas, squares
+        windows = [replace(window, top=window.top + down, left=window.left + right) for window in windows]
+        (last_top, last_left), vertical = (length - side for length in canvas.grid), direction in ("up", "down")
+        if vertical:
+            top = 0 if direction == "up" else last_top
+            windows += [Window(top, left, side) for left in _starts(canvas.grid[1], side)]
+        else:
+            left = 0 if direction == "left" else last_left
+            windows += [Window(top, left, side) for top in _starts(canvas.grid[0], side)]
+    return canvas, windows
 
 
 def check_extrapolation(directions: Sequence[str], side: int, offset: int = 0) -> None:
-    """Refuse what `extrapolation` cannot do, whatever the pictures.
+    """Check the arguments of `extrapolate` that do not depend on the images.
 
     Raises:
-        InputError: when there is no direction or an unknown one, nothing is added, or a square would see nothing.
+        InputError: if there is no direction or an unknown one, nothing would be added, or a window would see nothing.
     """
     if not directions:
         raise InputError(f"direction is an empty list: give at least one of {', '.join(DIRECTIONS)}")
@@ -128,45 +134,34 @@ def check_extrapolation(directions: Sequence[str], side: int, offset: int = 0) -
         raise InputError(f"offset is {offset!r}: choose {1 - side // 2} to {side - side // 2 - 1}")
 
 
-def paint(denoiser: ImageDenoiser, canvas: Canvas, squares: Sequence[Square]) -> Iterator[Canvas]:
-    """The canvas as it comes (first), and after every pass over one square after the other."""
+def denoise_windows(denoiser: ImageDenoiser, canvas: Canvas, windows: Sequence[Window]) -> Iterator[Canvas]:
+    """Yield the canvas as it is (first), and after every forward pass over one window after the other."""
     yield canvas
-    for square in squares:
-        codes, known = (rearrange(tensor[square.place], "b h w -> b (h w)") for tensor in (canvas.codes, canvas.known))
-        for state in denoiser.run(partly_known_state(codes, known, denoiser.vocabulary)):
-            if state.forward_passes:
-                canvas = _after_pass(canvas, square, denoiser.vocabulary.ids_to_codes(state.ids), state.settled)
-                yield canvas
+    offset = denoiser.vocabulary.image_offset
+    for window in windows:
+        codes, known = (rearrange(tensor[window.index], "b h w -> b (h w)") for tensor in (canvas.codes, canvas.known))
+        state = partly_known_state(codes, known, denoiser.vocabulary)
+        while not state.done:
+            state = denoiser.advance(state)
+            all_codes, all_known = canvas.codes.clone(), canvas.known.clone()
+            all_codes[window.index] = rearrange(state.ids - offset, "b (h w) -> b h w", h=window.side)
+            all_known[window.index] = rearrange(state.settled, "b (h w) -> b h w", h=window.side)
+            canvas = Canvas(all_codes, all_known, canvas.forward_passes + 1)
+            yield canvas
 
 
-def unknown_squares(canvas: Canvas, squares: Sequence[Square]) -> list[Square]:
-    """Those squares in which something is left to paint when their turn comes."""
+def unknown_windows(canvas: Canvas, windows: Sequence[Window]) -> list[Window]:
+    """Return the windows in which something is unknown when their turn comes."""
     known, left = canvas.known.clone(), []
-    for square in squares:
-        if not known[square.place].all():
-            left.append(square)
-            known[square.place] = True
+    for window in windows:
+        if not known[window.index].all():
+            left.append(window)
+            known[window.index] = True
     return left
 
 
-def _after_pass(canvas: Canvas, square: Square, codes: Tensor, known: Tensor) -> Canvas:
-    """A canvas after one more pass, which left a square with these codes and known places, (batch, n)."""
-    all_codes, all_known = canvas.codes.clone(), canvas.known.clone()
-    all_codes[square.place] = rearrange(codes, "b (h w) -> b h w", h=square.side)
-    all_known[square.place] = rearrange(known, "b (h w) -> b h w", h=square.side)
-    return Canvas(all_codes, all_known, canvas.forward_passes + 1)
-
-
-def _border_squares(grid: tuple[int, int], direction: str, side: int) -> list[Square]:
-    """Squares along one border of a grid, half a side apart."""
-    (last_top, last_left), vertical = (length - side for length in grid), direction in ("up", "down")
-    if vertical:
-        return [Square(0 if direction == "up" else last_top, left, side) for left in _starts(grid[1], side)]
-    return [Square(top, 0 if direction == "left" else last_left, side) for top in _starts(grid[0], side)]
-
-
 def _starts(length: int, side: int) -> list[int]:
-    """Where squares begin that cover a length, half a side apart."""
+    """Return where windows begin that cover a length, half a side apart."""
     if length < side:
-        raise InputError(f"a picture of {length} codes along one side is too small: the model paints {side} x {side}")
+        raise InputError(f"an image of {length} codes along one side is too small: the model draws {side} x {side}")
     return [*range(0, length - side, max(side // 2, 1)), length - side]

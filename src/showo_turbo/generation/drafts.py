@@ -1,115 +1,116 @@
-"""Better guesses for Jacobi decoding, from what was seen before. They change the number of passes, and nothing else.
+"""Speculative drafts for Jacobi decoding from earlier text. They change the number of passes and nothing else.
 
     seen       .. a red star in the top left and a red | star in the top      prompts, and ids that have settled
-    iterates                                             star left and        earlier guesses: right, but out of place
-    choices                                              star the top         what the last pass chose, as they are
+    iterates                                             star left and        earlier guesses: right, but misplaced
+    choices                                              star the top         choices of the last pass
 
 Decisions:
-- A table of n-grams continues the settled ids one by one, the longest match first. Of the prompt this is prompt
-  look-up, of earlier guesses the pool of lookahead decoding (arXiv 2402.02057).
-- Which kind of guess to trust is learned on the way: the next pass settles some ids in any case, so it tells how many
-  of them each kind had right, and the one that had most on average goes on. A distilled model's own choices win where
+- A table of n-grams continues the settled ids one by one, the longest match first. On the prompt this is prompt
+  look-up decoding, on earlier guesses the n-gram pool of lookahead decoding (arXiv 2402.02057).
+- Draft sources are ranked by their past acceptance: the next pass settles some ids in any case, so it tells how many of
+  them each source had right, and the source with the highest mean is used. A distilled model's own choices win where
   they are good, n-grams where they are not.
-- Rows of a batch, and turns of a dialogue, learn from each other.
+- Rows of a batch, and turns of a chat, share what has been learned.
 """
 
 from collections.abc import Sequence
 from itertools import takewhile
 
 LONGEST_MATCH = 3
+"""Ids of the longest context that is looked up."""
 
 
 class NGrams:
-    """What followed what, the last time."""
+    """Store which id followed a context of up to `LONGEST_MATCH` ids the last time."""
 
     def __init__(self) -> None:
-        """Know nothing."""
+        """Start empty."""
         self._next: dict[tuple[int, ...], int] = {}
 
     def learn(self, ids: Sequence[int], new: int | None = None) -> None:
-        """Take note of what follows what in a piece of text, of which the last `new` ids (all by default) are new."""
-        for place in range(1 if new is None else max(1, len(ids) - new), len(ids)):
-            for length in range(1, min(LONGEST_MATCH, place) + 1):
-                self._next[tuple(ids[place - length : place])] = ids[place]
+        """Store the n-grams of a text, of which the last `new` ids (all by default) are new."""
+        for position in range(1 if new is None else max(1, len(ids) - new), len(ids)):
+            for length in range(1, min(LONGEST_MATCH, position) + 1):
+                self._next[tuple(ids[position - length : position])] = ids[position]
 
     def continuation(self, ids: Sequence[int], count: int) -> list[int]:
-        """How ids go on, as far as is known: at most `count` ids."""
+        """Return at most `count` ids that continue a text, as far as its n-grams are known."""
         context = list(ids[-LONGEST_MATCH:])
         found: list[int] = []
-        while len(found) < count and (following := self._following(context)) is not None:
+        while len(found) < count:
+            matches = (self._next.get(tuple(context[start:])) for start in range(len(context)))
+            following = next((match for match in matches if match is not None), None)
+            if following is None:
+                break
             found.append(following)
             context = [*context, following][-LONGEST_MATCH:]
         return found
 
-    def _following(self, context: Sequence[int]) -> int | None:
-        matches = (self._next.get(tuple(context[start:])) for start in range(len(context)))
-        return next((match for match in matches if match is not None), None)
-
 
 class Drafts:
-    """Guesses for the rows of one batch."""
+    """Draft ids for the rows of one batch, from the source with the highest past acceptance."""
 
     def __init__(self) -> None:
-        """Trust what was seen more than what was guessed, until it is known better."""
+        """Rank earlier text above the last choices, and these above earlier guesses, until rates are measured."""
         self.seen, self.iterates = NGrams(), NGrams()
-        self._right = {"seen": 1.0, "choices": 0.5, "iterates": 0.25}
-        self._judged = dict.fromkeys(self._right, 1)
-        self._open: dict[int, dict[str, list[int]]] = {}
+        self._accepted = {"seen": 1.0, "choices": 0.5, "iterates": 0.25}
+        self._judged = dict.fromkeys(self._accepted, 1)
+        self._pending: dict[int, dict[str, list[int]]] = {}
 
     def begin(self, prompts: Sequence[Sequence[int]]) -> None:
-        """Learn from prompts, of which new answers will follow."""
-        self._open.clear()
+        """Learn from the prompts of new answers."""
+        self._pending.clear()
         for prompt in prompts:
             self.seen.learn(prompt)
 
     def improve(self, row: int, settled: Sequence[int], new: int, choices: Sequence[int]) -> list[int]:
-        """Guesses of what comes after the settled ids, as many as `choices`.
+        """Return drafts of the ids after the settled ones, as many as `choices`.
 
         Args:
-            row: of the batch.
+            row: index in the batch.
             settled: ids up to the first unsettled one, from somewhere before the new ones.
             new: how many of them the last pass settled, at least one.
-            choices: what it chose after them.
+            choices: choices of the last pass after them.
         """
-        for kind, guesses in self._open.pop(row, {}).items():
-            self._judged[kind] += 1
-            self._right[kind] += count_equal(guesses, settled[-new:])
+        for source, drafts in self._pending.pop(row, {}).items():
+            self._judged[source] += 1
+            self._accepted[source] += count_equal(drafts, settled[-new:])
         self.seen.learn(settled, new)
         self.iterates.learn([settled[-1], *choices])
-        kinds = {
+        sources = {
             "seen": self.seen.continuation(settled, len(choices)),
             "choices": list(choices),
             "iterates": self.iterates.continuation(settled, len(choices)),
         }
-        kinds = {kind: guesses for kind, guesses in kinds.items() if guesses}
-        if not kinds:
+        sources = {source: drafts for source, drafts in sources.items() if drafts}
+        if not sources:
             return []
-        self._open[row] = kinds
-        best = kinds[max(kinds, key=lambda kind: self._right[kind] / self._judged[kind])]
+        self._pending[row] = sources
+        best = sources[max(sources, key=lambda source: self._accepted[source] / self._judged[source])]
         return [*best, *choices[len(best) :]]
 
 
-class DraftsApart:
-    """Guesses for the rows of several batches, which learn nothing from each other: each guesses as it does alone."""
+class SeparateDrafts:
+    """Draft ids for the rows of several batches, each by the drafts of its own batch."""
 
     def __init__(self, rows: Sequence[tuple[Drafts, int]]) -> None:
-        """Of each row, the drafts of its batch and its number there."""
+        """Set, for each row, the drafts of its batch and its index there."""
         self._rows = rows
 
     def begin(self, prompts: Sequence[Sequence[int]]) -> None:
-        """See `Drafts`: each has begun with its own prompts."""
+        """Do nothing: each batch has learned its own prompts."""
 
-    def keep(self, rows: Sequence[int]) -> "DraftsApart":
-        """Those of some of the rows."""
-        return DraftsApart([self._rows[row] for row in rows])
+    def select(self, rows: Sequence[int]) -> "SeparateDrafts":
+        """Return the drafts of some of the rows."""
+        return SeparateDrafts([self._rows[row] for row in rows])
 
     def improve(self, row: int, settled: Sequence[int], new: int, choices: Sequence[int]) -> list[int]:
-        """See `Drafts`."""
+        """See `Drafts.improve`."""
         drafts, own_row = self._rows[row]
         return drafts.improve(own_row, settled, new, choices)
 
 
-def count_equal(guesses: Sequence[int], ids: Sequence[int]) -> int:
-    """How many guesses are right before the first wrong one."""
-    pairs = zip(guesses, ids, strict=False)
+def count_equal(drafts: Sequence[int], ids: Sequence[int]) -> int:
+    """Return how many drafts are right before the first wrong one."""
+    pairs = zip(drafts, ids, strict=False)
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))

@@ -1,54 +1,55 @@
-"""The image denoising loop, the only one in the project (Show-o, arXiv 2408.12528, section 3.4).
+"""Denoise masked images, a few codes a step: the only image loop of the project (Show-o, section 3.4).
 
-    state --which places are masked--> image rows --passes--> scores of masked places --scheduler--> next state
+    state --masked positions--> rows of images --forward pass--> logits at masked positions --scheduler--> next state
 
 Decisions:
-- Images that are still the same under the same prompt are computed once: at the start, all those of one prompt. What an
-  unconditional image scores before anything is known is a constant of the model (`unconditional`).
-- Scores are computed where codes are masked, in the order of `State.settled`; guidance mixes these only.
-- One pass of the transformer over the whole batch counts as one, so an image of T steps takes T passes, guided or not.
-- Images of a batch finish in the same step, or earlier by early exit; one that is finished is computed no more.
+- Prompt rows never attend to images, so the KV cache of a prompt, filled in the first forward pass (prefill), serves
+  all its images in all passes.
+- Images that are still equal under the same prompt are computed once: at the start, all those of one prompt. The
+  unconditional prompt, and logits of a fully masked image under it, depend on the weights alone: `Showo.derived`.
+- Logits are computed at masked positions only, in the order of `State.settled`, and guidance mixes these only.
+- One forward pass of the whole batch counts as one, so an image of T steps takes T passes, with and without guidance.
+- Images of a batch finish in the same step, or earlier by early exit; finished ones are not computed any more.
 - Inpainting, extrapolation and variation are this loop from another start: a state with some codes settled.
-- The number of the step is the number of passes so far, so a trajectory can go on from any of its states.
-- States are small and live on the CPU, where they are decided about; wherever they are, the next one is there too.
+- The index of a step is the number of passes so far, so a trajectory can be resumed from any of its states.
+- States are small and stay on the device they came on, usually the CPU, where the decisions about them are made.
 """
 
 from collections.abc import Iterator, Sequence
-from functools import cached_property
 
 import torch
 from einops import rearrange
 from torch import Tensor
+from torch.nn import functional as F
 
 from showo_turbo.errors import InputError
-from showo_turbo.generation.image_passes import ImagePasses
-from showo_turbo.generation.scheduler import ALL_ROWS, Generators, Rows, UnmaskingScheduler, share_rows
-from showo_turbo.generation.scoring import Scoring, alone
-from showo_turbo.generation.trajectory import State, trajectory
-from showo_turbo.generation.unconditional import unconditional_blank_logits, unconditional_key_values
+from showo_turbo.generation.kv_cache import ImageCache, SequenceCache, allocate_kv_buffer, buffer_length
+from showo_turbo.generation.scheduler import ALL_ROWS, Generators, Rows, UnmaskingScheduler, split_rows
+from showo_turbo.generation.trajectory import ForwardInput, State, Step, run_single, trajectory
+from showo_turbo.models.packed_forward import PackedSequences, RaggedLayout
 from showo_turbo.models.showo import Showo
 from showo_turbo.vocabulary import Vocabulary
 
 
-def blank_state(batch: int, num_codes: int, vocabulary: Vocabulary, device: torch.device | str | None = None) -> State:
-    """Images of which nothing is known."""
+def masked_state(batch: int, num_codes: int, vocabulary: Vocabulary, device: torch.device | str | None = None) -> State:
+    """Return the start of images of which all codes are masked."""
     ids = torch.full((batch, num_codes), vocabulary.mask_id, device=device)
     return State(ids, torch.zeros_like(ids, dtype=torch.bool))
 
 
 def partly_known_state(codes: Tensor, known: Tensor, vocabulary: Vocabulary) -> State:
-    """Images of which some codes are known and stay as they are.
+    """Return the start of images of which some codes are known and stay unchanged.
 
     Args:
-        codes: long (batch, n), codebook indices; their values at unknown positions do not matter.
+        codes: long (batch, n), codebook indices; values at unknown positions are ignored.
         known: bool (batch, n).
         vocabulary: the id layout.
     """
-    return State(torch.where(known, vocabulary.codes_to_ids(codes), vocabulary.mask_id), known)
+    return State(torch.where(known, codes + vocabulary.image_offset, vocabulary.mask_id), known)
 
 
 class ImageDenoiser:
-    """Turns masked images into images, a few codes a step. One object serves one batch."""
+    """Turn masked images into images. One object serves one batch."""
 
     def __init__(
         self,
@@ -61,7 +62,7 @@ class ImageDenoiser:
         guidance_scale: float = 0.0,
         generator: Generators = None,
     ) -> None:
-        """Lay out the sequences.
+        """Prepare a batch.
 
         Args:
             model: the transformer.
@@ -69,13 +70,13 @@ class ImageDenoiser:
             scheduler: with its timesteps set.
             prompts: id lists, one per image, as `PromptBuilder.text_to_image` builds them.
             num_codes: codes of an image.
-            unconditional: the id list that guidance compares with; needed only if there is guidance.
+            unconditional: the id list of the unconditional prompt; needed with guidance only.
             guidance_scale: w in (1 + w) * conditional - w * unconditional, Show-o's convention: 0 is no guidance.
-            generator: where random numbers come from, see `scheduler.Generators`.
+            generator: source of random numbers, see `scheduler.Generators`.
 
         Raises:
-            InputError: when the guidance scale is negative or has nothing to guide with, the generators cannot share
-                the images equally, or prompt and image exceed the model's positions.
+            InputError: if the guidance scale is negative or there is no unconditional prompt for it, the images cannot
+                be divided equally among the generators, or prompt and image exceed the model's positions.
         """
         if not guidance_scale >= 0:
             raise InputError(f"guidance_scale is {guidance_scale}: choose 0 (no guidance) or more")
@@ -83,7 +84,7 @@ class ImageDenoiser:
             raise InputError(
                 f"guidance_scale is {guidance_scale}, but there is no unconditional prompt to compare with"
             )
-        share_rows(len(prompts), generator)
+        split_rows(len(prompts), generator)
         longest = max(map(len, prompts))
         if longest + num_codes + 2 > model.max_positions:
             raise InputError(
@@ -94,31 +95,31 @@ class ImageDenoiser:
         self.guidance_scale, self.generator = guidance_scale, generator
         self.num_codes, self.unconditional = num_codes, unconditional
         self.prompts = list(dict.fromkeys(map(tuple, prompts)))
-        self.owners = [self.prompts.index(tuple(prompt)) for prompt in prompts]
+        self.prompt_of_image = [self.prompts.index(tuple(prompt)) for prompt in prompts]
+        self._forward: ImageForward | None = None
 
     @classmethod
-    def joined(cls, denoisers: Sequence["ImageDenoiser"]) -> "ImageDenoiser":
-        """One denoiser for the images of several, whose options and numbers of images are the same.
+    def batch(cls, denoisers: Sequence["ImageDenoiser"]) -> "ImageDenoiser":
+        """Join denoisers with the same options and numbers of images; each image keeps its generator and result."""
+        prompts = [one.prompts[prompt] for one in denoisers for prompt in one.prompt_of_image]
+        return denoisers[0]._for_images(prompts, [one.generator for one in denoisers])
 
-        Each image comes out as it does of its own denoiser, whose generator it keeps.
-        """
-        prompts = [one.prompts[owner] for one in denoisers for owner in one.owners]
-        return denoisers[0]._with_images(prompts, [one.generator for one in denoisers])
+    def select(self, rows: Sequence[int]) -> "ImageDenoiser":
+        """Return a denoiser for some of the denoisers that were joined, given as the indices of their images."""
+        generators = [
+            source for own, source in split_rows(len(self.prompt_of_image), self.generator) if own.start in rows
+        ]
+        selected = self._for_images([self.prompts[self.prompt_of_image[row]] for row in rows], generators)
+        forward = self._forward
+        if forward is not None and not forward.num_unread:
+            wanted = [self.prompts.index(prompt) for prompt in selected.prompts]
+            wanted += range(len(self.prompts), len(forward.prompts))  # the unconditional one
+            prefixes = [forward.prefix(number) for number in wanted]
+            prompts = [forward.prompts[number] for number in wanted]
+            selected._forward = ImageForward(self.model, self.vocabulary, prompts, prefixes)
+        return selected
 
-    def keep(self, rows: Sequence[int]) -> "ImageDenoiser":
-        """Of one that was `joined`, a denoiser for the images of some of those it was joined from, by number."""
-        sources = [source for share, source in share_rows(len(self.owners), self.generator) if share.start in rows]
-        kept = self._with_images([self.prompts[self.owners[row]] for row in rows], sources)
-        passes = vars(self).get("_passes")  # there are none if there was no room for them
-        if passes is not None and not passes.unread:
-            wanted = [self.prompts.index(prompt) for prompt in kept.prompts]
-            wanted += range(len(self.prompts), len(passes.prompts))  # the unconditional one
-            read = [passes.key_values_of(number) for number in wanted]
-            kept._passes = ImagePasses(self.model, self.vocabulary, [passes.prompts[one] for one in wanted], read)
-        return kept
-
-    def _with_images(self, prompts: Sequence[Sequence[int]], generator: Generators) -> "ImageDenoiser":
-        """One with the same options for other images."""
+    def _for_images(self, prompts: Sequence[Sequence[int]], generator: Generators) -> "ImageDenoiser":
         return ImageDenoiser(
             self.model,
             self.vocabulary,
@@ -132,92 +133,216 @@ class ImageDenoiser:
 
     @property
     def sequences(self) -> int:
-        """How many sequences a pass reads, at most: each image, and with guidance once more as an unconditional one."""
-        return len(self.owners) * (2 if self.guidance_scale > 0 else 1)
+        """Largest number of sequences in a forward pass: one per image, with guidance two."""
+        return len(self.prompt_of_image) * (2 if self.guidance_scale > 0 else 1)
 
     @property
     def generators(self) -> Sequence[torch.Generator]:
-        """Of one that was `joined`: one for each that it was joined from."""
+        """Generators of the denoisers that were joined by `batch`."""
         return self.generator if isinstance(self.generator, Sequence) else []
 
     def logits(self, state: State) -> Tensor:
-        """Guided scores of every code at every place, float32 (batch, n, codebook_size). One pass.
+        """Return guided logits of every code at every position, float32 (batch, n, codebook_size), by one forward pass.
 
-        Sampling needs them at masked places only, `masked_logits`, which are this tensor's `[~state.settled]`.
+        Sampling needs them at masked positions only, `masked_logits`, which are this tensor's `[~state.settled]`.
         """
-        logits, rows = alone(self.model, self._score(state, torch.ones_like(state.settled)))
+        logits, rows = run_single(self.model, self._guided_logits(state, torch.ones_like(state.settled)))
         return rearrange(logits[rows], "(b n) c -> b n c", b=len(state.ids))
 
     def masked_logits(self, state: State) -> Tensor:
-        """Guided scores of every code at masked places, image after image, float32 (places, codebook_size)."""
-        logits, rows = alone(self.model, self._score(state, ~state.settled))
+        """Return guided logits of every code at masked positions, image after image, float32 (positions, codes)."""
+        logits, rows = run_single(self.model, self._guided_logits(state, ~state.settled))
         return logits[rows]
 
     def unmask(self, state: State, logits: Tensor, rows: Rows = ALL_ROWS) -> State:
-        """The state after one step of the scheduler, given the `masked_logits`; its last step settles everything.
+        """Return the state after one step of the scheduler; its last step settles every position.
 
         Args:
             state: the state before.
-            logits: float32 (places, codebook_size), or fewer rows.
-            rows: long (places,), which row of the scores each place has, where several have the same.
+            logits: float32 (masked positions, codebook_size), or fewer rows.
+            rows: long (masked positions,), the row of logits of each position, where several share one.
         """
-        index = state.forward_passes
-        codes = self.vocabulary.ids_to_codes(state.ids)
-        step = self.scheduler.step(logits, index, codes, ~state.settled, self.generator, rows)
+        index, offset = state.forward_passes, self.vocabulary.image_offset
+        step = self.scheduler.step(logits, index, state.ids - offset, ~state.settled, self.generator, rows)
         last = index + 1 == self.scheduler.num_inference_steps
         settled = torch.ones_like(step.masked) if last else ~step.masked
-        return State(self.vocabulary.codes_to_ids(step.candidates), settled, index + 1)
+        return State(step.candidates + offset, settled, index + 1)
 
-    def step(self, state: State) -> Scoring[State]:
-        """One step: score, draw, keep the most confident."""
-        logits, rows = yield from self._score(state, ~state.settled)
+    def step(self, state: State) -> Step[State]:
+        """Run one step: compute logits, sample candidates, keep the most confident."""
+        logits, rows = yield from self._guided_logits(state, ~state.settled)
         return self.unmask(state, logits, rows)
 
     def advance(self, state: State) -> State:
-        """One step, with a pass of its own."""
-        return alone(self.model, self.step(state))
+        """Run one step with a forward pass of its own."""
+        return run_single(self.model, self.step(state))
 
     def run(self, start: State) -> Iterator[State]:
-        """The trajectory from `start` to finished images, whose ids are all image codes."""
+        """Yield the trajectory from `start` to finished images, whose ids are all image codes."""
         return trajectory(start, self.advance)
 
-    @cached_property
-    def _passes(self) -> ImagePasses:
-        """Passes over images under the prompts, the unconditional one last."""
-        if self.guidance_scale == 0:
-            return ImagePasses(self.model, self.vocabulary, self.prompts)
-        known = unconditional_key_values(self.model, self.vocabulary, self.unconditional)
-        return ImagePasses(self.model, self.vocabulary, [*self.prompts, self.unconditional], [known])
+    def _guided_logits(self, state: State, scored: Tensor) -> Step[tuple[Tensor, Rows]]:
+        """Compute guided logits at the scored positions, bool (batch, n): float32 (rows, codebook_size).
 
-    def _score(self, state: State, asked: Tensor) -> Scoring[tuple[Tensor, Rows]]:
-        """Guided scores where asked, bool (batch, n): float32 (rows, codebook_size), and which row each place has."""
-        ids, asked = state.hide_unsettled(self.vocabulary.mask_id).cpu(), asked.cpu()
+        Returns:
+            Logits, and the row of each position.
+        """
+        if self._forward is None:
+            prompts, prefixes = list(self.prompts), []
+            if self.guidance_scale > 0:
+                prompts, prefixes = [*prompts, self.unconditional], [self._unconditional_prefix()]
+            self._forward = ImageForward(self.model, self.vocabulary, prompts, prefixes)
+        ids, scored = state.mask_unsettled(self.vocabulary.mask_id).cpu(), scored.cpu()
         if self.guidance_scale == 0:
-            return (yield from self._score_each(self.owners, ids, asked))
+            return (yield from self._forward.logits(self.prompt_of_image, ids, scored))
         if not state.settled.any():
-            blank = unconditional_blank_logits(self.model, self.vocabulary, self.unconditional, self.num_codes)
-            conditional, rows = yield from self._score_each(self.owners, ids, asked)
-            unconditional = blank.repeat(len(conditional) // len(blank), 1)
+            masked = self._unconditional_masked_logits()
+            conditional, rows = yield from self._forward.logits(self.prompt_of_image, ids, scored)
+            unconditional = masked.repeat(len(conditional) // len(masked), 1)
         else:
-            owners = [*self.owners, *[len(self.prompts)] * len(ids)]
-            logits, rows = yield from self._score_each(owners, ids.repeat(2, 1), asked.repeat(2, 1))
+            prompt_of_image = [*self.prompt_of_image, *[len(self.prompts)] * len(ids)]
+            logits, rows = yield from self._forward.logits(prompt_of_image, ids.repeat(2, 1), scored.repeat(2, 1))
             conditional, unconditional = logits[rows].chunk(2)
             rows = ALL_ROWS
-        guided = conditional.mul_(1 + self.guidance_scale).sub_(unconditional.mul_(self.guidance_scale))  # both our own
+        guided = conditional.mul_(1 + self.guidance_scale).sub_(unconditional.mul_(self.guidance_scale))  # own tensors
         return guided, rows
 
-    def _score_each(self, owners: Sequence[int], ids: Tensor, asked: Tensor) -> Scoring[tuple[Tensor, Rows]]:
-        """Scores of the different images (rows, codebook_size), and which row each place of all images has.
+    def _unconditional_prefix(self) -> Tensor:
+        """Return the KV cache of the unconditional prompt, (layers, 2, length, heads, head size)."""
+        prompt = tuple(self.unconditional)
+        return self.model.derived(
+            ("unconditional prefix", prompt),
+            lambda: ImageForward(self.model, self.vocabulary, [prompt]).prefix(0),
+        )
 
-        Equal images under the same prompt are computed once, images without places to score not at all.
+    def _unconditional_masked_logits(self) -> Tensor:
+        """Return logits of a fully masked image under the unconditional prompt, float32 (num_codes, codebook_size)."""
+        prompt = tuple(self.unconditional)
+
+        def compute() -> Tensor:
+            forward = ImageForward(self.model, self.vocabulary, [prompt], [self._unconditional_prefix()])
+            masked = masked_state(1, self.num_codes, self.vocabulary)
+            logits, _ = run_single(self.model, forward.logits([0], masked.ids, ~masked.settled))
+            return logits
+
+        return self.model.derived(("unconditional masked logits", prompt, self.num_codes), compute)
+
+
+class ImageForward:
+    """Compute logits of images under their prompts.
+
+    first forward pass only         every forward pass
+    prompt a   [t2i] a a [eot]      image 1 of a   [soi] codes [eoi]  attends to  prompt a, itself
+    prompt b   [t2i] b [eot]        image 2 of a   [soi] codes [eoi]              prompt a, itself
+                                    image 1 of b   [soi] codes [eoi]              prompt b, itself
+
+    KV cache of prompts (layers, prompts, longest prompt), and of images (images, longest prompt + codes + 2)
+    . a a a a                                              . a a a a | soi c c c c eoi
+    . . b b b                                              . . b b b | soi c c c c eoi
+
+    Positions are counted from `<|soi|>`, prompts having negative ones, so the cache of a prompt does not depend on the
+    prompts beside it.
+    """
+
+    def __init__(
+        self, model: Showo, vocabulary: Vocabulary, prompts: Sequence[Sequence[int]], prefixes: Sequence[Tensor] = ()
+    ) -> None:
+        """Allocate the KV cache.
+
+        Args:
+            model: the transformer.
+            vocabulary: the id layout.
+            prompts: id lists, different ones; lengths may differ.
+            prefixes: KV caches of the last prompts, as `prefix` returns them; these prompts are not read again.
         """
-        places = asked.sum(1).tolist()
-        images = {number: (owners[number], tuple(ids[number].tolist())) for number, count in enumerate(places) if count}
+        self.model, self.vocabulary, self.prompts = model, vocabulary, prompts
+        self.longest = buffer_length(max(map(len, prompts)), model.cuda_graphs)
+        self.pads = torch.tensor([self.longest - len(prompt) for prompt in prompts])
+        self.prompt_buffer = allocate_kv_buffer(self, model, len(prompts), self.longest)
+        self.image_buffer = self.prompt_buffer[0, :, :0]
+        self.num_unread = len(prompts) - len(prefixes)
+        for number, prefix in enumerate(prefixes, start=self.num_unread):
+            self.prompt_buffer[:, :, number, int(self.pads[number]) :] = prefix
+
+    def prefix(self, number: int) -> Tensor:
+        """Return the KV cache of a prompt, (layers, 2, length, heads, head size), after a prefill if needed."""
+        if self.num_unread:
+            ids, prompts = self._unread_prompts()
+            self.model.packed_forward(self.model.embed(ids.to(self.model.device)[None])[0], [prompts])
+            self.num_unread = 0
+        return self.prompt_buffer[:, :, number, int(self.pads[number]) :].clone()
+
+    def logits(self, prompt_of_image: Sequence[int], image_ids: Tensor, scored: Tensor) -> Step[tuple[Tensor, Rows]]:
+        """Compute logits of every code at the scored positions, image after image.
+
+        Equal images under the same prompt are computed once, and images without scored positions not at all.
+
+        Args:
+            prompt_of_image: index of each image's prompt.
+            image_ids: long (images, n), codes and masks as token ids.
+            scored: bool (images, n).
+
+        Returns:
+            Logits, float32 (rows, codebook_size), and the row of each scored position.
+        """
+        counts = scored.sum(1).tolist()
+        images = {
+            number: (prompt_of_image[number], tuple(image_ids[number].tolist()))
+            for number, count in enumerate(counts)
+            if count
+        }
         different = {image: number for number, image in reversed(images.items())}
         firsts = sorted(different.values())
-        logits = yield from self._passes.score(torch.tensor(owners)[firsts], ids[firsts], asked[firsts])
+        image_ids, scored, prompts = image_ids[firsts], scored[firsts], torch.tensor(prompt_of_image)[firsts]
+
+        borders = torch.full_like(image_ids[:, :1], self.vocabulary.soi_id)
+        ids = torch.cat([borders, image_ids, torch.full_like(borders, self.vocabulary.eoi_id)], 1).flatten()
+        groups = [self._image_rows(prompts, scored)]
+        if self.num_unread:
+            prompt_ids, prompt_rows = self._unread_prompts()
+            ids, groups = torch.cat([prompt_ids, ids]), [prompt_rows, *groups]
+        embeddings = self.model.embed(ids.to(self.model.device)[None])[0]
+        logits = yield ForwardInput(embeddings, groups, (self.vocabulary.image_offset, self.vocabulary.mask_id))
+        self.num_unread = 0
         if len(firsts) == len(images):
             return logits, ALL_ROWS
-        rows = torch.arange(len(logits)).split([places[first] for first in firsts])
-        of_first = dict(zip(firsts, rows, strict=True))
-        return logits, torch.cat([of_first[different[image]] for image in images.values()]).to(logits.device)
+        rows = dict(zip(firsts, torch.arange(len(logits)).split([counts[first] for first in firsts]), strict=True))
+        return logits, torch.cat([rows[different[image]] for image in images.values()]).to(logits.device)
+
+    def _unread_prompts(self) -> tuple[Tensor, PackedSequences]:
+        """Return the ids of prompts without a KV cache, long (rows,), and their rows, none of which is scored."""
+        device, unread = self.model.device, self.prompts[: self.num_unread]
+        lengths = [len(prompt) for prompt in unread]
+        pads, columns = self.pads[: self.num_unread, None, None], torch.arange(self.longest)
+        rows = torch.arange(max(lengths))[:, None] + pads
+        mask = (columns >= pads) & (columns <= rows)
+        positions = torch.cat([torch.arange(self.longest - length, self.longest) for length in lengths])
+        number = torch.arange(self.num_unread).repeat_interleave(torch.tensor(lengths))
+        slots = (number * self.longest + positions).to(device)
+        packed = PackedSequences(
+            RaggedLayout(lengths, device),
+            (positions - self.longest).to(device),
+            SequenceCache(self.prompt_buffer, slots, self.num_unread, self.longest),
+            mask[:, None].to(device),
+            torch.zeros(0, dtype=torch.long, device=device),
+            RaggedLayout([0] * self.num_unread),
+        )
+        return torch.tensor([token for prompt in unread for token in prompt]), packed
+
+    def _image_rows(self, prompts: Tensor, scored: Tensor) -> PackedSequences:
+        """Return the rows of images under prompts, long (images,), scored where bool (images, n) says."""
+        device, (images, num_codes) = self.model.device, scored.shape
+        length = num_codes + 2
+        columns = self.longest + length
+        if self.image_buffer.shape[1] < images or self.image_buffer.shape[2] != columns:
+            self.image_buffer = allocate_kv_buffer(self, self.model, images, columns, layers=1)[0]
+        pads = self.pads[prompts]
+        mask = (torch.arange(columns) >= pads[:, None])[:, None, None].to(device) if pads.any() else None
+        return PackedSequences(
+            RaggedLayout([length] * images),
+            torch.arange(length, device=device).repeat(images),
+            ImageCache(self.prompt_buffer, self.image_buffer[:, :images], prompts.to(device)),
+            mask,
+            F.pad(scored, (1, 1)).flatten().nonzero()[:, 0].to(device),
+            RaggedLayout(scored.sum(1).tolist(), device),
+        )

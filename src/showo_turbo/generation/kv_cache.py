@@ -1,51 +1,122 @@
-"""Keys and values that are kept from pass to pass, in a room that is made once."""
+"""KV caches: keys and values in buffers that are allocated once and updated by `packed_forward`.
+
+SequenceCache   rows are stored in their sequence and attend to what it holds
+PrefixCache     rows of a prefix attend to the prefix, and are stored for every sequence that starts with it
+ImageCache      rows of an image attend to their prompt and the whole image; nothing is kept for the next pass
+"""
 
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from showo_turbo.backends.cuda_graphs import CudaGraphRunner
 from showo_turbo.backends.linear import arithmetic_dtype
+from showo_turbo.models.packed_forward import RaggedLayout
 from showo_turbo.models.showo import Showo
 
 
-def room_for_key_values(owner: object, model: Showo, sequences: int, length: int, layers: int | None = None) -> Tensor:
-    """Zeros (layers, 2, sequences, length, heads, head size), keys before values; of all layers by default.
+def allocate_kv_buffer(owner: object, model: Showo, sequences: int, length: int, layers: int | None = None) -> Tensor:
+    """Return zeros (layers, 2, sequences, length, heads, head size), keys before values, for all layers by default.
 
-    They are the owner's for as long as that lives. Zeros rather than anything, since columns out of sight are
-    multiplied by a weight of 0.
+    The buffer belongs to the owner until it is deleted. It is zeroed since masked columns are multiplied by 0, which
+    turns NaN and infinite values into NaN.
     """
     config = model.showo.config
-    heads = config.num_key_value_heads
     size = config.hidden_size // config.num_attention_heads
     layers = config.num_hidden_layers if layers is None else layers
+    shape = (layers, 2, sequences, length, config.num_key_value_heads, size)
     like = torch.empty(0, dtype=arithmetic_dtype(model.showo.lm_head.weight), device=model.device)
-    return model.runner.lend(owner, (layers, 2, sequences, length, heads, size), like)
+    return like.new_zeros(shape) if model.cuda_graphs is None else model.cuda_graphs.allocate(owner, shape, like)
+
+
+def buffer_length(length: int, cuda_graphs: CudaGraphRunner | None) -> int:
+    """Return the length of a buffer for so many columns: with CUDA graphs a multiple, so that few shapes occur."""
+    multiple = 1 if cuda_graphs is None else cuda_graphs.length_multiple
+    return -(-length // multiple) * multiple
 
 
 @dataclass(frozen=True)
-class KeptKeyValues:
-    """Rows are kept in their sequences, and look at what is kept there.
+class SequenceCache:
+    """Store rows in their sequences and attend to all that these hold.
 
     Attributes:
-        kept: (layers, 2, sequences, length, heads, head size).
-        places: long (rows,), where the rows belong among (sequences * length).
-        sequences: how many sequences have rows, the first ones.
-        columns: how much of their length is in use.
+        buffer: (layers, 2, sequences, length, heads, head size).
+        slots: long (rows,), where the rows are stored among (sequences * length).
+        sequences: number of sequences that have rows, the first ones.
+        columns: part of the length that is attended to.
     """
 
-    kept: Tensor
-    places: Tensor
+    buffer: Tensor
+    slots: Tensor
     sequences: int
     columns: int
 
     @property
-    def lasting(self) -> tuple[Tensor, ...]:
-        """See `models.passes.KeyValues`."""
-        return (self.kept,)
+    def persistent_buffers(self) -> tuple[Tensor, ...]:
+        """See `models.packed_forward.KVCache`."""
+        return (self.buffer,)
 
     def update(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """See `models.passes.KeyValues`."""
-        for kept, own in zip(self.kept[layer], (keys, values), strict=True):
-            kept.flatten(0, 1).index_copy_(0, self.places, own)
-        return tuple(self.kept[layer, :, : self.sequences, : self.columns])
+        """See `models.packed_forward.KVCache`."""
+        for stored, own in zip(self.buffer[layer], (keys, values), strict=True):
+            stored.flatten(0, 1).index_copy_(0, self.slots, own)
+        return tuple(self.buffer[layer, :, : self.sequences, : self.columns])
+
+
+@dataclass(frozen=True)
+class PrefixCache:
+    """Store the rows of prefixes for every sequence that starts with them, and attend to the prefix.
+
+    Attributes:
+        buffer: (layers, 2, sequences, length, heads, head size).
+        layout: which prefixes the rows belong to.
+        rows: long (copies,), the rows, as often as they are stored.
+        slots: long (copies,), where they are stored among (sequences * length).
+    """
+
+    buffer: Tensor
+    layout: RaggedLayout
+    rows: Tensor
+    slots: Tensor
+
+    @property
+    def persistent_buffers(self) -> tuple[Tensor, ...]:
+        """See `models.packed_forward.KVCache`."""
+        return (self.buffer,)
+
+    def update(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """See `models.packed_forward.KVCache`."""
+        for stored, own in zip(self.buffer[layer], (keys, values), strict=True):
+            stored.flatten(0, 1).index_copy_(0, self.slots, own[self.rows])
+        return self.layout.pad(keys), self.layout.pad(values)
+
+
+@dataclass(frozen=True)
+class ImageCache:
+    """Attend to the stored prompt of each image and to the whole image.
+
+    All layers share the buffer of the images, since nothing outside of a layer attends to their rows.
+
+    Attributes:
+        prompts: (layers, 2, prompts, longest, heads, head size).
+        images: (2, images, longest + length, heads, head size), overwritten in every layer.
+        prompt_of: long (images,), each image's prompt.
+    """
+
+    prompts: Tensor
+    images: Tensor
+    prompt_of: Tensor
+
+    @property
+    def persistent_buffers(self) -> tuple[Tensor, ...]:
+        """See `models.packed_forward.KVCache`."""
+        return self.prompts, self.images
+
+    def update(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """See `models.packed_forward.KVCache`."""
+        longest = self.prompts.shape[3]
+        self.images[:, :, :longest] = self.prompts[layer].index_select(1, self.prompt_of)
+        for stored, own in zip(self.images, (keys, values), strict=True):
+            stored[:, longest:] = own.view(len(self.prompt_of), -1, *own.shape[1:])
+        return self.images[0], self.images[1]

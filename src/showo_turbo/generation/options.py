@@ -1,88 +1,332 @@
-"""How an image is sampled, in a few numbers and names."""
+"""Declare every option of image sampling and text decoding once; all other places derive from these two classes.
 
-from dataclasses import dataclass, fields, replace
-from typing import Self
+    SamplingOptions ---+--> arguments of text_to_image, inpaint, image_to_text, ...    takes_options
+    DecodingOptions ---+--> fields of requests, sidecar files, Show-o's commands       options_dataclass
+                       +--> options of the command line                                cli.common_options
+
+Decisions:
+- A field holds type, default, range and help. `option` declares it; `check_option` is the only check of its range.
+- Ranges that depend on the model (codes of an image, codebook size) are checked where the model is known.
+- This module imports no torch, so that the command line can print its help at once.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import Field, dataclass, field, fields, replace
+from functools import wraps
+from inspect import Parameter, getdoc, signature
+from sys import float_info
+from types import NoneType
+from typing import Any, ClassVar, Literal, ParamSpec, Self, TypeVar, get_args
 
 from showo_turbo.errors import InputError
-from showo_turbo.generation.scheduler import UnmaskingScheduler
-from showo_turbo.validation import check_integer, check_number
+
+P = ParamSpec("P")
+R = TypeVar("R")
+C = TypeVar("C", bound=type)
+
+RECOMMENDED = "recommended"
+"""Stands for an option that is left out where None has a meaning of its own."""
+
+
+def option(
+    default: Any,
+    help: str,
+    *,
+    minimum: float | None = None,
+    maximum: float | None = None,
+    above: float | None = None,
+    choices: tuple[str, ...] = (),
+    range: str = "",
+    limit: str = "",
+    flags: tuple[str, ...] = (),
+) -> Any:
+    """Declare a field of an options class.
+
+    Args:
+        default: value of the field if nothing else is given.
+        help: one or two sentences; the text of `--help`, docstrings and schemas.
+        minimum: smallest value.
+        maximum: largest value.
+        above: largest value that is too small.
+        choices: the values, of a text.
+        range: the range in words, for errors: "X is Y: choose RANGE".
+        limit: what the model bounds the value by; such a range is checked where the model is known.
+        flags: names on the command line; derived from the field's name if left out.
+    """
+    bounds = {"minimum": minimum, "maximum": maximum, "above": above}
+    return field(
+        default=default,
+        metadata={"help": help, "choices": choices, "range": range, "limit": limit, "flags": flags, **bounds},
+    )
 
 
 @dataclass(frozen=True)
-class SamplingOptions:
-    """Options of text to image; a checkpoint's `generation.json` holds those its authors recommend.
-
-    Attributes:
-        num_inference_steps: passes of the transformer, 1 to the image's codes.
-        guidance_scale: w in (1 + w) * conditional - w * unconditional, Show-o's convention: 0 is no guidance. (It is
-            diffusers' scale minus 1.)
-        top_k: draw among the k most probable codes only; None draws among all.
-        temperature: weight of the noise in choosing which codes to keep, before the first step.
-        schedule: how fast codes are kept: "cosine", "linear", "sigmoid" or "powX".
-        order: which codes are kept first: "confidence" (as published) or "halton" (places far apart).
-        sampled_steps: so many steps, the first ones, draw at random, and the others take the most probable codes; None
-            draws in all.
-        early_exit: finish an image before its last step, as soon as the probabilities of the codes drawn leave at most
-            this share of them in doubt (the sum of 1 - p, of all the image's codes); None never does. An
-            approximation, see docs/speed.md.
+class Options:
+    """Check the fields of an options class when it is built.
 
     Raises:
-        InputError: when a value is of another type. Ranges depend on the model, which checks them.
+        InputError: if a value has another type than its field or lies outside its range.
     """
 
-    num_inference_steps: int = 16
-    guidance_scale: float = 0.0
-    top_k: int | None = None
-    temperature: float = 1.0
-    schedule: str = "cosine"
-    order: str = "confidence"
-    sampled_steps: int | None = None
-    early_exit: float | None = None
+    left_out_is_recommended: ClassVar[bool] = False
+    """Whether an option that is left out takes the checkpoint's recommendation rather than its default."""
 
     def __post_init__(self) -> None:
-        check_integer("num_inference_steps", self.num_inference_steps)
-        for name in ("top_k", "sampled_steps"):
-            if getattr(self, name) is not None:
-                check_integer(name, getattr(self, name))
-        if self.early_exit is not None:
-            check_number("early_exit", self.early_exit)
-        for name in ("guidance_scale", "temperature"):
-            check_number(name, getattr(self, name))
+        for one in fields(self):
+            check_option(type(self), one.name, getattr(self, one.name))
 
     @classmethod
-    def from_dict(cls, values: dict) -> "SamplingOptions":
-        """Options by name; what is left out takes its default.
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Build options from a dict; what is left out takes its default.
 
         Raises:
-            InputError: when a name is not an option, or a value cannot be.
+            InputError: if a name is not an option, or as the class.
         """
-        known = [field.name for field in fields(cls)]
+        known = [one.name for one in fields(cls)]
         if unknown := sorted(set(values) - set(known)):
             raise InputError(f"sampling options: unknown {', '.join(unknown)}; known are {', '.join(known)}")
         return cls(**values)
 
-    def at(self, num_inference_steps: int | None) -> Self:
-        """What is recommended for so many steps, where these options are what is; None is as many as these have.
+
+@dataclass(frozen=True)
+class SamplingOptions(Options):
+    """Configure how images are drawn (MaskGIT sampling, arXiv 2202.04200; Show-o, arXiv 2408.12528, section 3.4).
+
+    A checkpoint's `generation.json` holds those that its authors recommend.
+
+    Attributes:
+        num_inference_steps: forward passes of the transformer.
+        guidance_scale: w in (1 + w) * conditional - w * unconditional, Show-o's convention: 0 is no guidance. (It is
+            diffusers' scale minus 1.)
+        top_k: sample among the k most probable codes; None samples among all.
+        temperature: weight of the Gumbel noise in the choice of codes to keep, before the first step.
+        schedule: the share of codes that stays masked, over the steps: "cosine", "linear", "sigmoid" or "powX".
+        order: which codes are kept first: "confidence" (as published) or "halton" (positions far apart).
+        sampled_steps: sample in this number of first steps and take the most probable codes in the others; None samples
+            in all.
+        early_exit: finish an image before its last step, as soon as the sum of 1 - p over its sampled codes is at most
+            this fraction of its codes; None never does. An approximation, see docs/lab/speed.md.
+
+    Raises:
+        InputError: if a value has another type or lies outside its range. Ranges that depend on the model are checked
+            by `UnmaskingScheduler`.
+    """
+
+    left_out_is_recommended: ClassVar[bool] = True
+
+    num_inference_steps: int = option(
+        16,
+        "Forward passes of the transformer.",
+        minimum=1,
+        limit="the image's codes",
+        flags=("--steps", "--num-inference-steps"),
+    )
+    guidance_scale: float = option(
+        0.0,
+        "Classifier-free guidance w in (1 + w) * conditional - w * unconditional; 0 is none.",
+        minimum=0,
+        range="0 (no guidance) or more",
+    )
+    top_k: int | None = option(
+        None, "Sample among the k most probable codes.", minimum=1, limit="the codebook's size", range="1 or more"
+    )
+    temperature: float = option(
+        1.0, "Weight of the noise in the choice of codes to keep.", minimum=0, range="0 or more"
+    )
+    schedule: str = option("cosine", "Mask schedule: cosine, linear, sigmoid or powX.")
+    order: str = option(
+        "confidence", "Which codes are kept first: confidence or halton.", choices=("confidence", "halton")
+    )
+    sampled_steps: int | None = option(
+        None,
+        "Sample in this number of first steps, then take the most probable codes.",
+        minimum=0,
+        range="0 or more, or None",
+    )
+    early_exit: float | None = option(
+        None,
+        "Finish an image early when at most this fraction of its codes is in doubt; an approximation.",
+        minimum=0,
+        maximum=1,
+        range="0 (no doubt) to 1 (after one step), or None",
+    )
+
+    def with_steps(self, num_inference_steps: int | None) -> Self:
+        """Return a copy with another number of steps, or these options if it is None.
 
         Raises:
-            InputError: when it is no whole number.
+            InputError: if it is not an integer.
         """
         return self if num_inference_steps is None else replace(self, num_inference_steps=num_inference_steps)
 
-    def scheduler(self, codebook_size: int, num_codes: int) -> UnmaskingScheduler:
-        """A scheduler with these options for images of `num_codes` codes.
+    def override(self, **given: Any) -> Self:
+        """Return a copy with the options that are given; None and "recommended" stand for those that are left out.
+
+        For an option of which None is a value, only "recommended" stands for left out.
 
         Raises:
-            InputError: when an option is out of its range.
+            InputError: as the class.
         """
-        scheduler = UnmaskingScheduler(
-            codebook_size,
-            temperature=self.temperature,
-            top_k=self.top_k,
-            schedule=self.schedule,
-            order=self.order,
-            sampled_steps=self.sampled_steps,
-            early_exit=self.early_exit,
-        )
-        scheduler.set_timesteps(self.num_inference_steps, num_codes)
-        return scheduler
+        chosen = {name: value for name, value in given.items() if not self.is_left_out(name, value)}
+        return replace(self.with_steps(chosen.get("num_inference_steps")), **chosen)
+
+    @classmethod
+    def is_left_out(cls, name: str, value: object) -> bool:
+        """Return whether a value given for an option stands for none given."""
+        declared = cls.__dataclass_fields__[name]
+        return isinstance(value, str) and value == RECOMMENDED if is_optional(declared) else value is None
+
+
+@dataclass(frozen=True)
+class DecodingOptions(Options):
+    """Configure how text is decoded (Jacobi decoding, arXiv 2502.05415, section 3.1).
+
+    Attributes:
+        max_new_tokens: length of the longest answer.
+        decoding: "jacobi" (a block of tokens per forward pass) or "autoregressive" (one token). Without sampling both
+            give the same answer.
+        block_length: tokens per forward pass of Jacobi decoding.
+        do_sample: sample tokens instead of taking the most probable one; autoregressive only.
+        temperature: divides the logits before sampling.
+        top_k: sample among the k most probable tokens; None samples among all.
+        sliding_window: decode `block_length` tokens ahead at all times, and the next block too where drafts have been
+            good, rather than one block after the other; the answer is the same.
+        drafts: take speculative drafts from the question, the answer so far and earlier iterates where these were
+            accepted more often than the model's own; the answer is the same.
+
+    Raises:
+        InputError: if a value has another type or lies outside its range, or needs another option that is not set.
+    """
+
+    max_new_tokens: int = option(64, "Length of the longest answer in tokens.", minimum=1)
+    decoding: str = option(
+        "jacobi", "jacobi (in parallel) or autoregressive: the same answer.", choices=("jacobi", "autoregressive")
+    )
+    block_length: int = option(16, "Tokens per forward pass of Jacobi decoding.", minimum=1)
+    do_sample: bool = option(False, "Sample tokens; needs autoregressive decoding.")
+    temperature: float = option(
+        1.0, "Divides the logits before sampling.", above=0, range="more than 0, or greedy decoding"
+    )
+    top_k: int | None = option(None, "Sample among the k most probable tokens.", minimum=1, range="1 or more, or None")
+    sliding_window: bool = option(True, "Decode a window of tokens ahead instead of block after block.")
+    drafts: bool = option(True, "Draft tokens from the text so far; the answer is the same.")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.do_sample and self.decoding == "jacobi":
+            raise InputError(
+                "do_sample needs decoding='autoregressive': Jacobi decoding converges to the greedy answer only"
+            )
+        if not self.do_sample and (self.temperature != 1.0 or self.top_k is not None):
+            raise InputError(
+                f"temperature {self.temperature} and top_k {self.top_k} are for sampling: set do_sample=True and "
+                "decoding='autoregressive', or leave them out"
+            )
+
+
+def check_option(options: type[Options], name: str, value: Any) -> None:
+    """Check a value against the declaration of an option.
+
+    Raises:
+        InputError: if it has another type or lies outside the declared range.
+    """
+    declared = options.__dataclass_fields__[name]
+    spec, kind = declared.metadata, value_type(declared)
+    if value is None and is_optional(declared):
+        return
+    expected = None
+    if kind is bool and type(value) is not bool:
+        expected = "True or False"
+    elif kind is int and type(value) is not int:
+        expected = "a whole number"
+    elif kind is float and not (type(value) in (int, float) and not abs(value) > float_info.max):
+        expected = "a finite number"
+    elif spec["choices"] and value not in spec["choices"]:
+        expected = " or ".join(spec["choices"])
+    elif kind in (int, float) and not spec["limit"] and not _is_in_range(value, spec):
+        expected = spec["range"] or f"{spec['minimum']} or more"
+    if expected:
+        raise InputError(f"{name} is {value!r}: choose {expected}")
+
+
+def _is_in_range(value: float, spec: Mapping[str, Any]) -> bool:
+    """Compare so that NaN is in no range."""
+    return (
+        (spec["minimum"] is None or value >= spec["minimum"])
+        and (spec["maximum"] is None or value <= spec["maximum"])
+        and (spec["above"] is None or value > spec["above"])
+    )
+
+
+def value_type(declared: Field) -> type:
+    """Return the type of an option's values, None aside."""
+    return next(one for one in (get_args(declared.type) or (declared.type,)) if one is not NoneType)
+
+
+def is_optional(declared: Field) -> bool:
+    """Return whether None is a value of an option."""
+    return NoneType in get_args(declared.type)
+
+
+def argument_of(options: type[Options], declared: Field) -> tuple[Any, Any]:
+    """Return type and default of an option as an argument that may be left out.
+
+    Options that are recommended by the checkpoint default to None or, where None is a value, to "recommended".
+    """
+    if not options.left_out_is_recommended:
+        return declared.type, declared.default
+    if is_optional(declared):
+        return declared.type | Literal["recommended"], RECOMMENDED
+    return declared.type | None, None
+
+
+def takes_options(options: type[Options]) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Give a method the options of a class as arguments, after its positional ones.
+
+    The method collects them in its last parameter, `**options`; those that are left out of a call are not in it.
+    """
+
+    def decorate(method: Callable[P, R]) -> Callable[P, R]:
+        *own, collected = signature(method).parameters.values()
+        positional = [one for one in own if one.kind is Parameter.POSITIONAL_OR_KEYWORD]
+        added = []
+        for declared in fields(options):
+            annotation, default = argument_of(options, declared)
+            kind = Parameter.POSITIONAL_OR_KEYWORD
+            added.append(Parameter(declared.name, kind, default=default, annotation=annotation))
+        parameters = [*positional, *added, *own[len(positional) :], collected]
+        expanded = signature(method).replace(parameters=parameters)
+
+        @wraps(method)
+        def call(*args: P.args, **kwargs: P.kwargs) -> R:
+            bound = expanded.bind(*args, **kwargs).arguments
+            return method(bound.pop("self"), **bound.pop(collected.name, {}), **bound)
+
+        call.__signature__ = expanded
+        described = "".join(f"\n    {one.name}: {one.metadata['help']}" for one in fields(options))
+        call.__doc__ = f"{getdoc(method)}\n\nOptions:{described}"
+        return call
+
+    return decorate
+
+
+def options_dataclass(options: type[Options], after: str) -> Callable[[C], C]:
+    """Make a class a frozen data class that has the options of another class as fields, after one of its own."""
+
+    def decorate(cls: C) -> C:
+        annotations: dict[str, Any] = {}
+        for name, annotation in cls.__annotations__.items():
+            annotations[name] = annotation
+            if name == after:
+                for declared in fields(options):
+                    annotations[declared.name], default = argument_of(options, declared)
+                    setattr(cls, declared.name, default)
+        cls.__annotations__ = annotations
+        return dataclass(frozen=True, eq=False)(cls)
+
+    return decorate
+
+
+def options_in(options: type[Options], values: object) -> dict[str, Any]:
+    """Return those attributes of an object that are options of a class, by name."""
+    return {one.name: getattr(values, one.name) for one in fields(options)}

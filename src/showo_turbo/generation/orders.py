@@ -1,8 +1,8 @@
-"""Which codes to settle first: the most confident ones, or an order of places fixed in advance.
+"""Halton order: settle positions that are far apart first (arXiv 2503.17076).
 
-`confidence` is MaskGIT's and the published sampler's. Easy codes come first and neighbours come together, so where a
-prompt leaves much open, several codes of one object may be drawn in one step that do not fit each other. `halton`
-settles places far apart first (arXiv 2503.17076), which avoids just that, and costs nothing.
+The published sampler settles the most confident codes first ("confidence", MaskGIT's order). Easy codes come first and
+neighbours come together, so where a prompt leaves much open, codes of one object that do not fit each other may be
+sampled in the same step. The Halton order avoids this at no cost.
 """
 
 from functools import cache
@@ -13,44 +13,31 @@ from torch import Tensor
 
 from showo_turbo.errors import InputError
 
-ORDERS = ("confidence", "halton")
-
-
-def check_order(name: str) -> str:
-    """The name, if it is one of ORDERS.
-
-    Raises:
-        InputError: otherwise.
-    """
-    if name not in ORDERS:
-        raise InputError(f"order is {name!r}: choose {' or '.join(ORDERS)}")
-    return name
-
 
 @cache
 def halton_ranks(num_codes: int) -> Tensor:
-    """When each place of a square grid has its turn, long (num_codes,), row-major: 0 first.
+    """Return the rank of each position of a square grid in Halton order, long (num_codes,), row-major: 0 is first.
 
-    The two-dimensional Halton sequence with bases 2 (rows) and 3 (columns) visits every cell of the grid; a cell's
-    turn is its first visit.
+    The two-dimensional Halton sequence with bases 2 (rows) and 3 (columns) visits every cell of the grid; cells are
+    ranked by their first visit.
 
     Raises:
-        InputError: when the codes make no square.
+        InputError: if the codes do not form a square.
     """
     side = isqrt(num_codes)
     if side * side != num_codes:
         raise InputError(f"order 'halton' needs a square grid, but there are {num_codes} codes: choose 'confidence'")
-    turns: dict[int, int] = {}
+    ranks: dict[int, int] = {}
     visit = 1
-    while len(turns) < num_codes:
+    while len(ranks) < num_codes:
         cell = int(side * _radical_inverse(visit, 2)) * side + int(side * _radical_inverse(visit, 3))
-        turns.setdefault(cell, len(turns))
+        ranks.setdefault(cell, len(ranks))
         visit += 1
-    return torch.tensor([turns[cell] for cell in range(num_codes)])
+    return torch.tensor([ranks[cell] for cell in range(num_codes)])
 
 
 def _radical_inverse(index: int, base: int) -> float:
-    """The digits of `index` in a base, mirrored at the point: a number in [0, 1)."""
+    """Mirror the digits of `index` in a base at the point: a number in [0, 1)."""
     result, weight = 0.0, 1.0 / base
     while index:
         index, digit = divmod(index, base)

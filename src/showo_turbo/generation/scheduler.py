@@ -1,46 +1,48 @@
-"""One step of parallel unmasking (MaskGIT, arXiv 2202.04200; Show-o, arXiv 2408.12528, section 3.4).
+"""Choose which codes to keep in one step of parallel unmasking (MaskGIT, arXiv 2202.04200; Show-o, section 3.4).
 
-    logits -> softmax -> candidates: a random draw at masked positions (from the top k, renormalised, if asked)
+    logits -> softmax -> candidates: sampled at masked positions (from the top k, renormalised, with top-k)
                       -> confidence: log p(candidate) + temperature * Gumbel noise, p before top-k
                       -> the least confident candidates are masked again, as many as the schedule says;
-                         none if the model hardly doubts any (early exit, if asked)
+                         none if the model is confident of all (with early exit)
 
 Decisions:
-- The scheduler works on codebook indices and knows neither model nor vocabulary; the loop is `generation.image`.
-- Scores are needed at masked positions only. Noise is drawn for all of them, as published (one multinomial, then one
+- The scheduler works on codebook indices, without model and vocabulary; the loop is `generation.image_denoiser`.
+- Logits are needed at masked positions only. Noise is drawn for all positions, as published (one multinomial, then one
   uniform number each), so the same generator and the same logits give the codes of the published sampler.
-- Arithmetic is float32, on the device of the scores; the decision is brought back to where the codes are at once.
-- The temperature falls by (1 - r) at every step, on its running value: 4 steps from 1.0 use .75, .375, .094, 0.
+- Arithmetic is float32, on the device of the logits; the decision is moved to the device of the codes in one transfer.
+- The temperature is multiplied by (1 - r) in every step, on its running value: 4 steps from 1.0 use .75, .375, .094, 0.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor
 
 from showo_turbo.errors import InputError
-from showo_turbo.generation.orders import check_order, halton_ranks
+from showo_turbo.generation.options import SamplingOptions, check_option
+from showo_turbo.generation.orders import halton_ranks
 from showo_turbo.generation.schedules import mask_schedule
 
 Generators = torch.Generator | Sequence[torch.Generator] | None
-"""One generator for the whole batch, or several that share its rows equally and in order; None is torch's default."""
+"""One generator for the whole batch, or several for equally many rows each, in order; None is torch's default."""
 
 Rows = Tensor | slice
-"""Long (n,), or a slice."""
+"""Row indices: long (n,), or a slice."""
 
 ALL_ROWS = slice(None)
 
 
 @dataclass(frozen=True)
 class UnmaskingStep:
-    """What one step decides, for `batch` images of `n` codes.
+    """Hold the decision of one step, for `batch` images of `n` codes.
 
     Attributes:
-        candidates: long (batch, n), known codes where they are known, else the code drawn; of the last step, the image.
+        candidates: long (batch, n), the known codes and the sampled ones; after the last step, the image.
         confidence: float32 (batch, n).
-        masked: bool (batch, n), the positions masked again.
-        temperature: what the Gumbel noise was multiplied with.
+        masked: bool (batch, n), the positions that are masked again.
+        temperature: weight of the Gumbel noise.
     """
 
     candidates: Tensor
@@ -50,7 +52,7 @@ class UnmaskingStep:
 
 
 class UnmaskingScheduler:
-    """Decides, step by step, which codes of an image to keep.
+    """Choose, step by step, which codes of an image to keep.
 
     Example:
         >>> scheduler = UnmaskingScheduler(codebook_size=8192, top_k=200)
@@ -68,43 +70,60 @@ class UnmaskingScheduler:
         sampled_steps: int | None = None,
         early_exit: float | None = None,
     ) -> None:
-        """Check and keep the options.
+        """Set the options, which `SamplingOptions` describes.
 
         Args:
             codebook_size: number of image codes.
             temperature: weight of the Gumbel noise before the first step; 0 keeps the most probable candidates.
-            top_k: draw among the k most probable codes only; all of them if left out.
+            top_k: sample among the k most probable codes; None samples among all.
             schedule: name of a mask schedule, see `generation.schedules`.
             order: which codes to settle first, see `generation.orders`.
-            sampled_steps: so many steps, the first ones, draw at random; the others take the most probable codes. All
-                draw if left out.
-            early_exit: settle all of an image at once, as soon as its candidates' doubts 1 - p, p before top-k, add up
-                to at most this share of its codes; never if left out.
+            sampled_steps: number of first steps that sample; the others take the most probable codes. None samples in
+                all steps.
+            early_exit: settle all codes of an image as soon as the sum of 1 - p over its candidates, p before top-k,
+                is at most this fraction of its codes; None never does.
 
         Raises:
-            InputError: when an option is out of its range.
+            InputError: if an option is out of its range.
         """
+        for name, value in (("temperature", temperature), ("order", order)):
+            check_option(SamplingOptions, name, value)
+        for name, value in (("sampled_steps", sampled_steps), ("early_exit", early_exit)):
+            check_option(SamplingOptions, name, value)
         if top_k is not None and not 1 <= top_k <= codebook_size:
             raise InputError(f"top_k is {top_k}: choose 1 to {codebook_size} (the codebook's size), or None")
-        if not temperature >= 0:
-            raise InputError(f"temperature is {temperature}: choose 0 or more")
-        if sampled_steps is not None and sampled_steps < 0:
-            raise InputError(f"sampled_steps is {sampled_steps}: choose 0 or more, or None")
-        if early_exit is not None and not 0 <= early_exit <= 1:
-            raise InputError(f"early_exit is {early_exit}: choose 0 (no doubt) to 1 (after one step), or None")
         self.codebook_size = codebook_size
         self.temperature = temperature
         self.top_k = top_k
         self.schedule = mask_schedule(schedule)
-        self.order = check_order(order)
+        self.order = order
         self.sampled_steps = sampled_steps
         self.early_exit = early_exit
 
-    def set_timesteps(self, num_inference_steps: int, num_codes: int) -> None:
-        """Lay out the steps for images of `num_codes` codes.
+    @classmethod
+    def from_options(cls, options: SamplingOptions, codebook_size: int, num_codes: int) -> Self:
+        """Build a scheduler with its steps set, for images of `num_codes` codes.
 
         Raises:
-            InputError: when there are fewer steps than one or more than codes, or the order does not suit the grid.
+            InputError: if an option is out of its range.
+        """
+        scheduler = cls(
+            codebook_size,
+            temperature=options.temperature,
+            top_k=options.top_k,
+            schedule=options.schedule,
+            order=options.order,
+            sampled_steps=options.sampled_steps,
+            early_exit=options.early_exit,
+        )
+        scheduler.set_timesteps(options.num_inference_steps, num_codes)
+        return scheduler
+
+    def set_timesteps(self, num_inference_steps: int, num_codes: int) -> None:
+        """Set the number of steps for images of `num_codes` codes.
+
+        Raises:
+            InputError: if there are fewer steps than one or more than codes, or the order needs another grid.
         """
         if not 1 <= num_inference_steps <= num_codes:
             raise InputError(
@@ -130,63 +149,55 @@ class UnmaskingScheduler:
         generator: Generators = None,
         rows: Rows = ALL_ROWS,
     ) -> UnmaskingStep:
-        """Draw a candidate for every masked position and choose which ones to mask again.
+        """Sample a candidate for every masked position and choose which ones to mask again.
 
         Args:
             logits: (masked positions, codebook_size), image after image, guidance applied, or fewer rows, see `rows`;
-                float32 is used whatever comes.
+                converted to float32.
             step_index: 0 to num_inference_steps - 1.
-            codes: long (batch, n), codebook indices; their values at masked positions do not matter.
-            masked: bool (batch, n), the positions not known before this step.
-            generator: where random numbers come from, see `Generators`.
-            rows: long (masked positions,), which row of the scores each of them has, where several have the same.
+            codes: long (batch, n), codebook indices; values at masked positions are ignored.
+            masked: bool (batch, n), the positions that are not known before this step.
+            generator: source of random numbers, see `Generators`.
+            rows: long (masked positions,), the row of logits of each position, where several share one.
 
         Returns:
-            The decision, on the device of `codes`, wherever the scores are.
+            The decision, on the device of `codes`.
 
         Raises:
-            InputError: when the generators cannot share the rows equally.
+            InputError: if the rows cannot be divided equally among the generators.
         """
         probabilities = logits.float().softmax(-1)
-        temperature, top_k = self.temperatures[step_index], self._top_k(step_index)
+        temperature, sampled = self.temperatures[step_index], self.sampled_steps
+        top_k = self.top_k if sampled is None or step_index < sampled else 1
         noise = [
-            draw_noise(masked[share], top_k or self.codebook_size, source, logits.device)
-            for share, source in share_rows(len(masked), generator)
+            draw_noise(masked[rows_of_source], top_k or self.codebook_size, source, logits.device)
+            for rows_of_source, source in split_rows(len(masked), generator)
         ]
         exponential, uniform = (torch.cat(piece) for piece in zip(*noise, strict=True))
         drawn, probability = draw_codes(probabilities, top_k, exponential, rows)
-        places = masked.to(logits.device)
-        chosen = torch.full_like(uniform, torch.finfo(torch.float32).max)
-        chosen = chosen.masked_scatter(places, probability)
+        is_open = masked.to(logits.device)
+        chosen = torch.full_like(uniform, torch.finfo(torch.float32).max)  # known positions count as certain
+        chosen = chosen.masked_scatter(is_open, probability)
         confidence = _log(chosen) + temperature * -_log(-_log(uniform))
-        candidates = codes.to(logits.device).masked_scatter(places, drawn)
-        candidates, confidence = _fetch(candidates, confidence, codes.device)
-        again = least_confident(self._priority(confidence, masked), masked, self.mask_counts[step_index])
+        candidates = codes.to(logits.device).masked_scatter(is_open, drawn)
+        if candidates.device != codes.device:  # one transfer; float32 holds codes below 2**24 exactly
+            moved = torch.stack([candidates.float(), confidence]).to(codes.device)
+            candidates, confidence = moved[0].long(), moved[1]
+        priority = confidence
+        if self.order == "halton":
+            priority = torch.where(masked, -halton_ranks(masked.shape[1]).to(confidence), torch.inf)
+        again = least_confident(priority, masked, self.mask_counts[step_index])
         if self.early_exit is not None:
-            again &= ~self._is_sure(chosen)[:, None].to(again.device)
+            finished = (1 - chosen).clamp(min=0).sum(1) <= self.early_exit * chosen.shape[1]
+            again &= ~finished[:, None].to(again.device)
         return UnmaskingStep(candidates, confidence, again, temperature)
 
-    def _top_k(self, step_index: int) -> int | None:
-        """Among how many codes a step draws."""
-        return self.top_k if self.sampled_steps is None or step_index < self.sampled_steps else 1
 
-    def _priority(self, confidence: Tensor, masked: Tensor) -> Tensor:
-        """What decides which candidates stay: confidence, or earliness in a fixed order."""
-        if self.order == "confidence":
-            return confidence
-        turn = halton_ranks(masked.shape[1]).to(confidence)
-        return torch.where(masked, -turn, torch.inf)
-
-    def _is_sure(self, chosen: Tensor) -> Tensor:
-        """Which images are to be settled at once, bool (batch,), by their codes' probabilities, above 1 if known."""
-        return (1 - chosen).clamp(min=0).sum(1) <= self.early_exit * chosen.shape[1]
-
-
-def share_rows(batch: int, generator: Generators) -> list[tuple[slice, torch.Generator | None]]:
-    """Which rows of a batch each generator draws for.
+def split_rows(batch: int, generator: Generators) -> list[tuple[slice, torch.Generator | None]]:
+    """Return the rows of a batch that each generator draws for.
 
     Raises:
-        InputError: when they are no generators, or cannot share the rows equally.
+        InputError: if these are not generators, or the rows cannot be divided equally among them.
     """
     if generator is None or isinstance(generator, torch.Generator):
         return [(slice(0, batch), generator)]
@@ -194,26 +205,26 @@ def share_rows(batch: int, generator: Generators) -> list[tuple[slice, torch.Gen
         raise InputError(f"generator is {generator!r}: give a torch.Generator or a list of them (a number is a seed)")
     if not generator or batch % len(generator):
         raise InputError(f"generator is a list of {len(generator)} for {batch} images: give one, or one per prompt")
-    share = batch // len(generator)
-    return [(slice(i * share, (i + 1) * share), source) for i, source in enumerate(generator)]
+    count = batch // len(generator)
+    return [(slice(i * count, (i + 1) * count), source) for i, source in enumerate(generator)]
 
 
 def draw_noise(
     masked: Tensor, choices: int, generator: torch.Generator | None, device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    """The random numbers of one step, in the order in which the published sampler draws them.
+    """Draw the random numbers of one step, in the order of the published sampler.
 
-    They are drawn for all positions, so which ones are known does not change what the others get; but none if all are
-    known, since images by themselves would be finished.
+    They are drawn for all positions, so known ones do not change the numbers of the others; none are drawn if all
+    positions are known, since such images would be finished by themselves.
 
     Args:
-        masked: bool (batch, n), where a code is to be drawn.
-        choices: among how many.
-        generator: drawn from on its own device.
-        device: where the numbers are needed.
+        masked: bool (batch, n), the positions to sample.
+        choices: number of codes to sample among.
+        generator: source of random numbers, used on its own device.
+        device: device of the result.
 
     Returns:
-        Exponential ones (masked positions, choices) for `draw_codes`, and uniform ones (batch, n).
+        Exponential noise (masked positions, choices) for `draw_codes`, and uniform noise (batch, n).
     """
     if not masked.any():
         return torch.empty(0, choices, device=device), torch.ones(masked.shape, device=device)
@@ -228,16 +239,16 @@ def draw_noise(
 def draw_codes(
     probabilities: Tensor, top_k: int | None, exponential: Tensor, rows: Rows = ALL_ROWS
 ) -> tuple[Tensor, Tensor]:
-    """Random codes, long (places,), and their probabilities, from (rows, codebook_size): as `torch.multinomial` draws.
+    """Sample codes, long (positions,), and return them with their probabilities, as `torch.multinomial` does.
 
-    With q from an exponential distribution, argmax(p / q) is code i with probability p_i; this is how torch computes
-    it, so the noise can be drawn elsewhere, and for more rows than these.
+    With q from an exponential distribution, argmax(p / q) is code i with probability p_i. torch computes it in this
+    way, so the noise can be drawn elsewhere, and for more rows than these.
 
     Args:
         probabilities: (rows, codebook_size).
-        top_k: draw among so many codes only; all if None.
-        exponential: (places, choices), noise.
-        rows: which row each place has.
+        top_k: sample among the k most probable codes; None samples among all.
+        exponential: (positions, choices), noise.
+        rows: the row of each position.
     """
     pool, codes = probabilities, None
     if top_k is not None:
@@ -251,10 +262,10 @@ def draw_codes(
 
 
 def least_confident(confidence: Tensor, masked: Tensor, count: int) -> Tensor:
-    """The `count` least confident of the masked positions, bool (batch, n).
+    """Select the `count` least confident of the masked positions, bool (batch, n).
 
-    Every row keeps at least one position masked and, if it can, settles at least one. Of candidates that tie at the
-    border, none is masked.
+    Every row keeps at least one position masked and, if possible, settles at least one. Of candidates that tie with the
+    first one that is kept, none is masked.
     """
     unknown = masked.sum(1, keepdim=True)
     count_per_row = torch.minimum(unknown - 1, torch.full_like(unknown, count)).clamp(min=1)
@@ -264,11 +275,3 @@ def least_confident(confidence: Tensor, masked: Tensor, count: int) -> Tensor:
 
 def _log(values: Tensor) -> Tensor:
     return values.clamp(min=1e-20).log()
-
-
-def _fetch(codes: Tensor, confidence: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Both on another device, in one transfer; float32 holds codes below 2**24 exactly."""
-    if codes.device == device:
-        return codes, confidence
-    fetched = torch.stack([codes.float(), confidence]).to(device)
-    return fetched[0].long(), fetched[1]

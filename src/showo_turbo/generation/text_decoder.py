@@ -1,73 +1,71 @@
-"""The text loop, the only one in the project: Jacobi decoding, of which autoregressive decoding is block length 1.
+"""Decode text: the only text loop of the project, Jacobi decoding, of which block length 1 is autoregressive decoding.
 
     block of 4, prompt ends in ":"            one pass reads           and predicts
     settled: nothing                          :  g1 g2 g3              a  b  c  d
     a is final: all before it was             a  b  c                  b' c' d'
-    b' equals b, so c' read what is final     c' ...                   settled: a b' c'
+    b' equals b, so c' read final ids         c' ...                   settled: a b' c'
 
 Jacobi decoding (arXiv 2502.05415, section 3.1; CLLM, arXiv 2403.00835) replaces all guesses of a block at once by the
-greedy choice given the current guesses. A choice made from nothing but final ids is final, so at least one more id
-settles each pass, and the result is greedy autoregressive decoding's, whatever the guesses.
+greedy choices given the current guesses. A choice that follows from final ids only is final, so at least one more id
+settles in each pass, and the result is that of greedy autoregressive decoding, whatever the guesses.
 
 Decisions:
-- A pass reads the last settled id and the unsettled guesses of the block; what came before is kept (`text_passes`).
-- A sliding window keeps as many guesses ahead as a block has, and the next block's too where guesses have been good;
-  `drafts` finds better ones. Neither changes an answer.
-- The loop knows which ids are final, so no pass is spent on seeing that nothing changes any more.
-- Each row of a batch goes on by itself, whatever the others do; one that has ended is read no more.
-- What follows an end-of-text id is end-of-text and settled, so a shorter answer is the ids before the first one.
+- A pass reads the last settled id and the unsettled guesses of the block; all before is in the KV cache
+  (`text_forward`).
+- A sliding window decodes a block's length ahead of the last settled id, and the next block too where guesses have been
+  good; `drafts` replaces guesses by speculative drafts. Neither changes an answer.
+- The loop tells which ids are final, so no pass is needed to see that nothing changes any more.
+- Each row of a batch proceeds independently of the others; a row that has ended is not read any more.
+- After an end-of-text id all ids are end-of-text and settled, so a shorter answer is the ids before the first one.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from copy import copy
-from functools import cached_property
 from itertools import islice
 
 import torch
 from torch import Tensor
 
 from showo_turbo.errors import InputError
-from showo_turbo.generation.drafts import LONGEST_MATCH, Drafts, DraftsApart
-from showo_turbo.generation.scoring import Scoring, alone
-from showo_turbo.generation.text_passes import TextPasses, closed_length
-from showo_turbo.generation.trajectory import State, trajectory
+from showo_turbo.generation.drafts import LONGEST_MATCH, Drafts, SeparateDrafts
+from showo_turbo.generation.options import DecodingOptions, check_option
+from showo_turbo.generation.text_forward import TextForward, prefix_length
+from showo_turbo.generation.trajectory import State, Step, run_single, trajectory
 from showo_turbo.models.showo import Showo
 from showo_turbo.vocabulary import Vocabulary
 
-_GOOD_GUESSES = 0.25
-"""The share of a block that passes have to settle, on average, for the next block to begin early."""
+_GOOD_FRACTION = 0.25
+"""Fraction of a block that passes have to settle, on average, for the next block to be decoded early."""
 
 Chooser = Callable[[Tensor], Tensor]
-"""Picks one id per row of scores: float32 (..., vocabulary) -> long (...)."""
+"""Chooses one id per row of logits: float32 (..., vocabulary) -> long (...)."""
 
 
 def greedy(logits: Tensor) -> Tensor:
-    """The id with the highest score; of equals the lowest id."""
+    """Return the id with the highest logit, the lowest id of equal ones."""
     return logits.argmax(-1)
 
 
 def sampler(temperature: float = 1.0, top_k: int | None = None, generator: torch.Generator | None = None) -> Chooser:
-    """A chooser that draws at random.
+    """Return a chooser that samples.
 
     Args:
-        temperature: divides the scores.
-        top_k: draw among the k best only, and those that equal the k-th.
-        generator: where random numbers come from; draws happen on its device.
+        temperature: divides the logits.
+        top_k: sample among the k highest logits, and those equal to the k-th.
+        generator: source of random numbers; samples are drawn on its device.
 
     Raises:
-        InputError: when an option is out of its range.
+        InputError: if an option is out of its range.
     """
-    if not temperature > 0:
-        raise InputError(f"temperature is {temperature}: choose more than 0, or greedy decoding")
-    if top_k is not None and top_k < 1:
-        raise InputError(f"top_k is {top_k}: choose 1 or more, or None")
+    check_option(DecodingOptions, "temperature", temperature)
+    check_option(DecodingOptions, "top_k", top_k)
 
     def choose(logits: Tensor) -> Tensor:
-        scores = logits / temperature
+        scaled = logits / temperature
         if top_k is not None:
-            worst = scores.topk(min(top_k, scores.shape[-1])).values[..., -1:]
-            scores = scores.masked_fill(scores < worst, -torch.inf)
-        probabilities = scores.softmax(-1).flatten(0, -2)
+            smallest = scaled.topk(min(top_k, scaled.shape[-1])).values[..., -1:]
+            scaled = scaled.masked_fill(scaled < smallest, -torch.inf)
+        probabilities = scaled.softmax(-1).flatten(0, -2)
         device = probabilities.device if generator is None else generator.device
         drawn = torch.multinomial(probabilities.to(device), 1, generator=generator)
         return drawn.to(logits.device).view(logits.shape[:-1])
@@ -81,7 +79,7 @@ def draw_guesses(
     vocabulary: Vocabulary,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """First guesses: text ids of each row's own prompt at random, long (batch, max_new_tokens), on the CPU."""
+    """Draw first guesses from the text ids of each row's own prompt, long (batch, max_new_tokens), on the CPU."""
     pools = [[token for token in prompt if token < vocabulary.llm_vocab_size] for prompt in prompts]
     device = "cpu" if generator is None else generator.device
     picks = [torch.randint(len(pool), (max_new_tokens,), generator=generator, device=device) for pool in pools]
@@ -89,7 +87,7 @@ def draw_guesses(
 
 
 class TextDecoder:
-    """Continues prompts, block by block. One object serves one batch."""
+    """Continue prompts, block by block. One object serves one batch."""
 
     def __init__(
         self,
@@ -99,29 +97,29 @@ class TextDecoder:
         max_new_tokens: int,
         block_length: int = 16,
         choose: Chooser = greedy,
-        passes: TextPasses | None = None,
+        forward: TextForward | None = None,
         *,
         sliding_window: bool = False,
-        drafts: Drafts | DraftsApart | None = None,
+        drafts: Drafts | SeparateDrafts | None = None,
     ) -> None:
-        """Lay out the sequences.
+        """Prepare a batch.
 
         Args:
             model: the transformer.
             vocabulary: the id layout.
             prompts: id lists, one per row, as `PromptBuilder.understanding` builds them; lengths may differ.
-            max_new_tokens: longest answer.
+            max_new_tokens: length of the longest answer.
             block_length: guesses per pass; 1 is autoregressive decoding.
-            choose: how an id follows from its scores.
-            passes: those of a decoder whose prompts these begin with, to use what it has kept.
+            choose: chooses an id from its logits.
+            forward: KV cache of a decoder whose prompts these begin with.
             sliding_window: guess `block_length` ids from the first unsettled one on, and start the next block before
                 this one has settled, if guesses were good so far and none of them ends the answer.
-            drafts: where better guesses come from; without, guesses are the choices of the pass before.
+            drafts: source of speculative drafts; without, guesses are the choices of the pass before.
 
         Raises:
-            InputError: when a number is below 1, prompt and answer exceed the model's positions, a prompt ends before
-                or with `<|eoi|>`, or a chooser other than `greedy` is to fill blocks: a random draw has no fixed point
-                to converge to.
+            InputError: if a number is below 1, prompt and answer exceed the model's positions, a prompt ends before or
+                with `<|eoi|>`, or another chooser than `greedy` is to fill blocks: samples have no fixed point to
+                converge to.
         """
         if max_new_tokens < 1 or block_length < 1:
             raise InputError(f"max_new_tokens is {max_new_tokens} and block_length {block_length}: choose 1 or more")
@@ -139,19 +137,18 @@ class TextDecoder:
             raise InputError("prompt ends with the image: ask something about it")
         self.model, self.vocabulary, self.choose = model, vocabulary, choose
         self.prompts, self.max_new_tokens, self.block_length = prompts, max_new_tokens, block_length
-        self.sliding_window, self.drafts = sliding_window, drafts
-        self.lengths = torch.tensor([len(prompt) for prompt in prompts])
-        self._closed = [closed_length(prompt, vocabulary) for prompt in prompts]
-        self._layout = torch.zeros(len(prompts), longest + max_new_tokens, dtype=torch.long)
-        for row, prompt in zip(self._layout, prompts, strict=True):
+        self.sliding_window, self.drafts, self._forward = sliding_window, drafts, forward
+        self._lengths = torch.tensor([len(prompt) for prompt in prompts])
+        self._prefix_lengths = [prefix_length(prompt, vocabulary) for prompt in prompts]
+        self._sequences = torch.zeros(len(prompts), longest + max_new_tokens, dtype=torch.long)
+        for row, prompt in zip(self._sequences, prompts, strict=True):
             row[: len(prompt)] = torch.tensor(prompt)
-        self._passes_before = passes
         if drafts is not None:
-            drafts.begin([prompt[closed:] for prompt, closed in zip(prompts, self._closed, strict=True)])
+            drafts.begin([prompt[length:] for prompt, length in zip(prompts, self._prefix_lengths, strict=True)])
 
     @classmethod
-    def joined(cls, decoders: Sequence["TextDecoder"]) -> "TextDecoder":
-        """One decoder for the prompts of several, whose options are the same; each has drafts of its own, or none."""
+    def batch(cls, decoders: Sequence["TextDecoder"]) -> "TextDecoder":
+        """Join decoders with the same options; each keeps its own drafts."""
         first = decoders[0]
         rows = [(one.drafts, row) for one in decoders for row in range(one.sequences)]
         return cls(
@@ -162,76 +159,70 @@ class TextDecoder:
             first.block_length,
             first.choose,
             sliding_window=first.sliding_window,
-            drafts=first.drafts and DraftsApart(rows),
+            drafts=first.drafts and SeparateDrafts(rows),
         )
 
-    def keep(self, rows: Sequence[int]) -> "TextDecoder":
-        """Of one that was `joined`, a decoder for some of the prompts, by number; what was read and learnt is kept."""
-        kept = copy(self)
-        kept.prompts, kept._closed = [self.prompts[row] for row in rows], [self._closed[row] for row in rows]
-        kept.lengths, kept._layout = self.lengths[rows], self._layout[rows]
-        kept.drafts = self.drafts and self.drafts.keep(rows)
-        if "passes" in vars(self):  # there are none if there was no room for them
-            kept.passes = self.passes.keep(rows)
-        return kept
+    def select(self, rows: Sequence[int]) -> "TextDecoder":
+        """Return a decoder for some of the prompts of one made by `batch`, with their KV cache and drafts."""
+        selected = copy(self)
+        selected.prompts = [self.prompts[row] for row in rows]
+        selected._prefix_lengths = [self._prefix_lengths[row] for row in rows]
+        selected._lengths, selected._sequences = self._lengths[rows], self._sequences[rows]
+        selected.drafts = self.drafts and self.drafts.select(rows)
+        selected._forward = self._forward and self._forward.select(rows)
+        return selected
 
     @property
     def sequences(self) -> int:
-        """How many sequences a pass reads, at most."""
+        """Largest number of sequences in a forward pass."""
         return len(self.prompts)
 
     @property
     def generators(self) -> Sequence[torch.Generator]:
-        """None: decoders that draw ids are not joined."""
+        """Generators of the decoders that were joined by `batch`: none, since decoders that sample are not joined."""
         return []
 
-    @cached_property
-    def passes(self) -> TextPasses:
-        """Passes over prompts and answers; room is made for them when the first one comes."""
-        passes = self._passes_before or TextPasses(self.model, self.vocabulary, *self._layout.shape)
-        passes.make_room(self._layout.shape[1])
-        return passes
+    @property
+    def forward(self) -> TextForward:
+        """KV cache of prompts and answers, allocated at the first use."""
+        if self._forward is None:
+            self._forward = TextForward(self.model, self.vocabulary, *self._sequences.shape)
+        self._forward.grow(self._sequences.shape[1])
+        return self._forward
 
     def start(self, guesses: Tensor) -> State:
-        """The state before the first pass, from guesses long (batch, max_new_tokens)."""
+        """Return the state before the first pass, from guesses long (batch, max_new_tokens)."""
         return State(guesses, torch.zeros_like(guesses, dtype=torch.bool))
 
     def windows(self, state: State) -> list[range]:
-        """What the next pass works on: of each row the unsettled positions of its block; none if it has ended."""
-        firsts, rows = state.settled.sum(1).tolist(), state.ids.tolist()
-        ends = [self._guesses_end(first, ids, state.forward_passes) for first, ids in zip(firsts, rows, strict=True)]
-        return [range(first, min(end, self.max_new_tokens)) for first, end in zip(firsts, ends, strict=True)]
+        """Return the positions that the next pass decodes in each row; none if it has ended.
 
-    def _guesses_end(self, first: int, ids: list[int], passes: int) -> int:
-        """Where the guesses of a row end whose first unsettled id is at `first`."""
-        if not self.sliding_window:
-            return first - first % self.block_length + self.block_length
-        return first + self.block_length * (2 if self._next_begins(first, ids, passes) else 1)
-
-    def _next_begins(self, first: int, ids: list[int], passes: int) -> bool:
-        """Whether the block after the one that begins at the first unsettled id is guessed as well.
-
-        The first pass settles one id, as first guesses are random; what later ones settle tells how good guesses are.
+        Blocks are aligned without a sliding window. With one, the window starts at the first unsettled position and has
+        the length of two blocks if passes have settled enough so far (the first settles one id, as first guesses are
+        random) and no guess ends the answer.
         """
-        if first == 0 or self.block_length == 1:
-            return False
-        good = first - 1 >= (passes - 1) * self.block_length * _GOOD_GUESSES
-        return good and self.vocabulary.end_of_text_id not in ids[first : first + self.block_length]
+        windows, length, passes = [], self.block_length, state.forward_passes
+        for first, ids in zip(state.settled.sum(1).tolist(), state.ids.tolist(), strict=True):
+            end = first + length if self.sliding_window else first - first % length + length
+            if self.sliding_window and first > 0 and length > 1 and first - 1 >= (passes - 1) * length * _GOOD_FRACTION:
+                end += length * (self.vocabulary.end_of_text_id not in ids[first:end])
+            windows.append(range(first, min(end, self.max_new_tokens)))
+        return windows
 
     def block(self, state: State) -> tuple[int, int]:
-        """The span of all windows: the first unsettled position of any row, and the last end."""
+        """Return the span of all windows: the first unsettled position of any row, and the last end."""
         windows = [window for window in self.windows(state) if window]
         return min(window.start for window in windows), max(window.stop for window in windows)
 
     def logits(self, state: State) -> Tensor:
-        """Scores of the `block` in every row, float32 (batch, end - first, vocabulary). One pass."""
+        """Return logits of the `block` in every row, float32 (batch, end - first, vocabulary), by one forward pass."""
         windows = [range(*self.block(state))] * len(state.ids)
-        return alone(self.model, self._score(state, windows)).unflatten(0, (len(windows), -1))
+        return run_single(self.model, self._window_logits(state, windows)).unflatten(0, (len(windows), -1))
 
-    def step(self, state: State) -> Scoring[State]:
-        """One step: every guess in the windows gives way to the choice that follows from the ids before it."""
+    def step(self, state: State) -> Step[State]:
+        """Run one step: replace every guess in the windows by the choice that follows from the ids before it."""
         windows = self.windows(state)
-        logits = yield from self._score(state, windows)
+        logits = yield from self._window_logits(state, windows)
         chosen = iter(self.choose(logits).tolist())
         ids, settled = state.ids.tolist(), state.settled.clone()
         for row, window in enumerate(windows):
@@ -240,11 +231,15 @@ class TextDecoder:
         return State(torch.tensor(ids, device=state.ids.device), settled, state.forward_passes + 1)
 
     def advance(self, state: State) -> State:
-        """One step, with a pass of its own."""
-        return alone(self.model, self.step(state))
+        """Run one step with a forward pass of its own."""
+        return run_single(self.model, self.step(state))
+
+    def run(self, guesses: Tensor) -> Iterator[State]:
+        """Yield the trajectory from first guesses, long (batch, max_new_tokens), to answers."""
+        return trajectory(self.start(guesses), self.advance)
 
     def _settle(self, row: int, ids: list[int], window: range, choices: Sequence[int]) -> int:
-        """Put choices in the place of guesses, in `ids`, and improve what stays a guess; how many ids are settled."""
+        """Replace guesses in `ids` by choices, and those that are not final by drafts; return the settled count."""
         end_id, span = self.vocabulary.end_of_text_id, slice(window.start, window.stop)
         final = window.start + count_final(ids[span], choices)
         ids[span] = choices
@@ -258,22 +253,18 @@ class TextDecoder:
             ids[ahead] = self.drafts.improve(row, context, final - window.start, ids[ahead])
         return final
 
-    def run(self, guesses: Tensor) -> Iterator[State]:
-        """The trajectory from first guesses, long (batch, max_new_tokens), to answers."""
-        return trajectory(self.start(guesses), self.advance)
-
-    def _score(self, state: State, windows: Sequence[range]) -> Scoring[Tensor]:
-        """Scores of positions of each row, float32 (positions, vocabulary), row after row."""
-        places = self.lengths[:, None] + torch.arange(self.max_new_tokens)
-        sequences = self._layout.scatter(1, places, state.ids.cpu())
+    def _window_logits(self, state: State, windows: Sequence[range]) -> Step[Tensor]:
+        """Compute logits of the windows, float32 (positions, vocabulary), row after row."""
+        positions = self._lengths[:, None] + torch.arange(self.max_new_tokens)
+        sequences = self._sequences.scatter(1, positions, state.ids.cpu())
         before = [
             range(length + window.start - 1, length + window.stop - 1) if window else range(0)
-            for length, window in zip(self.lengths.tolist(), windows, strict=True)
+            for length, window in zip(self._lengths.tolist(), windows, strict=True)
         ]
-        return (yield from self.passes.score(sequences, self._closed, before))
+        return (yield from self.forward.logits(sequences, self._prefix_lengths, before))
 
 
 def count_final(guesses: Sequence[int], choices: Sequence[int]) -> int:
-    """How many choices are final: those before which every guess was right, at least one if there is any."""
+    """Return how many choices are final: those before which every guess was right, at least one if there is any."""
     wrong = (number for number, (guess, choice) in enumerate(zip(guesses, choices, strict=True)) if guess != choice)
     return min(next(wrong, len(choices)) + 1, len(choices))

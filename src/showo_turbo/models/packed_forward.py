@@ -1,18 +1,27 @@
-"""One pass of the transformer over some rows of a batch of sequences, whose other rows' keys and values are kept.
+"""Run the transformer on packed rows of several sequences, with a KV cache for all other rows.
 
-    part 1, prompts   p p p | p p            packed: p p p p p i i i i i i
-    part 2, images    i i i | i i i          norms, projections, MLP: all rows at once, no padding
-                                             attention: part by part, on a padded grid of sequences
+    prompts   p p p | p p            packed: p p p p p i i i i i i
+    images    i i i | i i i          norms, projections, MLP: all rows at once, no padding
+                                     attention: one group of sequences at a time, on a padded batch
+
+One layer:
+
+    hidden --project_keys_values--> keys, values ---> KV cache --+
+       |                                                         +--attention--> mixed --mlp_and_residual--> hidden
+       +-----> normed ----------project_queries--> queries ------+
 
 Decisions:
-- A part says where its rows stand and hands out the keys and values they look at; it keeps its own rows' as it likes.
-- Of the last layer, rows nobody asks about need keys and values only: queries, projection and MLP run on asked rows.
-- `Showo.forward` is the plain path (all rows, nothing kept), and what the tests compare this one with. PhiModel cannot
-  do it: its forward computes every row in every layer. So the layers' modules are transformers', their order is here
-  and, for what concerns each row by itself, in `row_math`.
+- A group of sequences says where its rows stand and which KV cache they use; the cache decides what it stores.
+- In the last layer, rows that are not scored need keys and values only: queries, output projection and MLP run on
+  scored rows.
+- `Showo.forward` is the plain path (all rows, no cache), and the tests compare this one with it. PhiModel cannot do it,
+  since its forward computes every row in every layer. So the modules of a layer are transformers', and their order is
+  here.
+- The position-wise parts of a layer are functions of the layer and its rows, so they can be compiled once for all
+  layers (`backends.compiled_layers`). Which rows attend where changes from pass to pass and stays outside.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Protocol
@@ -21,53 +30,55 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 from transformers import PhiModel
+from transformers.models.phi.modeling_phi import PhiDecoderLayer
 
-from showo_turbo.models.layer_ops import RowMath
+Rotary = tuple[Tensor, Tensor]
+"""Cosines and sines, each (rows, 1, half of the rotated part of a head)."""
 
 
-class Grid:
-    """Rows of several sequences, packed one sequence after the other, and the same rows as a padded grid.
+class RaggedLayout:
+    """Map rows of several sequences between a packed and a padded layout.
 
-    packed   a a a b c c        grid   a a a
-                                       b . .
-                                       c c .
+    packed   a a a b c c        padded   a a a
+                                         b . .
+                                         c c .
     """
 
-    def __init__(self, counts: Sequence[int], device: torch.device | str | None = None) -> None:
-        """Lay out sequences of so many rows; 0 is allowed."""
-        self.size = sum(counts)
-        self.shape = (len(counts), max(counts, default=0))
-        self.places = None
+    def __init__(self, lengths: Sequence[int], device: torch.device | str | None = None) -> None:
+        """Lay out sequences of these lengths; 0 is allowed."""
+        self.size = sum(lengths)
+        self.shape = (len(lengths), max(lengths, default=0))
+        self.indices = None
         if self.size != self.shape[0] * self.shape[1]:
             column = torch.arange(self.shape[1])
-            filled = column < torch.tensor(counts)[:, None]
-            self.places = filled.flatten().nonzero()[:, 0].to(device)
+            filled = column < torch.tensor(lengths)[:, None]
+            self.indices = filled.flatten().nonzero()[:, 0].to(device)
 
-    def spread(self, packed: Tensor, empty: float | bool = 0) -> Tensor:
-        """(rows, ...) -> (sequences, longest, ...), with `empty` where there is no row."""
-        if self.places is None:
+    def pad(self, packed: Tensor, fill: float | bool = 0) -> Tensor:
+        """Pad (rows, ...) to (sequences, longest, ...), with `fill` where there is no row."""
+        if self.indices is None:
             return packed.unflatten(0, self.shape)
-        grid = packed.new_full((self.shape[0] * self.shape[1], *packed.shape[1:]), empty)
-        return grid.index_copy_(0, self.places, packed).unflatten(0, self.shape)
+        padded = packed.new_full((self.shape[0] * self.shape[1], *packed.shape[1:]), fill)
+        return padded.index_copy_(0, self.indices, packed).unflatten(0, self.shape)
 
-    def pack(self, grid: Tensor) -> Tensor:
-        """(sequences, longest, ...) -> (rows, ...)."""
-        flat = grid.flatten(0, 1)
-        return flat if self.places is None else flat[self.places]
+    def unpad(self, padded: Tensor) -> Tensor:
+        """Pack (sequences, longest, ...) to (rows, ...)."""
+        flat = padded.flatten(0, 1)
+        return flat if self.indices is None else flat[self.indices]
 
 
-class KeyValues(Protocol):
-    """What rows of a part look at."""
+class KVCache(Protocol):
+    """Store keys and values of a group of sequences between forward passes."""
 
     @property
-    def lasting(self) -> tuple[Tensor, ...]:
-        """Rooms that outlast the pass, which reads and writes them where they are."""
+    def persistent_buffers(self) -> tuple[Tensor, ...]:
+        """Buffers that outlast the forward pass, which reads and writes them in place."""
 
     def update(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Take note of the rows' own keys and values in a layer, and hand out those they look at.
+        """Store keys and values of new rows in a layer and return all that the rows attend to.
 
         Args:
-            layer: its number.
+            layer: index of the layer.
             keys: (rows, heads, head size), rotated.
             values: (rows, heads, head size).
 
@@ -77,94 +88,115 @@ class KeyValues(Protocol):
 
 
 @dataclass(frozen=True)
-class Part:
-    """Rows that attend together.
+class PackedSequences:
+    """Hold the rows of sequences that attend in one batch.
 
     Attributes:
-        grid: which sequences they belong to.
-        positions: long (rows,), for the rotary embedding, which knows distances only.
-        key_values: what they look at.
-        mask: bool (sequences, 1, longest or 1, columns), True where a row may look; None if everywhere.
-        asked: long, in ascending order, the rows whose hidden states are wanted.
-        asked_grid: which sequences those belong to.
+        layout: which sequences the rows belong to.
+        positions: long (rows,), for the rotary embedding, which depends on distances only.
+        cache: keys and values that the rows attend to.
+        mask: bool (sequences, 1, longest or 1, columns), True where a row may attend; None if everywhere.
+        scored_rows: long, ascending, the rows whose hidden states are returned.
+        scored_layout: which sequences these belong to.
     """
 
-    grid: Grid
+    layout: RaggedLayout
     positions: Tensor
-    key_values: KeyValues
+    cache: KVCache
     mask: Tensor | None
-    asked: Tensor
-    asked_grid: Grid
+    scored_rows: Tensor
+    scored_layout: RaggedLayout
 
-    def attend(self, queries: Tensor, seen: tuple[Tensor, Tensor], asked_only: bool, scale: float) -> Tensor:
-        """Mix values: (rows, heads, head size) from queries of all rows or of the asked ones."""
-        grid, mask = (self.asked_grid, self._asked_mask()) if asked_only else (self.grid, self.mask)
-        if not grid.size:
+    def attend(self, queries: Tensor, attended: tuple[Tensor, Tensor], scored_only: bool, scale: float) -> Tensor:
+        """Compute attention, (rows, heads, head size), from the queries of all rows or of the scored ones."""
+        layout, mask = self.layout, self.mask
+        if scored_only:
+            layout = self.scored_layout
+            if mask is not None and mask.shape[2] > 1:
+                rows = self.layout.unpad(mask[:, 0])[self.scored_rows]
+                mask = layout.pad(rows, fill=True)[:, None]
+        if not layout.size:
             return queries
-        spread, keys, values = (one.transpose(1, 2) for one in (grid.spread(queries), *seen))
-        several = keys.shape[1] < spread.shape[1]
-        mixed = F.scaled_dot_product_attention(spread, keys, values, mask, scale=scale, enable_gqa=several)
-        return grid.pack(mixed.transpose(1, 2))
-
-    def _asked_mask(self) -> Tensor | None:
-        if self.mask is None or self.mask.shape[2] == 1:
-            return self.mask
-        rows = self.grid.pack(self.mask[:, 0])[self.asked]
-        return self.asked_grid.spread(rows, empty=True)[:, None]
+        padded, keys, values = (one.transpose(1, 2) for one in (layout.pad(queries), *attended))
+        grouped = keys.shape[1] < padded.shape[1]
+        mixed = F.scaled_dot_product_attention(padded, keys, values, mask, scale=scale, enable_gqa=grouped)
+        return layout.unpad(mixed.transpose(1, 2))
 
 
-def run_pass(phi: PhiModel, math: RowMath, embeddings: Tensor, parts: Sequence[Part]) -> Tensor:
-    """Hidden states (asked rows, hidden_size) after the final layer norm, part after part.
+def project_keys_values(layer: PhiDecoderLayer, hidden: Tensor, rotary: Rotary) -> tuple[Tensor, Tensor, Tensor]:
+    """Return rows after the layer norm (rows, hidden_size), rotated keys and values, each (rows, heads, head size)."""
+    attention, normed = layer.self_attn, layer.input_layernorm(hidden)
+    keys = attention.k_proj(normed).unflatten(-1, (-1, attention.head_dim))
+    values = attention.v_proj(normed).unflatten(-1, (-1, attention.head_dim))
+    return normed, _rotate(attention.k_layernorm(keys) if attention.qk_layernorm else keys, rotary), values
+
+
+def project_queries(layer: PhiDecoderLayer, normed: Tensor, rotary: Rotary) -> Tensor:
+    """Return rotated queries, (rows, heads, head size)."""
+    attention = layer.self_attn
+    queries = attention.q_proj(normed).unflatten(-1, (-1, attention.head_dim))
+    return _rotate(attention.q_layernorm(queries) if attention.qk_layernorm else queries, rotary)
+
+
+def mlp_and_residual(layer: PhiDecoderLayer, hidden: Tensor, normed: Tensor, mixed: Tensor) -> Tensor:
+    """Return the output of a layer from its input, the normed input and attention, all (rows, hidden_size)."""
+    return layer.self_attn.dense(mixed).add_(layer.mlp(normed)).add_(hidden)
+
+
+def _rotate(states: Tensor, rotary: Rotary) -> Tensor:
+    """Apply the rotary embedding to the first part of each head, (rows, heads, head size), in place."""
+    cosines, sines = rotary
+    half = cosines.shape[-1]
+    first, second = states[..., :half], states[..., half : 2 * half]
+    turned = first * sines
+    first.mul_(cosines).addcmul_(second, sines, value=-1)
+    second.mul_(cosines).add_(turned)
+    return states
+
+
+@dataclass(frozen=True)
+class LayerOps:
+    """Hold the position-wise functions of a layer, plain or compiled."""
+
+    project_keys_values: Callable[[PhiDecoderLayer, Tensor, Rotary], tuple[Tensor, Tensor, Tensor]] = (
+        project_keys_values
+    )
+    project_queries: Callable[[PhiDecoderLayer, Tensor, Rotary], Tensor] = project_queries
+    mlp_and_residual: Callable[[PhiDecoderLayer, Tensor, Tensor, Tensor], Tensor] = mlp_and_residual
+
+
+def packed_forward(phi: PhiModel, ops: LayerOps, embeddings: Tensor, groups: Sequence[PackedSequences]) -> Tensor:
+    """Return hidden states (scored rows, hidden_size) after the final layer norm, group after group.
 
     Args:
         phi: the transformer.
-        math: what computes its layers, but for attention.
-        embeddings: (rows, hidden_size), of all parts.
-        parts: whose rows they are, in order.
+        ops: position-wise functions of its layers.
+        embeddings: (rows, hidden_size), of all groups.
+        groups: the sequences that the rows belong to, in order.
     """
     hidden = embeddings
-    positions = torch.cat([part.positions for part in parts])
+    positions = torch.cat([group.positions for group in groups])
     rotary = tuple(table[0, :, None].chunk(2, -1)[0] for table in phi.rotary_emb(hidden, positions[None]))
+    counts = [group.layout.size for group in groups]
     last = len(phi.layers) - 1
     for number, layer in enumerate(phi.layers):
-        normed, keys, values = math.keys_values(layer, hidden, rotary)
-        seen = _remember(number, keys, values, parts)
+        normed, keys, values = ops.project_keys_values(layer, hidden, rotary)
+        attended = [
+            group.cache.update(number, *own)
+            for group, *own in zip(groups, keys.split(counts), values.split(counts), strict=True)
+        ]
         if number == last:
-            asked = _asked_rows(parts)
-            hidden, normed, *rotary = (one[asked] for one in (hidden, normed, *rotary))
+            first_rows = accumulate(counts, initial=0)
+            scored = torch.cat([group.scored_rows + first for group, first in zip(groups, first_rows, strict=False)])
+            hidden, normed, *rotary = (one[scored] for one in (hidden, normed, *rotary))
             if not len(hidden):
                 return hidden
-        queries = math.queries(layer, normed, tuple(rotary))
-        mixed = _attend(queries, seen, parts, number == last, layer.self_attn.scaling)
-        hidden = math.finish(layer, hidden, normed, mixed)
+            counts = [group.scored_layout.size for group in groups]
+        queries = ops.project_queries(layer, normed, tuple(rotary))
+        mixed = [
+            group.attend(own, columns, number == last, layer.self_attn.scaling)
+            for group, own, columns in zip(groups, queries.split(counts), attended, strict=True)
+        ]
+        mixed = (torch.cat(mixed) if len(mixed) > 1 else mixed[0]).flatten(1)
+        hidden = ops.mlp_and_residual(layer, hidden, normed, mixed)
     return phi.final_layernorm(hidden)
-
-
-def _remember(layer: int, keys: Tensor, values: Tensor, parts: Sequence[Part]) -> list[tuple[Tensor, Tensor]]:
-    """Keys and values of all rows, handed to their parts; what each part looks at."""
-    counts = [part.grid.size for part in parts]
-    pieces = zip(parts, _pieces(keys, counts), _pieces(values, counts), strict=True)
-    return [part.key_values.update(layer, *own) for part, *own in pieces]
-
-
-def _attend(
-    queries: Tensor, seen: Sequence[tuple[Tensor, Tensor]], parts: Sequence[Part], asked_only: bool, scale: float
-) -> Tensor:
-    """What attention mixes for the rows, (rows, hidden_size)."""
-    counts = [(part.asked_grid if asked_only else part.grid).size for part in parts]
-    mixed = [
-        part.attend(own, columns, asked_only, scale)
-        for part, own, columns in zip(parts, _pieces(queries, counts), seen, strict=True)
-    ]
-    return (torch.cat(mixed) if len(mixed) > 1 else mixed[0]).flatten(1)
-
-
-def _pieces(rows: Tensor, counts: Sequence[int]) -> Sequence[Tensor]:
-    """The rows of each part."""
-    return rows.split(counts) if len(counts) > 1 else [rows]
-
-
-def _asked_rows(parts: Sequence[Part]) -> Tensor:
-    """Numbers of the asked rows among those of all parts."""
-    first = accumulate((part.grid.size for part in parts), initial=0)
-    return torch.cat([part.asked + offset for part, offset in zip(parts, first, strict=False)])

@@ -1,40 +1,41 @@
-"""The Show-o transformer: Phi over one vocabulary of text and image ids, and a head on chosen rows and ids.
+"""The Show-o transformer: Phi over one vocabulary of text and image ids, and a head on selected rows and ids.
 
 Decisions:
 - The backbone is transformers' Phi with normalised queries and keys; parameter names are the published ones
   (`showo.model...`, `showo.lm_head...`).
-- `forward` is a plain pass over whole sequences; `passes` is the one that computes nothing twice.
-- It stops at the hidden states. The head is 10 % of a pass at full size, and image denoising needs it on the
-  codebook only, text on a few rows only; so callers ask `logits` for the rows and ids they will look at.
+- `forward` is a plain pass over whole sequences; `packed_forward` uses a KV cache and computes nothing twice.
+- Both return hidden states. The head is 10 % of a forward pass at full size, and image denoising needs it on the
+  codebook only, text on a few rows only; so callers pass to `logits` the rows and ids they need.
 - Logits of image tokens are read at the token's own position, logits of text tokens one position earlier.
-- Activations begin in `embed`, in float32 on the CPU even where weights are stored in half precision; see `upcasting`.
-- The `w_clip_vit` variant has a projector for CLIP features besides; `showo_features` shows them to the transformer.
+- Activations begin in `embed`, in float32 on the CPU even where weights are stored in half precision
+  (`backends.linear`).
+- The `w_clip_vit` variant has a projector for CLIP features; `showo_features` adds them to the embeddings.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 from transformers import PhiConfig, PhiForCausalLM
 
-from showo_turbo.backends.cuda_graphs import CudaGraphRecorder, GraphRunner, PlainRunner, Runner
-from showo_turbo.backends.int8 import is_int8
+from showo_turbo.backends.compiled_layers import compile_layer_ops
+from showo_turbo.backends.cuda_graphs import CudaGraphRecorder, CudaGraphRunner
+from showo_turbo.backends.int8 import is_int8, plain_tensors
 from showo_turbo.backends.linear import GeluMLP, arithmetic_dtype, linear, upcast
 from showo_turbo.configuration import ShowoConfig
 from showo_turbo.models.clip_projector import ClipProjector
-from showo_turbo.models.layer_ops import RowMath, compile_row_math
-from showo_turbo.models.packed_forward import Part
+from showo_turbo.models.packed_forward import LayerOps, PackedSequences, packed_forward
 
 _TANH_GELUS = ("gelu_new", "gelu_pytorch_tanh")
-"""Names of one function."""
+"""Names of the same function."""
 
 
 class Showo(nn.Module):
-    """Show-o (arXiv 2408.12528, section 3): one transformer for text to image and understanding."""
+    """Show-o transformer (arXiv 2408.12528, section 3) for text to image and understanding."""
 
     def __init__(self, config: ShowoConfig, phi_config: PhiConfig) -> None:
-        """Build with random weights; `phi_config.vocab_size` is the whole vocabulary's."""
+        """Build with random weights; `phi_config.vocab_size` counts text ids, special tokens and image codes."""
         super().__init__()
         self.config = config
         self.showo = PhiForCausalLM(phi_config)
@@ -44,50 +45,68 @@ class Showo(nn.Module):
         if config.w_clip_vit:
             self.mm_projector = ClipProjector(config.clip_feature_size, phi_config.hidden_size)
         upcast(self)
-        self.row_math = RowMath()
-        self.runner: Runner = PlainRunner()
+        self.layer_ops = LayerOps()
+        self.cuda_graphs: CudaGraphRunner | None = None
+        self._derived: dict[Hashable, Tensor] = {}
+        self._derived_from: tuple | None = None
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Device of the weights."""
         return self.showo.lm_head.weight.device
 
     @property
     def dtype(self) -> torch.dtype:
-        """What the weights are stored as."""
+        """Dtype that the weights are stored in."""
         return self.showo.lm_head.weight.dtype
 
     @property
     def quantization(self) -> str | None:
-        """What the layers' matrices are quantized to: "int8", or None if they are not."""
+        """Quantization of the layers' matrices: "int8", or None."""
         return "int8" if is_int8(self) else None
 
     @property
     def max_positions(self) -> int:
-        """Longest sequence the backbone was made for."""
+        """Length of the longest sequence."""
         return self.showo.config.max_position_embeddings
 
     def compile(self, mode: str | None = None) -> None:
-        """Compile what `passes` computes of each row, with `torch.compile`; see `ShowoPipeline.compile`."""
+        """Compile the position-wise functions of `packed_forward`; see `ShowoPipeline.compile`."""
         like = self.embed(torch.zeros(1, 1, dtype=torch.long, device=self.device))
-        self.row_math = compile_row_math(self.showo.model.layers[0], like, mode)
+        self.layer_ops = compile_layer_ops(self.showo.model.layers[0], like, mode)
 
     def use_cuda_graphs(self) -> None:
-        """Record passes that come again as CUDA graphs; see `ShowoPipeline.use_cuda_graphs`."""
-        self.runner = GraphRunner(CudaGraphRecorder(self.device))
+        """Record forward passes that occur again as CUDA graphs; see `ShowoPipeline.use_cuda_graphs`."""
+        self.cuda_graphs = CudaGraphRunner(CudaGraphRecorder(self.device))
 
     def _apply(self, *args: Any, **kwargs: Any) -> Self:
-        """What moves or casts weights also ends the use of recordings, which hold for the weights where they were."""
-        self.runner = PlainRunner()
+        """Move or cast weights; CUDA graphs hold the addresses of weights, so recordings are dropped here."""
+        self.cuda_graphs = None
         return super()._apply(*args, **kwargs)
 
-    def run_pass(self, embeddings: Tensor, parts: Sequence[Part]) -> Tensor:
-        """Hidden states of the rows asked for, (asked rows, hidden_size); see `passes.run_pass`."""
-        with torch.inference_mode():  # what comes out may not meet autograd; scores may, so the head is not in here
-            return self.runner.run(self.showo.model, self.row_math, embeddings, parts)
+    def packed_forward(self, embeddings: Tensor, groups: Sequence[PackedSequences]) -> Tensor:
+        """Return hidden states of the scored rows, (scored rows, hidden_size); see `models.packed_forward`."""
+        run = packed_forward if self.cuda_graphs is None else self.cuda_graphs.run
+        with torch.inference_mode():  # hidden states have no gradient; logits may, so the head is not in here
+            return run(self.showo.model, self.layer_ops, embeddings, groups)
+
+    def derived(self, key: Hashable, compute: Callable[[], Tensor]) -> Tensor:
+        """Return a tensor that depends on the weights alone, computed once and again when the weights change.
+
+        Addresses and version counters tell whether weights were replaced or written to, and one number of each weight
+        is compared as well, since fused optimizers write without counting.
+        """
+        weights = [part.detach() for weight in self.parameters() for part in plain_tensors(weight)]
+        counters = tuple((one.data_ptr(), 0 if one.is_inference() else one._version) for one in weights)
+        derived_from = counters, tuple(torch.stack([one.flatten()[0].float() for one in weights]).tolist())
+        if derived_from != self._derived_from:
+            self._derived, self._derived_from = {}, derived_from
+        if key not in self._derived:
+            self._derived[key] = compute()
+        return self._derived[key]
 
     def embed(self, ids: Tensor) -> Tensor:
-        """Embeddings (batch, length, hidden_size) of ids, long (batch, length), in the precision to compute in."""
+        """Return embeddings (batch, length, hidden_size) of ids, long (batch, length), in the dtype to compute in."""
         embeddings = self.showo.model.embed_tokens(ids)
         return embeddings.to(arithmetic_dtype(embeddings))
 
@@ -97,11 +116,11 @@ class Showo(nn.Module):
         attention_mask: Tensor | None = None,
         position_ids: Tensor | None = None,
     ) -> Tensor:
-        """Hidden states of a batch of sequences.
+        """Compute hidden states of a batch of sequences.
 
         Args:
             ids: long (batch, length).
-            attention_mask: bool (batch or 1, 1, length, length), True where a row may look; causal if left out.
+            attention_mask: bool (batch or 1, 1, length, length), True where a row may attend; causal if left out.
             position_ids: long (batch or 1, length); counted from 0 if left out.
 
         Returns:
@@ -115,6 +134,6 @@ class Showo(nn.Module):
         ).last_hidden_state
 
     def logits(self, hidden: Tensor, first_id: int = 0, last_id: int | None = None) -> Tensor:
-        """Scores of the ids first_id..last_id-1, all by default: float32 (..., ids) for hidden states (..., hidden)."""
+        """Return logits of the ids first_id..last_id-1, float32 (..., ids), of hidden states (..., hidden)."""
         head = self.showo.lm_head
         return linear(hidden, head.weight[first_id:last_id], head.bias[first_id:last_id]).float()

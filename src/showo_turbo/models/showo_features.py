@@ -1,8 +1,8 @@
-"""Show-o with a few images' features added to its embeddings.
+"""Show-o with CLIP features of a few images appended to its embeddings.
 
-The text loop works on ids. So an image's features get ids as well, past the end of the vocabulary, which hold for one
-call: feature k of all features given is id `vocab_size + k`. Sequences, masks, the cache and the loop then need to know
-nothing of continuous features; two questions about one image name the same ids.
+The text loop works on ids. So features get ids as well, past the end of the vocabulary and for one call only: feature k
+of all given ones is id `vocab_size + k`. Sequences, masks, KV cache and loop then need no special case for continuous
+features; two questions about one image use the same ids.
 
     ids         mmu  A  chat ... soi | V  V+1 V+2 ... | eoi  USER ...        V = vocab_size
     embedding   table                | features       | table
@@ -16,10 +16,10 @@ from showo_turbo.models.showo import Showo
 
 
 class FeatureShowo(Showo):
-    """A model of the `w_clip_vit` variant, looking at images. It shares all weights with the model it is made from."""
+    """Extend a `w_clip_vit` model by the features of images; all weights are shared with the model."""
 
     def __init__(self, model: Showo, features: Tensor) -> None:
-        """Look at images.
+        """Project features of images.
 
         Args:
             model: a transformer with a projector.
@@ -27,19 +27,19 @@ class FeatureShowo(Showo):
         """
         nn.Module.__init__(self)
         self.config, self.showo, self.mm_projector = model.config, model.showo, model.mm_projector
-        self.row_math, self.runner = model.row_math, model.runner
+        self.layer_ops, self.cuda_graphs = model.layer_ops, model.cuda_graphs
         self.num_features = features.shape[1]
         features = features.to(model.device, arithmetic_dtype(self.mm_projector[0].weight))
         self.features = self.mm_projector(features).flatten(0, 1)
 
-    def numbers(self, images: list[int]) -> Tensor:
-        """Which features are those of some images: long (len(images), n), counted from 0 over all images given."""
+    def feature_indices(self, images: list[int]) -> Tensor:
+        """Return the indices of the features of some images, long (len(images), n), counted over all given images."""
         first = torch.tensor(images)[:, None] * self.num_features
         return first + torch.arange(self.num_features)
 
     def embed(self, ids: Tensor) -> Tensor:
-        """Embeddings (batch, length, hidden_size) of ids, features among them."""
-        numbers = ids - self.config.vocab_size
-        is_feature = (numbers >= 0)[..., None]
+        """Return embeddings (batch, length, hidden_size) of ids, features among them."""
+        indices = ids - self.config.vocab_size
+        is_feature = (indices >= 0)[..., None]
         text = super().embed(ids.clamp(max=self.config.vocab_size - 1))
-        return torch.where(is_feature, self.features[numbers.clamp(min=0)], text)
+        return torch.where(is_feature, self.features[indices.clamp(min=0)], text)

@@ -1,7 +1,8 @@
-"""What is known of an image at the start of an editing task; the rest is `text_to_image`'s.
+"""Read masks and choose which codes of an image an editing task redraws.
 
-inpainting    all but what the mask covers      extrapolation, non-square images    `generation.canvas`
-variation     a random part
+inpainting    the codes under the mask
+variation     a random part of the codes
+extrapolation, and images that are not square, are in `generation.canvas`.
 """
 
 import torch
@@ -10,19 +11,19 @@ from PIL.Image import Image
 from torch import Tensor
 
 from showo_turbo.errors import InputError
-from showo_turbo.generation.scheduler import Generators, share_rows
+from showo_turbo.generation.scheduler import Generators, split_rows
 from showo_turbo.models.magvit_v2 import grid_shape
 from showo_turbo.processing.images import ImageSource, mask_to_grid, open_image
 
 
 def split_grids(tensor: Tensor) -> list[Tensor]:
-    """Grids (height, width), one per image, of anything shaped as codes.
+    """Split a tensor shaped as codes into grids (height, width), one per image.
 
     Args:
         tensor: (tokens,) or (batch, tokens) of square grids, or (batch, height, width).
 
     Raises:
-        InputError: when a row makes no square.
+        InputError: if a row does not form a square.
     """
     if tensor.ndim == 3:
         return list(tensor)
@@ -31,10 +32,10 @@ def split_grids(tensor: Tensor) -> list[Tensor]:
 
 
 def split_masks(mask: Tensor) -> list[Tensor]:
-    """Masks over codes, bool (height, width), one per image.
+    """Split masks over codes, bool (height, width), one per image.
 
     Raises:
-        InputError: when the tensor is no mask over codes.
+        InputError: if the tensor is not a mask over codes.
     """
     if mask.dtype != torch.bool or not 1 <= mask.ndim <= 3:
         raise InputError(
@@ -50,22 +51,22 @@ def split_masks(mask: Tensor) -> list[Tensor]:
         ) from error
 
 
-def read_mask(mask: ImageSource | Tensor, image: Image | Tensor, resolution: int | None, side: int) -> Tensor:
-    """Which codes of an image are to be drawn anew, bool (height, width), on the CPU.
+def read_mask(mask: ImageSource | Tensor, image: Image | Tensor, resolution: int | None, grid_size: int) -> Tensor:
+    """Return the codes of an image to redraw, bool (height, width), on the CPU.
 
     Args:
-        mask: an image, white where to draw, or bool (height, width) over the codes.
-        image: the image it belongs to, or its codes, (height, width).
-        resolution: side of the square the image is cropped to, in pixels; needed for images only.
-        side: codes along that side.
+        mask: an image, white where to redraw, or bool (height, width) over the codes.
+        image: the image that the mask belongs to, or its codes, (height, width).
+        resolution: side of the square that the image is cropped to, in pixels; needed for images only.
+        grid_size: codes along that side.
 
     Raises:
-        InputError: when mask and image differ in size, the mask covers nothing, or it cannot be read.
+        InputError: if mask and image differ in size, the mask is empty, or it cannot be read.
     """
     if isinstance(mask, Tensor):
         if mask.dtype != torch.bool:
             raise InputError(f"mask is a {mask.dtype} tensor: give torch.bool, True where to draw")
-        grid = tuple(image.shape) if isinstance(image, Tensor) else (side, side)
+        grid = tuple(image.shape) if isinstance(image, Tensor) else (grid_size, grid_size)
         if mask.shape != grid:
             raise InputError(f"mask has {_by(mask.shape)} codes and the image {_by(grid)}: give one for every code")
     elif isinstance(image, Tensor):
@@ -76,37 +77,37 @@ def read_mask(mask: ImageSource | Tensor, image: Image | Tensor, resolution: int
             raise InputError(
                 f"mask is {_by(opened.size)} pixels and the image {_by(image.size)}: give a mask of the image's size"
             )
-        mask = mask_to_grid(opened, resolution, side)
+        mask = mask_to_grid(opened, resolution, grid_size)
     if not mask.any():
         raise InputError("mask is empty, nothing would be drawn: paint what is to be drawn anew in white")
     return mask.cpu()
 
 
 def check_strength(strength: float) -> None:
-    """Refuse what is no share of an image.
+    """Check the strength of a variation.
 
     Raises:
-        InputError: when it is not above 0 and at most 1.
+        InputError: if it is not above 0 and at most 1.
     """
     if isinstance(strength, bool) or not isinstance(strength, int | float) or not 0 < strength <= 1:
         raise InputError(f"strength is {strength!r}: choose more than 0 (the same image) to 1 (another one)")
 
 
 def draw_unknown(codes: Tensor, strength: float, generator: Generators = None) -> Tensor:
-    """A random share of every image, bool (batch, height, width), at least one code.
+    """Choose random codes of every image, bool (batch, height, width), at least one.
 
     Args:
         codes: (batch, height, width).
-        strength: the share.
-        generator: where random numbers come from, see `scheduler.Generators`.
+        strength: fraction of the codes.
+        generator: source of random numbers, see `scheduler.Generators`.
     """
-    shape = codes[0].numel()
+    size = codes[0].numel()
     pieces = [
-        torch.rand(rows.stop - rows.start, shape, generator=source, device=source.device if source else codes.device)
-        for rows, source in share_rows(len(codes), generator)
+        torch.rand(rows.stop - rows.start, size, generator=source, device=source.device if source else codes.device)
+        for rows, source in split_rows(len(codes), generator)
     ]
     ranks = torch.cat([piece.to(codes.device) for piece in pieces]).argsort(1).argsort(1)
-    return (ranks < max(1, round(strength * shape))).reshape(codes.shape)
+    return (ranks < max(1, round(strength * size))).reshape(codes.shape)
 
 
 def _by(size: tuple[int, ...]) -> str:

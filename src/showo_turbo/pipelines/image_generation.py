@@ -1,80 +1,68 @@
-"""The tasks that draw: text to image, inpainting, extrapolation, variation."""
+"""Draw images: text to image, inpainting, extrapolation, variation.
+
+    prompts, options --> ImageDenoiser --+
+                                         +--denoise_windows--> finished canvas --decode_codes--> images
+    known codes -------> Canvas ---------+
+
+The tasks differ in what is known at the start: nothing (text to image), all but the mask (inpainting), one side
+(extrapolation), a random part (variation).
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypedDict, Unpack
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from showo_turbo.components import Components, as_list, broadcast, make_generator
 from showo_turbo.errors import InputError
 from showo_turbo.generation.canvas import (
     Canvas,
-    Square,
-    all_squares,
+    Window,
     check_extrapolation,
-    extrapolation,
-    unknown_squares,
+    cover,
+    denoise_windows,
+    extrapolate,
+    unknown_windows,
 )
 from showo_turbo.generation.image_denoiser import ImageDenoiser
-from showo_turbo.generation.scheduler import Generators
+from showo_turbo.generation.options import SamplingOptions, takes_options
+from showo_turbo.generation.scheduler import Generators, UnmaskingScheduler
 from showo_turbo.outputs import ImageOutput
-from showo_turbo.pipelines import image_editing as editing
-from showo_turbo.pipelines import text_to_image as drawing
-from showo_turbo.pipelines.parts import PipelineParts, as_list, seeded, share
+from showo_turbo.pipelines.image_editing import check_strength, draw_unknown, read_mask, split_grids, split_masks
 from showo_turbo.processing.images import ImageSource, open_image
+from showo_turbo.validation import check_integer
 
-StepCallback = Callable[[PipelineParts, int, int, dict[str, Any]], object]
-"""`callback(pipe, step, timestep, callback_kwargs)`; see `ImageTasks.text_to_image`."""
-
-
-class DrawingOptions(TypedDict, total=False):
-    """Options that every task that draws has; `ImageTasks.text_to_image` says what they mean."""
-
-    num_inference_steps: int | None
-    guidance_scale: float | None
-    top_k: int | Literal["recommended"] | None
-    temperature: float | None
-    schedule: str | None
-    order: str | None
-    sampled_steps: int | Literal["recommended"] | None
-    early_exit: float | None
-    num_images_per_prompt: int
-    generator: Generators
-    seed: int | None
-    output_type: str
-    callback_on_step_end: StepCallback | None
+StepCallback = Callable[[Components, int, int, dict[str, Any]], object]
+"""`callback(pipe, step, timestep, callback_kwargs)`; see `ImageGeneration.text_to_image`."""
 
 
 @dataclass(frozen=True)
-class _Request:
-    """A checked request, all but what is known of the images."""
+class ImageCall:
+    """Hold the checked arguments of a call, all but what is known of the images."""
 
     denoiser: ImageDenoiser
-    copies: int
+    sampling: SamplingOptions
+    num_images_per_prompt: int
     generator: Generators
     output_type: str
     callback: StepCallback | None
 
 
-class ImageTasks(PipelineParts):
-    """Everything that draws.
+class ImageGeneration(Components):
+    """Draw images.
 
-    Images that are edited are given as pixels, of which the middle square is taken at the model's resolution, or as
-    `codes`, with nothing lost and of any size: long (tokens,) or (batch, tokens) for square ones, or
-    (batch, height, width). Codes that are known stay as they are, bit for bit.
+    Images to edit are given as pixels, of which the central square is used at the model's resolution, or as `codes`,
+    with nothing lost and of any size: long (tokens,) or (batch, tokens) for square ones, or (batch, height, width).
+    Known codes stay bit for bit.
     """
 
+    @takes_options(SamplingOptions)
     def text_to_image(
         self,
         prompt: str | Sequence[str],
-        num_inference_steps: int | None = None,
-        guidance_scale: float | None = None,
-        top_k: int | Literal["recommended"] | None = "recommended",
-        temperature: float | None = None,
-        schedule: str | None = None,
-        order: str | None = None,
-        sampled_steps: int | Literal["recommended"] | None = "recommended",
+        *,
         num_images_per_prompt: int = 1,
         generator: Generators = None,
         seed: int | None = None,
@@ -82,63 +70,39 @@ class ImageTasks(PipelineParts):
         callback_on_step_end: StepCallback | None = None,
         height: int | None = None,
         width: int | None = None,
-        early_exit: float | None = None,
+        **options: Any,
     ) -> ImageOutput:
-        """Draw images.
-
-        Options that are left out take the checkpoint's recommendation, `self.recommended`.
+        """Draw images of prompts.
 
         Args:
             prompt: one text or several.
-            num_inference_steps: passes of the transformer, 1 to the codes of a square image.
-            guidance_scale: w in (1 + w) * conditional - w * unconditional, Show-o's convention: 0 is no guidance. (It
-                is diffusers' scale minus 1.)
-            top_k: draw among the k most probable codes only; None draws among all.
-            temperature: weight of the noise in choosing which codes to keep, before the first step.
-            schedule: how fast codes are kept: "cosine", "linear", "sigmoid" or "powX".
-            order: which codes are kept first: "confidence" (as published) or "halton" (places far apart).
-            sampled_steps: so many steps, the first ones, draw at random, and the others take the most probable codes;
-                None draws in all.
             num_images_per_prompt: images of every prompt.
             generator: a random generator for all images, or one per prompt; with a list, each prompt's images are those
-                it would have alone.
+                of a call with this prompt alone.
             seed: seed of one generator for all images, if no generator is given; without both, every call differs.
             output_type: "pil", "np", "pt" or "latent" (codes only); see `outputs.Images`.
-            callback_on_step_end: called after every step with this pipeline, the step (from 0), the steps still to
-                come (at most, with early exit) and a dict of `codes`, long (batch, tokens), `masked`, bool
-                (batch, tokens), where they are not final, and `grid`, rows and columns of the codes. What it returns is
-                ignored.
-            height: of the images in pixels: a multiple of the image tokenizer's downsampling factor, and at least the
-                model's resolution, which is taken if left out. What exceeds the square that the model was trained on
-                is painted square by square, each with all steps, see `generation.canvas`.
-            width: of the images in pixels, likewise.
-            early_exit: finish an image before its last step, as soon as the codes still to settle leave so small a
-                share of the image in doubt, such as 0.03; see `SamplingOptions`.
+            callback_on_step_end: called after every step with this pipeline, the step (from 0), the number of steps
+                left (at most, with early exit) and a dict of `codes`, long (batch, tokens), `masked`, bool
+                (batch, tokens), where they are not final, and `grid`, rows and columns of the codes. Its return value
+                is ignored.
+            height: height of the images in pixels: a multiple of the image tokenizer's downsampling factor, and at
+                least the model's resolution, which is the default. Larger images are drawn window by window, each with
+                all steps, see `generation.canvas`.
+            width: width of the images in pixels, likewise.
+            **options: fields of `SamplingOptions`, such as `num_inference_steps`; those that are left out take the
+                checkpoint's recommendation, `self.recommended`.
 
         Raises:
-            InputError: when a prompt is empty or too long, or an option is out of its range; before any pass.
+            InputError: if a prompt is empty or too long, or an option is out of its range; before any forward pass.
         """
         grid = (self._codes_along("height", height), self._codes_along("width", width))
-        texts = as_list(prompt)
-        request = self._request(
-            texts,
-            num_inference_steps=num_inference_steps,
-            guidance_scale=guidance_scale,
-            top_k=top_k,
-            temperature=temperature,
-            schedule=schedule,
-            order=order,
-            sampled_steps=sampled_steps,
-            early_exit=early_exit,
-            num_images_per_prompt=num_images_per_prompt,
-            generator=generator,
-            seed=seed,
-            output_type=output_type,
-            callback_on_step_end=callback_on_step_end,
+        prompts = as_list(prompt)
+        call = self.prepare_images(
+            prompts, num_images_per_prompt, generator, seed, output_type, callback_on_step_end, **options
         )
-        canvas = Canvas.blank(len(texts) * request.copies, *grid)
-        return self._draw(request, canvas, all_squares(grid, self.side))
+        return self._draw(call, Canvas.blank(len(prompts) * num_images_per_prompt, *grid), cover(grid, self.grid_size))
 
+    @takes_options(SamplingOptions)
     def inpaint(
         self,
         image: ImageSource | Sequence[ImageSource] | None = None,
@@ -146,37 +110,38 @@ class ImageTasks(PipelineParts):
         prompt: str | Sequence[str] = "",
         *,
         codes: Tensor | None = None,
-        **options: Unpack[DrawingOptions],
+        **options: Any,
     ) -> ImageOutput:
-        """Draw a part of images anew. One image goes with several prompts, and one prompt with several images.
+        """Redraw a part of images. One image may be paired with several prompts, and one prompt with several images.
 
         Args:
             image: a path, an open file, a PIL image, or a list of these.
-            mask: an image of the same size, white where to draw (a code is drawn anew when half of its square is
-                white), or bool over the codes, shaped as `codes`. One for all images, or one for each.
+            mask: an image of the same size, white where to redraw (a code is redrawn if half of its square is white),
+                or bool over the codes, shaped as `codes`. One for all images, or one for each.
             prompt: what the whole image shows, one text or several.
-            codes: in place of `image`, see the class.
+            codes: the image as codes, in place of `image`.
             **options: as for `text_to_image`.
 
         Raises:
-            InputError: when mask and image differ in size, nothing is masked, or as `text_to_image`; before any pass.
+            InputError: if mask and image differ in size, the mask is empty, or as `text_to_image`; before any forward
+                pass.
         """
         if mask is None:
             raise InputError("mask is missing: give an image that is white where to draw")
         sources = self._sources(image, codes)
-        masks = editing.split_masks(mask) if isinstance(mask, Tensor) else as_list(mask)
-        sources, masks = share(sources, masks, ("images", "masks"))
+        masks = split_masks(mask) if isinstance(mask, Tensor) else as_list(mask)
+        sources, masks = broadcast(sources, masks, ("images", "masks"))
         resolution = self.resolution if codes is None else None
         unknown = [
-            editing.read_mask(one, source, resolution, self.side) for one, source in zip(masks, sources, strict=True)
+            read_mask(one, source, resolution, self.grid_size) for one, source in zip(masks, sources, strict=True)
         ]
-        pairs, texts = share(list(zip(sources, unknown, strict=True)), as_list(prompt), ("images", "prompts"))
-        request = self._request(texts, **options)
-        known = ~torch.stack([one for _, one in pairs])
-        grids = self._grids([source for source, _ in pairs], request)
-        canvas = Canvas(grids, known.repeat_interleave(request.copies, 0))
-        return self._draw(request, canvas, all_squares(canvas.grid, self.side))
+        pairs, prompts = broadcast(list(zip(sources, unknown, strict=True)), as_list(prompt), ("images", "prompts"))
+        call = self.prepare_images(prompts, **options)
+        known = ~torch.stack([one for _, one in pairs]).repeat_interleave(call.num_images_per_prompt, 0)
+        canvas = Canvas(self._grids([source for source, _ in pairs], call), known)
+        return self._draw(call, canvas, cover(canvas.grid, self.grid_size))
 
+    @takes_options(SamplingOptions)
     def extrapolate(
         self,
         image: ImageSource | Sequence[ImageSource] | None = None,
@@ -185,29 +150,30 @@ class ImageTasks(PipelineParts):
         *,
         offset: int = 0,
         codes: Tensor | None = None,
-        **options: Unpack[DrawingOptions],
+        **options: Any,
     ) -> ImageOutput:
-        """Draw on beyond the borders of images, half a square at a time.
+        """Extend images beyond their borders, half a window at a time.
 
         Args:
             image: a path, an open file, a PIL image, or a list of these.
-            prompt: what is to be seen there, one text or several.
-            direction: "left", "right", "up" or "down", or several in their order; the same one may come again.
-            offset: how many codes more than half a square are added at a time, of which the model then sees less.
-            codes: in place of `image`, see the class.
-            **options: as for `text_to_image`; every square takes all steps.
+            prompt: what the new part shows, one text or several.
+            direction: "left", "right", "up" or "down", or several in order; each may occur several times.
+            offset: number of codes that are added beyond half a window; the model then sees fewer known ones.
+            codes: the image as codes, in place of `image`.
+            **options: as for `text_to_image`; every window takes all steps.
 
         Raises:
-            InputError: when a direction is unknown, or as `text_to_image`; before any pass.
+            InputError: if a direction is unknown, or as `text_to_image`; before any forward pass.
         """
         directions = as_list(direction)
-        check_extrapolation(directions, self.side, offset)
-        sources, texts = share(self._sources(image, codes), as_list(prompt), ("images", "prompts"))
-        request = self._request(texts, **options)
-        grids = self._grids(sources, request)
+        check_extrapolation(directions, self.grid_size, offset)
+        sources, prompts = broadcast(self._sources(image, codes), as_list(prompt), ("images", "prompts"))
+        call = self.prepare_images(prompts, **options)
+        grids = self._grids(sources, call)
         known = Canvas(grids, torch.ones_like(grids, dtype=torch.bool))
-        return self._draw(request, *extrapolation(known, directions, self.side, offset))
+        return self._draw(call, *extrapolate(known, directions, self.grid_size, offset))
 
+    @takes_options(SamplingOptions)
     def vary(
         self,
         image: ImageSource | Sequence[ImageSource] | None = None,
@@ -215,80 +181,105 @@ class ImageTasks(PipelineParts):
         strength: float = 0.6,
         *,
         codes: Tensor | None = None,
-        **options: Unpack[DrawingOptions],
+        **options: Any,
     ) -> ImageOutput:
-        """Draw images like those given: a random part of the codes is drawn anew.
+        """Draw variations of images: a random part of the codes is redrawn.
 
         Args:
             image: a path, an open file, a PIL image, or a list of these.
             prompt: what the whole image shows, one text or several.
-            strength: the share of the codes that is drawn anew, more than 0 to 1.
-            codes: in place of `image`, see the class.
-            **options: as for `text_to_image`; which codes are drawn anew comes from the same generator.
+            strength: fraction of the codes that is redrawn, more than 0 to 1.
+            codes: the image as codes, in place of `image`.
+            **options: as for `text_to_image`; the redrawn codes are chosen by the same generator.
 
         Raises:
-            InputError: when the strength is out of its range, or as `text_to_image`; before any pass.
+            InputError: if the strength is out of its range, or as `text_to_image`; before any forward pass.
         """
-        editing.check_strength(strength)
-        sources, texts = share(self._sources(image, codes), as_list(prompt), ("images", "prompts"))
-        request = self._request(texts, **options)
-        grids = self._grids(sources, request)
-        canvas = Canvas(grids, ~editing.draw_unknown(grids, strength, request.generator))
-        return self._draw(request, canvas, all_squares(canvas.grid, self.side))
+        check_strength(strength)
+        sources, prompts = broadcast(self._sources(image, codes), as_list(prompt), ("images", "prompts"))
+        call = self.prepare_images(prompts, **options)
+        grids = self._grids(sources, call)
+        canvas = Canvas(grids, ~draw_unknown(grids, strength, call.generator))
+        return self._draw(call, canvas, cover(canvas.grid, self.grid_size))
 
-    def _request(
+    def prepare_images(
         self,
-        texts: Sequence[str],
-        *,
+        prompts: Sequence[str],
         num_images_per_prompt: int = 1,
         generator: Generators = None,
         seed: int | None = None,
         output_type: str = "pil",
         callback_on_step_end: StepCallback | None = None,
-        **sampling: float | str | None,
-    ) -> _Request:
-        """Check everything but the images."""
-        options = self.sampling_options(**sampling)
-        drawing.check_output_type(output_type, self.image_tokenizer)
-        source = generator if generator is not None else seeded(seed)
-        denoiser = drawing.prepare(self.model, self.prompts, texts, options, num_images_per_prompt, source)
-        return _Request(denoiser, num_images_per_prompt, source, output_type, callback_on_step_end)
+        **options: Any,
+    ) -> ImageCall:
+        """Check the arguments of a call and build a denoiser of all images, those of the first prompt first.
 
-    def _draw(self, request: _Request, canvas: Canvas, squares: Sequence[Square]) -> ImageOutput:
-        """Paint what is not known."""
-        squares = unknown_squares(canvas, squares)
-        total = len(squares) * request.denoiser.scheduler.num_inference_steps
+        Raises:
+            InputError: if a prompt is empty or too long, an option is out of its range, or the number of generators is
+                not that of the prompts.
+        """
+        sampling = self.recommended.override(**options)
+        self.check_output_type(output_type)
+        generator = make_generator(seed) if generator is None else generator
+        if not prompts:
+            raise InputError("prompt is an empty list: give at least one prompt")
+        check_integer("num_images_per_prompt", num_images_per_prompt, 1)
+        if isinstance(generator, Sequence) and len(generator) != len(prompts):
+            raise InputError(
+                f"generator is a list of {len(generator)} for {len(prompts)} prompts: give one, or one per prompt"
+            )
+        num_codes, vocabulary = self.model.config.num_vq_tokens, self.prompts.vocabulary
+        scheduler = UnmaskingScheduler.from_options(sampling, vocabulary.codebook_size, num_codes)
+        for prompt in prompts:
+            self.prompts.check_prompt(prompt)
+        rows = [row for prompt in prompts for row in [self.prompts.text_to_image(prompt)] * num_images_per_prompt]
+        denoiser = ImageDenoiser(
+            self.model,
+            vocabulary,
+            scheduler,
+            rows,
+            num_codes,
+            unconditional=self.prompts.unconditional(),
+            guidance_scale=sampling.guidance_scale,
+            generator=generator,
+        )
+        return ImageCall(denoiser, sampling, num_images_per_prompt, generator, output_type, callback_on_step_end)
 
-        def report(seen: Canvas) -> None:
-            details = {"codes": seen.codes.flatten(1).clone(), "masked": ~seen.known.flatten(1), "grid": seen.grid}
-            request.callback(self, seen.forward_passes - 1, total - seen.forward_passes, details)
-
-        final = drawing.denoise(request.denoiser, canvas, squares, report if request.callback else None)
-        codes = final.codes.flatten(1)
-        images = self.decode_codes(codes, *final.grid, output_type=request.output_type)
-        return ImageOutput(images, codes, final.forward_passes, final.grid)
+    def _draw(self, call: ImageCall, canvas: Canvas, windows: Sequence[Window]) -> ImageOutput:
+        """Denoise what is not known, window by window, and decode the result."""
+        windows = unknown_windows(canvas, windows)
+        total = len(windows) * call.denoiser.scheduler.num_inference_steps
+        for drawn in denoise_windows(call.denoiser, canvas, windows):
+            passes = drawn.forward_passes
+            if call.callback is not None and passes > 0:
+                details = {"codes": drawn.codes.flatten(1).clone(), "masked": ~drawn.known.flatten(1)}
+                call.callback(self, passes - 1, total - passes, details | {"grid": drawn.grid})
+        codes = drawn.codes.flatten(1)
+        images = self.decode_codes(codes, *drawn.grid, output_type=call.output_type)
+        return ImageOutput(images, codes, drawn.forward_passes, drawn.grid)
 
     def _codes_along(self, name: str, pixels: int | None) -> int:
-        """A height or width in codes."""
+        """Return a height or width in codes."""
         if pixels is None:
-            return self.side
-        factor = self.resolution // self.side
+            return self.grid_size
+        factor = self.resolution // self.grid_size
         if type(pixels) is not int or pixels < self.resolution or pixels % factor:
             raise InputError(f"{name} is {pixels!r}: choose a multiple of {factor} pixels, at least {self.resolution}")
         return pixels // factor
 
     def _sources(self, image: ImageSource | Sequence[ImageSource] | None, codes: Tensor | None) -> list:
-        """The images to edit, as PIL images or as codes (height, width), one an image."""
+        """Return the images to edit, one by one, as PIL images or as codes (height, width)."""
         if (image is None) == (codes is None):
             raise InputError("give either image or codes, and not both")
         if codes is None:
             return [open_image(source) for source in as_list(image)]
-        return editing.split_grids(self.check_codes(codes))
+        self.check_codes(codes)
+        return split_grids(codes)
 
-    def _grids(self, sources: list, request: _Request) -> Tensor:
-        """Codes of the images to edit, on the CPU, long (batch, height, width), each as often as it is asked for."""
+    def _grids(self, sources: list, call: ImageCall) -> Tensor:
+        """Return the codes of the images to edit, on the CPU, long (batch, height, width), once for each result."""
         if isinstance(sources[0], Tensor):
             grids = torch.stack(sources)
         else:
-            grids = torch.stack(editing.split_grids(self.encode_each_once(sources)))
-        return grids.cpu().repeat_interleave(request.copies, 0)
+            grids = torch.stack(split_grids(self.encode_image(sources)))
+        return grids.cpu().repeat_interleave(call.num_images_per_prompt, 0)

@@ -1,25 +1,26 @@
-"""The library's front door: one object that draws and answers."""
+"""The pipeline: one object that draws images and answers questions."""
 
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import torch
 
 from showo_turbo.checkpoints.loading import load_components, locate
 from showo_turbo.checkpoints.saving import save_checkpoint
-from showo_turbo.components import Components
 from showo_turbo.device import parse_device, parse_dtype, parse_quantization
 from showo_turbo.errors import InputError
-from showo_turbo.pipelines.image_generation import ImageTasks
-from showo_turbo.pipelines.understanding import TextTasks
-from showo_turbo.serving.engine import Engine, Job
-from showo_turbo.serving.requests import ImageRequest, TextRequest
+from showo_turbo.pipelines.image_generation import ImageGeneration
+from showo_turbo.pipelines.understanding import Understanding
+
+if TYPE_CHECKING:
+    from showo_turbo.serving.engine import Engine
+    from showo_turbo.serving.requests import ImageRequest, TextRequest
 
 _MODES_WITH_CUDA_GRAPHS = ("reduce-overhead", "max-autotune")
 
 
-class ShowoPipeline(ImageTasks, TextTasks):
-    """Show-o and Show-o Turbo: text to image and image to text with one transformer.
+class ShowoPipeline(ImageGeneration, Understanding):
+    """Run Show-o and Show-o Turbo: text to image and image to text with one transformer.
 
     Example:
         >>> pipe = ShowoPipeline.from_pretrained("tiny-turbo")
@@ -46,19 +47,20 @@ class ShowoPipeline(ImageTasks, TextTasks):
         Args:
             name_or_path: a shipped model ("tiny-turbo"), a local folder, or a name on the Hugging Face hub; of a
                 checkpoint, or of a LoRA adapter, which is merged into its base.
-            device: where to compute; the graphics processor if there is one, else the CPU, if left out.
-            dtype: precision that the transformer is stored in: "float32", "bfloat16" or "float16". It computes in the
-                same, but on the CPU in float32. The image tokenizer stays in float32, since its codes are signs.
-            quantization: "int8" stores the matrices of the transformer's layers in a byte a weight, by torchao (the
-                `quantization` extra); an approximation, see docs/lab/speed.md. Not at all if left out.
+            device: device to compute on; a GPU if there is one, else the CPU, if left out.
+            dtype: dtype that the transformer is stored in: "float32", "bfloat16" or "float16". It computes in the same
+                dtype, but on the CPU in float32. The image tokenizer stays in float32, since its codes are signs.
+            quantization: "int8" stores the matrices of the transformer's layers in int8, by torchao (the `quantization`
+                extra); an approximation, see docs/lab/speed.md. None stores them in `dtype`.
             image_tokenizer: folder or hub name of an image tokenizer, in place of the checkpoint's.
             text_tokenizer: folder or hub name of a text tokenizer and Phi config, in place of the checkpoint's.
-            base: the checkpoint that an adapter changes, where the adapter does not name it.
-            vision_tower: folder or hub name of a CLIP picture tower, where a checkpoint that answers by CLIP features
+            base: base checkpoint of an adapter, if the adapter does not name it.
+            vision_tower: folder or hub name of a CLIP vision tower, if a checkpoint that answers by CLIP features
                 (`w_clip_vit`) does not hold one.
 
         Raises:
-            InputError: when something is missing, damaged or does not fit, or device, dtype or quantization cannot be.
+            InputError: if a component is missing or damaged or does not fit the others, or device, dtype or
+                quantization is invalid.
         """
         device, dtype, quantization = parse_device(device), parse_dtype(dtype), parse_quantization(quantization)
         files = locate(name_or_path, image_tokenizer, text_tokenizer, base, vision_tower)
@@ -66,16 +68,16 @@ class ShowoPipeline(ImageTasks, TextTasks):
         return cls(**vars(components)).to(device)
 
     def compile(self, mode: str | None = None) -> Self:
-        """Compile the transformer's layers with `torch.compile`, all but attention. Takes a minute, and only here.
+        """Compile the transformer's layers, all but attention, with `torch.compile`. This takes about a minute.
 
-        Whatever prompts, steps and batches come later, nothing is compiled again. Comes after `to`. On processors it
-        does not pay, see docs/lab/speed.md.
+        Later calls compile nothing, whatever their prompts, steps and batch sizes. Call it after `to`. On a CPU it
+        gives no speed-up, see docs/lab/speed.md.
 
         Args:
-            mode: of `torch.compile`, one that records no CUDA graphs.
+            mode: mode of `torch.compile`, without CUDA graphs.
 
         Raises:
-            InputError: when it does: `use_cuda_graphs` records whole passes.
+            InputError: if the mode records CUDA graphs: `use_cuda_graphs` records whole forward passes.
         """
         if mode in _MODES_WITH_CUDA_GRAPHS:
             raise InputError(
@@ -86,43 +88,41 @@ class ShowoPipeline(ImageTasks, TextTasks):
         return self
 
     def use_cuda_graphs(self) -> Self:
-        """Record the transformer's passes on a graphics processor, and replay those that come again.
+        """Record forward passes of the transformer on a GPU as CUDA graphs, and replay those that occur again.
 
-        Results stay the same, in half precision but for last bits. What comes for the first time takes as long as ever,
-        for the second time longer, and from the third time on less. Graphs are recorded for lengths (prompts count in
-        steps of 32), numbers of images and steps, so one request at a time gains, or batches that come again. They hold
-        for the weights as they lie: `to` and the like end their use. One thread at a time may use them.
+        Results stay the same, in half precision up to the last bits. A pass that occurs for the first time runs
+        eagerly, for the second time it is recorded, and from the third time on it is replayed. Graphs hold for lengths
+        (prompts are rounded up to multiples of 32), numbers of images and steps, so single requests and repeated batch
+        sizes gain. They hold for the addresses of the weights: `to` and the like drop them. Use them from one thread at
+        a time.
 
         Raises:
-            InputError: when the model is on no CUDA device.
+            InputError: if the model is not on a CUDA device.
         """
         if self.device.type != "cuda":
             raise InputError(f"CUDA graphs need a CUDA device, but the model is on {self.device}: leave them out")
         self.model.use_cuda_graphs()
         return self
 
-    def engine(self, max_sequences: int = 32) -> Engine[ImageRequest | TextRequest]:
-        """An engine that runs many requests together, each with options of its own and the result it has alone.
+    def engine(self, max_sequences: int = 32) -> "Engine[ImageRequest | TextRequest]":
+        """Return an engine that runs many requests at once (continuous batching), each with the result it has alone.
 
         Args:
-            max_sequences: how many sequences a pass may read. An answer is one; an image is one, with guidance two.
+            max_sequences: largest number of sequences in a forward pass. An answer is one sequence; an image is one,
+                with guidance two.
 
         Raises:
-            InputError: when `max_sequences` is below 1.
+            InputError: if `max_sequences` is below 1.
         """
-        return Engine(self.model, self._prepare, max_sequences)
+        from showo_turbo.serving.engine import Engine  # serving is built on pipelines
+        from showo_turbo.serving.requests import prepare_request
 
-    def _prepare(self, request: ImageRequest | TextRequest) -> Job:
-        """A request, checked and laid out for an engine."""
-        if not isinstance(request, ImageRequest | TextRequest):
-            raise InputError(f"request is {request!r}: expected an ImageRequest or a TextRequest")
-        return request.prepare(self)
+        return Engine(self.model, lambda request: prepare_request(self, request), max_sequences)
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Write everything `from_pretrained` needs into one folder, weights in the precision they have.
+        """Write all components into one folder that `from_pretrained` loads, weights in the dtype they have.
 
         Raises:
-            InputError: when the transformer is quantized.
+            InputError: if the transformer is quantized.
         """
-        components = self.model, self.prompts, self.image_tokenizer, self.recommended, self.vision_tower
-        save_checkpoint(Path(folder), Components(*components))
+        save_checkpoint(Path(folder), self)

@@ -1,178 +1,196 @@
-"""The tasks that answer."""
+"""Answer questions about images.
+
+images ------encode_images--> codes or CLIP features --+
+                                                       +--prepare_decoder--> TextDecoder --decode--> text_output
+questions ---check_questions--> prompts ---------------+
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from showo_turbo.components import Components, as_list, broadcast
 from showo_turbo.errors import InputError
+from showo_turbo.generation.options import DecodingOptions, takes_options
 from showo_turbo.generation.text_decoder import TextDecoder
 from showo_turbo.models.showo import Showo
+from showo_turbo.models.showo_features import FeatureShowo
 from showo_turbo.outputs import TextOutput
-from showo_turbo.pipelines import image_to_text as answering
-from showo_turbo.pipelines.chat import Dialogue
-from showo_turbo.pipelines.image_to_text import DecodingOptions, Streamer
-from showo_turbo.pipelines.parts import PipelineParts, as_list, one_source, share
-from showo_turbo.pipelines.sight import Sight, require_vision_tower, see_features
+from showo_turbo.pipelines.answers import (
+    Streamer,
+    check_length,
+    choose_generator,
+    decode,
+    prepare_decoder,
+    text_output,
+)
+from showo_turbo.pipelines.chat import Chat
 from showo_turbo.processing.images import ImageSource
 
 
 @dataclass(frozen=True)
-class Pairs:
-    """Images and questions about them.
+class EncodedImages:
+    """Hold images as the transformer reads them in questions.
 
     Attributes:
-        sources: one a question: image sources, or rows of a `Sight`.
-        questions: as given.
-        seen_by: the model of the `Sight`; None where the images are still to be read.
+        model: the transformer that reads them.
+        rows: long (images, n), codes, or indices of CLIP features, as `PromptBuilder.understanding` takes them.
     """
 
-    sources: list
+    model: Showo
+    rows: Tensor
+
+
+@dataclass(frozen=True)
+class QuestionPairs:
+    """Hold images and questions in equal numbers.
+
+    Attributes:
+        images: image sources, or rows of `EncodedImages`.
+        questions: as given.
+        model: the model of the `EncodedImages`; None if the images are not encoded yet.
+    """
+
+    images: list
     questions: list[str]
-    seen_by: Showo | None
+    model: Showo | None
 
 
-class TextTasks(PipelineParts):
-    """Image to text."""
+class Understanding(Components):
+    """Answer questions about images."""
 
+    @takes_options(DecodingOptions)
     def image_to_text(
         self,
-        image: ImageSource | Sequence[ImageSource] | Sight | None = None,
+        image: ImageSource | Sequence[ImageSource] | EncodedImages | None = None,
         prompt: str | Sequence[str] = "Describe the image.",
         *,
         codes: Tensor | None = None,
-        max_new_tokens: int = 64,
-        decoding: str = "jacobi",
-        block_length: int = 16,
-        do_sample: bool = False,
-        temperature: float = 1.0,
-        top_k: int | None = None,
-        sliding_window: bool = True,
-        drafts: bool = True,
         generator: torch.Generator | None = None,
         seed: int | None = None,
         streamer: Streamer | None = None,
+        **options: Any,
     ) -> TextOutput:
-        """Answer questions about images. One image goes with several questions, and one question with several images.
+        """Answer questions. One image may be paired with several questions, and one question with several images.
 
         Args:
-            image: a path, an open file, a PIL image, a list of these, or what `see` has made of such a list, which then
-                is not read again for every call.
+            image: a path, an open file, a PIL image, a list of these, or what `encode_images` has returned for such a
+                list, so that it is not encoded again in every call.
             prompt: one question or several.
-            codes: in place of `image`: its codes, long (tokens,), (batch, tokens) or (batch, height, width).
-            max_new_tokens: longest answer.
-            decoding: "jacobi" or "autoregressive"; without sampling both give the same answer.
-            block_length: guesses per pass of Jacobi decoding.
-            do_sample: draw ids at random; autoregressive only.
-            temperature: divides the scores before drawing.
-            top_k: draw among the k best ids only; None draws among all.
-            sliding_window: keep `block_length` guesses ahead at all times, and the next block's as well where guesses
-                have been good, rather than finish one block after the other; the answer is the same.
-            drafts: take guesses from the question, the answer so far and earlier guesses where these were right more
-                often than the model's own; the answer is the same.
-            generator: where random numbers come from: drawn ids, and the first guesses of Jacobi decoding, which change
-                the number of passes but not the answer.
+            codes: the image as codes, in place of `image`: long (tokens,), (batch, tokens) or (batch, height, width).
+            generator: source of random numbers: of sampled ids, and of the first guesses of Jacobi decoding, which
+                change the number of forward passes but not the answer.
             seed: seed of a generator, if none is given.
-            streamer: sees the ids of the answer (one only) as they settle, through transformers' `put` and `end`.
+            streamer: receives the ids of the answer (one only) as they settle, through transformers' `put` and `end`.
+            **options: fields of `DecodingOptions`, such as `max_new_tokens`.
 
         Raises:
-            InputError: when an image cannot be read, a question is empty or too long, or an option is out of its range;
-                before any pass.
+            InputError: if an image cannot be read, a question is empty or too long, or an option is out of its range;
+                before any forward pass.
         """
-        options = DecodingOptions(
-            max_new_tokens=max_new_tokens,
-            decoding=decoding,
-            block_length=block_length,
-            do_sample=do_sample,
-            temperature=temperature,
-            top_k=top_k,
-            sliding_window=sliding_window,
-            drafts=drafts,
-        )
+        decoding = DecodingOptions(**options)
         pairs = self.pair_questions(image, prompt, codes)
         if streamer is not None and len(pairs.questions) > 1:
             raise InputError(f"streamer takes one answer at a time, but there are {len(pairs.questions)} questions")
-        decoder, guesses = self.prepare_answers(pairs, options, one_source(generator, seed))
-        return answering.unpack(answering.decode(decoder, guesses, streamer), self.prompts)
+        decoder, guesses = self.prepare_answers(pairs, decoding, choose_generator(generator, seed))
+        return text_output(decode(decoder, guesses, streamer), self.prompts)
+
+    def chat(self, image: ImageSource | None = None, *, codes: Tensor | None = None) -> Chat:
+        """Start a chat about one image: `pipe.chat(image).ask("What is it?")`, and so on.
+
+        Args:
+            image: a path, an open file or a PIL image.
+            codes: the image as codes, in place of `image`: long (tokens,), (1, tokens) or (1, height, width).
+
+        Raises:
+            InputError: if the image cannot be read, or there is more than one.
+        """
+        if (image is None) == (codes is None):
+            raise InputError("give either image or codes to chat, and not both")
+        encoded = self.encode_images(as_list(image)) if codes is None else self._encoded_codes(codes)
+        if len(encoded.rows) != 1:
+            raise InputError(f"a dialogue is about one image, but there are {len(encoded.rows)}: start one for each")
+        return Chat(encoded.model, self.prompts, encoded.rows[0])
+
+    @torch.no_grad()
+    def encode_images(self, images: ImageSource | Sequence[ImageSource]) -> EncodedImages:
+        """Encode one image or several for any number of questions: as codes, or with `w_clip_vit` as CLIP features.
+
+        An image that occurs several times is encoded once.
+
+        Raises:
+            InputError: if an image cannot be read, or there is no image tokenizer or vision tower to encode it.
+        """
+        images = as_list(images)
+        if not self.model.config.w_clip_vit:
+            return EncodedImages(self.model, self.encode_image(images))
+        tower = self.require_vision_tower()
+        different = list({id(image): image for image in images}.values())
+        order = {id(image): number for number, image in enumerate(different)}
+        model = FeatureShowo(self.model, tower(tower.preprocess(different)))
+        return EncodedImages(model, model.feature_indices([order[id(image)] for image in images]))
 
     def pair_questions(
         self,
-        image: ImageSource | Sequence[ImageSource] | Sight | None,
+        image: ImageSource | Sequence[ImageSource] | EncodedImages | None,
         prompt: str | Sequence[str],
         codes: Tensor | None = None,
-    ) -> Pairs:
-        """Images and questions as `image_to_text` takes them, pair by pair; nothing is read yet.
+    ) -> QuestionPairs:
+        """Pair images with questions as `image_to_text` does; no image is read yet.
 
         Raises:
-            InputError: when there is no image or two kinds, the codes are none of this model's, or the numbers differ.
+            InputError: if there is no image or two kinds, codes are not those of this model, or the numbers differ.
         """
         if (image is None) == (codes is None):
             raise InputError("give either image or codes to image_to_text, and not both")
         if codes is not None:
-            image = Sight(self.model, self.code_rows(codes))
-        seen_by = image.model if isinstance(image, Sight) else None
-        sources = as_list(image) if seen_by is None else list(image.rows)
-        return Pairs(*share(sources, as_list(prompt), ("images", "questions")), seen_by)
+            image = self._encoded_codes(codes)
+        model, sources = (image.model, list(image.rows)) if isinstance(image, EncodedImages) else (None, as_list(image))
+        return QuestionPairs(*broadcast(sources, as_list(prompt), ("images", "questions")), model)
 
     def prepare_answers(
-        self, pairs: Pairs, options: DecodingOptions, generator: torch.Generator | None = None
+        self, pairs: QuestionPairs, options: DecodingOptions, generator: torch.Generator | None = None
     ) -> tuple[TextDecoder, Tensor]:
-        """Check questions, look at the images, and lay out: a decoder and first guesses, see `image_to_text.prepare`.
+        """Check questions, encode images, and build a decoder with its first guesses, long (batch, max_new_tokens).
 
         Raises:
-            InputError: when an image cannot be read, or a question is empty or too long.
+            InputError: if an image cannot be read, or a question is empty or too long.
         """
-        length = self.image_length if pairs.seen_by is None else len(pairs.sources[0])
-        questions = answering.check_questions(self.model, self.prompts, pairs.questions, length, options)
-        seen = pairs.seen_by is not None
-        sight = Sight(pairs.seen_by, torch.stack(pairs.sources)) if seen else self.see(pairs.sources)
-        rows = [self.prompts.understanding(row, one) for row, one in zip(sight.rows.tolist(), questions, strict=True)]
-        return answering.prepare(sight.model, self.prompts.vocabulary, rows, options, generator)
+        encoded = pairs.model is not None
+        questions = self.check_questions(pairs.questions, options, len(pairs.images[0]) if encoded else None)
+        images = EncodedImages(pairs.model, torch.stack(pairs.images)) if encoded else self.encode_images(pairs.images)
+        rows = [self.prompts.understanding(row, one) for row, one in zip(images.rows.tolist(), questions, strict=True)]
+        return prepare_decoder(images.model, self.prompts.vocabulary, rows, options, generator)
 
-    def chat(self, image: ImageSource | None = None, *, codes: Tensor | None = None) -> Dialogue:
-        """A dialogue about one image: `pipe.chat(image).ask("What is it?")`, and so on.
+    def check_questions(
+        self, questions: Sequence[str], options: DecodingOptions, image_length: int | None = None
+    ) -> list[str]:
+        """Return the questions as the model reads them, after checking that they and their answers fit its positions.
 
         Args:
-            image: a path, an open file or a PIL image.
-            codes: in place of `image`: its codes, long (tokens,), (1, tokens) or (1, height, width).
+            questions: as given by a user.
+            options: limit of the answers.
+            image_length: tokens of an image; those of this model's images if left out.
 
         Raises:
-            InputError: when the image cannot be read, or there is more than one.
-        """
-        if (image is None) == (codes is None):
-            raise InputError("give either image or codes to chat, and not both")
-        sight = self.see(as_list(image)) if codes is None else Sight(self.model, self.code_rows(codes))
-        if len(sight.rows) != 1:
-            raise InputError(f"a dialogue is about one image, but there are {len(sight.rows)}: start one for each")
-        return Dialogue(sight.model, self.prompts, sight.rows[0])
-
-    @property
-    def image_length(self) -> int:
-        """Tokens that an image takes in a question about it.
-
-        Raises:
-            InputError: when the checkpoint answers by CLIP features, and there is no CLIP picture tower.
+            InputError: if one is not a text, empty or too long, holds a reserved token, or the checkpoint needs a CLIP
+                vision tower and has none.
         """
         config = self.model.config
-        return require_vision_tower(self.vision_tower).num_features if config.w_clip_vit else config.num_vq_tokens
+        if image_length is None:
+            image_length = self.require_vision_tower().num_features if config.w_clip_vit else config.num_vq_tokens
+        cleaned = [self.prompts.check_question(question) for question in questions]
+        for question in cleaned:
+            length = len(self.prompts.understanding([0] * image_length, question))
+            check_length(self.model, length, options, "image and question")
+        return cleaned
 
-    def see(self, images: ImageSource | Sequence[ImageSource]) -> Sight:
-        """Images, one or several, as the transformer sees them when it answers, to be asked about any number of times.
-
-        Raises:
-            InputError: when an image cannot be read, or there is nothing to see it by.
-        """
-        if self.model.config.w_clip_vit:
-            return see_features(self.model, require_vision_tower(self.vision_tower), as_list(images))
-        return Sight(self.model, self.encode_each_once(as_list(images)))
-
-    def code_rows(self, codes: Tensor) -> Tensor:
-        """Codes as a user gives them, see `check_codes`, as the model reads them: long (batch, tokens).
-
-        Raises:
-            InputError: when they are no codes of this model, or it answers by CLIP features.
-        """
+    def _encoded_codes(self, codes: Tensor) -> EncodedImages:
+        """Return codes that a user gives as rows, long (batch, tokens)."""
         if self.model.config.w_clip_vit:
             raise InputError("this checkpoint answers by CLIP features and cannot be asked about codes: give the image")
-        return self.check_codes(codes).reshape(len(codes) if codes.ndim > 1 else 1, -1)
+        self.check_codes(codes)
+        return EncodedImages(self.model, codes.reshape(len(codes) if codes.ndim > 1 else 1, -1))

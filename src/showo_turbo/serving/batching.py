@@ -1,12 +1,12 @@
-"""What the engine advances: jobs, and groups of jobs that advance as one.
+"""Jobs of the engine, and groups of jobs that share a decoder.
 
     job a   [? ? ?]  \\                        job a   [4 ? ?]
     job b   [? ? ?]   > [? ? ?]  --step-->    job b   [7 ? ?]     one decoder, one state with the rows of all
             [? ? ?]  /  ...                           [7 ? ?]
 
-Jobs that are alike and start in the same step share a decoder: a step then lays out its rows, attends and draws for
-all of them at once. Each keeps its own random generator, so its rows are those that it has alone. One that leaves
-before the others, cancelled or finished, takes its rows along.
+Jobs with the same batch key that start in the same step share a decoder: a step then lays out rows, attends and samples
+once for all of them. Each job keeps its own random generator, so its rows are those of the job alone. A job that leaves
+before the others, cancelled or finished, is taken out with its rows.
 """
 
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
@@ -16,89 +16,88 @@ from typing import Any, Generic, Protocol, Self, TypeVar
 import torch
 from torch import Tensor
 
-from showo_turbo.generation.scoring import Scoring
-from showo_turbo.generation.trajectory import State
+from showo_turbo.generation.trajectory import State, Step
 
 Member = TypeVar("Member", bound=Hashable)
 
 
-class Decoder(Protocol):
-    """What makes the next state of one request, or of several: `ImageDenoiser`, `TextDecoder`."""
+class StepDecoder(Protocol):
+    """Step the states of one request or of several: `ImageDenoiser`, `TextDecoder`."""
 
     @property
     def sequences(self) -> int:
-        """How many sequences a step reads, at most."""
+        """Largest number of sequences in a forward pass."""
 
     @property
     def generators(self) -> Sequence[torch.Generator]:
-        """What a step draws from, if it was `joined`."""
+        """Random generators of the decoders that were joined by `batch`."""
 
-    def step(self, state: State) -> Scoring[State]:
-        """One step from a state to the next."""
+    def step(self, state: State) -> Step[State]:
+        """Run one step."""
 
     @classmethod
-    def joined(cls, decoders: Sequence[Self]) -> Self:
-        """One for the rows of several, which have not taken a step and are alike."""
+    def batch(cls, decoders: Sequence[Self]) -> Self:
+        """Join decoders with the same options that have not taken a step."""
 
-    def keep(self, rows: Sequence[int]) -> Self:
-        """One for some of the rows, in order: all of those that came with one of the decoders it was joined from."""
+    def select(self, rows: Sequence[int]) -> Self:
+        """Return a decoder for some of the rows, in order: all rows of some of the decoders that were joined."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """A request that has been checked.
+    """Hold a request that has been checked.
 
     Attributes:
-        decoder: advances it; nothing else should hold it, so that what it keeps goes with it.
-        start: its first state, in which something is left to settle.
-        unpack: its output, given a state after at least one step: the final one, or one on the way for a preview.
-        alike: jobs for which this is equal may share a decoder; None shares none.
+        decoder: steps the job; no other reference to it should exist, so that its KV cache is freed with the job.
+        start: first state, in which something is left to settle.
+        output: turns a state after at least one step into an output: the final one, or a preview.
+        batch_key: jobs with equal keys may share a decoder; None shares none.
     """
 
-    decoder: Decoder
+    decoder: StepDecoder
     start: State
-    unpack: Callable[[State], Any]
-    alike: Hashable | None = None
+    output: Callable[[State], Any]
+    batch_key: Hashable | None = None
 
 
-class Group(Generic[Member]):
-    """Jobs that advance as one. A group of one is its job, as it is."""
+class JobGroup(Generic[Member]):
+    """Step jobs together. A group of one job uses its decoder as it is."""
 
-    def __init__(self, decoder: Decoder, state: State, sizes: Mapping[Member, int]) -> None:
-        """Whose rows a state holds: so many of each member, one after the other."""
+    def __init__(self, decoder: StepDecoder, state: State, sizes: Mapping[Member, int]) -> None:
+        """Create a group from a state and the number of its rows that belong to each member, in order."""
         self.decoder, self.state, self.sizes = decoder, state, dict(sizes)
-        self._random_states: list[Tensor] = []
+        self._generator_states: list[Tensor] = []
 
     @classmethod
-    def of(cls, jobs: Mapping[Member, Job]) -> "Group[Member]":
-        """Jobs that are alike, or a single one, by their members."""
+    def from_jobs(cls, jobs: Mapping[Member, Job]) -> "JobGroup[Member]":
+        """Join jobs with the same batch key, or a single job, by member."""
         decoders, starts = [job.decoder for job in jobs.values()], [job.start for job in jobs.values()]
-        decoder = decoders[0] if len(jobs) == 1 else decoders[0].joined(decoders)
-        return cls(decoder, State.joined(starts), {member: len(job.start.ids) for member, job in jobs.items()})
+        decoder = decoders[0] if len(jobs) == 1 else decoders[0].batch(decoders)
+        return cls(decoder, State.batch(starts), {member: len(job.start.ids) for member, job in jobs.items()})
 
-    def keep(self, members: Collection[Member]) -> "Group[Member]":
-        """A group of some of the members; itself if they are all."""
+    def select(self, members: Collection[Member]) -> "JobGroup[Member]":
+        """Return a group of some of the members; this one if it is all of them."""
         if len(members) == len(self.sizes):
             return self
-        owners = [member for member, size in self.sizes.items() for _ in range(size)]
-        rows = [row for row, owner in enumerate(owners) if owner in members]
+        member_of_row = [member for member, size in self.sizes.items() for _ in range(size)]
+        rows = [row for row, member in enumerate(member_of_row) if member in members]
         sizes = {member: size for member, size in self.sizes.items() if member in members}
-        return Group(self.decoder.keep(rows), self.state.rows(rows), sizes)
+        return JobGroup(self.decoder.select(rows), self.state.select(rows), sizes)
 
-    def step(self) -> Scoring[State]:
-        """One step of all."""
+    def step(self) -> Step[State]:
+        """Run one step of all members."""
         if len(self.sizes) > 1:
-            self._random_states = [generator.get_state() for generator in self.decoder.generators]
+            self._generator_states = [generator.get_state() for generator in self.decoder.generators]
         return self.decoder.step(self.state)
 
-    def rewind(self) -> None:
-        """Have the generators as they were before the step that failed, so that its numbers can be drawn again."""
-        for generator, state in zip(self.decoder.generators, self._random_states, strict=True):
+    def restore_generators(self) -> None:
+        """Reset the random generators to before a step that failed, so that the same numbers are drawn again."""
+        for generator, state in zip(self.decoder.generators, self._generator_states, strict=True):
             generator.set_state(state)
 
-    def outcomes(self, outcome: State | Exception) -> dict[Member, State | Exception]:
-        """What a step has made of each member; the next step goes on from there."""
-        if isinstance(outcome, Exception):
-            return dict.fromkeys(self.sizes, outcome)
-        self.state = outcome
-        return dict(zip(self.sizes, outcome.split(list(self.sizes.values())), strict=True))
+    def results(self, result: State | Exception) -> dict[Member, State | Exception]:
+        """Split the result of a step by member; the next step continues from it."""
+        if isinstance(result, Exception):
+            return dict.fromkeys(self.sizes, result)
+        self.state = result
+        return dict(zip(self.sizes, result.split(list(self.sizes.values())), strict=True))

@@ -1,22 +1,22 @@
-"""Many requests together: every step is one pass of the transformer over all that are under way.
+"""Continuous batching: every step is one forward pass over all requests that are running.
 
     step 1   a a a              two images of a, and its prompt
     step 2   a a b              b has been submitted: it joins at the next step
     step 3   a a b c c
-    step 4       b c c d d d    a is done; d, which had to wait for its place, joins
+    step 4       b c c d d d    a is done; d, which had to wait for a free place, joins
 
 Decisions:
-- A request advances by its decoder's own step, the one of the loops (`scoring`), with its own options and generator, so
-  its states are the ones it has alone. Rows share matrix products only, whose last bits may depend on how many rows
-  there are; images and texts share them too.
-- Requests that start in the same step with the same options share a decoder (`jobs.Group`), so what a step costs
-  besides the products does not grow with their number. Not those that draw ids at random, all from one generator.
-- First come, first served: a step takes the oldest requests, as many as fit. Nobody overtakes, so nobody waits forever,
-  and who is under way always goes on: those that leave make the others older.
-- `max_sequences` bounds the memory, since rows, scores, keys and values all belong to sequences. A request that waits
-  has no room for keys and values yet, and what was kept for one is forgotten at the latest when the next step begins.
-- A request that fails leaves with its error. If what they share fails (no memory), each request tries it by itself.
-- One thread steps; others may submit and cancel meanwhile. A cancelled request is heard of no more.
+- A request is stepped by its decoder's own `step`, the one of the loops, with its own options and generator, so its
+  states are those of the request alone. Rows share matrix products only, whose last bits may depend on the number of
+  rows; images and texts share them too.
+- Requests with the same options that start in the same step share a decoder (`batching.JobGroup`), so the overhead of a
+  step does not grow with their number. Requests that sample from one common generator do not share a decoder.
+- Scheduling is first come, first served: a step takes the oldest requests, as many as fit. No request overtakes
+  another, so none waits forever, and a running request always continues: requests that leave make the others older.
+- `max_sequences` bounds memory, since rows, logits and KV caches all belong to sequences. A waiting request has no KV
+  cache yet, and the cache of a finished one is freed at the latest when the next step begins.
+- A request that fails leaves with its error. If a shared pass fails (out of memory), each request runs by itself.
+- One thread steps; others may submit and cancel meanwhile. A cancelled request gets no further updates.
 """
 
 import logging
@@ -26,10 +26,9 @@ from itertools import accumulate, count
 from typing import Any, Generic, TypeVar
 
 from showo_turbo.errors import InputError
-from showo_turbo.generation.scoring import together
-from showo_turbo.generation.trajectory import State
+from showo_turbo.generation.trajectory import State, run_batched
 from showo_turbo.models.showo import Showo
-from showo_turbo.serving.batching import Group, Job
+from showo_turbo.serving.batching import Job, JobGroup
 from showo_turbo.validation import check_integer
 
 logger = logging.getLogger(__name__)
@@ -39,21 +38,21 @@ Request = TypeVar("Request")
 
 @dataclass(frozen=True)
 class Update(Generic[Request]):
-    """What a step has made of one request.
+    """Hold the result of a step for one request.
 
     Attributes:
-        ticket: the number that `Engine.submit` gave it.
-        request: the request itself.
+        ticket: number that `Engine.submit` returned for the request.
+        request: the request.
         state: its newest state.
-        error: why it left before it was done, if it did.
-        unpack: its output, given a state; see `output`.
+        error: the error that ended it, if it failed.
+        make_output: turns a state into an output; see `output`.
     """
 
     ticket: int
     request: Request
     state: State
     error: Exception | None
-    unpack: Callable[[State], Any]
+    make_output: Callable[[State], Any]
 
     @property
     def done(self) -> bool:
@@ -61,29 +60,29 @@ class Update(Generic[Request]):
         return self.error is not None or self.state.done
 
     def output(self) -> Any:
-        """The request's output, or a preview of it: what its newest state shows.
+        """Return the output of the request, or a preview made from its newest state.
 
         Raises:
             Exception: the `error`, if there is one.
         """
         if self.error is not None:
             raise self.error
-        return self.unpack(self.state)
+        return self.make_output(self.state)
 
 
 @dataclass
 class _Admitted(Generic[Request]):
-    """A request that waits or is under way, which it is as a member of a group."""
+    """Hold a waiting request, or a running one with its group."""
 
     ticket: int
     request: Request
     job: Job
     state: State
-    group: Group[int] | None = None
+    group: JobGroup[int] | None = None
 
 
 class Engine(Generic[Request]):
-    """Advances many requests at once. `ShowoPipeline.engine` makes one for `ImageRequest` and `TextRequest`.
+    """Run many requests at once. `ShowoPipeline.engine` returns one for `ImageRequest` and `TextRequest`.
 
     Example:
         >>> engine = pipe.engine(max_sequences=16)
@@ -93,52 +92,55 @@ class Engine(Generic[Request]):
     """
 
     def __init__(self, model: Showo, prepare: Callable[[Request], Job], max_sequences: int = 32) -> None:
-        """No requests yet.
+        """Start without requests.
 
         Args:
             model: the transformer.
-            prepare: checks a request and lays it out; it raises InputError for one that cannot be.
-            max_sequences: how many sequences a pass may read. An answer is one; an image is one, with guidance two.
+            prepare: checks a request and builds its job; raises InputError for an invalid one.
+            max_sequences: largest number of sequences in a forward pass. An answer is one sequence; an image is one,
+                with guidance two.
 
         Raises:
-            InputError: when `max_sequences` is below 1.
+            InputError: if `max_sequences` is below 1.
         """
         check_integer("max_sequences", max_sequences, 1)
         self.model, self.max_sequences = model, max_sequences
         self._prepare, self._tickets = prepare, count()
         self._requests: dict[int, _Admitted[Request]] = {}
-        self._unheard: set[int] = set()  # tickets of the newest step that have not been cancelled since
+        self._deliverable: set[int] = set()  # tickets of the newest step that have not been cancelled since
 
     @property
     def pending(self) -> int:
-        """How many requests wait or are under way."""
+        """Number of requests that are waiting or running."""
         return len(self._requests)
 
     def submit(self, request: Request) -> int:
-        """Take in a request, and give it the number by which it is called in updates. It starts at the next step.
+        """Add a request, which starts at the next step, and return its ticket, the number that updates carry.
 
         Raises:
-            InputError: when the request cannot be, or needs more than `max_sequences`. No other request is affected.
+            InputError: if the request is invalid or needs more than `max_sequences`. No other request is affected.
         """
         return self._admit(request, self._checked(request))
 
     def cancel(self, ticket: int) -> None:
-        """Forget a request; without effect if it has left already."""
+        """Cancel a request; without effect if it has left already."""
         self._requests.pop(ticket, None)
-        self._unheard.discard(ticket)
+        self._deliverable.discard(ticket)
 
     def step(self) -> list[Update[Request]]:
-        """One pass over the oldest requests: an update of each, the oldest first; none if nothing is pending."""
-        admitted = self._oldest()
-        self._unheard = {one.ticket for one in admitted}
-        outcomes = self._advance(_grouped(admitted))
-        return [self._update(one, outcomes[one.ticket]) for one in admitted if one.ticket in self._requests]
+        """Run one forward pass over the oldest requests and return an update of each, the oldest first."""
+        admitted = list(self._requests.values())
+        ends = accumulate(one.job.decoder.sequences for one in admitted)
+        admitted = [one for one, end in zip(admitted, ends, strict=True) if end <= self.max_sequences]
+        self._deliverable = {one.ticket for one in admitted}
+        results = self._advance(_group(admitted))
+        return [self._update(one, results[one.ticket]) for one in admitted if one.ticket in self._requests]
 
     def run(self, requests: Iterable[Request] = ()) -> Iterator[Update[Request]]:
-        """Submit requests, and step until none is left: all updates, as they come.
+        """Submit requests and yield all updates until no request is left.
 
         Raises:
-            InputError: when one of them cannot be; then none is submitted.
+            InputError: if one of them is invalid; then none is submitted.
         """
         for request, job in [(request, self._checked(request)) for request in requests]:
             self._admit(request, job)
@@ -146,7 +148,7 @@ class Engine(Generic[Request]):
 
     def _drain(self) -> Iterator[Update[Request]]:
         while self._requests:
-            yield from (update for update in self.step() if update.ticket in self._unheard)
+            yield from (update for update in self.step() if update.ticket in self._deliverable)
 
     def _checked(self, request: Request) -> Job:
         job = self._prepare(request)
@@ -162,63 +164,51 @@ class Engine(Generic[Request]):
         self._requests[ticket] = _Admitted(ticket, request, job, job.start)
         return ticket
 
-    def _oldest(self) -> list[_Admitted[Request]]:
-        """The requests of the next step."""
-        admitted = list(self._requests.values())
-        ends = accumulate(one.job.decoder.sequences for one in admitted)
-        return [one for one, end in zip(admitted, ends, strict=True) if end <= self.max_sequences]
-
-    def _advance(self, groups: Sequence[Group[int]]) -> dict[int, State | Exception]:
-        """One step of groups; what becomes of each of their members, by ticket."""
-        outcomes: dict[int, State | Exception] = {}
-        for group, outcome in zip(groups, together(self.model, [group.step() for group in groups]), strict=True):
-            if isinstance(outcome, Exception) and len(group.sizes) > 1:
-                logger.warning(
-                    "a step of %d requests failed, so each takes one by itself: %s", len(group.sizes), outcome
-                )
-                group.rewind()
-                for single in self._apart(group):
-                    outcomes |= self._advance([single])
+    def _advance(self, groups: Sequence[JobGroup[int]]) -> dict[int, State | Exception]:
+        """Step groups and return the result of each member by ticket."""
+        results: dict[int, State | Exception] = {}
+        for group, result in zip(groups, run_batched(self.model, [group.step() for group in groups]), strict=True):
+            if isinstance(result, Exception) and len(group.sizes) > 1:
+                logger.warning("a step of %d requests failed, so each runs by itself: %s", len(group.sizes), result)
+                group.restore_generators()
+                singles = [group.select([ticket]) for ticket in group.sizes]
+                _assign([one for ticket in group.sizes if (one := self._requests.get(ticket))], singles)
+                for single in singles:
+                    results |= self._advance([single])
             else:
-                outcomes |= group.outcomes(outcome)
-        return outcomes
+                results |= group.results(result)
+        return results
 
-    def _apart(self, group: Group[int]) -> list[Group[int]]:
-        """Its members, each by itself from now on."""
-        singles = [group.keep([ticket]) for ticket in group.sizes]
-        _belong([one for ticket in group.sizes if (one := self._requests.get(ticket))], singles)
-        return singles
-
-    def _update(self, one: _Admitted[Request], outcome: State | Exception) -> Update[Request]:
-        """Take note of what has become of a request."""
-        error = outcome if isinstance(outcome, Exception) else None
-        one.state = one.state if isinstance(outcome, Exception) else outcome
-        update = Update(one.ticket, one.request, one.state, error, one.job.unpack)
+    def _update(self, one: _Admitted[Request], result: State | Exception) -> Update[Request]:
+        """Store the result of a request and remove it if it is done."""
+        error = result if isinstance(result, Exception) else None
+        one.state = one.state if isinstance(result, Exception) else result
+        update = Update(one.ticket, one.request, one.state, error, one.job.output)
         if update.done:
             self._requests.pop(one.ticket, None)  # another thread may have cancelled it just now
         return update
 
 
-def _grouped(admitted: Sequence[_Admitted]) -> list[Group[int]]:
-    """The groups of a step: those under way, less those who have left, and new ones of the requests that start."""
-    under_way: dict[Group[int], list[int]] = {}
+def _group(admitted: Sequence[_Admitted]) -> list[JobGroup[int]]:
+    """Return the groups of a step: the running ones without members that have left, and new ones by batch key."""
+    running: dict[JobGroup[int], list[int]] = {}
     starting: dict[Hashable, dict[int, Job]] = {}
     for one in admitted:
         if one.group is not None:
-            under_way.setdefault(one.group, []).append(one.ticket)
+            running.setdefault(one.group, []).append(one.ticket)
         else:
-            alike = one.ticket if one.job.alike is None else (one.job.alike,)
-            starting.setdefault(alike, {})[one.ticket] = one.job
+            key = one.ticket if one.job.batch_key is None else (one.job.batch_key,)
+            starting.setdefault(key, {})[one.ticket] = one.job
     groups = [
-        *(group.keep(tickets) for group, tickets in under_way.items()),
-        *(Group.of(jobs) for jobs in starting.values()),
+        *(group.select(tickets) for group, tickets in running.items()),
+        *(JobGroup.from_jobs(jobs) for jobs in starting.values()),
     ]
-    _belong(admitted, groups)
+    _assign(admitted, groups)
     return groups
 
 
-def _belong(admitted: Iterable[_Admitted], groups: Sequence[Group[int]]) -> None:
-    """Note who is in which group; groups know tickets only, so that nothing but its members holds one."""
-    of_ticket = {ticket: group for group in groups for ticket in group.sizes}
+def _assign(admitted: Iterable[_Admitted], groups: Sequence[JobGroup[int]]) -> None:
+    """Set the group of each request; groups hold tickets, so that a group is referenced by its members only."""
+    group_of = {ticket: group for group in groups for ticket in group.sizes}
     for one in admitted:
-        one.group = of_ticket[one.ticket]
+        one.group = group_of[one.ticket]

@@ -1,101 +1,89 @@
-"""Requests to the engine: what a user wants, as a value. The names are those of the pipeline's methods.
+"""Requests to the engine: the arguments of the pipeline's methods as values.
 
-ImageRequest --prepare--> ImageDenoiser, blank state --engine--> states --unpack--> ImageOutput
-TextRequest  --prepare--> TextDecoder, first guesses --engine--> states --unpack--> TextOutput
+ImageRequest --prepare_request--> ImageDenoiser, masked state --engine--> states --output--> ImageOutput
+TextRequest  --prepare_request--> TextDecoder, first guesses  --engine--> states --output--> TextOutput
 
-A request's result is that of the method alone: `pipe.text_to_image(**vars(request))`, `pipe.image_to_text(...)`.
+The result of a request is that of the method: `pipe.text_to_image(**vars(request))`, `pipe.image_to_text(...)`.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from functools import partial
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from showo_turbo.generation.image_denoiser import blank_state
-from showo_turbo.generation.options import SamplingOptions
+from showo_turbo.components import as_list, make_generator
+from showo_turbo.errors import InputError
+from showo_turbo.generation.image_denoiser import masked_state
+from showo_turbo.generation.options import DecodingOptions, SamplingOptions, options_dataclass, options_in
 from showo_turbo.generation.trajectory import State
 from showo_turbo.outputs import ImageOutput
-from showo_turbo.pipelines import image_to_text as answering
-from showo_turbo.pipelines import text_to_image as drawing
-from showo_turbo.pipelines.image_to_text import DecodingOptions
-from showo_turbo.pipelines.parts import PipelineParts, as_list, seeded
-from showo_turbo.pipelines.sight import Sight
-from showo_turbo.pipelines.understanding import TextTasks
+from showo_turbo.pipelines.answers import text_output
+from showo_turbo.pipelines.image_generation import ImageGeneration
+from showo_turbo.pipelines.understanding import EncodedImages, Understanding
 from showo_turbo.processing.images import ImageSource
 from showo_turbo.serving.batching import Job
 
 
-@dataclass(frozen=True, eq=False)
+@options_dataclass(SamplingOptions, after="prompt")
 class ImageRequest:
-    """Draw images, square ones; the options are those of `ShowoPipeline.text_to_image`."""
+    """Request images, square ones; its fields are the arguments of `ShowoPipeline.text_to_image`."""
 
     prompt: str | Sequence[str]
-    num_inference_steps: int | None = None
-    guidance_scale: float | None = None
-    top_k: int | Literal["recommended"] | None = "recommended"
-    temperature: float | None = None
-    schedule: str | None = None
-    order: str | None = None
-    sampled_steps: int | Literal["recommended"] | None = "recommended"
     num_images_per_prompt: int = 1
     seed: int | None = None
     output_type: str = "pil"
-    early_exit: float | None = None
 
-    def prepare(self, pipe: PipelineParts) -> Job:
-        """Check this request and lay it out.
+    if TYPE_CHECKING:  # fields that are derived from `SamplingOptions` are unknown to type checkers
 
-        Raises:
-            InputError: when a prompt is empty or too long, or an option is out of its range.
-        """
-        drawing.check_output_type(self.output_type, pipe.image_tokenizer)
-        options = pipe.sampling_options(**_fields_of(SamplingOptions, self))
-        texts, source = as_list(self.prompt), seeded(self.seed)
-        denoiser = drawing.prepare(pipe.model, pipe.prompts, texts, options, self.num_images_per_prompt, source)
-        start = blank_state(len(denoiser.owners), denoiser.num_codes, denoiser.vocabulary)
-        alike = None if source is None else (options, len(denoiser.owners))  # without a seed, all draw from one source
-        return Job(denoiser, start, partial(_images, pipe, self.output_type), alike)
+        def __init__(self, prompt: str | Sequence[str], *args: Any, **options: Any) -> None: ...
 
 
-@dataclass(frozen=True, eq=False)
+@options_dataclass(DecodingOptions, after="codes")
 class TextRequest:
-    """Answer questions about images; the options are those of `ShowoPipeline.image_to_text`."""
+    """Request answers to questions about images; its fields are the arguments of `ShowoPipeline.image_to_text`."""
 
-    image: ImageSource | Sequence[ImageSource] | Sight | None = None
+    image: ImageSource | Sequence[ImageSource] | EncodedImages | None = None
     prompt: str | Sequence[str] = "Describe the image."
     codes: Tensor | None = None
-    max_new_tokens: int = 64
-    decoding: str = "jacobi"
-    block_length: int = 16
-    do_sample: bool = False
-    temperature: float = 1.0
-    top_k: int | None = None
-    sliding_window: bool = True
-    drafts: bool = True
     seed: int | None = None
 
-    def prepare(self, pipe: TextTasks) -> Job:
-        """Check this request, look at its images, and lay it out.
+    if TYPE_CHECKING:
 
-        Raises:
-            InputError: when an image cannot be read, a question is empty or too long, or an option is out of its range.
-        """
-        options = DecodingOptions(**_fields_of(DecodingOptions, self))
-        pairs = pipe.pair_questions(self.image, self.prompt, self.codes)
-        decoder, guesses = pipe.prepare_answers(pairs, options, seeded(self.seed))
-        alike = None if options.do_sample else (options, decoder.model)
-        return Job(decoder, decoder.start(guesses), partial(answering.unpack, prompts=pipe.prompts), alike)
+        def __init__(self, *args: Any, **options: Any) -> None: ...
 
 
-def _fields_of(options: type, request: ImageRequest | TextRequest) -> dict[str, Any]:
-    """What a request says of some options, by their names."""
-    return {field.name: getattr(request, field.name) for field in fields(options)}
+def prepare_request(pipe: ImageGeneration | Understanding, request: ImageRequest | TextRequest) -> Job:
+    """Check a request, encode its images, and build its decoder and first state.
+
+    Raises:
+        InputError: if an image cannot be read, a prompt is empty or too long, or an option is out of its range.
+    """
+    if isinstance(request, ImageRequest):
+        return _prepare_images(pipe, request)
+    if isinstance(request, TextRequest):
+        return _prepare_answers(pipe, request)
+    raise InputError(f"request is {request!r}: expected an ImageRequest or a TextRequest")
 
 
-def _images(pipe: PipelineParts, output_type: str, state: State) -> ImageOutput:
-    """What a state shows."""
-    codes = pipe.prompts.vocabulary.ids_to_codes(state.ids)
-    images = pipe.decode_codes(codes, output_type=output_type)
-    return ImageOutput(images, codes, state.forward_passes, (pipe.side, pipe.side))
+def _prepare_images(pipe: ImageGeneration, request: ImageRequest) -> Job:
+    arguments = dict(vars(request))
+    call = pipe.prepare_images(as_list(arguments.pop("prompt")), **arguments)
+    vocabulary, images = call.denoiser.vocabulary, len(call.denoiser.prompt_of_image)
+    start = masked_state(images, call.denoiser.num_codes, vocabulary)
+    # Requests without a seed all draw from torch's default generator, so each needs a step of its own.
+    batch_key = None if request.seed is None else (call.sampling, images)
+
+    def output(state: State) -> ImageOutput:
+        codes = state.ids - vocabulary.image_offset
+        images = pipe.decode_codes(codes, output_type=request.output_type)
+        return ImageOutput(images, codes, state.forward_passes, (pipe.grid_size, pipe.grid_size))
+
+    return Job(call.denoiser, start, output, batch_key)
+
+
+def _prepare_answers(pipe: Understanding, request: TextRequest) -> Job:
+    decoding = DecodingOptions(**options_in(DecodingOptions, request))
+    pairs = pipe.pair_questions(request.image, request.prompt, request.codes)
+    decoder, guesses = pipe.prepare_answers(pairs, decoding, make_generator(request.seed))
+    batch_key = None if decoding.do_sample else (decoding, decoder.model)
+    return Job(decoder, decoder.start(guesses), lambda state: text_output(state, pipe.prompts), batch_key)

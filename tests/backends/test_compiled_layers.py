@@ -8,7 +8,7 @@ import torch
 from every_request import answers
 
 from showo_turbo import ShowoPipeline
-from showo_turbo.models import layer_ops as row_math
+from showo_turbo.backends import compiled_layers
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")
 
@@ -45,4 +45,4 @@ def test_compiled_code_gives_the_same_ids(random_pipe: ShowoPipeline) -> None:
 
 
 def test_a_model_that_is_not_compiled_can_be_pickled(random_pipe: ShowoPipeline) -> None:
-    assert pickle.loads(pickle.dumps(random_pipe.model)).row_math == random_pipe.model.row_math
+    assert pickle.loads(pickle.dumps(random_pipe.model)).layer_ops == random_pipe.model.layer_ops

@@ -1,0 +1,57 @@
+"""Compile the position-wise functions of a layer once for all layers and any number of rows.
+
+torch calls this regional compilation. It compiles anew for a size of 1 and for other strides. So both sizes, one row
+and several, are compiled at the start, and tensors are passed as contiguous copies: no later step compiles.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_map_only
+from transformers.models.phi.modeling_phi import PhiDecoderLayer
+
+from showo_turbo.models.packed_forward import (
+    LayerOps,
+    Rotary,
+    mlp_and_residual,
+    project_keys_values,
+    project_queries,
+)
+
+_ROW_COUNTS = (3, 1)
+"""Several rows and one. No size of a layer is odd, so none is mistaken for the number of rows."""
+
+
+@torch.inference_mode()
+def compile_layer_ops(layer: PhiDecoderLayer, like: Tensor, mode: str | None = None) -> LayerOps:
+    """Return the functions compiled for any number of rows.
+
+    Args:
+        layer: one of the layers, which have the same sizes.
+        like: embeddings (..., hidden_size), on the device and in the dtype to compile for.
+        mode: passed to `torch.compile`.
+    """
+    functions = (project_keys_values, project_queries, mlp_and_residual)
+    ops = LayerOps(*(_on_contiguous(torch.compile(one, dynamic=True, mode=mode)) for one in functions))
+    rotated = layer.self_attn.rotary_ndims // 2
+    for rows in _ROW_COUNTS:
+        hidden, cosines, sines = (
+            like.new_zeros(rows, *rest) for rest in ((like.shape[-1],), (1, rotated), (1, rotated))
+        )
+        normed, _, _ = ops.project_keys_values(layer, hidden, (cosines, sines))
+        mixed = ops.project_queries(layer, normed, (cosines, sines)).flatten(1)
+        ops.mlp_and_residual(layer, hidden, normed, mixed)
+    return ops
+
+
+def _on_contiguous(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap a function so that it gets copies; `contiguous` would leave the strides of single rows as they are."""
+
+    def call(layer: PhiDecoderLayer, *tensors: Tensor | Rotary) -> Any:
+        return function(layer, *tree_map_only(Tensor, copy, tensors))
+
+    copy = partial(torch.clone, memory_format=torch.contiguous_format)
+    return call
