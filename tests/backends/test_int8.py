@@ -1,4 +1,4 @@
-"""Weight-only int8: a byte a weight, each within half a step of its row's scale, at arithmetic as precise as before."""
+"""Weight-only int8: one byte per weight, rounded to its row's scale, with unchanged precision of the arithmetic."""
 
 from importlib import util
 from pathlib import Path
@@ -34,7 +34,7 @@ def quantized(random_checkpoint: Path) -> ShowoPipeline:
 
 @needs_torchao
 @given(rows=st.integers(1, 40), columns=st.integers(2, 40), seed=st.integers(0, 99))
-def test_a_weight_moves_by_half_a_step_at_most(rows: int, columns: int, seed: int) -> None:
+def test_rounding_errors_are_at_most_half_a_step(rows: int, columns: int, seed: int) -> None:
     weight = random_matrix(rows, columns, seed)
     stored = quantize(weight)
     step = weight.abs().amax(1, keepdim=True) / 127.5
@@ -56,7 +56,7 @@ def test_a_layer_computes_with_the_quantized_weights(
 
 @needs_torchao
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_layers_are_quantized_and_nothing_else(random_checkpoint: Path, dtype: str) -> None:
+def test_only_the_layers_are_quantized(random_checkpoint: Path, dtype: str) -> None:
     pipe = ShowoPipeline.from_pretrained(random_checkpoint, device="cpu", dtype=dtype, quantization="int8")
     plain = ShowoPipeline.from_pretrained(random_checkpoint, device="cpu", dtype=dtype)
     assert (pipe.model.quantization, plain.model.quantization) == ("int8", None)
@@ -70,7 +70,7 @@ def test_layers_are_quantized_and_nothing_else(random_checkpoint: Path, dtype: s
 
 @needs_torchao
 @pytest.mark.parametrize("guidance_scale", [0.0, 1.5])
-def test_drawings_are_those_of_the_weights_it_stands_for(
+def test_results_equal_those_of_the_dequantized_weights(
     quantized: ShowoPipeline, random_checkpoint: Path, guidance_scale: float
 ) -> None:
     restored = ShowoPipeline.from_pretrained(random_checkpoint, device="cpu")
@@ -84,18 +84,18 @@ def test_drawings_are_those_of_the_weights_it_stands_for(
 
 
 @needs_torchao
-def test_a_quantized_model_is_not_saved(quantized: ShowoPipeline, tmp_path: Path) -> None:
+def test_saving_a_quantized_model_is_an_error(quantized: ShowoPipeline, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="quantized to int8: load it without quantization"):
         quantized.save_pretrained(tmp_path / "saved")
     assert not list(tmp_path.iterdir())
 
 
-def test_a_missing_library_is_told_before_anything_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_library_is_reported_before_any_file_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("showo_turbo.device.find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"'int8' needs torchao: pip install 'showo-turbo\[quantization\]'"):
         ShowoPipeline.from_pretrained(tmp_path / "nothing", quantization="int8")
 
 
-def test_an_unknown_quantization_is_refused(tmp_path: Path) -> None:
+def test_an_unknown_quantization_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="quantization 'int3' is unknown: choose int8"):
         ShowoPipeline.from_pretrained(tmp_path / "nothing", quantization="int3")

@@ -1,4 +1,4 @@
-"""The `w_clip_vit` variant: masks, features among the embeddings, and the text loop over them."""
+"""The `w_clip_vit` variant: masks, features among the embeddings, and text decoding with them."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -38,7 +38,7 @@ def tower() -> ClipVisionTower:
 
 @pytest.fixture
 def model(make_random_model: Callable[[int], Showo], random_vocabulary: Vocabulary) -> Showo:
-    """A random model with a projector that keeps to text ids, and ends now and then."""
+    """Return a random model with a projector that generates text ids only, with an end of text now and then."""
     plain = make_random_model(0)
     with torch.random.fork_rng():
         torch.manual_seed(1)
@@ -62,7 +62,7 @@ def prompt_of(numbers: list[int], question: list[int], vocabulary: Vocabulary) -
     return [vocabulary.mmu_id, *SYSTEM, vocabulary.soi_id, *image, vocabulary.eoi_id, *question]
 
 
-def test_every_row_sees_the_features_and_the_rest_is_causal(random_vocabulary: Vocabulary) -> None:
+def test_every_row_attends_to_the_features_and_the_rest_is_causal(random_vocabulary: Vocabulary) -> None:
     """The published rule: columns 1 + system + 1 up to + features are visible everywhere."""
     ids = torch.tensor([prompt_of([4, 5, 6, 7], [1, 2], random_vocabulary)])
     expected = torch.ones(ids.shape[1], ids.shape[1]).tril().bool()
@@ -77,13 +77,13 @@ def test_every_row_sees_the_features_and_the_rest_is_causal(random_vocabulary: V
 
 
 @torch.no_grad()
-def test_features_stand_where_their_ids_are(model: Showo, random_vocabulary: Vocabulary) -> None:
+def test_features_replace_the_embeddings_of_their_ids(model: Showo, random_vocabulary: Vocabulary) -> None:
     given = features(2)
-    seen = FeatureShowo(model, given)
-    numbers = seen.feature_indices([1, 0])
+    feature_model = FeatureShowo(model, given)
+    numbers = feature_model.feature_indices([1, 0])
     assert numbers.tolist() == [[4, 5, 6, 7], [0, 1, 2, 3]]
     rows = torch.tensor([prompt_of(row, [1, 2], random_vocabulary) for row in numbers.tolist()])
-    embeddings = seen.embed(rows)
+    embeddings = feature_model.embed(rows)
     table, first = model.showo.model.embed_tokens, 1 + len(SYSTEM) + 1
     last = first + FEATURES
     assert embeddings[:, first:last].allclose(model.mm_projector(given[[1, 0]]), atol=1e-6)
@@ -94,7 +94,7 @@ def test_features_stand_where_their_ids_are(model: Showo, random_vocabulary: Voc
 def greedy_without_cache(
     model: Showo, image: torch.Tensor, question: list[int], count: int, v: Vocabulary
 ) -> list[int]:
-    """Embeddings put together by hand and everything computed anew for each id."""
+    """Decode with explicit embeddings, computing everything anew for each id."""
     table = model.showo.model.embed_tokens
     head = torch.tensor([[v.mmu_id, *SYSTEM, v.soi_id]])
     answer: list[int] = []
@@ -112,13 +112,13 @@ def greedy_without_cache(
 @pytest.mark.parametrize("block_length", [1, 3, 16])
 def test_jacobi_is_greedy_over_features(model: Showo, random_vocabulary: Vocabulary, block_length: int) -> None:
     given, questions = features(2), [[1, 2], [3], [4, 5, 6, 7, 8]]
-    seen = FeatureShowo(model, given)
+    feature_model = FeatureShowo(model, given)
     images = [0, 1, 0]
     rows = [
         prompt_of(numbers, question, random_vocabulary)
-        for numbers, question in zip(seen.feature_indices(images).tolist(), questions, strict=True)
+        for numbers, question in zip(feature_model.feature_indices(images).tolist(), questions, strict=True)
     ]
-    decoder = TextDecoder(seen, random_vocabulary, rows, 12, block_length)
+    decoder = TextDecoder(feature_model, random_vocabulary, rows, 12, block_length)
     guesses = draw_guesses(rows, 12, random_vocabulary, torch.Generator().manual_seed(0))
     states = list(decoder.run(guesses))
     expected = [
@@ -127,20 +127,23 @@ def test_jacobi_is_greedy_over_features(model: Showo, random_vocabulary: Vocabul
     ]
     assert states[-1].ids.tolist() == expected
     assert len({tuple(row) for row in expected}) > 1
-    for before, after in reversed(list(pairwise(states))):  # whatever the cache holds
+    for before, after in reversed(list(pairwise(states))):  # whatever the KV cache holds
         assert decoder.advance(before).ids.equal(after.ids)
 
 
 @torch.no_grad()
 def test_the_answer_depends_on_the_image(model: Showo, random_vocabulary: Vocabulary) -> None:
-    seen = FeatureShowo(model, features(6))
-    rows = [prompt_of(numbers, [1, 2], random_vocabulary) for numbers in seen.feature_indices(list(range(6))).tolist()]
-    decoder = TextDecoder(seen, random_vocabulary, rows, 8, 8)
+    feature_model = FeatureShowo(model, features(6))
+    rows = [
+        prompt_of(numbers, [1, 2], random_vocabulary)
+        for numbers in feature_model.feature_indices(list(range(6))).tolist()
+    ]
+    decoder = TextDecoder(feature_model, random_vocabulary, rows, 8, 8)
     final = last_state(decoder.run(draw_guesses(rows, 8, random_vocabulary, torch.Generator().manual_seed(0))))
     assert len({tuple(row) for row in final.ids.tolist()}) > 1
 
 
-def test_the_tower_reads_one_layer_before_its_end(tower: ClipVisionTower) -> None:
+def test_the_tower_returns_its_second_to_last_layer(tower: ClipVisionTower) -> None:
     pixels = tower.preprocess([Image.new("RGB", (20, 30), "red"), Image.new("L", (9, 8))])
     assert pixels.shape == (2, 3, 8, 8)
     found = tower(pixels)

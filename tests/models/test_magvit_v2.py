@@ -42,7 +42,7 @@ def test_shapes_of_a_training_pass():
 
 
 @torch.no_grad()
-def test_encoding_and_decoding_are_the_halves_of_a_training_pass():
+def test_encoding_and_decoding_equal_a_training_pass():
     model, pixels = make_model(), make_pixels(2, 3, 32, 48)
     output = model(pixels)
     codes = model.get_codes(pixels)
@@ -99,7 +99,7 @@ def test_the_model_runs_in_other_precisions(dtype: torch.dtype):
 
 
 @pytest.mark.parametrize("shape", [(3, 64, 64), (1, 1, 64, 64), (1, 3, 60, 64), (1, 3, 64, 0), (0, 3, 64, 64)])
-def test_pixels_of_another_shape_are_refused(shape: tuple[int, ...]):
+def test_pixels_of_another_shape_are_an_error(shape: tuple[int, ...]):
     with pytest.raises(InputError, match=r"expected \(batch, 3, height, width\) with .* multiples of 8"):
         make_model().encode(torch.zeros(shape))
 
@@ -113,26 +113,26 @@ def test_pixels_of_another_shape_are_refused(shape: tuple[int, ...]):
         (48, -6, -8, "does not hold 48 codes"),
     ],
 )
-def test_codes_that_do_not_fill_the_grid_are_refused(tokens, height, width, message):
+def test_codes_that_do_not_fill_the_grid_are_an_error(tokens, height, width, message):
     with pytest.raises(InputError, match=message):
         make_model().decode_codes(torch.zeros(1, tokens, dtype=torch.long), height, width)
 
 
 @pytest.mark.parametrize("shape", [(64,), (1, 8, 8), (1, 0), (0, 64)])
-def test_codes_that_are_not_a_batch_of_rows_are_refused(shape: tuple[int, ...]):
+def test_codes_that_are_not_two_dimensional_are_an_error(shape: tuple[int, ...]):
     with pytest.raises(InputError, match=r"expected \(batch, tokens\)"):
         make_model().decode_codes(torch.zeros(shape, dtype=torch.long))
 
 
 @pytest.mark.parametrize("code", [-1, 64])
-def test_codes_outside_the_codebook_are_refused(code: int):
+def test_codes_outside_the_codebook_are_an_error(code: int):
     codes = torch.zeros(2, 64, dtype=torch.long)
     codes[1, 3] = code
     with pytest.raises(InputError, match=rf"code {code} is outside the codebook: codes are 0\.\.63"):
         make_model().decode_codes(codes)
 
 
-def test_codes_that_are_not_whole_numbers_are_refused():
+def test_codes_that_are_not_integers_are_an_error():
     with pytest.raises(InputError, match=r"codes are torch\.float32; expected whole numbers"):
         make_model().decode_codes(torch.zeros(1, 64))
 
@@ -143,12 +143,12 @@ def test_the_default_config_is_the_published_model():
     assert config.downsampling_factor == 16
 
 
-def test_a_config_survives_json():
+def test_a_config_survives_a_json_round_trip():
     assert MagvitV2Config.from_dict(json.loads(json.dumps(TINY.to_dict()))) == TINY
     assert MagvitV2Config.from_dict({}) == MagvitV2Config()
 
 
-def test_an_unknown_key_is_refused():
+def test_an_unknown_key_is_an_error():
     with pytest.raises(InputError, match=r"unknown chanels; known are in_channels, patch_size"):
         MagvitV2Config.from_dict({"chanels": 3})
 
@@ -167,6 +167,6 @@ def test_an_unknown_key_is_refused():
         ({"norm_num_groups": 5}, "norm_num_groups 5 does not divide the 8 channels"),
     ],
 )
-def test_an_invalid_config_is_refused(changes: dict, message: str):
+def test_an_invalid_config_is_an_error(changes: dict, message: str):
     with pytest.raises(InputError, match=message):
         dataclasses.replace(TINY, **changes)

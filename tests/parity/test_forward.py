@@ -1,4 +1,4 @@
-"""Masks and logits are those of the published model."""
+"""Masks and logits equal those of the published model."""
 
 from pathlib import Path
 

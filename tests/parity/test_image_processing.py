@@ -1,4 +1,4 @@
-"""Resizing, cropping and scaling against the rules of the published code, bit for bit."""
+"""Resizing, cropping and scaling equal those of the published code, bit for bit."""
 
 import json
 import zlib

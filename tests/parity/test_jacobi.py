@@ -1,4 +1,4 @@
-"""The text loop goes through the published iterates and ends in the published text: 19 Jacobi runs, greedy, sampled."""
+"""The text decoder reproduces the published iterates and texts: 19 Jacobi runs, greedy and sampled decoding."""
 
 import copy
 from pathlib import Path
@@ -23,7 +23,7 @@ LONGEST = 48
 
 
 def model_of(case: str, tiny_model: Showo) -> Showo:
-    """The tiny model, with the head's bias changed where the case says so."""
+    """Return the tiny model, with the bias of the head changed as in the case."""
     if f"{case}/bias_token" not in MMU:
         return tiny_model
     model = copy.deepcopy(tiny_model)
@@ -33,26 +33,26 @@ def model_of(case: str, tiny_model: Showo) -> Showo:
 
 
 def answer(ids: Tensor | np.ndarray, vocabulary: Vocabulary) -> list[int]:
-    """Ids up to the first end of text, which is kept."""
+    """Return the ids up to and including the first end of text."""
     row = list(map(int, ids))
     end = vocabulary.end_of_text_id
     return row[: row.index(end) + 1] if end in row else row
 
 
 def blocks(run: str) -> list[tuple[np.ndarray, np.ndarray]]:
-    """The (guess, iterates) of every block of a golden run."""
+    """Return the (guess, iterates) of every block of a golden run."""
     names = [f"{run}/b{index}" for index in range(LONGEST) if f"{run}/b{index}/guess" in MMU]
     return [(MMU[f"{name}/guess"], MMU[f"{name}/iterates"]) for name in names]
 
 
 def run_of_block(states: list[State], first: int, end: int) -> list[State]:
-    """The states from the one that finds all before `first` settled to the one that settles the block."""
+    """Return the states from the first with all ids before `first` settled to the one that settles the block."""
     started = next(index for index, state in enumerate(states) if state.settled[0, :first].all())
     ended = next(index for index, state in enumerate(states) if state.settled[0, :end].all())
     return states[started : ended + 1]
 
 
-def test_all_runs_are_here() -> None:
+def test_all_golden_runs_are_present() -> None:
     assert len(RUNS) == 19
 
 
@@ -126,6 +126,6 @@ def test_prompts_and_masks(case: str, tiny_prompts: PromptBuilder, tiny_vocabula
 
 @pytest.mark.parametrize("run", [run for run in RUNS if f"{run}/text_utf8" in MMU])
 def test_texts(run: str, tiny_prompts: PromptBuilder, tiny_vocabulary: Vocabulary) -> None:
-    """Published texts spell out a generated `<|soi|>`; ours leave special tokens away."""
+    """Published texts contain a generated `<|soi|>`; ours omit special tokens."""
     published = MMU[f"{run}/text_utf8"].tobytes().decode().replace("<|soi|>", "")
     assert tiny_prompts.decode(MMU[f"{run}/generated"]) == published

@@ -1,4 +1,4 @@
-"""The full-size image tokenizer against the published code, with weights made by a numpy recipe.
+"""The full-size image tokenizer against the published code, with weights from a numpy recipe.
 
 Tolerances are a few times the noise measured between convolution back ends and against float64 (2.1e-5 on latents,
 1.3e-5 on pixels).
@@ -128,7 +128,7 @@ def assert_close(actual: Tensor, expected: np.ndarray, tolerance: float = TOLERA
     torch.testing.assert_close(actual, torch.from_numpy(expected).to(actual.dtype), rtol=0, atol=tolerance)
 
 
-def test_keys_and_shapes_are_the_published_ones(shapes: dict[str, dict]):
+def test_keys_and_shapes_equal_the_published_ones(shapes: dict[str, dict]):
     with torch.device("meta"):
         state = MagvitV2(MagvitV2Config()).state_dict()
     ours = {
@@ -138,13 +138,13 @@ def test_keys_and_shapes_are_the_published_ones(shapes: dict[str, dict]):
     assert ours == shapes
 
 
-def test_constants_are_the_published_ones(state_dict: dict[str, Tensor]):
+def test_constants_equal_the_published_ones(state_dict: dict[str, Tensor]):
     quantizer = LookupFreeQuantizer(latent_channels=13)
     assert torch.equal(quantizer.embedding, state_dict["quantize.embedding"])
     assert torch.equal(quantizer.power_vals, state_dict["quantize.power_vals"])
 
 
-def test_the_weight_recipe_is_followed(state_dict: dict[str, Tensor], info: dict):
+def test_weights_follow_the_recipe(state_dict: dict[str, Tensor], info: dict):
     for key, total in info["weight_sums"].items():
         assert state_dict[key].double().sum().item() == pytest.approx(total, rel=1e-9, abs=1e-7), key
     for key, values in info["key_check"].items():
@@ -215,7 +215,7 @@ def test_decode_a_batch(decoded_8x8: Tensor, arrays: dict[str, np.ndarray], info
 def test_decoded_images_have_the_published_levels(decoded_8x8: Tensor, arrays: dict[str, np.ndarray]):
     levels = np.stack([np.asarray(image) for image in pixels_to_images(decoded_8x8)])
     difference = np.abs(levels.astype(int) - arrays["decode_8x8_uint8_hwc"])
-    assert difference.max() <= 1  # noise may carry a value over the edge of a level
+    assert difference.max() <= 1  # rounding may move a value to the next level
     assert (difference > 0).mean() < 1e-3
 
 

@@ -1,15 +1,15 @@
-"""Half precision decides as float32 does; probabilities and confidences are float32 whatever comes.
+"""Half precision makes the choices of float32; probabilities and confidences are float32 for any logits.
 
-Positions of the golden checkpoint, whose weights are random, at which the best id is that of float32:
+Fraction of positions of the golden checkpoint, whose weights are random, at which the best id equals that of float32:
 
     stored as    arithmetic
     float16      float32, as on the CPU                     100.0 %
-    float16      float16, as on graphics processors         100.0 %
+    float16      float16, as on GPUs                        100.0 %
     bfloat16     float32, as on the CPU                      99.1 %
-    bfloat16     bfloat16, as on graphics processors         97.6 %
+    bfloat16     bfloat16, as on GPUs                        97.6 %
 
-All that change are between scores that are closer than 0.1 at a spread of 5.6: such ties are 7 % of the positions of
-this checkpoint. What graphics processors do is tried here on the CPU.
+All changes are between logits that are closer than 0.1 at a spread of 5.6: such ties are 7 % of the positions of this
+checkpoint. The arithmetic of GPUs is emulated on the CPU here.
 """
 
 from collections.abc import Iterator
@@ -40,7 +40,7 @@ HALVES = ("float16", "bfloat16")
 
 @dataclass(frozen=True)
 class Precision:
-    """How to run, and how many choices must be those of float32."""
+    """Configure a run, and the fraction of choices that must equal those of float32."""
 
     stored: str
     native: bool
@@ -57,12 +57,12 @@ PRECISIONS = {
 
 @dataclass(frozen=True)
 class Choices:
-    """The ids with the highest scores, in half precision and as published.
+    """Compare the ids with the highest logits, in half precision and as published.
 
     Attributes:
-        same: bool (positions,), where they agree.
-        gap: float32 (positions,), between the two best published scores.
-        codes_same: bool (image positions,), where the best image codes agree.
+        same: bool (positions,), True where they agree.
+        gap: float32 (positions,), difference of the two highest published logits.
+        codes_same: bool (image positions,), True where the best image codes agree.
     """
 
     same: Tensor
@@ -72,7 +72,7 @@ class Choices:
 
 @pytest.fixture(scope="module", params=PRECISIONS.values(), ids=PRECISIONS.keys())
 def precision(request: pytest.FixtureRequest) -> Iterator[Precision]:
-    """Native arithmetic is that of other devices than the CPU."""
+    """Use native arithmetic as on other devices than the CPU."""
     with pytest.MonkeyPatch.context() as patch:
         if request.param.native:
             patch.setattr("showo_turbo.models.showo.arithmetic_dtype", lambda weight: weight.dtype)
@@ -86,7 +86,7 @@ def half_model(precision: Precision, tiny_folder: Path) -> Showo:
 
 @pytest.fixture(scope="module")
 def choices(half_model: Showo, golden: Path, tiny_vocabulary: Vocabulary) -> Choices:
-    """Over all golden sequences, pads left out."""
+    """Compare all golden sequences, without padding."""
     expected, vocabulary = np.load(golden / "forward.npz"), tiny_vocabulary
     codebook = slice(vocabulary.image_offset, vocabulary.mask_id)
     same, gap, codes_same = [], [], []
@@ -105,7 +105,7 @@ def choices(half_model: Showo, golden: Path, tiny_vocabulary: Vocabulary) -> Cho
     return Choices(torch.cat(same), torch.cat(gap), torch.cat(codes_same))
 
 
-def test_choices_are_those_of_float32(choices: Choices, precision: Precision) -> None:
+def test_choices_equal_those_of_float32(choices: Choices, precision: Precision) -> None:
     assert choices.same.float().mean() >= precision.at_least
     assert choices.codes_same.float().mean() >= precision.at_least
 
@@ -132,16 +132,16 @@ def test_a_step_computes_in_float32(dtype: str) -> None:
     assert half.masked.equal(full.masked)
 
 
-def test_padding_is_out_of_sight_in_half_precision(half_model: Showo, tiny_prompts: PromptBuilder) -> None:
-    """A row comes out the same with ten pads before it, whose own rows stay finite."""
+def test_padding_is_hidden_in_half_precision(half_model: Showo, tiny_prompts: PromptBuilder) -> None:
+    """A row is the same with ten pads before it, whose own rows stay finite."""
     vocabulary = tiny_prompts.vocabulary
     image = [vocabulary.soi_id, *[vocabulary.mask_id] * 64, vocabulary.eoi_id]
     row = [*tiny_prompts.text_to_image("a red car"), *image]
     padded = left_pad([row, [vocabulary.t2i_id] * (len(row) + 10)], vocabulary.pad_id).ids[:1]
-    alone = torch.tensor([row])
+    unpadded = torch.tensor([row])
     with torch.no_grad():
         long = half_model(padded, text_to_image_mask(padded, vocabulary))
-        short = half_model(alone, text_to_image_mask(alone, vocabulary))
+        short = half_model(unpadded, text_to_image_mask(unpadded, vocabulary))
     assert long.isfinite().all()
     tolerance = 8 * torch.finfo(short.dtype).eps * short.float().abs().max()
     torch.testing.assert_close(long[:, 10:], short, rtol=0, atol=float(tolerance))

@@ -1,4 +1,4 @@
-"""Prompts are those of the published prompt builder."""
+"""Prompts equal those of the published prompt builder."""
 
 import json
 from pathlib import Path
@@ -45,14 +45,14 @@ def test_understanding(expected: dict, tiny_prompts: PromptBuilder) -> None:
 
 @pytest.mark.parametrize("length", [12, 24])
 def test_language_modelling(length: int, expected: dict, tiny_prompts: PromptBuilder) -> None:
-    """Published rows are cut at their ends and padded on the right."""
+    """Published rows are truncated at the end and padded on the right."""
     pad = tiny_prompts.vocabulary.pad_id
     rows = [tiny_prompts.language_modelling(text) for text in expected["texts"]]
     assert [(row + [pad] * length)[:length] for row in rows] == expected["turbo"][f"lm_max{length}"]["input_ids"]
 
 
 def test_understanding_rows_of_training(expected: dict, tiny_prompts: PromptBuilder) -> None:
-    """Published rows are the image and a text cut like a prompt's, padded on the right."""
+    """Published rows are the image and a text truncated like a prompt, padded on the right."""
     vocabulary = tiny_prompts.vocabulary
     for text, image, row in zip(
         expected["texts"], expected["image_ids"], expected["turbo"]["mmu"]["input_ids"], strict=True

@@ -1,4 +1,4 @@
-"""Mask schedules are the published ones, to the last bit where it decides a count."""
+"""Mask schedules equal the published ones, bit for bit where rounding changes a count."""
 
 from pathlib import Path
 
@@ -19,8 +19,8 @@ def expected(golden: Path) -> dict[str, np.ndarray]:
 
 @pytest.mark.parametrize("name", ["cosine", "linear", "pow0.5", "pow1.5", "pow2", "pow3", "sigmoid"])
 def test_tables(name: str, expected: dict[str, np.ndarray]) -> None:
-    shares = mask_schedule(name)(torch.from_numpy(expected["t"]))
-    np.testing.assert_allclose(shares.numpy(), expected[name], rtol=0, atol=2e-7)
+    fractions = mask_schedule(name)(torch.from_numpy(expected["t"]))
+    np.testing.assert_allclose(fractions.numpy(), expected[name], rtol=0, atol=2e-7)
 
 
 @pytest.mark.parametrize("num_codes", [64, 256, 1024])

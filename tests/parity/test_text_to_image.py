@@ -1,4 +1,4 @@
-"""With the same generator, the cached loop makes every choice of the published samplers: 143 runs, step by step."""
+"""With the same generator, the image denoiser makes every choice of the published samplers: 143 runs, step by step."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +20,7 @@ PROMPTS = {1: ["a red car"], 2: ["two dogs in the snow", "a red car"]}
 
 @dataclass(frozen=True)
 class Run:
-    """Options of a golden run, read from its name, and what it recorded."""
+    """Hold the options of a golden run, parsed from its name, and its recorded arrays."""
 
     name: str
     steps: int
@@ -34,7 +34,7 @@ class Run:
 
 
 def option(name: str, letter: str, default: str) -> str:
-    """The value after `letter` in a name like "g1.75_k20_seed0"."""
+    """Return the value after `letter` in a name like "g1.75_k20_seed0"."""
     return next((part.removeprefix(letter) for part in name.split("_") if part.startswith(letter)), default)
 
 
@@ -85,7 +85,7 @@ def golden_runs() -> list[Run]:
 
 
 class RecordingScheduler(UnmaskingScheduler):
-    """Keeps what every step decided."""
+    """Record the result of every step."""
 
     def step(self, *args: object, **options: object) -> UnmaskingStep:
         result = super().step(*args, **options)
@@ -105,7 +105,7 @@ def image_ids(recorded: dict[str, np.ndarray]) -> Tensor:
     return torch.from_numpy(recorded["input_ids"][:, :, -NUM_CODES - 1 : -1]).long()
 
 
-def test_all_runs_are_here() -> None:
+def test_all_golden_runs_are_present() -> None:
     assert len(golden_runs()) == 143
 
 
