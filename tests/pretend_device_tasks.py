@@ -14,9 +14,16 @@ from pretend_device import DEVICE, DeviceTensor, PretendDevice
 from showo_turbo.checkpoints import weight_files
 from showo_turbo.checkpoints.loading import locate
 from showo_turbo.data import SourceConfig
-from showo_turbo.distillation.curriculum import DistillationConfig, Stage, TrajectoryFiles
+from showo_turbo.distillation.config import (
+    DistillationConfig,
+    ImageTerm,
+    LanguageTerm,
+    OnPolicy,
+    Stage,
+    TextTerm,
+    TrajectoryFiles,
+)
 from showo_turbo.distillation.stages import distill
-from showo_turbo.distillation.terms import ImageTerm, LanguageTerm, OnPolicy, TextTerm
 from showo_turbo.pipelines.pipeline import ShowoPipeline
 from showo_turbo.pretraining.image_tokenizer_training import ImageTokenizerTraining, ImageTokenizerTrainingConfig
 from showo_turbo.pretraining.showo_pretraining import ShowoPretraining, ShowoPretrainingConfig
@@ -68,7 +75,7 @@ def distilled(folder: Path) -> list[float]:
         "trajectories": TrajectoryFiles(count=32, batch_size=2),
     }
     stages = [Stage("first", "original", image=image, **rest), Stage("second", "original", image=own, **rest)]
-    distill(DistillationConfig(str(folder), stages, "tiny", **sources(folder)))
+    distill(DistillationConfig(str(folder), stages, "tiny", **sources(folder), num_workers=0))
     lines = [line for stage in stages for line in (folder / stage.name / "log.jsonl").read_text().splitlines()]
     return [round(json.loads(line)["loss"], 2) for line in lines]
 

@@ -1,4 +1,4 @@
-"""`make reproduce`, rehearsed: every command of the study with its own configs, a few steps each."""
+"""`make reproduce` with its own configurations, in a few steps each."""
 
 import subprocess
 import sys
@@ -12,11 +12,11 @@ from showo_turbo import ShowoPipeline
 ROOT = Path(__file__).parent.parent
 VENV = Path(sys.executable).parent.parent
 SMALL = {"steps": 2, "warmup_steps": 1, "batch_size": 4, "count": 8, "dialogues": 8, "prompts": 8, "batches": 1}
-"""Settings that only say how much is done."""
+"""Upper limits of the settings that determine the run time."""
 
 
 def shortened(settings: object, name: str = "") -> object:
-    """The same settings with less to do."""
+    """Return the settings with the upper limits of `SMALL`."""
     if isinstance(settings, list):
         return [shortened(one) for one in settings]
     if isinstance(settings, dict):
@@ -25,7 +25,7 @@ def shortened(settings: object, name: str = "") -> object:
 
 
 @pytest.mark.slow
-def test_every_command_of_the_study_runs_and_is_not_run_twice(tmp_path: Path) -> None:
+def test_all_commands_of_the_reproduction_run_once(tmp_path: Path) -> None:
     for config in (ROOT / "configs" / "tiny").glob("*.yaml"):
         short = tmp_path / config.relative_to(ROOT)
         short.parent.mkdir(parents=True, exist_ok=True)

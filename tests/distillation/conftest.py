@@ -12,7 +12,7 @@ from showo_turbo.models.showo import Showo
 
 @pytest.fixture(scope="session")
 def tiny_student(golden: Path, tiny_folder: Path, tiny_config: ShowoConfig) -> Showo:
-    """The golden teacher's student; not to be changed by a test."""
+    """The student of the golden teacher; tests do not change it."""
     model = Showo(tiny_config, load_phi_config(tiny_folder / "phi-tiny", tiny_config.vocab_size))
     model.load_state_dict(load_file(golden / "showo-tiny-student" / "pytorch_model.safetensors"))
     return model.eval()
@@ -20,6 +20,6 @@ def tiny_student(golden: Path, tiny_folder: Path, tiny_config: ShowoConfig) -> S
 
 @pytest.fixture(scope="session")
 def recorded(golden: Path) -> dict[str, np.ndarray]:
-    """`losses.npz`."""
+    """The arrays of `losses.npz`."""
     with np.load(golden / "losses.npz") as arrays:
         return dict(arrays)

@@ -1,4 +1,4 @@
-"""Losses against recorded values of the published training code, and their laws."""
+"""Losses equal the recorded values of the published training code, and their properties hold."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,9 @@ from showo_turbo.vocabulary import Vocabulary
 
 
 @pytest.mark.parametrize("case", range(4))
-def test_soft_cross_entropy_and_its_gradient(recorded: dict[str, np.ndarray], case: int) -> None:
+def test_soft_cross_entropy_and_its_gradient_equal_the_published_ones(
+    recorded: dict[str, np.ndarray], case: int
+) -> None:
     predicts, targets, ignored = (
         torch.from_numpy(recorded[f"sce{case}/{name}"]) for name in ("predicts", "targets", "padding_mask")
     )
@@ -24,7 +26,9 @@ def test_soft_cross_entropy_and_its_gradient(recorded: dict[str, np.ndarray], ca
     torch.testing.assert_close(predicts.grad, expected, atol=1e-6, rtol=1e-5)
 
 
-def test_language_modelling(recorded: dict[str, np.ndarray], tiny_student: Showo, tiny_vocabulary: Vocabulary) -> None:
+def test_the_language_modelling_loss_equals_the_published_one(
+    recorded: dict[str, np.ndarray], tiny_student: Showo, tiny_vocabulary: Vocabulary
+) -> None:
     ids, labels = (torch.from_numpy(recorded[f"lm/{name}"]).long() for name in ("input_ids", "labels"))
     rows = [row[label != -100].tolist() for row, label in zip(ids, labels, strict=True)]
     with torch.no_grad():
@@ -37,14 +41,14 @@ def test_language_modelling(recorded: dict[str, np.ndarray], tiny_student: Showo
     torch.testing.assert_close(loss.item(), float(recorded["lm/loss"]), atol=1e-4, rtol=1e-5)
 
 
-def test_no_position_kept_is_loss_zero_with_gradient_zero() -> None:
+def test_an_empty_mask_gives_loss_zero_with_gradient_zero() -> None:
     logits = torch.randn(2, 3, 5, requires_grad=True)
     soft_cross_entropy(logits, logits.detach().softmax(-1), torch.zeros(2, 3, dtype=torch.bool)).backward()
     assert (logits.grad == 0).all()
     assert cross_entropy(torch.empty(0, 5), torch.empty(0, dtype=torch.long)) == 0
 
 
-def test_positions_that_count() -> None:
+def test_masks_of_text_positions() -> None:
     before, after = torch.tensor([[1, 2, 3, 4], [1, 2, 3, 4]]), torch.tensor([[1, 9, 3, 9], [1, 2, 3, 4]])
     assert after_first_difference(before, after).tolist() == [[False, True, True, True], [False] * 4]
     assert up_to_end(torch.tensor([[5, 0, 5, 0], [0, 5, 5, 5], [5, 5, 5, 5]]), 0).tolist() == [

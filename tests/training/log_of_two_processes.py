@@ -1,4 +1,4 @@
-"""A line of a log that two processes write, of which only the second has seen one of the losses; see test_log.py."""
+"""Two processes write a line of a log; only the second one has one of the losses. See test_log.py."""
 
 import sys
 from pathlib import Path

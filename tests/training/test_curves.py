@@ -1,4 +1,4 @@
-"""The curve of a training as a picture."""
+"""Loss curves as an image."""
 
 import json
 from pathlib import Path
@@ -8,15 +8,15 @@ from PIL import Image
 from showo_turbo.training.curves import plot_curve
 
 
-def test_a_curve_is_drawn_as_soon_as_there_is_a_line(tmp_path: Path) -> None:
-    log, picture = tmp_path / "log.jsonl", tmp_path / "curve.png"
-    plot_curve(log, picture)
+def test_a_curve_is_plotted_once_the_log_has_a_line(tmp_path: Path) -> None:
+    log, image = tmp_path / "log.jsonl", tmp_path / "curve.png"
+    plot_curve(log, image)
     log.touch()
-    plot_curve(log, picture)
-    assert not picture.exists()
+    plot_curve(log, image)
+    assert not image.exists()
     line = {"step": 1, "seconds": 2.0, "loss": 0.5, "gradient_norm": 1.0, "samples_per_second": 3.0}
-    other = {"step": 2, "seconds": 4.0, "loss": 0.4, "image": 0.4}  # another term was added meanwhile
+    other = {"step": 2, "seconds": 4.0, "loss": 0.4, "image": 0.4}  # a resumed run with another term
     log.write_text("".join(json.dumps(one) + "\n" for one in (line, other, line | {"step": 3})))
-    plot_curve(log, picture)
-    with Image.open(picture) as drawn:
-        assert drawn.width > drawn.height > 100
+    plot_curve(log, image)
+    with Image.open(image) as plot:
+        assert plot.width > plot.height > 100

@@ -1,4 +1,4 @@
-"""The curve of a training: what a line is the mean of."""
+"""The means in a line of the training log."""
 
 import json
 import subprocess
@@ -10,7 +10,7 @@ from accelerate import Accelerator
 from showo_turbo.training.log import TrainingLog
 
 
-def test_a_loss_that_some_steps_lack_is_the_mean_of_those_that_have_it(tmp_path: Path) -> None:
+def test_the_mean_of_a_loss_is_over_the_steps_that_have_it(tmp_path: Path) -> None:
     log = TrainingLog(tmp_path / "log.jsonl", Accelerator(cpu=True), 0.0)
     log.add({"loss": 1.0}, 2)
     log.add({"loss": 2.0, "passes": 3.0}, 2)
@@ -19,7 +19,7 @@ def test_a_loss_that_some_steps_lack_is_the_mean_of_those_that_have_it(tmp_path:
     assert log.write(3) == {"loss": 5.0}
 
 
-def test_processes_need_not_have_the_same_losses(tmp_path: Path) -> None:
+def test_processes_may_have_different_losses(tmp_path: Path) -> None:
     script, path = Path(__file__).with_name("log_of_two_processes.py"), tmp_path / "log.jsonl"
     launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
     subprocess.run([sys.executable, *launcher, str(script), str(path)], check=True, timeout=120)

@@ -1,4 +1,4 @@
-"""Training survives: kills, damaged and missing checkpoints, full disks, losses that are no number."""
+"""Training survives kills, damaged and missing checkpoints, full disks, NaN losses."""
 
 import json
 import logging
@@ -15,19 +15,18 @@ from torch.optim import Optimizer
 
 from showo_turbo.errors import InputError
 from showo_turbo.files import read_json_lines
-from showo_turbo.training import loop
-from showo_turbo.training import state as checkpoints
+from showo_turbo.training import loop, state
 from showo_turbo.training.loop import LoopConfig, train
 from showo_turbo.training.task import StepLosses, Task
 
 
 class Regression(Task[int]):
-    """A line through points, one batch a number; counts batches in its state."""
+    """Fit a line to points; the number of processed batches is its state."""
 
     def __init__(self, bad_batches: tuple[int, ...] = (), stop_at: int | None = None) -> None:
         torch.manual_seed(0)
         self.model = nn.Linear(3, 1)
-        self.bad_batches, self.stop_at, self.seen = bad_batches, stop_at, 0
+        self.bad_batches, self.stop_at, self.batches = bad_batches, stop_at, 0
 
     def optimizers(self) -> list[Optimizer]:
         return [torch.optim.AdamW(self.model.parameters(), lr=0.05)]
@@ -40,8 +39,8 @@ class Regression(Task[int]):
     def sample_names(self, batch: int) -> list[str]:
         return [f"sample {batch}"]
 
-    def losses(self, average: nn.Module, batch: int) -> StepLosses:
-        self.seen += 1
+    def losses(self, ema_model: nn.Module, batch: int) -> StepLosses:
+        self.batches += 1
         x = torch.randn(8, 3, generator=torch.Generator().manual_seed(batch))
         loss = (self.model(x) - x.sum(1, keepdim=True)).square().mean()
         if batch in self.bad_batches:
@@ -52,10 +51,10 @@ class Regression(Task[int]):
         torch.save(model.state_dict(), folder / "model.pt")
 
     def state_dict(self) -> dict[str, Any]:
-        return {"seen": self.seen}
+        return {"batches": self.batches}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.seen = state["seen"]
+        self.batches = state["batches"]
 
 
 def config(folder: Path, **changes: Any) -> LoopConfig:
@@ -81,14 +80,14 @@ def test_a_resumed_run_has_the_weights_of_an_uninterrupted_one(tmp_path: Path) -
         train(Regression(stop_at=4), config(tmp_path / "broken"))
     task = Regression()
     train(task, config(tmp_path / "broken"))
-    assert task.seen == 6
+    assert task.batches == 6
     assert same(weights(tmp_path / "whole"), weights(tmp_path / "broken"))
     lines = lines_of(tmp_path / "broken" / "log.jsonl")
     assert [line["step"] for line in lines] == [2, 4, 6]
     assert set(lines[0]) == {"step", "seconds", "loss", "error", "gradient_norm", "samples_per_second"}
 
 
-def test_a_resumed_run_drops_what_was_logged_after_its_checkpoint(tmp_path: Path) -> None:
+def test_a_resumed_run_drops_the_log_lines_after_its_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         train(Regression(stop_at=5, bad_batches=(1, 4)), config(tmp_path, log_steps=1))
     for checkpoint in (tmp_path / "checkpoints").glob("step-0000000[45].*"):
@@ -96,16 +95,16 @@ def test_a_resumed_run_drops_what_was_logged_after_its_checkpoint(tmp_path: Path
     with (tmp_path / "log.jsonl").open("r+") as file:
         written = file.read()
         file.seek(0)
-        file.write(f'\0\0\n["step"]\n{written}{{"step": 6, "sec')  # what a damaged disk and a kill leave
+        file.write(f'\0\0\n["step"]\n{written}{{"step": 6, "sec')  # left by a damaged disk and a kill
     train(Regression(bad_batches=(1, 4)), config(tmp_path, log_steps=1))
     assert [line["step"] for line in read_json_lines(tmp_path / "log.jsonl")] == [1, 3, 4, 6]
     assert [line["step"] for line in lines_of(tmp_path / "skipped.jsonl")] == [1, 4]
 
 
-def test_a_log_on_a_full_disk_costs_no_run(
+def test_a_log_on_a_full_disk_does_not_end_the_run(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """/dev/full is a disk that is always full."""
+    """Writes to /dev/full fail as on a full disk."""
     train(Regression(), config(tmp_path / "whole"))
     real_open = Path.open
 
@@ -127,16 +126,16 @@ from test_loop import Regression, config
 from showo_turbo.training.loop import train
 
 class Slow(Regression):
-    def losses(self, average, batch):
+    def losses(self, ema_model, batch):
         time.sleep(0.02)
-        return super().losses(average, batch)
+        return super().losses(ema_model, batch)
 
 train(Slow(), config(Path({output!r}), steps=100))
 """
 
 
 @pytest.mark.slow
-def test_a_run_that_is_killed_at_any_moment_goes_on_to_the_same_weights(tmp_path: Path) -> None:
+def test_a_run_that_is_killed_at_any_moment_resumes_to_the_same_weights(tmp_path: Path) -> None:
     train(Regression(), config(tmp_path / "whole", steps=100))
     output = tmp_path / "killed"
     command = [sys.executable, "-c", KILLED.format(folder=str(Path(__file__).parent), output=str(output))]
@@ -157,7 +156,7 @@ def _wait_for_a_checkpoint_newer_than(start: float, folder: Path) -> None:
         time.sleep(0.005)
 
 
-def test_a_damaged_checkpoint_is_skipped_with_a_word(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_damaged_checkpoint_is_skipped_with_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     train(Regression(), config(tmp_path / "whole"))
     with pytest.raises(KeyboardInterrupt):
         train(Regression(stop_at=4), config(tmp_path / "broken"))
@@ -171,10 +170,10 @@ def test_a_damaged_checkpoint_is_skipped_with_a_word(tmp_path: Path, caplog: pyt
     assert same(weights(tmp_path / "whole"), weights(tmp_path / "broken"))
 
 
-def test_a_full_disk_costs_no_checkpoint_and_no_run(
+def test_a_full_disk_damages_no_checkpoint_and_does_not_end_the_run(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """/dev/full is a disk that is always full."""
+    """Writes to /dev/full fail as on a full disk."""
     with pytest.raises(KeyboardInterrupt):
         train(Regression(stop_at=3), config(tmp_path))
     real_open = Path.open
@@ -189,11 +188,11 @@ def test_a_full_disk_costs_no_checkpoint_and_no_run(
     folder = tmp_path / "checkpoints"
     assert sorted(path.name for path in folder.glob("*.pt")) == ["step-00000002.pt", "step-00000003.pt"]
     assert not list(folder.glob("*.partial"))
-    assert checkpoints.read_newest(folder)["step"] == 3
+    assert state.read_newest(folder)["step"] == 3
 
 
 @pytest.mark.parametrize("failing", ["export", "checkpoint"])
-def test_a_last_step_that_cannot_be_saved_is_made_up_by_the_next_run(
+def test_a_last_step_that_cannot_be_saved_is_repeated_when_resumed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str
 ) -> None:
     train(Regression(), config(tmp_path / "whole"))
@@ -213,7 +212,9 @@ def test_a_last_step_that_cannot_be_saved_is_made_up_by_the_next_run(
     assert same(weights(tmp_path / "whole"), weights(tmp_path / "full"))
 
 
-def test_a_run_that_is_killed_in_its_last_export_makes_it_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_is_killed_in_its_last_export_repeats_it_when_resumed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     train(Regression(), config(tmp_path / "whole"))
 
     def killed(self: Regression, model: nn.Module, folder: Path) -> None:
@@ -227,19 +228,19 @@ def test_a_run_that_is_killed_in_its_last_export_makes_it_up(tmp_path: Path, mon
     assert same(weights(tmp_path / "whole"), weights(tmp_path / "killed"))
 
 
-def test_a_loss_that_is_no_number_changes_nothing_and_is_named(tmp_path: Path) -> None:
+def test_a_step_with_a_nan_loss_is_skipped_and_logged(tmp_path: Path) -> None:
     train(Regression(bad_batches=(3,)), config(tmp_path))
     assert lines_of(tmp_path / "skipped.jsonl") == [{"step": 3, "samples": ["sample 3"]}]
     assert all(value.isfinite().all() for value in weights(tmp_path).values())
 
 
-def test_too_many_of_them_end_the_run(tmp_path: Path) -> None:
+def test_too_many_skipped_steps_end_the_run(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"last 2 steps had no finite loss"):
         train(Regression(bad_batches=(2, 3, 4)), config(tmp_path, max_skipped=2))
-    assert checkpoints.read_newest(tmp_path / "checkpoints")["step"] == 3
+    assert state.read_newest(tmp_path / "checkpoints")["step"] == 3
 
 
-def test_a_tracker_that_is_not_here_is_refused(tmp_path: Path) -> None:
+def test_a_tracker_that_is_not_installed_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"loop\.tracker is 'tensorbord', and installed here: "):
         train(Regression(), config(tmp_path / "run", tracker="tensorbord"))
     assert not (tmp_path / "run").exists()
@@ -254,34 +255,34 @@ def test_more_processes_than_devices_are_refused(tmp_path: Path, monkeypatch: py
     train(Regression(), config(tmp_path))
 
 
-def test_accumulated_batches_are_one_step(tmp_path: Path) -> None:
-    """Two batches a step move the weights as the mean of their losses would."""
+def test_accumulated_batches_equal_one_larger_batch(tmp_path: Path) -> None:
+    """Two batches per step update the weights like the mean of their losses."""
 
     class Both(Regression):
-        def losses(self, average: nn.Module, batch: int) -> StepLosses:
-            first, second = (super(Both, self).losses(average, number) for number in (2 * batch, 2 * batch + 1))
+        def losses(self, ema_model: nn.Module, batch: int) -> StepLosses:
+            first, second = (super(Both, self).losses(ema_model, number) for number in (2 * batch, 2 * batch + 1))
             return StepLosses((first.total + second.total) / 2, {}, 16)
 
     train(Regression(), config(tmp_path / "accumulated", gradient_accumulation_steps=2, steps=4))
-    train(Both(), config(tmp_path / "together", steps=4))
-    accumulated, together = weights(tmp_path / "accumulated"), weights(tmp_path / "together")
+    train(Both(), config(tmp_path / "batched", steps=4))
+    accumulated, batched = weights(tmp_path / "accumulated"), weights(tmp_path / "batched")
     for name, value in accumulated.items():
-        torch.testing.assert_close(value, together[name], atol=1e-6, rtol=1e-5)
+        torch.testing.assert_close(value, batched[name], atol=1e-6, rtol=1e-5)
 
 
-def test_without_an_average_the_weights_themselves_are_exported(tmp_path: Path) -> None:
+def test_without_an_ema_the_weights_themselves_are_exported(tmp_path: Path) -> None:
     task = Regression()
     train(task, config(tmp_path, ema_decay=0.0))
     assert same(weights(tmp_path), task.model.state_dict())
 
 
-def test_a_tracker_gets_the_curve(tmp_path: Path) -> None:
+def test_a_tracker_receives_the_losses(tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
     train(Regression(), config(tmp_path, tracker="tensorboard"))
     assert list(tmp_path.rglob("events.out.tfevents*"))
 
 
 @pytest.mark.parametrize("wrong", [{"steps": 0}, {"decay_share": 1.5}, {"clip_norm": 0.0}, {"seed": -1}])
-def test_impossible_loops_are_refused(wrong: dict) -> None:
+def test_invalid_loop_configurations_are_refused(wrong: dict) -> None:
     with pytest.raises(InputError, match=next(iter(wrong))):
         LoopConfig(**wrong)

@@ -1,4 +1,4 @@
-"""Muon moves matrices by orthogonal updates, and learns; every weight has one optimizer."""
+"""Muon makes orthogonal updates and fits a map; every trainable parameter has one optimizer."""
 
 import pytest
 import torch
@@ -28,7 +28,7 @@ def test_muon_fits_a_linear_map() -> None:
 
 
 @pytest.mark.parametrize("name", ["adamw", "muon"])
-def test_every_weight_that_learns_has_one_optimizer(make_random_model, name: str) -> None:
+def test_every_trainable_parameter_has_one_optimizer(make_random_model, name: str) -> None:
     model = make_random_model(0)
     model.showo.lm_head.requires_grad_(False)
     groups = [group for optimizer in build_optimizers(model, OptimizerConfig(name)) for group in optimizer.param_groups]
@@ -36,7 +36,7 @@ def test_every_weight_that_learns_has_one_optimizer(make_random_model, name: str
     assert sorted(given) == sorted(id(p) for p in model.parameters() if p.requires_grad)
 
 
-def test_unknown_and_missing_optimizers_are_refused(make_random_model) -> None:
+def test_unknown_and_uninstalled_optimizers_are_refused(make_random_model) -> None:
     with pytest.raises(InputError, match="adamw8bit, muon"):
         OptimizerConfig("adam")
     with pytest.raises(InputError, match="bitsandbytes"):

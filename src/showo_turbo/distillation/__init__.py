@@ -1,10 +1,27 @@
-"""Consistency distillation: a student learns to jump along the trajectories that a frozen teacher walks.
+"""Consistency distillation: train a student to jump along the trajectories of a frozen teacher.
 
-    prompts ----teacher, guided, greedy--> ImageTrajectories --pick k, segment end e--> u^k with soft labels --+
-    dialogues --teacher, Jacobi----------> JacobiTrajectory ---pick j, segment end e--> v^j, v^e, v^J ---------+--> loss
-    texts --------------------------------------------------------------------------> ids ---------------------+
+    prompts ----teacher, guided, greedy--> ImageTrajectories -sample k, segment end e-> u^k with soft labels -+
+    dialogues --teacher, Jacobi----------> JacobiTrajectory --sample j, segment end e-> v^j, v^e, v^J --------+-> loss
+    texts ---------------------------------------------------------------------------> ids --------------------+
 
-Both kinds of trajectories are cut into segments, and the student learns to reach the end of a segment from anywhere in
-it (Show-o Turbo, arXiv 2502.05415, section 3). A curriculum of stages makes segments longer, until one pass is to do
-what the whole trajectory did.
+Both kinds of trajectories are cut into segments, and the student learns to reach the end of a segment from any state in
+it (Show-o Turbo, arXiv 2502.05415, section 3). Later stages have fewer, longer segments, until one forward pass
+replaces a whole trajectory.
+
+config                the configuration: stages, loss terms
+stages                entry point: checks, then every stage in order
+stage_data            data loaders of a stage
+trajectory_sources    the teacher's trajectories: generated for every batch, or stored in files
+trajectory_files      the format of these files
+on_policy             rollouts of the student's policy, labelled by the teacher
+rollouts              prompts and dialogues to trajectories
+image_trajectories    image rollouts with soft labels
+text_trajectories     Jacobi trajectories of answers
+segments              the segments of a trajectory
+soft_labels           distributions over image codes
+consistency_task      one stage as a task of the training loop
+objectives            the terms of the loss, from trajectories to scalars
+losses                masked means of cross entropies
+student               the student's trainable weights, with or without LoRA
+progress              measures for the log: forward passes per block, a sample sheet
 """

@@ -1,21 +1,21 @@
-"""The teacher's way from masked codes to images, recorded (Show-o Turbo, arXiv 2502.05415, section 3.2).
+"""Recorded image rollouts of a teacher, from masked codes to images (Show-o Turbo, arXiv 2502.05415, section 3.2).
 
-    step          0    1    2    3          decided   2  0  3  1     the step that settled each place
-    u^0  ? ? ? ?  |    |    |    |          codes     7  5  1  2     what it settled on
+    step          0    1    2    3          unmask_steps   2  0  3  1     the step that unmasked each position
+    u^0  ? ? ? ?  |    |    |    |          codes          7  5  1  2     its code
     u^1  ? 5 ? ?  <----+    |    |
-    u^2  ? 5 ? 2  <---------+    |          u^k is `codes` where `decided` < k, and masks elsewhere,
-    u^3  7 5 ? 2  <--------------+          so two numbers a place are the whole trajectory
+    u^2  ? 5 ? 2  <---------+    |          u^k is `codes` where `unmask_steps` < k, and masked elsewhere,
+    u^3  7 5 ? 2  <--------------+          so two numbers per position are the whole trajectory
     u^4  7 5 1 2
 
 Decisions:
-- The roll-out is the sampler's own loop with the most probable candidates (top_k 1, temperature 0), so there is no
-  second image loop.
-- Who walks and who labels may be two: on a student's own way the teacher says what it would have drawn at each place,
-  given what the student has settled before. The student then meets its own mistakes, and chooses among images that are
-  equally good, where a teacher's choice would be a whim to be learnt by heart.
-- A place's soft label for a segment that ends at e is the teacher's distribution at the last step before e at which the
-  place was open: it is frozen at the step that decides the place. One roll-out yields the labels of all segments.
-- The published code takes its snapshots one step late where there are several segments; here they are taken on time.
+- A rollout is the sampler's own loop with greedy candidates (top_k 1, temperature 0), so there is no second image loop.
+- The rollout policy may differ from the teacher that labels. In an on-policy rollout the student unmasks, and the
+  teacher gives its distribution at every position, given the student's codes so far. So the student trains on its own
+  mistakes, and chooses freely among equally good images, where a teacher rollout would impose an arbitrary choice.
+- A position's soft label for a segment that ends at e is the teacher's distribution at the last step before e at which
+  the position was masked: it is frozen at the step that unmasks the position. One rollout yields the labels of all
+  segments.
+- With several segments, the published code takes its snapshots one step late; here they are taken on time.
 """
 
 from collections.abc import Sequence
@@ -32,77 +32,75 @@ from showo_turbo.generation.trajectory import State
 
 @dataclass(frozen=True)
 class ImageTrajectories:
-    """Roll-outs of a batch of prompts.
+    """Hold the rollouts of a batch of prompts.
 
     Attributes:
-        prompts: id lists, one a row.
+        prompts: id lists, one per row.
         codes: long (batch, n), the finished images.
-        decided: long (batch, n), the step, from 0, that settled each place.
-        labels: by segment end, soft labels (batch, n); see the module.
+        unmask_steps: long (batch, n), the step, from 0, that unmasked each position.
+        labels: soft labels (batch, n) by segment end; see the module.
     """
 
     prompts: Sequence[Sequence[int]]
     codes: Tensor
-    decided: Tensor
+    unmask_steps: Tensor
     labels: dict[int, SoftLabels]
 
-    def rows(self, chosen: Sequence[int]) -> "ImageTrajectories":
-        """Some of the roll-outs."""
-        labels = {end: SoftLabels(one.codes[chosen], one.probabilities[chosen]) for end, one in self.labels.items()}
-        prompts = [self.prompts[row] for row in chosen]
-        return ImageTrajectories(prompts, self.codes[chosen], self.decided[chosen], labels)
+    def rows(self, rows: Sequence[int]) -> "ImageTrajectories":
+        """Return the rollouts of some rows."""
+        labels = {end: SoftLabels(one.codes[rows], one.probabilities[rows]) for end, one in self.labels.items()}
+        return ImageTrajectories([self.prompts[row] for row in rows], self.codes[rows], self.unmask_steps[rows], labels)
 
     def to(self, device: torch.device) -> "ImageTrajectories":
-        """The same on a device."""
+        """Return a copy on a device."""
         labels = {end: SoftLabels(x.codes.to(device), x.probabilities.to(device)) for end, x in self.labels.items()}
-        return ImageTrajectories(self.prompts, self.codes.to(device), self.decided.to(device), labels)
+        return ImageTrajectories(self.prompts, self.codes.to(device), self.unmask_steps.to(device), labels)
 
     @classmethod
-    def joined(cls, parts: Sequence["ImageTrajectories"]) -> "ImageTrajectories":
-        """The roll-outs of several batches."""
+    def concat(cls, batches: Sequence["ImageTrajectories"]) -> "ImageTrajectories":
+        """Concatenate the rollouts of several batches."""
         labels = {
             end: SoftLabels(
-                torch.cat([part.labels[end].codes for part in parts]),
-                torch.cat([part.labels[end].probabilities for part in parts]),
+                torch.cat([batch.labels[end].codes for batch in batches]),
+                torch.cat([batch.labels[end].probabilities for batch in batches]),
             )
-            for end in parts[0].labels
+            for end in batches[0].labels
         }
-        prompts = [prompt for part in parts for prompt in part.prompts]
-        codes, decided = (torch.cat([getattr(part, name) for part in parts]) for name in ("codes", "decided"))
-        return cls(prompts, codes, decided, labels)
+        prompts = [prompt for batch in batches for prompt in batch.prompts]
+        codes = torch.cat([batch.codes for batch in batches])
+        return cls(prompts, codes, torch.cat([batch.unmask_steps for batch in batches]), labels)
 
-    def known(self, steps: Tensor) -> Tensor:
-        """Which places are settled in the states `steps`, long (batch,): bool (batch, n)."""
-        return self.decided < steps[:, None]
+    def settled(self, steps: Tensor) -> Tensor:
+        """Mask the settled positions of each row's state `steps`, long (batch,): bool (batch, n)."""
+        return self.unmask_steps < steps[:, None]
 
     def labels_at(self, ends: Tensor) -> SoftLabels:
-        """The soft labels of every row's segment end, long (batch,)."""
-        chosen, *others = self.labels.items()
-        labels = chosen[1]
+        """Return the soft labels (batch, n) of each row's segment end, long (batch,)."""
+        (_, labels), *others = self.labels.items()
         for end, candidate in others:
             labels = candidate.where((ends == end)[:, None].expand_as(self.codes), labels)
         return labels
 
 
-class Walker(Protocol):
-    """Who decides what is drawn."""
+class RolloutPolicy(Protocol):
+    """Define which positions a rollout unmasks, and with which codes."""
 
     def advance(self, state: State) -> State:
-        """The state after one step, as `ImageDenoiser.advance`."""
+        """Return the state after one step, as `ImageDenoiser.advance` does."""
 
 
-class Leaps:
-    """A sampler of few steps on a way of many: what it says of a state holds for the `stride` steps after it."""
+class FewStepPolicy:
+    """Roll out a sampler of few steps on a trajectory of many: one forward pass serves `stride` steps."""
 
     def __init__(self, denoiser: ImageDenoiser, stride: int) -> None:
-        """Walk one way from its beginning, drawing as the denoiser's scheduler does."""
+        """Wrap a denoiser for one rollout from its first state; its scheduler samples the codes."""
         self.denoiser, self.stride = denoiser, stride
 
     def advance(self, state: State) -> State:
-        """See `Walker`."""
+        """Return the state after one step, see `RolloutPolicy`."""
         if state.forward_passes % self.stride == 0:
-            self._said = self.denoiser.logits(state)
-        return self.denoiser.unmask(state, self._said[~state.settled])
+            self._logits = self.denoiser.logits(state)
+        return self.denoiser.unmask(state, self._logits[~state.settled])
 
 
 @torch.no_grad()
@@ -112,30 +110,29 @@ def record_images(
     start: State,
     ends: Sequence[int],
     label_size: int | None = None,
-    walker: Walker | None = None,
+    policy: RolloutPolicy | None = None,
 ) -> ImageTrajectories:
-    """Let a teacher label a way from masked codes to images, and keep what a student is to learn from.
+    """Record a rollout from masked codes to images, with the teacher's soft labels at the segment ends.
 
     Args:
         denoiser: the teacher with guidance and a scheduler of greedy candidates (top_k 1, temperature 0).
         prompts: those of the denoiser.
-        start: images of which nothing is known, see `generation.image.blank_state`.
-        ends: segment ends whose labels are wanted.
-        label_size: codes kept of every distribution; all if left out.
-        walker: who decides what is drawn; the teacher itself if left out.
+        start: fully masked images, see `generation.image_denoiser.masked_state`.
+        ends: segment ends to record the labels of.
+        label_size: codes stored of every distribution; all if left out.
+        policy: the rollout policy; the teacher itself if left out.
     """
-    state, labels, kept = start, None, {}
-    decided = torch.zeros_like(start.ids)
+    state, labels, labels_by_end = start, None, {}
+    unmask_steps = torch.zeros_like(start.ids)
     while not state.done:
-        is_open, logits = ~state.settled, denoiser.masked_logits(state)
-        fresh = SoftLabels.of(logits.to(is_open.device), label_size)
-        labels = fresh.view(is_open.shape) if labels is None else labels.replaced(is_open, fresh)
-        after = denoiser.unmask(state, logits) if walker is None else walker.advance(state)
-        decided = torch.where(after.settled & is_open, state.forward_passes, decided)
+        masked, logits = ~state.settled, denoiser.masked_logits(state)
+        current = SoftLabels.from_logits(logits.to(masked.device), label_size)
+        labels = current.view(masked.shape) if labels is None else labels.masked_scatter(masked, current)
+        after = denoiser.unmask(state, logits) if policy is None else policy.advance(state)
+        unmask_steps = torch.where(after.settled & masked, state.forward_passes, unmask_steps)
         state = after
         if state.forward_passes in ends:
-            kept[state.forward_passes] = labels
-    kept = {
-        end: kept.get(end, labels) for end in ends
-    }  # where all was settled early, its labels are those of later ends
-    return ImageTrajectories(prompts, denoiser.vocabulary.ids_to_codes(state.ids), decided, kept)
+            labels_by_end[state.forward_passes] = labels
+    # A rollout that ends early has its last labels at all later ends.
+    labels_by_end = {end: labels_by_end.get(end, labels) for end in ends}
+    return ImageTrajectories(prompts, denoiser.vocabulary.ids_to_codes(state.ids), unmask_steps, labels_by_end)

@@ -1,69 +1,78 @@
-"""Roll-outs on the student's own way, made while it learns."""
+"""On-policy rollouts: images that the student generates during its training, labelled by the teacher."""
 
 import random
 from typing import Any
 
 import torch
 
-from showo_turbo.data import MixedStream
-from showo_turbo.distillation import rollouts as teacher
+from showo_turbo.data.loader import SampleLoader
+from showo_turbo.distillation.config import ImageTerm
 from showo_turbo.distillation.image_trajectories import ImageTrajectories
+from showo_turbo.distillation.rollouts import roll_out_images
 from showo_turbo.distillation.soft_labels import SoftLabels
-from showo_turbo.distillation.terms import ImageTerm
-from showo_turbo.distillation.trajectory_sources import RollOuts, samples_of
+from showo_turbo.distillation.trajectory_sources import ImageRollouts
 from showo_turbo.models.showo import Showo
 from showo_turbo.pipelines.pipeline import ShowoPipeline
 
 
-class StudentTrajectories:
-    """Drawn by the student as it is, labelled by the teacher, and kept for a number of batches.
+class OnPolicyRollouts(ImageRollouts):
+    """Generate rollouts with the current student, and use them for a number of batches.
 
-    The roll-outs in use are part of the state, since the student that drew them is no more when a run is resumed.
+    The current rollouts are part of the state: the weights that generated them are gone when a run is resumed.
     """
 
     def __init__(
-        self, pipe: ShowoPipeline, captions: MixedStream, image: ImageTerm, seed: int, teacher_way: RollOuts
+        self, pipe: ShowoPipeline, captions: SampleLoader, image: ImageTerm, seed: int, teacher_rollouts: ImageRollouts
     ) -> None:
-        """Take samples from the stream by the number of the batch, and what is not the student's way from another."""
+        """Set the sources of prompts and labels.
+
+        Args:
+            pipe: the teacher, which labels.
+            captions: prompts, `image.on_policy.prompts` in a batch.
+            image: the image term.
+            seed: of the samples.
+            teacher_rollouts: source of the rest of each batch.
+        """
         self.pipe, self.captions, self.image, self.seed = pipe, captions, image, seed
-        self.teacher_way = teacher_way
-        self._group, self._roll_outs = -1, None
+        self.teacher_rollouts = teacher_rollouts
+        self._group, self._rollouts = -1, None
 
     def images(self, batch: int, student: Showo) -> ImageTrajectories:
-        """Some of the roll-outs in use, and the teacher's."""
+        """Return random rollouts out of the current ones, and teacher rollouts for the rest of the batch."""
         group = batch // self.image.on_policy.batches
         if group != self._group:
-            self._group, self._roll_outs = group, self._draw(group, student)
-        rng = random.Random(f"{self.seed}/own way/{self.captions.rank}/{batch}")
-        own = self._roll_outs.rows(rng.sample(range(len(self._roll_outs.codes)), self.image.own_roll_outs))
-        if not self.image.teacher_roll_outs:
-            return own
-        others = self.teacher_way.images(batch, student).to(own.codes.device)  # stored ones come from the disk
-        return ImageTrajectories.joined([own, others])
+            self._group, self._rollouts = group, self._roll_out(group, student)
+        # The spelling of a seed must stay as it is, or runs are not reproducible across versions.
+        rng = random.Random(f"{self.seed}/own way/{self.captions.stream.rank}/{batch}")
+        rollouts = self._rollouts.rows(rng.sample(range(len(self._rollouts.codes)), self.image.on_policy_batch_size))
+        if not self.image.teacher_batch_size:
+            return rollouts
+        others = self.teacher_rollouts.images(batch, student).to(rollouts.codes.device)  # stored ones are on the CPU
+        return ImageTrajectories.concat([rollouts, others])
+
+    def _roll_out(self, group: int, student: Showo) -> ImageTrajectories:
+        """Generate new rollouts, `batch_size` at a time."""
+        size = self.image.batch_size
+        prompts = [sample.text for sample in self.captions.batch(group)]
+        chunks = [prompts[first : first + size] for first in range(0, len(prompts), size)]
+        rng = random.Random(f"{self.seed}/draws/{self.captions.stream.rank}/{group}")
+        generator = torch.Generator().manual_seed(rng.getrandbits(48))
+        return ImageTrajectories.concat(
+            [roll_out_images(self.pipe, chunk, self.image, student, generator) for chunk in chunks]
+        )
 
     def state_dict(self) -> dict[str, Any]:
-        """The roll-outs in use, as tensors and numbers, which any other process can read."""
-        if self._roll_outs is None:
+        """Return the current rollouts as tensors and numbers on the CPU."""
+        if self._rollouts is None:
             return {}
-        one = self._roll_outs.to(torch.device("cpu"))
-        labels = {end: (label.codes, label.probabilities) for end, label in one.labels.items()}
-        prompts = [list(prompt) for prompt in one.prompts]
-        return {"group": self._group, "roll_outs": (prompts, one.codes, one.decided, labels)}
+        rollouts = self._rollouts.to(torch.device("cpu"))
+        labels = {end: (label.codes, label.probabilities) for end, label in rollouts.labels.items()}
+        prompts = [list(prompt) for prompt in rollouts.prompts]
+        return {"group": self._group, "roll_outs": (prompts, rollouts.codes, rollouts.unmask_steps, labels)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on with these."""
+        """Restore the rollouts of a state."""
         if state:
-            prompts, codes, decided, labels = state["roll_outs"]
-            kept: dict[int, SoftLabels] = {end: SoftLabels(*label) for end, label in labels.items()}
-            self._group, self._roll_outs = state["group"], ImageTrajectories(prompts, codes, decided, kept)
-
-    def _draw(self, group: int, student: Showo) -> ImageTrajectories:
-        """New roll-outs, `batch_size` at a time."""
-        size = self.image.batch_size
-        texts = [sample.text for sample in samples_of(self.captions, group, self.image.on_policy.prompts)]
-        chunks = [texts[first : first + size] for first in range(0, len(texts), size)]
-        rng = random.Random(f"{self.seed}/draws/{self.captions.rank}/{group}")
-        source = torch.Generator().manual_seed(rng.getrandbits(48))
-        return ImageTrajectories.joined(
-            [teacher.draw(self.pipe, chunk, self.image, student, source) for chunk in chunks]
-        )
+            prompts, codes, unmask_steps, labels = state["roll_outs"]
+            labels = {end: SoftLabels(*label) for end, label in labels.items()}
+            self._group, self._rollouts = state["group"], ImageTrajectories(prompts, codes, unmask_steps, labels)

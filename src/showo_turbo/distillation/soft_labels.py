@@ -1,7 +1,8 @@
-"""Distributions over image codes as targets, of which only the most probable codes are kept.
+"""Soft labels: distributions over image codes, truncated to the most probable codes.
 
-A full distribution for every place of every image is most of what a trajectory weighs (512 px: 1,024 places of 8,192
-codes). Nearly all of it is noise, so trajectories keep the `label_size` best codes, renormalised; all of them if asked.
+Full distributions for all positions of all images are most of a trajectory's size (512 px: 1,024 positions of 8,192
+codes). Nearly all of it is noise, so trajectories store the `label_size` most probable codes, renormalised, or all of
+them if `label_size` is left out.
 """
 
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class SoftLabels:
-    """Distributions, each over `m` codes.
+    """Hold distributions, each over `m` codes.
 
     Attributes:
         codes: long (..., m), codebook indices.
@@ -23,27 +24,27 @@ class SoftLabels:
     probabilities: Tensor
 
     @classmethod
-    def of(cls, logits: Tensor, label_size: int | None = None) -> "SoftLabels":
-        """The best codes of scores (..., codebook_size); all of them if `label_size` is left out."""
+    def from_logits(cls, logits: Tensor, label_size: int | None = None) -> "SoftLabels":
+        """Take the `label_size` most probable codes of logits (..., codebook_size), or all if it is left out."""
         best = logits.float().topk(min(label_size or logits.shape[-1], logits.shape[-1]))
         return cls(best.indices, best.values.softmax(-1))
 
-    def where(self, chosen: Tensor, other: "SoftLabels") -> "SoftLabels":
-        """These distributions where `chosen`, bool (...), and the others elsewhere."""
-        codes = torch.where(chosen[..., None], self.codes, other.codes)
-        return SoftLabels(codes, torch.where(chosen[..., None], self.probabilities, other.probabilities))
+    def where(self, mask: Tensor, other: "SoftLabels") -> "SoftLabels":
+        """Return these distributions where the mask, bool (...), is set and the other ones elsewhere."""
+        codes = torch.where(mask[..., None], self.codes, other.codes)
+        return SoftLabels(codes, torch.where(mask[..., None], self.probabilities, other.probabilities))
 
     def view(self, shape: torch.Size) -> "SoftLabels":
-        """The same distributions, laid out as `shape`."""
+        """Return the same distributions with another leading shape."""
         return SoftLabels(self.codes.view(*shape, -1), self.probabilities.view(*shape, -1))
 
-    def replaced(self, chosen: Tensor, others: "SoftLabels") -> "SoftLabels":
-        """These distributions, but where `chosen`, bool (...), those of `others`, one for each chosen place."""
+    def masked_scatter(self, mask: Tensor, source: "SoftLabels") -> "SoftLabels":
+        """Return a copy with the distributions where the mask, bool (...), is set replaced by `source`, in order."""
         codes, probabilities = self.codes.clone(), self.probabilities.clone()
-        codes[chosen], probabilities[chosen] = others.codes, others.probabilities
+        codes[mask], probabilities[mask] = source.codes, source.probabilities
         return SoftLabels(codes, probabilities)
 
     def dense(self, codebook_size: int) -> Tensor:
-        """Probabilities of all codes, float32 (..., codebook_size)."""
+        """Return the probabilities of all codes, float32 (..., codebook_size)."""
         table = torch.zeros(*self.codes.shape[:-1], codebook_size, device=self.codes.device)
         return table.scatter(-1, self.codes, self.probabilities)

@@ -1,46 +1,47 @@
-"""The student: the teacher's weights, or an earlier student's, that learn, all of them or by adapters."""
+"""The student: a model whose weights, or LoRA adapters, are trained."""
 
 from copy import deepcopy
 
 import torch
 
-from showo_turbo.distillation.curriculum import Stage
+from showo_turbo.distillation.config import Stage
 from showo_turbo.errors import InputError
 from showo_turbo.models.showo import Showo
 
 
-def make_student(student: Showo, stage: Stage) -> Showo:
-    """A model, in float32, made ready to learn: in training mode, with what of it is to learn set to.
+def prepare_student(model: Showo, stage: Stage) -> Showo:
+    """Prepare a float32 model for training: training mode, trainable parameters, adapters, gradient checkpointing.
 
     Raises:
-        InputError: when adapters are asked for and peft is missing, or no layer has one of the names.
+        InputError: if adapters are configured and peft is not installed, or no layer has one of their names.
     """
-    student.requires_grad_(False).showo.requires_grad_(True)  # not a projector of CLIP features, which no term reads
-    student.train()
+    # The projector of CLIP features stays frozen: no term uses it.
+    model.requires_grad_(False).showo.requires_grad_(True)
+    model.train()
     if stage.lora.rank:
-        _add_adapters(student, stage)
+        _add_adapters(model, stage)
     if stage.gradient_checkpointing:
-        student.showo.activation_checkpointing_enable({"use_reentrant": False})
-    return student
+        model.showo.activation_checkpointing_enable({"use_reentrant": False})
+    return model
 
 
-def _add_adapters(student: Showo, stage: Stage) -> None:
+def _add_adapters(model: Showo, stage: Stage) -> None:
     try:
         from peft import LoraConfig, inject_adapter_in_model
     except ImportError as error:
-        raise InputError(f"stage {stage.name!r} asks for adapters (lora.rank), which need peft: install it") from error
+        raise InputError(f"stage {stage.name!r} has adapters (lora.rank), which need peft: install it") from error
     lora = stage.lora
     config = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules=list(lora.targets))
     try:
-        with torch.random.fork_rng([student.device] if student.device.type == "cuda" else []):
+        with torch.random.fork_rng([model.device] if model.device.type == "cuda" else []):
             torch.manual_seed(stage.loop.seed)
-            inject_adapter_in_model(config, student.showo)
+            inject_adapter_in_model(config, model.showo)
     except ValueError as error:
         raise InputError(f"stage {stage.name!r}: lora.targets are {list(lora.targets)}; {error}") from error
 
 
-def without_adapters(student: Showo) -> Showo:
-    """A copy whose adapters are merged into the weights they change; a plain copy if there are none."""
+def merge_adapters(student: Showo) -> Showo:
+    """Return a copy in evaluation mode, with adapters merged into the weights."""
     merged = deepcopy(student).eval()
     adapted = [(name, module) for name, module in merged.named_modules() if hasattr(module, "get_base_layer")]
     for name, module in adapted:

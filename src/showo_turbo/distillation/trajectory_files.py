@@ -1,10 +1,10 @@
-"""Trajectories in files: made once by the teacher, read back in every epoch.
+"""Files of trajectories, generated once by the teacher and read in every epoch.
 
-    image-00000.safetensors   prompts, codes, decided, and the labels of every segment end
+    image-00000.safetensors   prompts, codes, unmask steps, and the labels of every segment end
     text-00000.safetensors    prompts, iterates
 
-Rows of unequal length lie one after the other in one tensor, with their lengths in another. Ids are int32 and
-probabilities float16, so a soft label of 16 codes takes 96 bytes.
+Rows of unequal length are concatenated in one tensor, with their lengths in another. Ids are int32 and probabilities
+float16, so a soft label of 16 codes takes 96 bytes.
 """
 
 from collections.abc import Sequence
@@ -21,13 +21,13 @@ from showo_turbo.distillation.text_trajectories import JacobiTrajectory
 
 
 def write_images(path: Path, trajectories: ImageTrajectories) -> None:
-    """Write roll-outs; the file is whole or absent."""
-    ids, lengths = _joined(trajectories.prompts)
+    """Write image trajectories, atomically."""
+    ids, lengths = _concatenate(trajectories.prompts)
     tensors = {
         "prompt_ids": ids,
         "prompt_lengths": lengths,
         "codes": trajectories.codes.int(),
-        "decided": trajectories.decided.int(),
+        "decided": trajectories.unmask_steps.int(),
     }
     for end, labels in trajectories.labels.items():
         tensors[f"label_codes_{end}"] = labels.codes.int()
@@ -36,20 +36,20 @@ def write_images(path: Path, trajectories: ImageTrajectories) -> None:
 
 
 def read_images(path: Path) -> ImageTrajectories:
-    """Read roll-outs back."""
+    """Read image trajectories."""
     tensors = load_file(path)
     ends = sorted(int(name.rsplit("_", 1)[1]) for name in tensors if name.startswith("label_codes_"))
     labels = {
         end: SoftLabels(tensors[f"label_codes_{end}"].long(), tensors[f"label_probabilities_{end}"].float())
         for end in ends
     }
-    prompts = _parted(tensors["prompt_ids"], tensors["prompt_lengths"])
+    prompts = _split(tensors["prompt_ids"], tensors["prompt_lengths"])
     return ImageTrajectories(prompts, tensors["codes"].long(), tensors["decided"].long(), labels)
 
 
 def write_texts(path: Path, blocks: Sequence[JacobiTrajectory]) -> None:
-    """Write Jacobi trajectories of one block length; the file is whole or absent."""
-    ids, lengths = _joined([block.prompt for block in blocks])
+    """Write Jacobi trajectories of one block length, atomically."""
+    ids, lengths = _concatenate([block.prompt for block in blocks])
     _write(
         path,
         {
@@ -62,20 +62,20 @@ def write_texts(path: Path, blocks: Sequence[JacobiTrajectory]) -> None:
 
 
 def read_texts(path: Path) -> list[JacobiTrajectory]:
-    """Read Jacobi trajectories back."""
+    """Read Jacobi trajectories."""
     tensors = load_file(path)
-    prompts = _parted(tensors["prompt_ids"], tensors["prompt_lengths"])
+    prompts = _split(tensors["prompt_ids"], tensors["prompt_lengths"])
     iterates = tensors["iterates"].long().split(tensors["iterate_counts"].tolist())
-    return [JacobiTrajectory(tuple(prompt), one) for prompt, one in zip(prompts, iterates, strict=True)]
+    return [JacobiTrajectory(tuple(prompt), block) for prompt, block in zip(prompts, iterates, strict=True)]
 
 
-def _joined(rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+def _concatenate(rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
     ids = torch.tensor([token for row in rows for token in row], dtype=torch.int32)
     return ids, torch.tensor([len(row) for row in rows], dtype=torch.int32)
 
 
-def _parted(ids: Tensor, lengths: Tensor) -> list[list[int]]:
-    return [part.tolist() for part in ids.split(lengths.tolist())]
+def _split(ids: Tensor, lengths: Tensor) -> list[list[int]]:
+    return [row.tolist() for row in ids.split(lengths.tolist())]
 
 
 def _write(path: Path, tensors: dict[str, Tensor]) -> None:

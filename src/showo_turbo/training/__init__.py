@@ -1,8 +1,11 @@
-"""Training, whatever is trained: pre-training and distillation are tasks that one loop runs.
+"""The training loop, shared by pre-training and distillation, which are tasks of it.
 
-task          what is trained, as the loop sees it
-loop          steps, schedule, running average, what to do about a loss that is no number
-checkpoints   written whole, verified when read
-log           the curve as JSON lines, as a picture, and in a tracker if asked
-optimizers    AdamW, AdamW of 8 bits, Muon
+task            what is trained: a model, optimizers, batches and their losses
+loop            the training loop: steps, learning rate schedule, EMA, skipped steps, checkpoints
+optimizers      AdamW, 8-bit AdamW and Muon by name
+muon            the Muon optimizer
+state           training checkpoints: written atomically, verified when read
+run_manifest    the settings of a folder's files, stored beside them
+log             mean losses as JSON lines, and in a tracker
+curves          the loss curves as an image
 """

@@ -1,4 +1,4 @@
-"""The curve of a training as a picture."""
+"""Loss curves as an image."""
 
 from pathlib import Path
 
@@ -6,21 +6,21 @@ from matplotlib.figure import Figure
 
 from showo_turbo.files import read_json_lines
 
-_NO_LOSSES = ("step", "seconds", "gradient_norm", "samples_per_second", "passes_per_block")
+_NOT_LOSSES = ("step", "seconds", "gradient_norm", "samples_per_second", "passes_per_block")
 
 
-def plot_curve(log: Path, picture: Path) -> None:
-    """Draw every loss of a `log.jsonl`, if it has a line yet, over the steps, on a logarithmic scale, as a PNG."""
+def plot_curve(log: Path, image: Path) -> None:
+    """Plot all losses of a `log.jsonl` over the steps, on a logarithmic scale, as a PNG; an empty log gives none."""
     lines = read_json_lines(log)
     if not lines:
         return
-    names = dict.fromkeys(name for line in lines for name in line if name not in _NO_LOSSES)
+    names = dict.fromkeys(name for line in lines for name in line if name not in _NOT_LOSSES)
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
     for name in names:
-        curve = [(line["step"], line[name]) for line in lines if name in line]
-        axes.plot(*zip(*curve, strict=True), label=name, linewidth=1)
+        points = [(line["step"], line[name]) for line in lines if name in line]
+        axes.plot(*zip(*points, strict=True), label=name, linewidth=1)
     axes.set(xlabel=f"step ({lines[-1]['seconds'] / 60:.0f} minutes in all)", ylabel="loss", yscale="log")
     axes.legend()
     axes.grid(alpha=0.3)
-    figure.savefig(picture, dpi=110)
+    figure.savefig(image, dpi=110)

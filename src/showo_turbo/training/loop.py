@@ -1,16 +1,16 @@
 """The training loop, the only one in the project.
 
-A task knows its model, its optimizers and the loss of one step; the loop knows steps, learning rates, the running
-average of the weights, checkpoints and the log.
+A task defines its model, its optimizers, its batches and their losses; the loop owns steps, learning rates, the EMA of
+the weights, checkpoints and the log.
 
 Decisions:
-- Data is drawn from (seed, step) or from a position that the task's state holds, so a resumed run sees what an
-  uninterrupted one would have seen, and a checkpoint needs no random state.
-- What a step computes is the `forward` of one module, so that accelerate's wrappers (DDP, autocast) fit whatever
-  a task calls its model for. What it learns from comes before, in full precision: teachers and tokenizers work there.
-- A loss or gradient that is no finite number changes nothing: weights, optimizers and average stay as they were, the
-  step and its samples are named in `skipped.jsonl`, and training goes on, or ends if there are too many in a row.
-- A disk that is full costs a checkpoint, not the run; of the last step it ends the run with a word.
+- Data follows from (seed, step), or from a position in the task's state, so a resumed run reads the same samples as an
+  uninterrupted one, and a checkpoint needs no random state.
+- A step computes the `forward` of one module, so that accelerate's wrappers (DDP, autocast) work however a task calls
+  its model. Batches are built outside of it in full precision: teachers and tokenizers run there.
+- A NaN or infinite loss or gradient changes nothing: weights, optimizers and EMA stay as they are, the step and its
+  samples are logged in `skipped.jsonl`, and training continues, unless too many steps in a row are skipped.
+- A full disk costs a checkpoint, not the run; at the last step it ends the run with an error.
 """
 
 import logging
@@ -34,36 +34,36 @@ from transformers import get_constant_schedule_with_warmup, get_wsd_schedule
 from showo_turbo.errors import InputError
 from showo_turbo.files import append_json_line, drop_json_lines_after
 from showo_turbo.training.log import TrainingLog
-from showo_turbo.training.run_manifest import claim
+from showo_turbo.training.run_manifest import check_or_write_manifest
 from showo_turbo.training.state import newest_step, read_newest, write_checkpoint
 from showo_turbo.training.task import StepLosses, Task
 from showo_turbo.validation import check_fraction, check_integer, check_number, check_seed
 
 logger = logging.getLogger(__name__)
 
-
-_NO_MATTER = ("output", "steps", "max_skipped", "log_steps", "checkpoint_minutes", "tracker", "threads")
-"""Of a LoopConfig, what a run may be gone on with otherwise."""
+_CHANGEABLE_ON_RESUME = ("output", "steps", "max_skipped", "log_steps", "checkpoint_minutes", "tracker", "threads")
+"""Fields of a LoopConfig that a resumed run may change."""
 
 
 @dataclass(frozen=True)
 class LoopConfig:
-    """How long and how a training runs.
+    """Configure the training loop.
 
     Attributes:
-        output: folder of the run: `checkpoints/`, `log.jsonl` (curve), `skipped.jsonl` and what the task exports.
-        steps: optimizer steps in all.
+        output: folder of the run: `checkpoints/`, `log.jsonl`, `skipped.jsonl` and the task's export.
+        steps: total number of optimizer steps.
         seed: of weights and data.
-        warmup_steps: linear rise of the learning rate.
-        decay_share: share of the steps, at the end, over which the learning rate falls linearly to zero; 0 keeps it.
-        ema_decay: of the running average of the weights, which is what is exported; 0 exports the weights themselves.
-        clip_norm: largest gradient norm.
-        gradient_accumulation_steps: batches a step.
-        max_skipped: so many steps in a row without a finite loss end the training.
-        log_steps: steps between two lines of the log, which also has the last step.
+        warmup_steps: steps over which the learning rate rises linearly.
+        decay_share: fraction of the steps, at the end, over which the learning rate falls linearly to zero; 0 keeps it
+            constant.
+        ema_decay: decay of the EMA of the weights, which is exported; 0 exports the weights themselves.
+        clip_norm: maximum gradient norm.
+        gradient_accumulation_steps: batches per step.
+        max_skipped: number of skipped steps in a row that ends the training.
+        log_steps: steps between two lines of the log; the last step has a line as well.
         checkpoint_minutes: minutes between two checkpoints.
-        tracker: "tensorboard", "wandb", "trackio" or whatever accelerate knows; none if left out.
-        threads: processor threads; as many as torch likes if left out.
+        tracker: "tensorboard", "wandb", "trackio" or another tracker of accelerate; none if left out.
+        threads: number of CPU threads; torch's default if left out.
     """
 
     output: str = "runs/unnamed"
@@ -91,34 +91,17 @@ class LoopConfig:
         for name in ("decay_share", "ema_decay"):
             check_fraction(f"loop.{name}", getattr(self, name))
         if not self.clip_norm > 0:
-            raise InputError(f"loop.clip_norm is {self.clip_norm}: choose more than 0; .inf clips nothing")
-
-    @property
-    def setting(self) -> dict[str, Any]:
-        """What the weights follow from, of a run that may be made longer; see `training.setting`."""
-        return {name: value for name, value in asdict(self).items() if name not in _NO_MATTER}
-
-
-class _Step(nn.Module):
-    """One batch as the forward pass of a module, whose parameters are the model's."""
-
-    def __init__(self, task: Task) -> None:
-        super().__init__()
-        self.model = task.model
-        self.losses = task.losses
-
-    def forward(self, average: nn.Module, batch: Any) -> StepLosses:
-        return self.losses(average, batch)
+            raise InputError(f"loop.clip_norm is {self.clip_norm}: choose more than 0; .inf disables clipping")
 
 
 def check_environment(config: LoopConfig) -> None:
-    """Refuse what cannot be here, before any work.
+    """Check that this machine can run the configured loop, before any work.
 
     Raises:
-        InputError: when the tracker is not installed, there are more processes than devices for them, or accelerate is
-            told another precision than float32 or bfloat16.
+        InputError: if the tracker is not installed, there are more processes than devices for them, or accelerate's
+            mixed precision is neither "no" nor "bf16".
     """
-    trackers = [one.value for one in get_available_trackers()]
+    trackers = [tracker.value for tracker in get_available_trackers()]
     if config.tracker is not None and config.tracker not in trackers:
         raise InputError(
             f"loop.tracker is {config.tracker!r}, and installed here: {', '.join(trackers) or 'none'}; "
@@ -128,27 +111,32 @@ def check_environment(config: LoopConfig) -> None:
     if 0 < devices < processes and not parse_flag_from_env("ACCELERATE_USE_CPU"):
         raise InputError(
             f"{processes} processes were started for {devices} device(s): start one for each, or set "
-            "ACCELERATE_USE_CPU=true to compute on processors"
+            "ACCELERATE_USE_CPU=true to run on the CPU"
         )
     precision = _accelerator().mixed_precision
     if precision not in ("no", "bf16"):
         raise InputError(f"accelerate's mixed precision is {precision!r}: choose 'bf16' or 'no'")
 
 
-def claim_run(config: LoopConfig, setting: dict[str, Any], what: str) -> None:
-    """See that an output folder holds no run of another setting, which is all that weights follow from but `config`.
+def check_or_write_run_manifest(config: LoopConfig, settings: dict[str, Any], content: str) -> None:
+    """Check that the output folder holds no run of other settings; write the manifest of a new run.
+
+    Args:
+        config: the loop, whose own settings are part of the manifest.
+        settings: everything else that determines the weights, as JSON values.
+        content: name of what is trained, for the error message.
 
     Raises:
-        InputError: when it does.
+        InputError: if the folder holds a run of other settings.
     """
     output = Path(config.output)
-    made = newest_step(output / "checkpoints") is not None
-    setting = setting | {"loop": config.setting, "mixed_precision": _accelerator().mixed_precision}
-    claim(output / "run.json", setting, what, made)
+    loop = {name: value for name, value in asdict(config).items() if name not in _CHANGEABLE_ON_RESUME}
+    settings = settings | {"loop": loop, "mixed_precision": _accelerator().mixed_precision}
+    check_or_write_manifest(output / "run.json", settings, content, newest_step(output / "checkpoints") is not None)
 
 
-def use_threads(config: LoopConfig) -> None:
-    """Have torch use as many processor threads as configured, from now on."""
+def set_num_threads(config: LoopConfig) -> None:
+    """Set torch's number of CPU threads, if it is configured."""
     if config.threads is not None:
         torch.set_num_threads(config.threads)
 
@@ -157,47 +145,62 @@ def train(task: Task, config: LoopConfig) -> None:
     """Run a task to its last step, from its newest checkpoint if the output folder holds one.
 
     Raises:
-        InputError: as `check_environment`; when too many steps in a row have no finite loss, or the last one cannot be
-            saved.
+        InputError: as `check_environment`; if too many steps in a row are skipped, or the last step cannot be saved.
     """
     check_environment(config)
-    use_threads(config)
+    set_num_threads(config)
     accelerator = _accelerator(log_with=config.tracker, project_dir=config.output if config.tracker else None)
     Path(config.output).mkdir(parents=True, exist_ok=True)
     if config.tracker:
         accelerator.init_trackers(Path(config.output).name)
-    _Run(task, config, accelerator).to_the_end()
-    accelerator.wait_for_everyone()  # what the first process exports is there when any of them returns
-    for tracker in accelerator.trackers:  # `end_training` would also end the processes' group, which a next stage needs
+    _Trainer(task, config, accelerator).run()
+    accelerator.wait_for_everyone()  # the export of the main process is complete when any process returns
+    for tracker in accelerator.trackers:  # `end_training` would also destroy the process group, which a next stage uses
         tracker.finish()
 
 
 def _accelerator(**options: Any) -> Accelerator:
-    """Accelerate, as launched; it has to be told that there is no device, or processes do not find each other."""
+    """Build accelerate's Accelerator; on a CPU it needs `cpu=True`, or the processes are not connected."""
     return Accelerator(cpu=not torch.accelerator.is_available(), **options)
 
 
-class _Run:
-    """One call of `train`."""
+class _LossModule(nn.Module):
+    """Compute the losses of a batch in the forward pass of a module, whose parameters are the model's."""
+
+    def __init__(self, task: Task) -> None:
+        super().__init__()
+        self.model = task.model
+        self.losses = task.losses
+
+    def forward(self, ema_model: nn.Module, batch: Any) -> StepLosses:
+        return self.losses(ema_model, batch)
+
+
+class _Trainer:
+    """Run one call of `train`."""
 
     def __init__(self, task: Task, config: LoopConfig, accelerator: Accelerator) -> None:
+        """Prepare model, EMA, optimizers and schedules, and resume from the newest checkpoint."""
         self.task, self.config, self.accelerator = task, config, accelerator
         self.folder = Path(config.output)
-        self.step_module = accelerator.prepare(_Step(task))
-        self.average = _running_average(task.model, config.ema_decay)
+        self.loss_module = accelerator.prepare(_LossModule(task))
+        self.ema_model = task.model
+        if config.ema_decay:
+            self.ema_model = AveragedModel(task.model, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay))
         self.optimizers = [accelerator.prepare(optimizer) for optimizer in task.optimizers()]
-        self.schedules = [_schedule(optimizer, config) for optimizer in self.optimizers]
+        self.schedules = [_learning_rate_schedule(optimizer, config) for optimizer in self.optimizers]
+        self.stateful = [task.model, self.ema_model, *self.optimizers, *self.schedules]
         self.step, self.skipped_in_a_row = 0, 0
         seconds = self._resume()
-        curve, self.skipped = self.folder / "log.jsonl", self.folder / "skipped.jsonl"
-        if accelerator.is_main_process:  # a killed run had gone on past its newest checkpoint
-            drop_json_lines_after(curve, self.step)
-            drop_json_lines_after(self.skipped, self.step - 1)
-        self.log = TrainingLog(curve, accelerator, seconds)
+        log, self.skipped_log = self.folder / "log.jsonl", self.folder / "skipped.jsonl"
+        if accelerator.is_main_process:  # a killed run may have logged steps after its newest checkpoint
+            drop_json_lines_after(log, self.step)
+            drop_json_lines_after(self.skipped_log, self.step - 1)
+        self.log = TrainingLog(log, accelerator, seconds)
         self.saved_at = time.monotonic()
 
-    def to_the_end(self) -> None:
-        """All steps that are left."""
+    def run(self) -> None:
+        """Run all remaining steps."""
         config, visible = self.config, self.accelerator.is_local_main_process
         with tqdm(
             total=config.steps, initial=self.step, desc=self.folder.name, mininterval=5, disable=not visible
@@ -209,99 +212,94 @@ class _Run:
                 done = self.step == config.steps
                 if (done or self.step % config.log_steps == 0) and self.log.steps:
                     bar.set_postfix(self.log.write(self.step))
-                if self._agreed(done or time.monotonic() - self.saved_at > config.checkpoint_minutes * 60):
+                if self._true_on_all(done or time.monotonic() - self.saved_at > config.checkpoint_minutes * 60):
                     self._save()
 
     def _take_step(self) -> None:
-        """Forward and back over the batches of a step; the weights change if all is finite."""
+        """Run forward and backward over the batches of a step; update the weights if loss and gradients are finite."""
         count = self.config.gradient_accumulation_steps
-        batches, given = [], []
+        batches, losses = [], []
         for number in range(self.step * count, (self.step + 1) * count):
             batches.append(self.task.batch(number))
-            given.append(self.step_module(self.average, batches[-1]))
-            self.accelerator.backward(given[-1].total / count)
+            losses.append(self.loss_module(self.ema_model, batches[-1]))
+            self.accelerator.backward(losses[-1].total / count)
         norm = self.accelerator.clip_grad_norm_(self.task.model.parameters(), self.config.clip_norm)
-        finite = bool(torch.isfinite(norm)) and all(bool(torch.isfinite(one.total)) for one in given)
-        if self._agreed(finite):
-            self._update()
-            for losses in given:
-                self.log.add({"loss": losses.total, **losses.parts, "gradient_norm": norm}, losses.count)
+        finite = bool(torch.isfinite(norm)) and all(bool(torch.isfinite(one.total)) for one in losses)
+        if self._true_on_all(finite):
+            self.skipped_in_a_row = 0
+            for optimizer in self.optimizers:
+                optimizer.step()
+            if isinstance(self.ema_model, AveragedModel):
+                self.ema_model.update_parameters(self.task.model)
+            for one in losses:
+                self.log.add({"loss": one.total, **one.parts, "gradient_norm": norm}, one.count)
         else:
-            self._skip([name for batch in batches for name in self.task.sample_names(batch)])
+            self._log_skipped_step([name for batch in batches for name in self.task.sample_names(batch)])
         for schedule in self.schedules:
             schedule.step()
         for optimizer in self.optimizers:
             optimizer.zero_grad()
 
-    def _update(self) -> None:
-        self.skipped_in_a_row = 0
-        for optimizer in self.optimizers:
-            optimizer.step()
-        if isinstance(self.average, AveragedModel):
-            self.average.update_parameters(self.task.model)
+    def _log_skipped_step(self, samples: list[str]) -> None:
+        """Log a step whose loss or gradient is NaN or infinite.
 
-    def _skip(self, samples: list[str]) -> None:
+        Raises:
+            InputError: if too many steps in a row were skipped.
+        """
         self.skipped_in_a_row += 1
-        append_json_line(self.skipped, {"step": self.step, "samples": samples})
+        append_json_line(self.skipped_log, {"step": self.step, "samples": samples})
         if self.skipped_in_a_row >= self.config.max_skipped:
             raise InputError(
                 f"training in {self.config.output!r}: the last {self.skipped_in_a_row} steps had no finite loss "
-                "(skipped.jsonl names their samples): look at the samples, or start again elsewhere with a lower rate"
+                "(skipped.jsonl names their samples): check the samples, or choose another output and a lower "
+                "learning rate"
             )
 
-    def _agreed(self, finite: bool) -> bool:
-        """Whether all processes say so."""
-        flag = torch.tensor(float(finite), device=self.accelerator.device)
+    def _true_on_all(self, condition: bool) -> bool:
+        """Return whether a condition is true on all processes."""
+        flag = torch.tensor(float(condition), device=self.accelerator.device)
         return self.accelerator.reduce(flag, "mean").item() == 1.0
 
-    def _parts(self) -> list[Any]:
-        return [self.task.model, self.average, *self.optimizers, *self.schedules]
-
     def _save(self) -> None:
-        """Export and checkpoint, in this order: what a killed run had not exported, the checkpoint before will make up.
+        """Export the model, then write a checkpoint: a run that is killed in its export repeats it when it is resumed.
 
-        What fails is reported, and the last good checkpoint stays.
+        A failure is logged, and the newest checkpoint stays.
 
         Raises:
-            InputError: when it was the last step that could not be saved.
+            InputError: if the last step cannot be saved.
         """
         self.saved_at = time.monotonic()
         tasks = gather_object([self.task.state_dict()])
         if not self.accelerator.is_main_process:
             return
-        parts = [part.state_dict() for part in self._parts()]
+        parts = [stateful.state_dict() for stateful in self.stateful]
         state = {"step": self.step, "seconds": self.log.seconds, "tasks": tasks, "parts": parts}
+        model = self.ema_model.module if isinstance(self.ema_model, AveragedModel) else self.ema_model
         try:
-            self.task.export(
-                self.average.module if isinstance(self.average, AveragedModel) else self.average, self.folder
-            )
+            self.task.export(model, self.folder)
             write_checkpoint(self.folder / "checkpoints", self.step, state)
         except OSError as error:
             if self.step == self.config.steps:
                 raise InputError(
-                    f"training in {self.config.output!r}: the last step could not be saved ({error}): make room, and "
-                    "start it again to go on from its newest checkpoint"
+                    f"training in {self.config.output!r}: the last step could not be saved ({error}): free disk space, "
+                    "and start it again to resume from its newest checkpoint"
                 ) from error
-            logger.warning("step %d could not be saved (%s): the last good checkpoint stays", self.step, error)
+            logger.warning("step %d could not be saved (%s): the checkpoint before it stays", self.step, error)
 
     def _resume(self) -> float:
-        """Go on from the newest checkpoint, if there is one; the seconds spent so far."""
+        """Restore the newest checkpoint, if there is one; return the seconds of earlier sessions."""
         saved = read_newest(self.folder / "checkpoints")
         if saved is None:
             return 0.0
-        for part, state in zip(self._parts(), saved["parts"], strict=True):
-            part.load_state_dict(state)
-        if self.accelerator.process_index < len(saved["tasks"]):  # a process more than there were begins its own
+        for stateful, state in zip(self.stateful, saved["parts"], strict=True):
+            stateful.load_state_dict(state)
+        if self.accelerator.process_index < len(saved["tasks"]):  # a new process begins with the task's initial state
             self.task.load_state_dict(saved["tasks"][self.accelerator.process_index])
         self.step = saved["step"]
         return saved["seconds"]
 
 
-def _running_average(model: nn.Module, decay: float) -> nn.Module:
-    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay)) if decay else model
-
-
-def _schedule(optimizer: Optimizer, config: LoopConfig) -> LRScheduler:
+def _learning_rate_schedule(optimizer: Optimizer, config: LoopConfig) -> LRScheduler:
     decay_steps = round(config.steps * config.decay_share)
     if decay_steps == 0:
         return get_constant_schedule_with_warmup(optimizer, config.warmup_steps)

@@ -1,7 +1,9 @@
-"""Muon: momentum made orthogonal by Newton-Schulz iterations, for hidden weight matrices (Jordan et al., 2024).
+"""Muon: momentum orthogonalized by Newton-Schulz iterations, for hidden weight matrices (Jordan et al., 2024).
 
-Own code for one reason: `torch.optim.Muon` iterates in bfloat16, which is eight times slower than float32 on processors
-without bfloat16 units. Matrices of one shape are iterated together as a batch.
+Decisions:
+- `torch.optim.Muon` iterates in bfloat16, which is eight times slower than float32 on a CPU without bfloat16 units.
+  This implementation iterates in float32.
+- Matrices of one shape are iterated as a batch.
 """
 
 from collections.abc import Iterable
@@ -25,12 +27,12 @@ def orthogonalize(matrices: Tensor, iterations: int = 5) -> Tensor:
 
 
 class Muon(Optimizer):
-    """Muon with Nesterov momentum and decoupled weight decay, in float32.
+    """Run Muon with Nesterov momentum and decoupled weight decay, in float32.
 
     Args:
         params: weight matrices (2-D) only; give embeddings, heads, biases and norms to AdamW.
         lr: learning rate; the update of a matrix is scaled by sqrt(max(1, rows / columns)).
-        momentum: decay of the gradient average.
+        momentum: decay of the gradient's EMA.
         weight_decay: decoupled, multiplied by lr.
     """
 
@@ -48,17 +50,18 @@ class Muon(Optimizer):
                 if parameter.grad is not None:
                     by_shape.setdefault(parameter.shape, []).append(parameter)
             for parameters in by_shape.values():
-                self._step_together(parameters, group)
+                self._update_batch(parameters, group)
 
-    def _step_together(self, parameters: list[nn.Parameter], group: dict) -> None:
+    def _update_batch(self, parameters: list[nn.Parameter], group: dict) -> None:
+        """Update matrices of one shape."""
         directions = []
         for parameter in parameters:
             state = self.state[parameter]
             if "momentum_buffer" not in state:
                 state["momentum_buffer"] = torch.zeros_like(parameter)
-            average = state["momentum_buffer"]
-            average.lerp_(parameter.grad, 1 - group["momentum"])
-            directions.append(torch.lerp(parameter.grad, average, group["momentum"]))
+            momentum = state["momentum_buffer"]
+            momentum.lerp_(parameter.grad, 1 - group["momentum"])
+            directions.append(torch.lerp(parameter.grad, momentum, group["momentum"]))
         rows, columns = parameters[0].shape
         scale = max(1.0, rows / columns) ** 0.5
         for parameter, update in zip(parameters, orthogonalize(torch.stack(directions)), strict=True):

@@ -15,18 +15,18 @@ OPTIMIZERS = ("adamw", "adamw8bit", "muon")
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """What changes the weights.
+    """Configure an optimizer.
 
     Attributes:
-        name: "adamw"; "adamw8bit", whose state takes a quarter of the memory (needs bitsandbytes and a graphics
-            processor); or "muon" for the hidden matrices and AdamW for all else.
-        lr: AdamW's learning rate.
-        muon_lr: Muon's.
-        betas: AdamW's, two.
+        name: "adamw"; "adamw8bit", whose state takes a quarter of the memory (needs bitsandbytes and a GPU); or "muon"
+            for hidden weight matrices, with AdamW for all other parameters.
+        lr: learning rate of AdamW.
+        muon_lr: learning rate of Muon.
+        betas: of AdamW, two.
         weight_decay: decoupled.
 
     Raises:
-        InputError: when the name is unknown, or a number is out of its range.
+        InputError: if the name is unknown, or a number is out of its range.
     """
 
     name: str = "adamw"
@@ -45,30 +45,26 @@ class OptimizerConfig:
 
 
 def build_optimizers(model: nn.Module, config: OptimizerConfig) -> list[Optimizer]:
-    """The optimizers of all weights of a model that learn.
+    """Build the optimizers of all trainable parameters of a model.
 
     Raises:
-        InputError: when bitsandbytes is asked for and missing.
+        InputError: if "adamw8bit" is configured and bitsandbytes is not installed.
     """
-    learning = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    trainable = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     settings = {"lr": config.lr, "betas": config.betas, "weight_decay": config.weight_decay}
     if config.name == "adamw8bit":
-        return [_adamw_of_8_bits()(learning.values(), **settings)]
-    hidden = {name: p for name, p in learning.items() if config.name == "muon" and p.ndim == 2 and ".layers." in name}
-    others = [parameter for name, parameter in learning.items() if name not in hidden]
+        try:
+            from bitsandbytes.optim import AdamW8bit
+        except ImportError as error:
+            raise InputError(
+                "optimizer.name is 'adamw8bit', which needs bitsandbytes: install it, or choose adamw"
+            ) from error
+        return [AdamW8bit(trainable.values(), **settings)]
+    hidden = {name: p for name, p in trainable.items() if config.name == "muon" and p.ndim == 2 and ".layers." in name}
+    others = [parameter for name, parameter in trainable.items() if name not in hidden]
     optimizers: list[Optimizer] = []
     if hidden:
         optimizers.append(Muon(hidden.values(), lr=config.muon_lr, weight_decay=config.weight_decay))
-    if others:  # adapters leave none
+    if others:  # LoRA adapters are all hidden matrices
         optimizers.append(torch.optim.AdamW(others, **settings))
     return optimizers
-
-
-def _adamw_of_8_bits() -> type[Optimizer]:
-    try:
-        from bitsandbytes.optim import AdamW8bit
-    except ImportError as error:
-        raise InputError(
-            "optimizer.name is 'adamw8bit', which needs bitsandbytes: install it, or choose adamw"
-        ) from error
-    return AdamW8bit

@@ -1,4 +1,4 @@
-"""What a folder's files are of, kept beside them, so that nothing goes on there as something else."""
+"""Manifests: the settings of a folder's files, stored beside them, so that no run resumes with other settings."""
 
 import json
 import logging
@@ -12,46 +12,38 @@ from showo_turbo.files import read_json, write_json
 logger = logging.getLogger(__name__)
 
 
-def claimed(path: Path) -> dict[str, Any]:
-    """What a folder is of so far, by the file in it that says so; empty if it is of nothing.
-
-    Raises:
-        InputError: when the file cannot be read.
-    """
-    return read_json(path) if path.exists() else {}
-
-
-def claim(path: Path, setting: dict[str, Any], what: str, made: bool) -> None:
-    """Write down what a folder is of, or see that it is of just that.
+def check_or_write_manifest(path: Path, settings: dict[str, Any], content: str, started: bool) -> None:
+    """Check that a folder's manifest has these settings, or write it if the folder has no content yet.
 
     Processes that share the folder may all do so.
 
     Args:
-        path: the file that says so; its folder is made if there is none.
-        setting: all that what lies in the folder follows from, as JSON has it; tables may be nested.
-        what: names what lies there, for the error.
-        made: whether there is any of it yet; if not, the folder may become one of something else.
+        path: the manifest; its folder is created if it is missing.
+        settings: everything that determines the content of the folder, as JSON values; dicts may be nested.
+        content: name of the content, for the error message.
+        started: whether the folder has content; the manifest of an empty folder is overwritten.
 
     Raises:
-        InputError: when it is of something else; names the key, what it was and what it is now.
+        InputError: if the manifest has other settings; names the key with its old and new value.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    now = json.loads(json.dumps(setting))
-    if made and not path.exists():
-        logger.warning("%s lacks %s: %s in it is taken to be of the settings given now", path.parent, path.name, what)
-    if not made or not path.exists():
-        write_json(path, now)
-    for key, was, new in _differences(claimed(path), now):
+    new = json.loads(json.dumps(settings))
+    if started and not path.exists():
+        logger.warning("%s lacks %s: %s in it is assumed to have the current settings", path.parent, path.name, content)
+    if not started or not path.exists():
+        write_json(path, new)
+    for key, old_value, new_value in _differences(read_json(path), new):
         raise InputError(
-            f"{what} in {str(path.parent)!r} is of another {key} ({was}, now {new}): choose another folder, or remove "
-            "this one"
+            f"{content} in {str(path.parent)!r} has another {key} ({old_value}, now {new_value}): choose another "
+            "folder, or remove this one"
         )
 
 
-def _differences(was: dict[str, Any], now: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
-    for key in dict.fromkeys([*now, *was]):
-        one, other = was.get(key), now.get(key)
-        if isinstance(one, dict) and isinstance(other, dict):
-            yield from _differences(one, other, f"{prefix}{key}.")
-        elif one != other:
-            yield f"{prefix}{key}", one, other
+def _differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Yield (key, old value, new value) of every difference; keys of nested dicts are joined by dots."""
+    for key in dict.fromkeys([*new, *old]):
+        old_value, new_value = old.get(key), new.get(key)
+        if isinstance(old_value, dict) and isinstance(new_value, dict):
+            yield from _differences(old_value, new_value, f"{prefix}{key}.")
+        elif old_value != new_value:
+            yield f"{prefix}{key}", old_value, new_value

@@ -1,4 +1,4 @@
-"""What a training is of, as the loop sees it: a model, its optimizers, batches and their losses."""
+"""The interface between the training loop and what it trains: a model, optimizers, batches and their losses."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ Batch = TypeVar("Batch")
 
 @dataclass(frozen=True)
 class StepLosses:
-    """What one batch gave.
+    """Hold the losses of one batch.
 
     Attributes:
         total: the loss to minimise, a scalar.
@@ -29,24 +29,24 @@ class StepLosses:
 
 
 class Task(ABC, Generic[Batch]):
-    """What is trained; `model` is its module."""
+    """Define a training: `model` is the module that is trained."""
 
     model: nn.Module
 
     @abstractmethod
     def optimizers(self) -> list[Optimizer]:
-        """Optimizers over the model's parameters."""
+        """Build the optimizers of the model's parameters."""
 
     @abstractmethod
     def batch(self, number: int) -> Batch:
-        """What there is to learn from, by its number from 0, on the model's device; no autocast is in force."""
+        """Return batch `number`, from 0, on the model's device; runs outside of autocast."""
 
     @abstractmethod
-    def losses(self, average: nn.Module, batch: Batch) -> StepLosses:
-        """Losses of a batch; `average` is the running average of the model (or the model)."""
+    def losses(self, ema_model: nn.Module, batch: Batch) -> StepLosses:
+        """Compute the losses of a batch; `ema_model` is the EMA of the model, or the model if there is no EMA."""
 
     def sample_names(self, batch: Batch) -> list[str]:
-        """What was in a batch, in words, where its number does not tell."""
+        """Describe the samples of a batch, for the log of skipped steps; empty if the batch number is enough."""
         del batch
         return []
 
@@ -55,14 +55,14 @@ class Task(ABC, Generic[Batch]):
         """Write a model in the layout that the library loads."""
 
     def state_dict(self) -> dict[str, Any]:
-        """What this process needs, when resumed, beyond the number of its next batch."""
+        """Return the state of this process that does not follow from the number of its next batch."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take a state back.
+        """Restore a state.
 
         Raises:
-            InputError: when it is another task's.
+            InputError: if it is the state of another task.
         """
         if state:
-            raise InputError(f"checkpoint holds {', '.join(state)}, which this training has no use for")
+            raise InputError(f"checkpoint holds {', '.join(state)}, which this training does not use")

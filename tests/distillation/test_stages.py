@@ -1,4 +1,4 @@
-"""Whole distillations of a random model, from files that users have: captions, dialogues about pictures, texts."""
+"""Complete distillations of a random model from files: captions, dialogues about images, texts."""
 
 import json
 import os
@@ -20,17 +20,25 @@ from showo_turbo.checkpoints.image_tokenizer import fingerprint, load_image_toke
 from showo_turbo.cli.main import app
 from showo_turbo.config_reader import read_config
 from showo_turbo.data import SourceConfig
-from showo_turbo.distillation import consistency_task as task
-from showo_turbo.distillation.curriculum import DistillationConfig, LoraConfig, Stage, TrajectoryFiles
+from showo_turbo.distillation import consistency_task
+from showo_turbo.distillation.config import (
+    DistillationConfig,
+    ImageTerm,
+    LanguageTerm,
+    LoraConfig,
+    OnPolicy,
+    Stage,
+    TextTerm,
+    TrajectoryFiles,
+)
 from showo_turbo.distillation.stages import distill
-from showo_turbo.distillation.terms import ImageTerm, LanguageTerm, OnPolicy, TextTerm
 from showo_turbo.errors import InputError
 from showo_turbo.pipelines.pipeline import ShowoPipeline
 from showo_turbo.training.loop import LoopConfig
 from showo_turbo.training.optimizers import OptimizerConfig
 
 CAPTIONS = ("a red car", "two dogs in the snow", "a boat", "three birds above a lake", "a tree")
-SIZES = {
+TERMS = {
     "image": ImageTerm(batch_size=2, num_inference_steps=4, segments=2),
     "text": TextTerm(batch_size=2, block_length=4, max_new_tokens=8, segments=2),
     "language": LanguageTerm(batch_size=2, max_length=20),
@@ -45,11 +53,11 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[SourceCo
     (folder / "images").mkdir()
     for number in range(4):
         Image.new("RGB", (40, 32), (60 * number, 90, 30)).save(folder / "images" / f"{number}.png")
-    (folder / "images" / "broken.png").write_bytes(b"no picture")
+    (folder / "images" / "broken.png").write_bytes(b"not an image")
     Image.new("RGB", (600, 8)).save(folder / "images" / "strip.png")
-    said = [{"from": "human", "value": "<image>\nWhat is it?"}, {"from": "gpt", "value": "A plain colour."}]
+    turns = [{"from": "human", "value": "<image>\nWhat is it?"}, {"from": "gpt", "value": "A plain colour."}]
     entries = [
-        {"id": name, "image": f"{name}.png", "conversations": said * 2}
+        {"id": name, "image": f"{name}.png", "conversations": turns * 2}
         for name in ("0", "1", "broken", "2", "strip", "3")
     ]
     (folder / "dialogues.json").write_text(json.dumps(entries))
@@ -66,8 +74,13 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[SourceCo
 
 def stage(name: str, teacher: str, steps: int = 3, **changes: Any) -> Stage:
     loop = LoopConfig(steps=steps, warmup_steps=1, log_steps=1, threads=1, checkpoint_minutes=0.0)
-    settings = {"loop": loop, "optimizer": OptimizerConfig(lr=1e-3), **SIZES} | changes
+    settings = {"loop": loop, "optimizer": OptimizerConfig(lr=1e-3), **TERMS} | changes
     return Stage(name, teacher, **settings)
+
+
+def distillation(output: str, stages: list[Stage], *models: str, **settings: Any) -> DistillationConfig:
+    """Configure a distillation that reads its samples in this process, which is faster for a few batches."""
+    return DistillationConfig(output, stages, *models, **({"num_workers": 0} | settings))
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -78,12 +91,12 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
     return one.keys() == other.keys() and all(one[name].equal(other[name]) for name in one)
 
 
-def test_two_stages_each_from_the_one_before(
+def test_each_stage_starts_from_the_stage_before(
     tmp_path: Path, random_checkpoint: Path, sources: dict[str, list[SourceConfig]]
 ) -> None:
-    shorter = replace(SIZES["image"], segments=1, guidance_scale=0.0)
+    shorter = replace(TERMS["image"], segments=1, guidance_scale=0.0)
     stages = [stage("star", str(random_checkpoint)), stage("turbo", "previous", image=shorter)]
-    student = distill(DistillationConfig(str(tmp_path), stages, **sources))
+    student = distill(distillation(str(tmp_path), stages, **sources))
     assert student == tmp_path / "turbo" / "model"
     teacher, star, turbo = map(weights, (random_checkpoint, tmp_path / "star" / "model", student))
     assert not same(teacher, star)
@@ -95,68 +108,68 @@ def test_two_stages_each_from_the_one_before(
     assert pipe.text_to_image("a red car", seed=0).forward_passes == 4
 
 
-def test_a_student_may_start_elsewhere_than_from_its_teacher(
+def test_a_student_may_start_from_another_model_than_its_teacher(
     tmp_path: Path, random_checkpoint: Path, sources: dict[str, list[SourceConfig]]
 ) -> None:
     still = LoopConfig(steps=1, warmup_steps=1, log_steps=1, threads=1, ema_decay=0.0)  # the first step's rate is 0
     stages = [stage("star", "original"), stage("on", "original", student="previous", loop=still)]
-    distill(DistillationConfig(str(tmp_path), stages, str(random_checkpoint), **sources))
+    distill(distillation(str(tmp_path), stages, str(random_checkpoint), **sources))
     star = tmp_path / "star" / "model"
     assert same(weights(star), weights(tmp_path / "on" / "model"))
     assert not same(weights(random_checkpoint), weights(tmp_path / "on" / "model"))
-    again = DistillationConfig(str(tmp_path / "again"), stages[1:], str(random_checkpoint), str(star), **sources)
+    again = distillation(str(tmp_path / "again"), stages[1:], str(random_checkpoint), str(star), **sources)
     assert same(weights(star), weights(distill(again)))
 
 
-def test_answers_may_be_another_teachers_than_images(
+def test_texts_may_have_another_teacher_than_images(
     tmp_path: Path, random_checkpoint: Path, sources: dict[str, list[SourceConfig]]
 ) -> None:
     files = [TrajectoryFiles(count=2, folder=str(tmp_path / name)) for name in ("first", "second")]
-    answers = replace(SIZES["text"], teacher="original")
+    answers = replace(TERMS["text"], teacher="original")
     first = stage("first", "original", trajectories=files[0])
     second = stage("second", "previous", text=answers, trajectories=files[1])
-    distill(DistillationConfig(str(tmp_path), [first, second], str(random_checkpoint), **sources))
+    distill(distillation(str(tmp_path), [first, second], str(random_checkpoint), **sources))
     texts, images = (
         [load_file(tmp_path / folder / f"{kind}-00000.safetensors") for folder in ("first", "second")]
         for kind in ("text", "image")
     )
     assert same(*texts)
     assert not same(*images)
-    own = replace(second, name="third", student="original", text=SIZES["text"])
+    own = replace(second, name="third", student="original", text=TERMS["text"])
     with pytest.raises(InputError, match="another text_teacher"):
-        distill(DistillationConfig(str(tmp_path), [first, own], str(random_checkpoint), **sources))
+        distill(distillation(str(tmp_path), [first, own], str(random_checkpoint), **sources))
     foreign = replace(second, name="fourth", teacher="original", text=replace(answers, teacher="tiny"))
     with pytest.raises(InputError, match=r"'tiny' has .*, its stage's teacher"):
-        distill(DistillationConfig(str(tmp_path), [foreign], str(random_checkpoint), **sources))
+        distill(distillation(str(tmp_path), [foreign], str(random_checkpoint), **sources))
 
 
-def test_what_cannot_be_read_is_named(
+def test_unreadable_samples_are_logged(
     tmp_path: Path, random_checkpoint: Path, sources: dict[str, list[SourceConfig]]
 ) -> None:
-    distill(DistillationConfig(str(tmp_path), [stage("star", str(random_checkpoint))], **sources))
+    distill(distillation(str(tmp_path), [stage("star", str(random_checkpoint))], **sources))
     bad = [json.loads(line) for line in (tmp_path / "star" / "bad_dialogues_0.jsonl").read_text().splitlines()]
     assert sorted(one["index"] for one in bad) == [2, 4]
 
 
-def test_a_student_starts_with_all_bits_of_its_weights(
+def test_a_student_starts_with_its_float32_weights(
     tmp_path: Path, random_checkpoint: Path, sources: dict[str, list[SourceConfig]]
 ) -> None:
-    """Whatever the teacher's precision; the first step's learning rate is 0."""
+    """The precision of the teacher does not matter; the learning rate of the first step is 0."""
     still = LoopConfig(steps=1, warmup_steps=1, log_steps=1, threads=1, ema_decay=0.0)
     stages = [stage("star", str(random_checkpoint), loop=still)]
-    after = weights(distill(DistillationConfig(str(tmp_path), stages, **sources, dtype="bfloat16")))
+    after = weights(distill(distillation(str(tmp_path), stages, **sources, dtype="bfloat16")))
     before = weights(random_checkpoint)
     assert all(after[name].equal(value.half()) for name, value in before.items())
 
 
-def test_a_loss_that_is_no_number_is_named_by_its_samples(
+def test_the_samples_of_a_nan_loss_are_logged(
     tmp_path: Path, random_checkpoint: Path, sources: dict[str, list[SourceConfig]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     losses = iter((1.0, torch.nan, 1.0))
-    monkeypatch.setattr(task, "language_modelling", lambda *_: torch.tensor(next(losses)))
-    distill(DistillationConfig(str(tmp_path), [stage("star", str(random_checkpoint))], **sources))
+    monkeypatch.setattr(consistency_task, "language_modelling", lambda *_: torch.tensor(next(losses)))
+    distill(distillation(str(tmp_path), [stage("star", str(random_checkpoint))], **sources))
     skipped = [json.loads(line) for line in (tmp_path / "star" / "skipped.jsonl").read_text().splitlines()]
-    image, answer, text = (skipped[0]["samples"][place] for place in (0, SIZES["image"].batch_size, -1))
+    image, answer, text = (skipped[0]["samples"][position] for position in (0, TERMS["image"].batch_size, -1))
     assert image in CAPTIONS
     assert "What is it? ASSISTANT:" in answer
     assert text in CAPTIONS
@@ -167,10 +180,10 @@ def test_a_loss_that_is_no_number_is_named_by_its_samples(
     [
         {"trajectories": TrajectoryFiles()},
         {"trajectories": TrajectoryFiles(count=2)},
-        {"image": replace(SIZES["image"], stride=2, on_policy=OnPolicy(prompts=4, batches=3))},
-        {"image": replace(SIZES["image"], stride=2, on_policy=OnPolicy(prompts=4, batches=3, share=0.5))},
+        {"image": replace(TERMS["image"], stride=2, on_policy=OnPolicy(prompts=4, batches=3))},
+        {"image": replace(TERMS["image"], stride=2, on_policy=OnPolicy(prompts=4, batches=3, share=0.5))},
     ],
-    ids=["fresh", "stored", "on policy", "both ways"],
+    ids=["fresh", "stored", "on policy", "partly on policy"],
 )
 def test_a_resumed_run_has_the_weights_of_an_uninterrupted_one(
     tmp_path: Path, random_checkpoint: Path, sources: dict[str, list[SourceConfig]], changes: dict
@@ -178,43 +191,63 @@ def test_a_resumed_run_has_the_weights_of_an_uninterrupted_one(
     def run(folder: str, steps: int) -> dict[str, torch.Tensor]:
         one = stage("star", str(random_checkpoint), steps, **changes)
         one = replace(one, loop=replace(one.loop, decay_share=0.0))
-        return weights(distill(DistillationConfig(str(tmp_path / folder), [one], **sources)))
+        return weights(distill(distillation(str(tmp_path / folder), [one], **sources)))
 
     whole = run("whole", 4)
     run("parts", 2)
     assert same(whole, run("parts", 4))
 
 
-def test_stored_trajectories_serve_stages_of_fewer_segments_and_no_other_setting(
+@pytest.mark.parametrize("files", [TrajectoryFiles(), TrajectoryFiles(count=2)], ids=["fresh", "stored"])
+def test_a_run_resumed_with_worker_processes_has_the_weights_of_one_without(
+    tmp_path: Path, random_checkpoint: Path, sources: dict[str, list[SourceConfig]], files: TrajectoryFiles
+) -> None:
+    """Samples read ahead in workers are the same, and so is the log of bad samples; `num_workers` may change."""
+    image = replace(TERMS["image"], stride=2, on_policy=OnPolicy(prompts=4, batches=3, share=0.5))
+
+    def run(folder: str, steps: int, num_workers: int) -> dict[str, torch.Tensor]:
+        one = stage("star", str(random_checkpoint), steps, image=image, trajectories=files)
+        one = replace(one, loop=replace(one.loop, decay_share=0.0))
+        return weights(distill(distillation(str(tmp_path / folder), [one], **sources, num_workers=num_workers)))
+
+    whole = run("whole", 5, num_workers=0)
+    run("parts", 2, num_workers=2)
+    assert same(whole, run("parts", 5, num_workers=2))
+    logs = [sorted((tmp_path / folder / "star").glob("bad_*.jsonl")) for folder in ("whole", "parts")]
+    assert [log.name for log in logs[0]] == [log.name for log in logs[1]]
+    assert [log.read_text() for log in logs[0]] == [log.read_text() for log in logs[1]]
+
+
+def test_stored_trajectories_serve_fewer_segments_and_no_other_settings(
     tmp_path: Path, random_checkpoint: Path, sources: dict[str, list[SourceConfig]]
 ) -> None:
     files = TrajectoryFiles(count=2, folder=str(tmp_path / "files"))
     first = stage("first", str(random_checkpoint), trajectories=files)
-    distill(DistillationConfig(str(tmp_path), [first], **sources))
-    made = sorted(path.name for path in (tmp_path / "files").iterdir())
-    assert made == ["image-00000.safetensors", "setting.json", "text-00000.safetensors"]
+    distill(distillation(str(tmp_path), [first], **sources))
+    files_written = sorted(path.name for path in (tmp_path / "files").iterdir())
+    assert files_written == ["image-00000.safetensors", "setting.json", "text-00000.safetensors"]
     fewer_segments = replace(first, name="fewer", image=replace(first.image, segments=1))
-    distill(DistillationConfig(str(tmp_path), [fewer_segments], **sources))
+    distill(distillation(str(tmp_path), [fewer_segments], **sources))
     more_segments = replace(first, name="more", image=replace(first.image, segments=4))
     with pytest.raises(InputError, match="another ends"):
-        distill(DistillationConfig(str(tmp_path), [more_segments], **sources))
+        distill(distillation(str(tmp_path), [more_segments], **sources))
     own = replace(first, name="own", trajectories=TrajectoryFiles(count=2))
-    distill(DistillationConfig(str(tmp_path), [own], **sources))
+    distill(distillation(str(tmp_path), [own], **sources))
     heavier = sources | {"captions": [replace(sources["captions"][0], weight=2.0)]}
     with pytest.raises(InputError, match="another captions"):
-        distill(DistillationConfig(str(tmp_path), [own], **heavier))
+        distill(distillation(str(tmp_path), [own], **heavier))
     guided = replace(first, name="guided", image=replace(first.image, guidance_scale=3.0))
     with pytest.raises(InputError, match="another image"):
-        distill(DistillationConfig(str(tmp_path), [guided], **sources))
+        distill(distillation(str(tmp_path), [guided], **sources))
 
 
 @pytest.mark.parametrize("optimizer", [OptimizerConfig(lr=1e-3), OptimizerConfig("muon", muon_lr=1e-3)])
-def test_adapters_change_their_layers_only_and_are_merged(
+def test_adapters_change_only_their_layers_and_are_merged(
     tmp_path: Path, random_checkpoint: Path, sources: dict[str, list[SourceConfig]], optimizer: OptimizerConfig
 ) -> None:
     adapters = LoraConfig(rank=2, targets=["q_proj", "fc1"])
     one = stage("lora", str(random_checkpoint), lora=adapters, optimizer=optimizer)
-    after = weights(distill(DistillationConfig(str(tmp_path), [one], **sources)))
+    after = weights(distill(distillation(str(tmp_path), [one], **sources)))
     before = weights(random_checkpoint)
     assert before.keys() == after.keys()
     changed = {name for name in before if not torch.equal(before[name].half(), after[name])}
@@ -222,12 +255,12 @@ def test_adapters_change_their_layers_only_and_are_merged(
     assert all(".q_proj.weight" in name or ".fc1.weight" in name for name in changed)
 
 
-def test_adapters_follow_from_the_seed(
+def test_adapters_depend_on_the_seed(
     tmp_path: Path, random_checkpoint: Path, sources: dict[str, list[SourceConfig]]
 ) -> None:
     def student(name: str, seed: int) -> dict[str, torch.Tensor]:
         one = stage("lora", str(random_checkpoint), lora=LoraConfig(rank=2, targets=["q_proj"]))
-        return weights(distill(DistillationConfig(str(tmp_path / name), [one], **sources, seed=seed)))
+        return weights(distill(distillation(str(tmp_path / name), [one], **sources, seed=seed)))
 
     first = student("first", seed=1)
     assert same(first, student("again", seed=1))
@@ -241,10 +274,10 @@ def test_adapters_follow_from_the_seed(
         ({"optimizer": OptimizerConfig(lr=2e-3)}, "optimizer.lr"),
         ({"lora": LoraConfig(rank=2)}, "lora.rank"),
         ({"loop": LoopConfig(steps=1, ema_decay=0.0)}, "loop.warmup_steps"),
-        ({"image": replace(SIZES["image"], guidance_scale=2.0)}, "image.guidance_scale"),
+        ({"image": replace(TERMS["image"], guidance_scale=2.0)}, "image.guidance_scale"),
     ],
 )
-def test_a_student_does_not_go_on_as_another(
+def test_a_run_is_not_resumed_with_other_settings(
     tmp_path: Path,
     random_checkpoint: Path,
     sources: dict[str, list[SourceConfig]],
@@ -252,71 +285,73 @@ def test_a_student_does_not_go_on_as_another(
     named: str,
 ) -> None:
     first = stage("star", str(random_checkpoint), steps=1)
-    distill(DistillationConfig(str(tmp_path), [first], **sources))
-    with pytest.raises(InputError, match=f"a student in .*star.* is of another {named} "):
-        distill(DistillationConfig(str(tmp_path), [replace(first, **changes)], **sources))
+    distill(distillation(str(tmp_path), [first], **sources))
+    with pytest.raises(InputError, match=f"a student in .*star.* has another {named} "):
+        distill(distillation(str(tmp_path), [replace(first, **changes)], **sources))
     longer = replace(first, loop=replace(first.loop, steps=2, log_steps=2), gradient_checkpointing=True)
-    distill(DistillationConfig(str(tmp_path), [longer], **sources))
+    distill(distillation(str(tmp_path), [longer], **sources))
 
 
-def test_a_start_that_failed_can_be_mended_in_the_same_folder(
+def test_a_run_that_failed_before_its_first_checkpoint_may_change_its_settings(
     tmp_path: Path, random_checkpoint: Path, sources: dict[str, list[SourceConfig]]
 ) -> None:
     wrong = stage("star", str(random_checkpoint), steps=1, lora=LoraConfig(rank=2, targets=["nope"]))
     with pytest.raises(InputError, match=r"lora\.targets"):
-        distill(DistillationConfig(str(tmp_path), [wrong], **sources))
-    assert distill(DistillationConfig(str(tmp_path), [replace(wrong, lora=LoraConfig(rank=2))], **sources)).is_dir()
+        distill(distillation(str(tmp_path), [wrong], **sources))
+    assert distill(distillation(str(tmp_path), [replace(wrong, lora=LoraConfig(rank=2))], **sources)).is_dir()
 
 
-def test_a_student_that_another_began_from_does_not_learn_on(
+def test_a_stage_that_a_later_stage_was_trained_from_is_not_extended(
     tmp_path: Path, random_checkpoint: Path, sources: dict[str, list[SourceConfig]]
 ) -> None:
     star, turbo = stage("star", str(random_checkpoint), steps=1), stage("turbo", "previous", steps=1)
-    distill(DistillationConfig(str(tmp_path), [star, turbo], **sources))
+    distill(distillation(str(tmp_path), [star, turbo], **sources))
     before = weights(tmp_path / "star" / "model")
     longer = replace(star, loop=replace(star.loop, steps=2))
-    with pytest.raises(InputError, match=r"'star' is to go on to 2 steps, but 'turbo' has begun from it at 1"):
-        distill(DistillationConfig(str(tmp_path), [longer, turbo], **sources))
+    with pytest.raises(
+        InputError, match=r"'star' would be extended to 2 steps, but 'turbo' was trained from it at step 1"
+    ):
+        distill(distillation(str(tmp_path), [longer, turbo], **sources))
     assert same(before, weights(tmp_path / "star" / "model"))
     shutil.rmtree(tmp_path / "turbo")
-    distill(DistillationConfig(str(tmp_path), [longer, turbo], **sources))
+    distill(distillation(str(tmp_path), [longer, turbo], **sources))
 
 
-def test_an_output_that_does_not_say_what_it_is_of_is_warned_of(
+def test_a_run_without_a_manifest_is_resumed_with_a_warning(
     tmp_path: Path,
     random_checkpoint: Path,
     sources: dict[str, list[SourceConfig]],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    config = DistillationConfig(str(tmp_path), [stage("star", str(random_checkpoint), steps=1)], **sources)
+    config = distillation(str(tmp_path), [stage("star", str(random_checkpoint), steps=1)], **sources)
     distill(config)
     assert not caplog.records
     (tmp_path / "star" / "run.json").unlink()
     distill(config)
-    assert "lacks run.json: a student in it is taken to be of the settings given now" in caplog.text
+    assert "lacks run.json: a student in it is assumed to have the current settings" in caplog.text
     assert (tmp_path / "star" / "run.json").exists()
 
 
-def test_one_seed_for_all_stages(
+def test_the_seed_of_the_distillation_overrides_those_of_its_stages(
     tmp_path: Path, random_checkpoint: Path, sources: dict[str, list[SourceConfig]]
 ) -> None:
     def student(name: str, seed: int | None, own: int) -> dict[str, torch.Tensor]:
         loop = LoopConfig(steps=2, warmup_steps=0, log_steps=1, threads=1, seed=own)
         stages = [stage("star", str(random_checkpoint), loop=loop)]
-        return weights(distill(DistillationConfig(str(tmp_path / name), stages, **sources, seed=seed)))
+        return weights(distill(distillation(str(tmp_path / name), stages, **sources, seed=seed)))
 
     assert same(student("for all", seed=3, own=0), student("its own", seed=None, own=3))
     assert not same(student("for all", seed=3, own=0), student("another", seed=4, own=0))
 
 
-def test_the_running_average_may_be_the_target(
+def test_the_ema_may_be_the_target_model(
     tmp_path: Path, random_checkpoint: Path, sources: dict[str, list[SourceConfig]]
 ) -> None:
-    """Then the student learns something else from the second step on; how it is computed changes nothing."""
+    """It changes the student from the second step on; gradient checkpointing changes nothing."""
 
     def student(name: str, **changes: Any) -> dict[str, torch.Tensor]:
-        stages = [stage("star", str(random_checkpoint), image=replace(SIZES["image"], self_weight=1.0), **changes)]
-        return weights(distill(DistillationConfig(str(tmp_path / name), stages, **sources)))
+        stages = [stage("star", str(random_checkpoint), image=replace(TERMS["image"], self_weight=1.0), **changes)]
+        return weights(distill(distillation(str(tmp_path / name), stages, **sources)))
 
     own = student("own")
     assert same(own, student("checkpointed", gradient_checkpointing=True))
@@ -324,20 +359,18 @@ def test_the_running_average_may_be_the_target(
 
 
 def test_a_pool_of_another_image_tokenizer_is_refused(tmp_path: Path, random_checkpoint: Path) -> None:
-    """Its codes mean other pictures to the teacher, whose answers would then be of none."""
+    """The teacher would decode its codes to other images."""
     pool = tmp_path / "pool.safetensors"
-    made = CliRunner().invoke(app, ["pretrain", "scene-pool", "image_tokenizer=tiny", "count=4", f"output={pool}"])
-    assert made.exit_code == 0, made.output
+    result = CliRunner().invoke(app, ["pretrain", "scene-pool", "image_tokenizer=tiny", "count=4", f"output={pool}"])
+    assert result.exit_code == 0, result.output
     dialogues = [SourceConfig("scene_dialogues", str(pool))]
     answers = stage("star", "tiny", steps=1, image=ImageTerm(weight=0.0), language=LanguageTerm(weight=0.0))
     with pytest.raises(InputError, match=r"scene_dialogues .* holds codes of another image tokenizer"):
-        distill(
-            DistillationConfig(str(tmp_path), [replace(answers, teacher=str(random_checkpoint))], dialogues=dialogues)
-        )
-    assert distill(DistillationConfig(str(tmp_path), [answers], dialogues=dialogues)).is_dir()
+        distill(distillation(str(tmp_path), [replace(answers, teacher=str(random_checkpoint))], dialogues=dialogues))
+    assert distill(distillation(str(tmp_path), [answers], dialogues=dialogues)).is_dir()
 
 
-def test_who_answers_by_clip_features_is_no_teacher_of_answers(
+def test_a_teacher_with_clip_features_is_refused_for_the_text_term(
     tmp_path: Path, random_checkpoint: Path, sources: dict[str, list[SourceConfig]]
 ) -> None:
     teacher = tmp_path / "teacher"
@@ -345,11 +378,11 @@ def test_who_answers_by_clip_features_is_no_teacher_of_answers(
     config = json.loads((teacher / "config.json").read_text())
     (teacher / "config.json").write_text(json.dumps(config | {"w_clip_vit": True}))
     with pytest.raises(InputError, match=r"answers by CLIP features .*: set text.weight to 0"):
-        distill(DistillationConfig(str(tmp_path), [stage("star", str(teacher))], **sources))
+        distill(distillation(str(tmp_path), [stage("star", str(teacher))], **sources))
 
 
 @pytest.mark.parametrize(("number", "highest", "message"), [(4, 900, "codebook indices"), (3, 3, "image has 3 codes")])
-def test_codes_that_no_image_of_the_teacher_has_are_refused(
+def test_codes_that_do_not_fit_the_teacher_are_refused(
     tmp_path: Path,
     random_checkpoint: Path,
     sources: dict[str, list[SourceConfig]],
@@ -363,15 +396,15 @@ def test_codes_that_no_image_of_the_teacher_has_are_refused(
     save_file({"codes": codes}, tmp_path / "pool.safetensors", metadata)
     foreign = sources | {"dialogues": [SourceConfig("scene_dialogues", str(tmp_path / "pool.safetensors"))]}
     with pytest.raises(InputError, match="dialogues"):
-        distill(DistillationConfig(str(tmp_path), [stage("star", str(random_checkpoint))], **foreign))
+        distill(distillation(str(tmp_path), [stage("star", str(random_checkpoint))], **foreign))
     assert message in (tmp_path / "star" / "bad_dialogues_0.jsonl").read_text()
 
 
 @pytest.mark.parametrize("files", [TrajectoryFiles(), TrajectoryFiles(count=2)], ids=["fresh", "stored"])
-def test_a_teacher_that_has_nothing_to_say_costs_no_run(
+def test_a_teacher_with_degenerate_answers_only_is_trained_from(
     tmp_path: Path, random_checkpoint: Path, sources: dict[str, list[SourceConfig]], files: TrajectoryFiles
 ) -> None:
-    """It repeats one id for ever, so all its blocks are degenerate."""
+    """It repeats one id, so there is no block to learn from."""
     teacher = tmp_path / "teacher"
     shutil.copytree(random_checkpoint, teacher)
     state = load_file(teacher / "model.safetensors")
@@ -379,14 +412,14 @@ def test_a_teacher_that_has_nothing_to_say_costs_no_run(
     save_file(state, teacher / "model.safetensors", metadata={"format": "pt"})
     text = TextTerm(batch_size=1, block_length=16, max_new_tokens=16)
     student = distill(
-        DistillationConfig(str(tmp_path), [stage("star", str(teacher), text=text, trajectories=files)], **sources)
+        distillation(str(tmp_path), [stage("star", str(teacher), text=text, trajectories=files)], **sources)
     )
     assert not same(weights(teacher), weights(student))
 
 
 @pytest.mark.parametrize(("sources_of", "term"), [("captions", "image"), ("dialogues", "text"), ("texts", "language")])
 @pytest.mark.parametrize("files", [TrajectoryFiles(), TrajectoryFiles(count=2)], ids=["fresh", "stored"])
-def test_a_term_alone_needs_its_own_data_only(
+def test_a_single_term_needs_only_its_own_data(
     tmp_path: Path,
     random_checkpoint: Path,
     sources: dict[str, list[SourceConfig]],
@@ -394,11 +427,11 @@ def test_a_term_alone_needs_its_own_data_only(
     term: str,
     files: TrajectoryFiles,
 ) -> None:
-    terms = {name: one if name == term else replace(one, weight=0.0) for name, one in SIZES.items()}
-    one = stage("alone", str(random_checkpoint), steps=2, trajectories=files, **terms)
-    student = distill(DistillationConfig(str(tmp_path), [one], **{sources_of: sources[sources_of]}))
+    terms = {name: one if name == term else replace(one, weight=0.0) for name, one in TERMS.items()}
+    one = stage("single", str(random_checkpoint), steps=2, trajectories=files, **terms)
+    student = distill(distillation(str(tmp_path), [one], **{sources_of: sources[sources_of]}))
     assert not same(weights(random_checkpoint), weights(student))
-    logged = json.loads((tmp_path / "alone" / "log.jsonl").read_text().splitlines()[0])
+    logged = json.loads((tmp_path / "single" / "log.jsonl").read_text().splitlines()[0])
     assert {"image", "text", "language"} & set(logged) == {term}
 
 
@@ -437,22 +470,22 @@ def test_a_term_alone_needs_its_own_data_only(
         (["stages=[{name: a}, {name: b, image: {num_inference_steps: 65}}]"], "num_inference_steps is 65"),
     ],
 )
-def test_what_cannot_be_is_refused(arguments: list[str], message: str) -> None:
+def test_invalid_configurations_are_refused(arguments: list[str], message: str) -> None:
     with pytest.raises(InputError, match=message):
         distill(read_config(DistillationConfig, arguments))
 
 
-def test_an_unknown_teacher_is_refused_before_anything_is_computed(
+def test_an_unknown_teacher_is_refused_before_any_computation(
     tmp_path: Path, random_checkpoint: Path, sources: dict[str, list[SourceConfig]]
 ) -> None:
     stages = [stage("star", str(random_checkpoint)), stage("turbo", "no such model")]
     with pytest.raises(InputError, match="no such model"):
-        distill(DistillationConfig(str(tmp_path / "run"), stages, **sources))
+        distill(distillation(str(tmp_path / "run"), stages, **sources))
     assert not (tmp_path / "run").exists()
 
 
 def launch(path: Path, config: DistillationConfig, *launcher: str, **environment: str) -> None:
-    """Run the documented script in processes of its own."""
+    """Run the documented script in its own processes."""
     path.write_text(OmegaConf.to_yaml(OmegaConf.structured(config)))
     script = Path(__file__).parents[2] / "training" / "train_showo_turbo.py"
     settings = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", **environment}
@@ -462,28 +495,28 @@ def launch(path: Path, config: DistillationConfig, *launcher: str, **environment
 TWO_PROCESSES = ("-m", "torch.distributed.run", "--nproc_per_node=2")
 
 
-def test_bfloat16_is_for_the_student_only(
+def test_mixed_precision_applies_to_the_student_only(
     tmp_path: Path, random_checkpoint: Path, sources: dict[str, list[SourceConfig]]
 ) -> None:
-    """Teachers, whose caches are as precise as their weights, work outside of accelerate's autocast."""
-    own_way = replace(SIZES["image"], self_weight=0.05, on_policy=OnPolicy(prompts=4, batches=3, share=0.5))
-    stages = [stage("star", str(random_checkpoint)), stage("turbo", "previous", image=own_way, average_target=True)]
-    config = DistillationConfig(str(tmp_path / "run"), stages, **sources, dtype="bfloat16")
+    """Teachers run outside of autocast: their KV caches have the dtype of their weights."""
+    on_policy = replace(TERMS["image"], self_weight=0.05, on_policy=OnPolicy(prompts=4, batches=3, share=0.5))
+    stages = [stage("star", str(random_checkpoint)), stage("turbo", "previous", image=on_policy, average_target=True)]
+    config = distillation(str(tmp_path / "run"), stages, **sources, dtype="bfloat16")
     launch(tmp_path / "config.yaml", config, ACCELERATE_MIXED_PRECISION="bf16")
     assert not same(weights(random_checkpoint), weights(tmp_path / "run" / "turbo" / "model"))
 
 
 @pytest.mark.slow
-def test_two_processes_that_are_resumed_have_the_weights_of_an_uninterrupted_run(
+def test_a_resumed_run_of_two_processes_has_the_weights_of_an_uninterrupted_one(
     tmp_path: Path, random_checkpoint: Path, sources: dict[str, list[SourceConfig]]
 ) -> None:
-    """Each has roll-outs on the student's own way in use, which no other has."""
-    own_way = replace(SIZES["image"], on_policy=OnPolicy(prompts=4, batches=3))
+    """Each process has on-policy rollouts of its own in its state."""
+    on_policy = replace(TERMS["image"], on_policy=OnPolicy(prompts=4, batches=3))
 
     def run(folder: str, steps: int) -> dict[str, torch.Tensor]:
-        one = stage("star", str(random_checkpoint), steps, image=own_way)
+        one = stage("star", str(random_checkpoint), steps, image=on_policy)
         one = replace(one, loop=replace(one.loop, decay_share=0.0))
-        config = DistillationConfig(str(tmp_path / folder), [one], **sources)
+        config = distillation(str(tmp_path / folder), [one], **sources)
         launch(tmp_path / "config.yaml", config, *TWO_PROCESSES)
         return weights(tmp_path / folder / "star" / "model")
 
@@ -493,12 +526,12 @@ def test_two_processes_that_are_resumed_have_the_weights_of_an_uninterrupted_run
 
 
 @pytest.mark.slow
-def test_two_processes_share_the_work_and_write_once(
+def test_two_processes_split_the_work_and_write_each_file_once(
     tmp_path: Path, random_checkpoint: Path, sources: dict[str, list[SourceConfig]]
 ) -> None:
     files = TrajectoryFiles(count=40, dialogues=20, batch_size=1)
     stages = [stage("star", str(random_checkpoint), trajectories=files), stage("turbo", "previous")]
-    config = DistillationConfig(str(tmp_path / "run"), stages, **sources)
+    config = distillation(str(tmp_path / "run"), stages, **sources)
     launch(tmp_path / "config.yaml", config, *TWO_PROCESSES)
     star = tmp_path / "run" / "star"
     lines = [json.loads(line) for line in (star / "log.jsonl").read_text().splitlines()]

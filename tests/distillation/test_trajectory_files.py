@@ -1,25 +1,25 @@
-"""Trajectories come back from files as they went in."""
+"""Trajectories read from files equal the written ones."""
 
 from pathlib import Path
 
 import torch
 
-from showo_turbo.distillation import trajectory_files as store
+from showo_turbo.distillation import trajectory_files
 from showo_turbo.distillation.image_trajectories import ImageTrajectories
 from showo_turbo.distillation.soft_labels import SoftLabels
 from showo_turbo.distillation.text_trajectories import JacobiTrajectory
 
 
-def test_roll_outs(tmp_path: Path) -> None:
+def test_image_trajectories(tmp_path: Path) -> None:
     generator = torch.Generator().manual_seed(0)
-    labels = {end: SoftLabels.of(torch.randn(3, 4, 9, generator=generator), 5) for end in (2, 4)}
+    labels = {end: SoftLabels.from_logits(torch.randn(3, 4, 9, generator=generator), 5) for end in (2, 4)}
     codes = torch.randint(0, 9, (3, 4), generator=generator)
-    made = ImageTrajectories([[1], [2, 3, 4], [5, 6]], codes, codes % 4, labels)
-    store.write_images(tmp_path / "image.safetensors", made)
-    read = store.read_images(tmp_path / "image.safetensors")
-    assert read.prompts == made.prompts
-    assert read.codes.equal(made.codes)
-    assert read.decided.equal(made.decided)
+    written = ImageTrajectories([[1], [2, 3, 4], [5, 6]], codes, codes % 4, labels)
+    trajectory_files.write_images(tmp_path / "image.safetensors", written)
+    read = trajectory_files.read_images(tmp_path / "image.safetensors")
+    assert read.prompts == written.prompts
+    assert read.codes.equal(written.codes)
+    assert read.unmask_steps.equal(written.unmask_steps)
     assert list(read.labels) == [2, 4]
     for end in (2, 4):
         assert read.labels[end].codes.equal(labels[end].codes)
@@ -27,23 +27,23 @@ def test_roll_outs(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["image.safetensors"]
 
 
-def test_answers(tmp_path: Path) -> None:
-    made = [
+def test_text_trajectories(tmp_path: Path) -> None:
+    written = [
         JacobiTrajectory((1, 2, 3), torch.tensor([[4, 5], [6, 7], [8, 9]])),
         JacobiTrajectory((1,), torch.tensor([[4, 5]])),
     ]
-    store.write_texts(tmp_path / "text.safetensors", made)
-    read = store.read_texts(tmp_path / "text.safetensors")
-    for got, want in zip(read, made, strict=True):
-        assert got.prompt == want.prompt
-        assert got.iterates.equal(want.iterates)
+    trajectory_files.write_texts(tmp_path / "text.safetensors", written)
+    read = trajectory_files.read_texts(tmp_path / "text.safetensors")
+    for actual, expected in zip(read, written, strict=True):
+        assert actual.prompt == expected.prompt
+        assert actual.iterates.equal(expected.iterates)
 
 
-def test_rows_and_joining_are_inverse() -> None:
+def test_concat_is_the_inverse_of_rows() -> None:
     codes = torch.arange(12).view(4, 3)
     labels = {3: SoftLabels(codes[..., None], torch.ones(4, 3, 1))}
     whole = ImageTrajectories([[row] for row in range(4)], codes, codes % 3, labels)
-    again = ImageTrajectories.joined([whole.rows([0]), whole.rows([1, 2, 3])])
+    again = ImageTrajectories.concat([whole.rows([0]), whole.rows([1, 2, 3])])
     assert again.prompts == whole.prompts
     assert again.codes.equal(whole.codes)
     assert again.labels[3].codes.equal(labels[3].codes)
