@@ -101,7 +101,7 @@ def pretrained(folder: Path) -> list[float]:
 
 def save_file(state: dict, *args: object, **kwargs: object) -> None:
     """What safetensors writes of tensors on a device."""
-    real_save_file({name: getattr(one, "kept", one) for name, one in state.items()}, *args, **kwargs)
+    real_save_file({name: getattr(one, "on_cpu", one) for name, one in state.items()}, *args, **kwargs)
 
 
 if __name__ == "__main__":
