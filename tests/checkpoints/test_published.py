@@ -13,6 +13,7 @@ from showo_turbo.checkpoints.loading import load_sampling_options, locate
 from showo_turbo.checkpoints.published import PUBLISHED, published_checkpoint
 from showo_turbo.configuration import ShowoConfig
 from showo_turbo.errors import InputError
+from showo_turbo.generation.scheduler import UnmaskingScheduler
 from showo_turbo.models.showo import Showo
 from showo_turbo.pipelines.pipeline import ShowoPipeline
 
@@ -37,7 +38,7 @@ def test_the_table_is_consistent() -> None:
     for name, checkpoint in PUBLISHED.items():
         assert checkpoint.name == name
         assert checkpoint.resolution**2 == checkpoint.num_vq_tokens * 16**2
-        checkpoint.sampling.scheduler(8192, checkpoint.num_vq_tokens)
+        UnmaskingScheduler.from_options(checkpoint.sampling, 8192, checkpoint.num_vq_tokens)
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ class PublishedCheckpoint:
         name: hub name.
         resolution: side of its images in pixels.
         num_vq_tokens: codes of one image.
-        sampling: sampling options of its authors; `SamplingOptions.at` adapts them to another number of steps.
+        sampling: sampling options of its authors; `SamplingOptions.with_steps` adapts them to another number of steps.
         text_tokenizer: hub name of text tokenizer and Phi config.
         image_tokenizer: hub name of the image tokenizer.
         vision_tower: hub name of the CLIP vision tower, used if the checkpoint's config sets `w_clip_vit`.
@@ -38,9 +38,9 @@ class PublishedCheckpoint:
 class StudentSampling(SamplingOptions):
     """Hold the sampling options of Show-o Turbo's authors: top-k sampling up to 4 steps, no top-k from 5 steps on."""
 
-    def at(self, num_inference_steps: int | None) -> Self:
+    def with_steps(self, num_inference_steps: int | None) -> Self:
         """Return a copy with another number of steps, and the top-k for it."""
-        options = super().at(num_inference_steps)
+        options = super().with_steps(num_inference_steps)
         if num_inference_steps is None or 2 < num_inference_steps <= 4:
             return options
         return replace(options, top_k=200 if num_inference_steps <= 2 else None)

@@ -108,10 +108,10 @@ def evaluate_understanding(
     answers, descriptions, seconds = [], [], 0.0
     scenes = tqdm(question_set.scenes, desc="questions and descriptions")
     for number, (scene, turns) in enumerate(zip(scenes, question_set.turns, strict=True)):
-        sight, settings = pipe.see([render(scene)]), {**asdict(options), "seed": _seed_of(seed, number)}
-        answers.append(pipe.image_to_text(sight, [turn.question for turn in turns], **settings).texts)
+        encoded, settings = pipe.encode_images([render(scene)]), {**asdict(options), "seed": _seed_of(seed, number)}
+        answers.append(pipe.image_to_text(encoded, [turn.question for turn in turns], **settings).texts)
         start = time.perf_counter()
-        descriptions.append(pipe.image_to_text(sight, DESCRIBE[0], **settings))
+        descriptions.append(pipe.image_to_text(encoded, DESCRIBE[0], **settings))
         seconds += time.perf_counter() - start
     long = [output for output in descriptions if len(output.token_ids[0]) >= LONG_DESCRIPTION]
     return UnderstandingResult(
