@@ -1,6 +1,7 @@
 """JSON objects by number: what is found is what the json module reads, and damaged files are named."""
 
 import json
+import sys
 import tracemalloc
 from pathlib import Path
 
@@ -74,16 +75,37 @@ def test_a_missing_key_is_named(content: str, tmp_path: Path) -> None:
         JsonRecords.of_array(file, "annotations")
 
 
-def test_one_malformed_object_spoils_no_other(tmp_path: Path) -> None:
-    file = tmp_path / "array.json"
-    file.write_text('[{"a": 1}, {"a": nonsense}, {"a": 3}]')
-    found = JsonRecords.of_array(file)
+def test_one_malformed_line_spoils_no_other(tmp_path: Path) -> None:
+    file = tmp_path / "lines.jsonl"
+    file.write_text('{"a": 1}\n{"a": nonsense}\n{"a": 3}')
+    found = JsonRecords.of_lines(file)
     assert (found[0], found[2], list(found.each())) == ({"a": 1}, {"a": 3}, [{"a": 1}, None, {"a": 3}])
     with pytest.raises(InputError, match="not JSON"):
         found[1]
 
 
-def test_places_are_kept_and_not_contents(tmp_path: Path) -> None:
+def test_an_array_with_a_malformed_object_is_refused_with_its_position(tmp_path: Path) -> None:
+    file = tmp_path / "array.json"
+    file.write_text('[{"a": 1}, {"a": nonsense}, {"a": 3}]')
+    with pytest.raises(InputError, match=r"array\.json' does not hold an array of objects \(.*near byte 12\)$"):
+        JsonRecords.of_array(file)
+
+
+def test_a_byte_order_mark_is_skipped(tmp_path: Path) -> None:
+    file = tmp_path / "array.json"
+    file.write_text('[{"a": 1}]', encoding="utf-8-sig")
+    assert JsonRecords.of_array(file)[0] == {"a": 1}
+
+
+def test_a_missing_parser_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ijson", None)
+    file = tmp_path / "array.json"
+    file.write_text("[]")
+    with pytest.raises(InputError, match=r"^reading JSON arrays needs ijson: pip install 'showo-turbo\[train\]'"):
+        JsonRecords.of_array(file)
+
+
+def test_byte_offsets_are_stored_and_not_contents(tmp_path: Path) -> None:
     file = tmp_path / "large.json"
     file.write_text(json.dumps([{"text": "word " * 2000}] * 500))
     tracemalloc.start()

@@ -1,26 +1,36 @@
-"""JSON objects of a file by number, without holding the file.
-
-Only where each object lies is kept, 16 bytes an object; the object itself is read and parsed when it is asked for.
+"""JSON objects of a file by number, without holding the file in memory.
 
     {"images": [{..}, {..}], "annotations": [{..}, {..}, {..}]}      array of a key
-    [{..}, {..}, {..}]                                               array of the whole file
+    [{..}, {..}, {..}]                                               array at the top level
     {..} \\n {..} \\n {..}                                             lines
+
+Decisions:
+- Only the first and the last byte of each object are stored, 16 bytes an object. An object is read and parsed when it
+  is fetched.
+- ijson parses the file once when it is opened. It does not report byte offsets, so it is fed pieces that end at a
+  brace: an object that starts or ends with the last event of a piece starts or ends at the end of that piece.
+- A converted copy (JSONL) would need no offsets, but disk space for a second file of up to gigabytes, a place for it,
+  and a rule for when it is out of date.
+- An array with a malformed object is refused as a whole, since a parser cannot tell where such an object ends. A
+  malformed line is an error of that line only.
 """
 
 import json
-import mmap
 import re
 from array import array
+from codecs import BOM_UTF8
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 
+from showo_turbo.data.optional import require_module
 from showo_turbo.errors import InputError
 
-# Everything up to and including the next bracket outside of strings. Possessive, so that a long string costs no stack.
-_TO_NEXT_BRACKET = re.compile(rb'(?:[^"\[\]{}]++|"(?:[^"\\]++|\\.)*+")*+[\[\]{}]', re.DOTALL)
-_OPENING = b"[{"
+_CHUNK_BYTES = 1 << 16
+_UP_TO_A_BRACE = re.compile(rb"[^{}]*[{}]|[^{}]+")
 
 
 class JsonRecords:
@@ -43,13 +53,13 @@ class JsonRecords:
         Raises:
             InputError: when the file cannot be read, has no such array, or the array holds anything but objects.
         """
+        require_module("ijson", "JSON arrays")
         try:
-            with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-                start = _start_of_array(content, key)
-                return cls(path, array("q", _spans_in_array(content, start)))
+            with path.open("rb") as file:
+                return cls(path, array("q", _object_spans(file, key)))
         except OSError as error:
             raise InputError(f"file {str(path)!r} cannot be read ({error.strerror})") from error
-        except ValueError as error:  # also an empty file, which cannot be mapped
+        except ValueError as error:
             wanted = f"an array {key!r} of objects" if key else "an array of objects"
             raise InputError(f"file {str(path)!r} does not hold {wanted} ({error})") from error
 
@@ -109,45 +119,41 @@ def _parse(content: bytes) -> dict:
     return record
 
 
-def _brackets(content: mmap.mmap, start: int) -> Iterator[tuple[int, bool]]:
-    """Place of every bracket outside of strings from `start` on, and whether it opens."""
-    while (match := _TO_NEXT_BRACKET.match(content, start)) is not None:
-        start = match.end()
-        yield start - 1, content[start - 1] in _OPENING
-    raise ValueError(f"it breaks off after byte {start}")
+def _object_spans(file: BinaryIO, key: str | None) -> Iterator[int]:
+    """Yield the first byte and the byte after the last of each object in an array, one after the other."""
+    array_prefix, object_prefix = (key, f"{key}.item") if key else ("", "item")
+    in_array = False
+    for events, end in _parse_pieces(file):
+        for prefix, event, _ in events:
+            if prefix == object_prefix and in_array and event != "map_key":
+                if event not in ("start_map", "end_map"):
+                    raise ValueError(f"something else is near byte {end}")
+                yield end - 1 if event == "start_map" else end
+            elif prefix == array_prefix and event == "start_array":
+                in_array = True
+            elif prefix == array_prefix and event == "end_array":
+                return
+    raise ValueError("there is no such array")
 
 
-def _start_of_array(content: mmap.mmap, key: str | None) -> int:
-    if key is None:
-        start = next(_brackets(content, 0))[0]
-        if content[start : start + 1] != b"[":
-            raise ValueError("it begins with an object")
-        return start
-    named = re.compile(rb'"%s"\s*:\s*\Z' % re.escape(json.dumps(key)[1:-1].encode()))
-    depth, previous = 0, 0
-    for place, opens in _brackets(content, 0):
-        if opens and depth == 1 and content[place : place + 1] == b"[" and named.search(content[previous:place]):
-            return place
-        depth, previous = depth + (1 if opens else -1), place
-        if depth == 0:
-            break
-    raise ValueError("no such key")
+def _parse_pieces(file: BinaryIO) -> Iterator[tuple[list[tuple[str, str, Any]], int]]:
+    """Yield ijson's (prefix, event, value) of each piece of a file, and the byte after the piece."""
+    import ijson
 
-
-def _spans_in_array(content: mmap.mmap, start: int) -> Iterator[int]:
-    """Begin and end of each object in the array that opens at `start`, one after the other."""
-    depth, begin, previous, separator = 0, start, start + 1, b""
-    for place, opens in _brackets(content, start):
-        depth += 1 if opens else -1
-        if opens and depth == 2:
-            between = content[previous:place].strip()
-            if between != separator or content[place : place + 1] != b"{":
-                raise ValueError(f"something else is at byte {previous}")
-            begin, separator = place, b","
-        elif not opens and depth == 1:
-            previous = place + 1
-            yield from (begin, previous)
-        elif depth == 0:
-            if content[previous:place].strip():
-                raise ValueError(f"something else is at byte {previous}")
-            return
+    events = ijson.sendable_list()
+    parser = ijson.parse_coro(events)
+    end = file.seek(len(BOM_UTF8) if file.read(len(BOM_UTF8)) == BOM_UTF8 else 0)
+    try:
+        while chunk := file.read(_CHUNK_BYTES):
+            for piece in _UP_TO_A_BRACE.findall(chunk):
+                parser.send(piece)
+                end += len(piece)
+                if events:
+                    yield events, end
+                    events.clear()
+        parser.close()
+    except ijson.JSONError as error:
+        raise ValueError(f"{str(error).splitlines()[0].rstrip('.')}, near byte {end}") from error
+    finally:
+        with suppress(ijson.JSONError):  # ijson's pure Python backend warns of a parser that is left open
+            parser.close()

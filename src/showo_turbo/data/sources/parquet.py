@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from functools import lru_cache
 from itertools import accumulate
 from pathlib import Path
-from types import ModuleType
 
+from showo_turbo.data.optional import require_module
 from showo_turbo.data.samples import TextSample, reading
 from showo_turbo.data.source_files import matching_files
 from showo_turbo.errors import InputError
@@ -58,9 +58,9 @@ class ParquetTexts:
 
     def _read_group(self, file: int, group: int) -> Sequence:
         """The column of one row group, as an Arrow array."""
-        arrow = _pyarrow()
+        arrow, parquet = require_module("pyarrow", "Parquet"), require_module("pyarrow.parquet", "Parquet")
         try:
-            with arrow.parquet.ParquetFile(self._files[file]) as opened:
+            with parquet.ParquetFile(self._files[file]) as opened:
                 return opened.read_row_group(group, columns=[self.column]).column(0)
         except (OSError, arrow.ArrowException) as error:
             raise InputError(f"row group {group} cannot be read ({error})") from error
@@ -68,9 +68,9 @@ class ParquetTexts:
 
 def _row_groups(file: Path, column: str) -> list[tuple[int, int, int]]:
     """(number, first row, rows) of each row group."""
-    arrow = _pyarrow()
+    arrow, parquet = require_module("pyarrow", "Parquet"), require_module("pyarrow.parquet", "Parquet")
     try:
-        with arrow.parquet.ParquetFile(file) as opened:
+        with parquet.ParquetFile(file) as opened:
             schema, metadata = opened.schema_arrow, opened.metadata
     except (OSError, arrow.ArrowException) as error:
         raise InputError(f"file {str(file)!r} is no Parquet file that can be read ({error})") from error
@@ -81,12 +81,3 @@ def _row_groups(file: Path, column: str) -> list[tuple[int, int, int]]:
         raise InputError(f"column {column!r} of file {str(file)!r} holds {kind}, not strings")
     rows = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
     return [(group, end - count, count) for group, (count, end) in enumerate(zip(rows, accumulate(rows), strict=True))]
-
-
-def _pyarrow() -> ModuleType:
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError as error:
-        raise InputError("reading Parquet needs pyarrow: pip install 'showo-turbo[train]'") from error
-    return pyarrow

@@ -1,0 +1,18 @@
+"""Packages that only some sources need."""
+
+from importlib import import_module
+from types import ModuleType
+
+from showo_turbo.errors import InputError
+
+
+def require_module(name: str, purpose: str) -> ModuleType:
+    """Import a module of the `train` extra.
+
+    Raises:
+        InputError: if it is not installed.
+    """
+    try:
+        return import_module(name)
+    except ImportError as error:
+        raise InputError(f"reading {purpose} needs {name}: pip install 'showo-turbo[train]'") from error
