@@ -49,7 +49,7 @@ format: $(VENV)/.installed-dev  ## format and fix in place
 	$(RUN)/ruff check --fix .
 
 docs: $(VENV)/.installed-dev  ## build the documentation into site/; a broken link fails
-	NO_MKDOCS_2_WARNING=1 DISABLE_MKDOCS_2_WARNING=true $(RUN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(RUN)/mkdocs build --strict
 
 reproduce: $(VENV)/.installed-dev  ## train the shipped models and make their tables from nothing (about ten hours); resumes where it stopped
 	$(RUN)/showo-turbo pretrain text-tokenizer
