@@ -13,6 +13,8 @@ Decisions:
 - torchao is an optional dependency, imported only when a weight is quantized.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -27,7 +29,8 @@ class Int8Linear(UpcastLinear):
         """(..., inputs) -> (..., outputs), in the precision of `x`."""
         if x.device.type != "cpu" or torch.compiler.is_compiling():
             return F.linear(x, self.weight, self.bias)
-        codes, scales, bias = self.weight.qdata, self.weight.scale[:, 0].to(x.dtype), self.bias.to(x.dtype)
+        weight: Any = self.weight
+        codes, scales, bias = weight.qdata, weight.scale[:, 0].to(x.dtype), self.bias.to(x.dtype)
         products = ((rows, F.linear(x, codes[rows].to(x.dtype))) for rows in row_blocks(codes))
         return torch.cat([torch.addcmul(bias[rows], product, scales[rows]) for rows, product in products], dim=-1)
 

@@ -89,10 +89,9 @@ class UpcastLayerNorm(nn.LayerNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., width) -> (..., width), in the precision of `x`."""
-        weight, bias = self.weight, self.bias
-        if weight.dtype.itemsize < x.dtype.itemsize:
-            weight, bias = weight.to(x.dtype), bias.to(x.dtype)
-        return F.layer_norm(x, self.normalized_shape, weight, bias, self.eps)
+        if self.weight.dtype.itemsize >= x.dtype.itemsize:
+            return super().forward(x)
+        return F.layer_norm(x, self.normalized_shape, self.weight.to(x.dtype), self.bias.to(x.dtype), self.eps)
 
 
 class GeluMLP(nn.Module):
@@ -132,5 +131,5 @@ def _can_use_onednn(x: Tensor, weight: Tensor) -> bool:
         and x.device.type == "cpu"
         and x.dtype == weight.dtype == torch.float32
         and torch.backends.mkldnn.is_available()
-        and torch.backends.mkldnn.enabled
+        and bool(torch.backends.mkldnn.enabled)
     )

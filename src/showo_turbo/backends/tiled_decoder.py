@@ -22,8 +22,8 @@ Decisions:
   allows.
 """
 
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, cast
 
 import torch
 from einops import rearrange, reduce, repeat
@@ -60,7 +60,7 @@ def decode_tiled(decoder: "Decoder", quantized: Tensor) -> Tensor:
     """
     x = decoder.mid(decoder.conv_in(decoder.post_quant_conv(quantized)))
     for level in reversed(decoder.up):
-        x = _up_level(x, level)
+        x = _up_level(x, cast("UpLevel", level))
     if x.nbytes >= band_bytes(x):
         bands = convolved_bands(_channels_last(x).contiguous(), decoder.norm_out, decoder.conv_out)
         x = torch.cat([_channels_first(band) for _, band in bands], 2).contiguous()
@@ -73,8 +73,9 @@ def _up_level(x: Tensor, level: "UpLevel") -> Tensor:
     """Run one resolution level on a map (images, channels, height, width), which may be overwritten."""
     if x.nbytes >= band_bytes(x):
         x = _channels_last(x).contiguous()
-        buffer = x.new_empty(*x.shape[:3], level.block[0].conv1.out_channels)
-        for block in level.block:
+        blocks = cast("Sequence[ResidualBlock]", level.block)
+        buffer = x.new_empty(*x.shape[:3], blocks[0].conv1.out_channels)
+        for block in blocks:
             x = residual(x, block, buffer)
         x = _channels_first(x)
     else:
@@ -139,7 +140,7 @@ def norm_scale_and_shift(x: Tensor, norm: nn.GroupNorm) -> tuple[Tensor, Tensor]
     variance = _group_means(squares + (means - mean).square(), norm.num_groups)
     scale = norm.weight * variance.clamp(min=0).add(norm.eps).rsqrt()
     shift = norm.bias - mean * scale
-    return tuple(rearrange(one, "b c -> b 1 1 c").to(x.dtype) for one in (scale, shift))
+    return rearrange(scale, "b c -> b 1 1 c").to(x.dtype), rearrange(shift, "b c -> b 1 1 c").to(x.dtype)
 
 
 def _group_means(values: Tensor, groups: int) -> Tensor:

@@ -7,6 +7,7 @@ Decisions:
 """
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +26,7 @@ class ClipVisionTower(nn.Module):
         super().__init__()
         self.tower = tower.eval().requires_grad_(False)
         upcast(self.tower)
-        side = tower.config.image_size
+        side = cast(int, tower.config.image_size)
         self.processor = CLIPImageProcessorPil(size={"shortest_edge": side}, crop_size={"height": side, "width": side})
 
     @property

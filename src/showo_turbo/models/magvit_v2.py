@@ -207,6 +207,9 @@ class LookupFreeQuantizer(nn.Module):
     No entry is learned. The two constants are buffers because published checkpoints store them.
     """
 
+    embedding: Tensor
+    power_vals: Tensor
+
     def __init__(self, latent_channels: int) -> None:
         super().__init__()
         powers = 2 ** torch.arange(latent_channels - 1, -1, -1)
