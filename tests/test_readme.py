@@ -66,7 +66,8 @@ def snippets(page: Path) -> Iterator[Snippet]:
 
 def run(page: Path, folder: Path, languages: tuple[str, ...] = ("python", "bash")) -> list[tuple[Snippet, str]]:
     """Run a page's snippets in order, with its titled YAML files at hand; each with what it printed."""
-    (folder / "examples").symlink_to(ROOT / "examples")
+    for entry in ("configs", "examples", "inference_mmu.py", "inference_t2i.py", "training"):
+        (folder / entry).symlink_to(ROOT / entry)
     found = list(snippets(page))
     for snippet in found:
         if snippet.language == "yaml" and snippet.title:
