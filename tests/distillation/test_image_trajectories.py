@@ -25,7 +25,7 @@ def record_rollout(
     teacher: Showo, prompts: PromptBuilder, steps: int, guidance: float, ends: list[int], label_size: int | None = None
 ) -> ImageTrajectories:
     options = SamplingOptions(steps, guidance, top_k=1, temperature=0.0)
-    scheduler = options.scheduler(prompts.vocabulary.codebook_size, 64)
+    scheduler = UnmaskingScheduler.from_options(options, prompts.vocabulary.codebook_size, 64)
     rows = [prompts.text_to_image(PROMPT)]
     denoiser = ImageDenoiser(teacher, prompts.vocabulary, scheduler, rows, 64, prompts.unconditional(), guidance)
     return record_images(denoiser, rows, masked_state(1, 64, prompts.vocabulary), ends, label_size)
@@ -97,7 +97,8 @@ def test_labels_are_frozen_at_the_step_that_unmasks_and_never_come_from_after_th
 
 def test_rollouts_that_exit_early_have_labels_at_all_ends(tiny_model: Showo, tiny_prompts: PromptBuilder) -> None:
     rows = [tiny_prompts.text_to_image(PROMPT)]
-    scheduler = SamplingOptions(4, top_k=1, early_exit=1.0).scheduler(tiny_prompts.vocabulary.codebook_size, 64)
+    options = SamplingOptions(4, top_k=1, early_exit=1.0)
+    scheduler = UnmaskingScheduler.from_options(options, tiny_prompts.vocabulary.codebook_size, 64)
     denoiser = ImageDenoiser(tiny_model, tiny_prompts.vocabulary, scheduler, rows, 64)
     found = record_images(denoiser, rows, masked_state(1, 64, tiny_prompts.vocabulary), [1, 2, 4])
     assert list(found.labels) == [1, 2, 4]
@@ -154,15 +155,16 @@ def test_an_on_policy_rollout_is_the_students_few_step_sampler_with_the_teachers
     rows, unconditional = [tiny_prompts.text_to_image(PROMPT)], tiny_prompts.unconditional()
 
     def scheduler(count: int) -> UnmaskingScheduler:
-        return SamplingOptions(count, 0.0, 1, temperature=0.0, order=order).scheduler(vocabulary.codebook_size, 64)
+        options = SamplingOptions(count, 0.0, 1, temperature=0.0, order=order)
+        return UnmaskingScheduler.from_options(options, vocabulary.codebook_size, 64)
 
     teacher = ImageDenoiser(tiny_model, vocabulary, scheduler(steps), rows, 64, unconditional, guidance)
     student = ImageDenoiser(tiny_student, vocabulary, scheduler(steps), rows, 64)
-    blank = masked_state(1, 64, vocabulary)
-    rollout = record_images(teacher, rows, blank, [steps], policy=FewStepPolicy(student, stride))
+    start = masked_state(1, 64, vocabulary)
+    rollout = record_images(teacher, rows, start, [steps], policy=FewStepPolicy(student, stride))
 
     sampler = ImageDenoiser(tiny_student, vocabulary, scheduler(steps // stride), rows, 64)
-    *_, sampled = sampler.run(blank)
+    *_, sampled = sampler.run(start)
     assert rollout.codes.tolist() == vocabulary.ids_to_codes(sampled.ids).tolist()
 
     for step in range(steps):
@@ -175,14 +177,15 @@ def test_an_on_policy_rollout_is_the_students_few_step_sampler_with_the_teachers
 
 def test_the_teacher_as_rollout_policy_gives_the_plain_rollout(tiny_model: Showo, tiny_prompts: PromptBuilder) -> None:
     plain = record_rollout(tiny_model, tiny_prompts, 4, 1.75, [4])
-    scheduler = SamplingOptions(4, 1.75, top_k=1, temperature=0.0).scheduler(512, 64)
+    options = SamplingOptions(4, 1.75, top_k=1, temperature=0.0)
+    scheduler = UnmaskingScheduler.from_options(options, 512, 64)
     rows = [tiny_prompts.text_to_image(PROMPT)]
     both = [
         ImageDenoiser(tiny_model, tiny_prompts.vocabulary, scheduler, rows, 64, tiny_prompts.unconditional(), 1.75)
         for _ in range(2)
     ]
-    blank = masked_state(1, 64, tiny_prompts.vocabulary)
-    rollout = record_images(both[0], rows, blank, [4], policy=FewStepPolicy(both[1], 1))
+    start = masked_state(1, 64, tiny_prompts.vocabulary)
+    rollout = record_images(both[0], rows, start, [4], policy=FewStepPolicy(both[1], 1))
     assert rollout.codes.equal(plain.codes)
     assert rollout.unmask_steps.equal(plain.unmask_steps)
     torch.testing.assert_close(rollout.labels[4].probabilities, plain.labels[4].probabilities)

@@ -70,10 +70,10 @@ def test_batched_blocks_equal_those_of_single_rows(
 ) -> None:
     model, generator = make_random_model(seed), torch.Generator().manual_seed(seed)
     rows = [torch.randint(0, 19, (length,), generator=generator).tolist() for length in lengths]
-    drafts = torch.randint(0, 19, (len(rows), 12), generator=generator)
-    batched = record_texts(TextDecoder(model, random_vocabulary, rows, 12, 4), drafts)
+    guesses = torch.randint(0, 19, (len(rows), 12), generator=generator)
+    batched = record_texts(TextDecoder(model, random_vocabulary, rows, 12, 4), guesses)
     single = [
-        record_texts(TextDecoder(model, random_vocabulary, [row], 12, 4), drafts[[number]])
+        record_texts(TextDecoder(model, random_vocabulary, [row], 12, 4), guesses[[number]])
         for number, row in enumerate(rows)
     ]
     expected = [
@@ -90,29 +90,29 @@ def test_batched_blocks_equal_those_of_single_rows(
 
 @given(seed=st.integers(0, 30))
 @settings(max_examples=15, deadline=None)
-def test_a_trajectory_leads_from_the_drafts_to_the_greedy_answer(
+def test_a_trajectory_leads_from_the_guesses_to_the_greedy_answer(
     make_random_model, random_vocabulary: Vocabulary, seed: int
 ) -> None:
     model, generator = make_random_model(seed), torch.Generator().manual_seed(seed)
     prompt = torch.randint(0, 19, (4,), generator=generator).tolist()
-    drafts = torch.randint(0, 19, (1, 8), generator=generator)
-    *_, answer = TextDecoder(model, random_vocabulary, [prompt], 8, 1).run(drafts)
-    blocks = record_texts(TextDecoder(model, random_vocabulary, [prompt], 8, 4), drafts)
+    guesses = torch.randint(0, 19, (1, 8), generator=generator)
+    *_, answer = TextDecoder(model, random_vocabulary, [prompt], 8, 1).run(guesses)
+    blocks = record_texts(TextDecoder(model, random_vocabulary, [prompt], 8, 4), guesses)
     for block in blocks:
         first = len(block.prompt) - len(prompt)
         assert block.prompt == (*prompt, *answer.ids[0, :first].tolist())
-        assert block.iterates[0].equal(drafts[0, first : first + 4])
+        assert block.iterates[0].equal(guesses[0, first : first + 4])
         assert block.iterates[-1].equal(answer.ids[0, first : first + 4])
         assert all(not before.equal(after) for before, after in zip(block.iterates, block.iterates[1:], strict=False))
         assert block.steps <= 4
 
 
-def test_correct_drafts_give_a_trajectory_without_steps_and_an_autoregressive_term_only(
+def test_correct_guesses_give_a_trajectory_without_steps_and_an_autoregressive_term_only(
     make_random_model, random_vocabulary: Vocabulary
 ) -> None:
     model, prompt = make_random_model(3), [1, 2, 3]
-    drafts = torch.zeros(1, 4, dtype=torch.long)
-    *_, answer = TextDecoder(model, random_vocabulary, [prompt], 4, 1).run(drafts)
+    guesses = torch.zeros(1, 4, dtype=torch.long)
+    *_, answer = TextDecoder(model, random_vocabulary, [prompt], 4, 1).run(guesses)
     (block,) = record_texts(TextDecoder(model, random_vocabulary, [prompt], 4, 4), answer.ids)
     assert block.steps == 0
     consistency, autoregressive = text_consistency(model, model, [SampledIterate(block, 0, 0)], random_vocabulary)

@@ -39,11 +39,11 @@ def test_text_trajectories(tmp_path: Path) -> None:
         assert actual.iterates.equal(expected.iterates)
 
 
-def test_concat_is_the_inverse_of_rows() -> None:
+def test_concat_is_the_inverse_of_select() -> None:
     codes = torch.arange(12).view(4, 3)
     labels = {3: SoftLabels(codes[..., None], torch.ones(4, 3, 1))}
     whole = ImageTrajectories([[row] for row in range(4)], codes, codes % 3, labels)
-    again = ImageTrajectories.concat([whole.rows([0]), whole.rows([1, 2, 3])])
+    again = ImageTrajectories.concat([whole.select([0]), whole.select([1, 2, 3])])
     assert again.prompts == whole.prompts
     assert again.codes.equal(whole.codes)
     assert again.labels[3].codes.equal(labels[3].codes)

@@ -46,7 +46,7 @@ class ImageTrajectories:
     unmask_steps: Tensor
     labels: dict[int, SoftLabels]
 
-    def rows(self, rows: Sequence[int]) -> "ImageTrajectories":
+    def select(self, rows: Sequence[int]) -> "ImageTrajectories":
         """Return the rollouts of some rows."""
         labels = {end: SoftLabels(one.codes[rows], one.probabilities[rows]) for end, one in self.labels.items()}
         return ImageTrajectories([self.prompts[row] for row in rows], self.codes[rows], self.unmask_steps[rows], labels)

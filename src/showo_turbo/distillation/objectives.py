@@ -85,7 +85,7 @@ def text_consistency(
 ) -> tuple[Tensor, Tensor]:
     """Compute the consistency term and the autoregressive term, each a mean over the positions of all blocks.
 
-    All blocks have one length. Blocks whose drafts were correct at once count in the autoregressive term only. Without
+    All blocks have one length. Blocks whose guesses were correct at once count in the autoregressive term only. Without
     any block, both terms are a zero loss that touches every parameter, so that DDP finds all gradients.
     """
     if not samples:

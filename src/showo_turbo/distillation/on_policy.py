@@ -44,7 +44,7 @@ class OnPolicyRollouts(ImageRollouts):
             self._group, self._rollouts = group, self._roll_out(group, student)
         # The spelling of a seed must stay as it is, or runs are not reproducible across versions.
         rng = random.Random(f"{self.seed}/own way/{self.captions.stream.rank}/{batch}")
-        rollouts = self._rollouts.rows(rng.sample(range(len(self._rollouts.codes)), self.image.on_policy_batch_size))
+        rollouts = self._rollouts.select(rng.sample(range(len(self._rollouts.codes)), self.image.on_policy_batch_size))
         if not self.image.teacher_batch_size:
             return rollouts
         others = self.teacher_rollouts.images(batch, student).to(rollouts.codes.device)  # stored ones are on the CPU

@@ -17,13 +17,13 @@ SHEET_STEPS = (1, 2, 4, 8)
 
 
 def passes_per_block(student: Showo, blocks: Sequence[JacobiTrajectory], vocabulary: Vocabulary) -> float:
-    """Return the mean number of forward passes in which the student decodes blocks from the teacher's drafts."""
+    """Return the mean number of forward passes in which the student decodes blocks from the teacher's guesses."""
     passes = 0
     for block in blocks:
-        drafts = block.iterates[:1]
-        length = drafts.shape[1]
+        guesses = block.iterates[:1]
+        length = guesses.shape[1]
         decoder = TextDecoder(student, vocabulary, [block.prompt], length, length)
-        passes += last_state(decoder.run(drafts)).forward_passes
+        passes += last_state(decoder.run(guesses)).forward_passes
     return passes / len(blocks)
 
 

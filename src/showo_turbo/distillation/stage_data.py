@@ -100,8 +100,12 @@ class StageData:
         prompts, model = self.teacher.prompts, self.teacher.model
         if isinstance(sample.image, Image.Image):
             check_aspect_ratio(sample.image)
-        elif self.teacher.check_codes(sample.image).numel() != model.config.num_vq_tokens:
-            raise InputError(f"image has {sample.image.numel()} codes, those of the model {model.config.num_vq_tokens}")
+        else:
+            self.teacher.check_codes(sample.image)
+            if sample.image.numel() != model.config.num_vq_tokens:
+                raise InputError(
+                    f"image has {sample.image.numel()} codes, those of the model {model.config.num_vq_tokens}"
+                )
         for turn in sample.turns:
             prompts.check_question(turn.question)
         ids = dialogue_ids(prompts, [0] * model.config.num_vq_tokens, sample.turns)

@@ -77,10 +77,8 @@ def _check_teachers(config: DistillationConfig) -> None:
             options.append(stage.image.teacher_sampling)
         if stage.image.weight and stage.image.on_policy.prompts:
             options.append(stage.image.student_sampling)
-        for sampling in options:
-            UnmaskingScheduler.from_options(
-                sampling, model.codebook_size, model.num_vq_tokens
-            )  # refuses invalid options
+        for sampling in options:  # a scheduler refuses invalid options
+            UnmaskingScheduler.from_options(sampling, model.codebook_size, model.num_vq_tokens)
         previous = teacher  # a student has the codebook of its teacher
 
 

@@ -32,7 +32,7 @@ class JacobiTrajectory:
 
     Attributes:
         prompt: ids before the block: dialogue and earlier blocks.
-        iterates: long (J + 1, block_length), from the initial drafts to the fixed point.
+        iterates: long (J + 1, block_length), from the initial guesses to the fixed point.
     """
 
     prompt: tuple[int, ...]
@@ -40,18 +40,18 @@ class JacobiTrajectory:
 
     @property
     def steps(self) -> int:
-        """J, the number of forward passes that changed an id; 0 if the drafts were correct at once."""
+        """J, the number of forward passes that changed an id; 0 if the guesses were correct at once."""
         return len(self.iterates) - 1
 
 
-def record_texts(decoder: TextDecoder, drafts: Tensor) -> list[JacobiTrajectory]:
+def record_texts(decoder: TextDecoder, guesses: Tensor) -> list[JacobiTrajectory]:
     """Decode answers with a teacher and record the trajectory of every block.
 
     Args:
         decoder: the teacher with its prompts, greedy.
-        drafts: initial drafts, long (batch, max_new_tokens).
+        guesses: initial guesses, long (batch, max_new_tokens).
     """
-    states = list(decoder.run(drafts))
+    states = list(decoder.run(guesses))
     blocks = range(0, decoder.max_new_tokens, decoder.block_length)
     recorded = (
         _record_block(states, row, prompt, first, decoder.block_length, decoder.vocabulary.end_of_text_id)

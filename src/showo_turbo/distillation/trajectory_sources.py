@@ -117,7 +117,7 @@ class StoredTrajectories(ImageRollouts, TextRollouts):
         """Return random rollouts of one file."""
         file, rng = self._choose_file("images", self._image_files, batch)
         trajectories = self._read_images(file)
-        return trajectories.rows(_sample(range(len(trajectories.codes)), self.image_batch_size, rng))
+        return trajectories.select(_sample(range(len(trajectories.codes)), self.image_batch_size, rng))
 
     def texts(self, batch: int) -> list[JacobiTrajectory]:
         """Return random blocks of one file."""
