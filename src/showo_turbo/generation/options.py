@@ -1,8 +1,9 @@
 """Declare every option of image sampling and text decoding once; all other places derive from these two classes.
 
-    SamplingOptions ---+--> arguments of text_to_image, inpaint, image_to_text, ...    takes_options
-    DecodingOptions ---+--> fields of requests, sidecar files, Show-o's commands       options_dataclass
-                       +--> options of the command line                                cli.common_options
+    SamplingOptions ---+--> arguments of text_to_image, inpaint, image_to_text, ...        takes_options
+    DecodingOptions ---+--> fields of requests                                             options_dataclass
+                       +--> options of the command line and of Show-o's commands           add_options
+                       +--> keys of sidecar files                                          the class itself
 
 Decisions:
 - A field holds type, default, range and help. `option` declares it; `check_option` is the only check of its range.
@@ -10,7 +11,7 @@ Decisions:
 - This module imports no torch, so that the command line can print its help at once.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import Field, dataclass, field, fields, replace
 from functools import wraps
 from inspect import Parameter, getdoc, signature
@@ -26,6 +27,9 @@ C = TypeVar("C", bound=type)
 
 RECOMMENDED = "recommended"
 """Stands for an option that is left out where None has a meaning of its own."""
+
+DIRECTIONS = ("left", "right", "up", "down")
+"""Directions of extrapolation."""
 
 
 def option(
@@ -127,9 +131,7 @@ class SamplingOptions(Options):
         minimum=0,
         range="0 (no guidance) or more",
     )
-    top_k: int | None = option(
-        None, "Sample among the k most probable codes.", minimum=1, limit="the codebook's size", range="1 or more"
-    )
+    top_k: int | None = option(None, "Sample among the k most probable codes.", minimum=1, limit="the codebook's size")
     temperature: float = option(
         1.0, "Weight of the noise in the choice of codes to keep.", minimum=0, range="0 or more"
     )
@@ -244,7 +246,7 @@ def check_option(options: type[Options], name: str, value: Any) -> None:
     elif spec["choices"] and value not in spec["choices"]:
         expected = " or ".join(spec["choices"])
     elif kind in (int, float) and not spec["limit"] and not _is_in_range(value, spec):
-        expected = spec["range"] or f"{spec['minimum']} or more"
+        expected = range_in_words(declared)
     if expected:
         raise InputError(f"{name} is {value!r}: choose {expected}")
 
@@ -256,6 +258,14 @@ def _is_in_range(value: float, spec: Mapping[str, Any]) -> bool:
         and (spec["maximum"] is None or value <= spec["maximum"])
         and (spec["above"] is None or value > spec["above"])
     )
+
+
+def range_in_words(declared: Field) -> str:
+    """Return the range of an option's values in words, or an empty text if it has none."""
+    spec = declared.metadata
+    if spec["limit"]:
+        return f"{spec['minimum']} to {spec['limit']}"
+    return spec["range"] or ("" if spec["minimum"] is None else f"{spec['minimum']} or more")
 
 
 def value_type(declared: Field) -> type:
@@ -303,9 +313,41 @@ def takes_options(options: type[Options]) -> Callable[[Callable[P, R]], Callable
             return method(bound.pop("self"), **bound.pop(collected.name, {}), **bound)
 
         call.__signature__ = expanded
-        described = "".join(f"\n    {one.name}: {one.metadata['help']}" for one in fields(options))
-        call.__doc__ = f"{getdoc(method)}\n\nOptions:{described}"
+        call.__doc__ = _document(method, fields(options))
         return call
+
+    return decorate
+
+
+def add_options(
+    options: type[Options],
+    argument: Callable[[type[Options], Field], tuple[Any, Any]] = argument_of,
+    after: str | None = None,
+    only: Container[str] | None = None,
+) -> Callable[[C], C]:
+    """Add the options of a class to another class, as attributes that `dataclass` then makes fields.
+
+    Args:
+        options: the class that declares the options.
+        argument: returns type and default of an option's attribute.
+        after: own attribute that the options follow; they come first if left out.
+        only: names of the options to add; all if left out.
+    """
+
+    def decorate(cls: C) -> C:
+        chosen = [declared for declared in fields(options) if only is None or declared.name in only]
+        added: dict[str, Any] = {}
+        for declared in chosen:
+            added[declared.name], default = argument(options, declared)
+            setattr(cls, declared.name, default)
+        annotations = {} if after else dict(added)
+        for name, annotation in cls.__annotations__.items():
+            annotations[name] = annotation
+            if name == after:
+                annotations |= added
+        cls.__annotations__ = annotations
+        cls.__doc__ = _document(cls, chosen)
+        return cls
 
     return decorate
 
@@ -314,14 +356,7 @@ def options_dataclass(options: type[Options], after: str) -> Callable[[C], C]:
     """Make a class a frozen data class that has the options of another class as fields, after one of its own."""
 
     def decorate(cls: C) -> C:
-        annotations: dict[str, Any] = {}
-        for name, annotation in cls.__annotations__.items():
-            annotations[name] = annotation
-            if name == after:
-                for declared in fields(options):
-                    annotations[declared.name], default = argument_of(options, declared)
-                    setattr(cls, declared.name, default)
-        cls.__annotations__ = annotations
+        add_options(options, after=after)(cls)
         return dataclass(frozen=True, eq=False)(cls)
 
     return decorate
@@ -330,3 +365,9 @@ def options_dataclass(options: type[Options], after: str) -> Callable[[C], C]:
 def options_in(options: type[Options], values: object) -> dict[str, Any]:
     """Return those attributes of an object that are options of a class, by name."""
     return {one.name: getattr(values, one.name) for one in fields(options)}
+
+
+def _document(documented: object, options: Iterable[Field]) -> str:
+    """Return a docstring with the help of options at its end."""
+    described = "".join(f"\n    {one.name}: {one.metadata['help']}" for one in options)
+    return f"{getdoc(documented)}\n\nOptions:{described}"
