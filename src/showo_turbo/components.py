@@ -209,6 +209,19 @@ def broadcast(some: Sequence[T], others: Sequence[U], names: tuple[str, str]) ->
     return list(some) * (batch // len(some)), list(others) * (batch // len(others))
 
 
+def choose_generator(generator: torch.Generator | None, seed: int | None) -> torch.Generator | None:
+    """Return the generator that is given, or else one of a seed.
+
+    Raises:
+        InputError: if the generator is not one, or the seed is invalid.
+    """
+    if generator is None:
+        return make_generator(seed)
+    if not isinstance(generator, torch.Generator):
+        raise InputError(f"generator is {generator!r}: give a torch.Generator (a number is a seed)")
+    return generator
+
+
 def make_generator(seed: int | None) -> torch.Generator | None:
     """Return a generator on the CPU, so that a seed gives the same numbers for every device, or None without a seed.
 

@@ -1,4 +1,4 @@
-"""Compiled layers give the same answers, and nothing that comes later makes torch compile again."""
+"""Compiled layers give the same results, and no later call makes torch compile again."""
 
 import copy
 import pickle
@@ -29,7 +29,7 @@ def test_no_step_compiles(random_pipe: ShowoPipeline, monkeypatch: pytest.Monkey
     """With a backend that compiles nothing, since it is torch's front end that decides when to compile."""
     compile_with = torch.compile
     monkeypatch.setattr(
-        row_math.torch,
+        compiled_layers.torch,
         "compile",
         lambda function, dynamic, mode: compile_with(function, dynamic=dynamic, backend="eager"),
     )

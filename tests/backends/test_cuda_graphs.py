@@ -1,4 +1,4 @@
-"""Passes that are recorded and replayed give what passes give that run as they come."""
+"""Recorded and replayed forward passes give the results of eager ones."""
 
 import copy
 from collections.abc import Callable
@@ -9,12 +9,12 @@ from every_request import answers
 from torch import Tensor
 
 from showo_turbo import InputError, ShowoPipeline, TextRequest
-from showo_turbo.backends import cuda_graphs as runners
-from showo_turbo.backends.cuda_graphs import CudaGraphRunner, PLAIN_RUNNER_GONE
+from showo_turbo.backends import cuda_graphs
+from showo_turbo.backends.cuda_graphs import CudaGraphRunner
 
 
 class Repeats:
-    """Repeats a call by calling it again, with the same tensors: what a CUDA graph does, on any device."""
+    """Replay a call by calling it again with the same tensors, as a CUDA graph does, on any device."""
 
     def __init__(self) -> None:
         self.recorded = self.replayed = 0
@@ -31,16 +31,16 @@ class Repeats:
 
 
 class Owner:
-    """Somebody."""
+    """Own buffers."""
 
 
-def test_replayed_passes_give_the_same(random_pipe: ShowoPipeline, monkeypatch: pytest.MonkeyPatch) -> None:
-    """From the third time on, every pass is a replayed one."""
+def test_replayed_passes_give_the_same_results(random_pipe: ShowoPipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the third call on, every pass is replayed."""
     expected, repeats = answers(random_pipe), Repeats()
-    monkeypatch.setattr(random_pipe.model, "runner", CudaGraphRunner(repeats))
+    monkeypatch.setattr(random_pipe.model, "cuda_graphs", CudaGraphRunner(repeats))
     passes = []
-    run = random_pipe.model.runner.run
-    monkeypatch.setattr(random_pipe.model.runner, "run", lambda *given: passes.append(1) or run(*given))
+    run = random_pipe.model.cuda_graphs.run
+    monkeypatch.setattr(random_pipe.model.cuda_graphs, "run", lambda *given: passes.append(1) or run(*given))
     for _ in range(3):
         assert answers(random_pipe) == expected
     recorded, replayed = repeats.recorded, repeats.replayed
@@ -51,15 +51,15 @@ def test_replayed_passes_give_the_same(random_pipe: ShowoPipeline, monkeypatch: 
 
 
 def test_prompts_of_other_lengths_share_recordings(random_pipe: ShowoPipeline, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All passes but the first, which reads the prompt."""
+    """All passes but the first, which has the prefill."""
     repeats = Repeats()
-    monkeypatch.setattr(random_pipe.model, "runner", CudaGraphRunner(repeats))
+    monkeypatch.setattr(random_pipe.model, "cuda_graphs", CudaGraphRunner(repeats))
     for prompt in ("a red circle", "a dog", "two cats"):
         random_pipe.text_to_image(prompt, 5, seed=0, output_type="latent")
     assert repeats.recorded == 4
 
 
-def test_graphs_may_come_into_use_while_something_is_under_way(
+def test_graphs_may_be_enabled_while_requests_are_running(
     random_pipe: ShowoPipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     request = TextRequest(codes=torch.arange(16), prompt="what is it?", decoding="autoregressive", max_new_tokens=4)
@@ -67,7 +67,7 @@ def test_graphs_may_come_into_use_while_something_is_under_way(
     engine = random_pipe.engine()
     engine.submit(request)
     engine.step()
-    monkeypatch.setattr(random_pipe.model, "runner", CudaGraphRunner(Repeats()))
+    monkeypatch.setattr(random_pipe.model, "cuda_graphs", CudaGraphRunner(Repeats()))
     *_, last = engine.run()
     assert last.output().token_ids == expected
 
@@ -75,41 +75,41 @@ def test_graphs_may_come_into_use_while_something_is_under_way(
 @pytest.mark.parametrize(
     ("bound", "value"), [("_MAX_SIGNATURES", 2), ("_MAX_RECORDED_BYTES", 10**5), ("_MAX_FREE_BYTES", 10**5)]
 )
-def test_what_is_forgotten_changes_nothing(
+def test_dropped_recordings_change_no_result(
     random_pipe: ShowoPipeline, monkeypatch: pytest.MonkeyPatch, bound: str, value: int
 ) -> None:
-    """With little to remember, many passes run as they come."""
-    monkeypatch.setattr(runners, bound, value)
+    """With small limits, many passes run eagerly."""
+    monkeypatch.setattr(cuda_graphs, bound, value)
     expected, repeats = answers(random_pipe), Repeats()
-    monkeypatch.setattr(random_pipe.model, "runner", CudaGraphRunner(repeats))
+    monkeypatch.setattr(random_pipe.model, "cuda_graphs", CudaGraphRunner(repeats))
     for _ in range(2):
         assert answers(random_pipe) == expected
 
 
-def test_a_room_is_lent_again_once_its_owner_is_gone() -> None:
+def test_a_buffer_is_reused_once_its_owner_is_deleted() -> None:
     runner, like = CudaGraphRunner(Repeats()), torch.zeros(0)
     first, second = Owner(), Owner()
-    place = runner.lend(first, (2, 3), like).data_ptr()
-    assert runner.lend(second, (2, 3), like).data_ptr() != place
+    address = runner.allocate(first, (2, 3), like).data_ptr()
+    assert runner.allocate(second, (2, 3), like).data_ptr() != address
     del first
     third = Owner()
-    assert runner.lend(third, (2, 4), like).data_ptr() != place
-    again = runner.lend(third, (2, 3), like)
-    assert again.data_ptr() == place
-    runner.give_back(again)
-    assert runner.lend(second, (2, 3), like).data_ptr() == place
+    assert runner.allocate(third, (2, 4), like).data_ptr() != address
+    again = runner.allocate(third, (2, 3), like)
+    assert again.data_ptr() == address
+    runner.release(again)
+    assert runner.allocate(second, (2, 3), like).data_ptr() == address
 
 
-def test_nothing_is_left_in_a_room() -> None:
-    """Columns out of sight count with a weight of 0, and 0 times what is no number is none."""
+def test_a_reused_buffer_is_zeroed() -> None:
+    """Masked columns have a weight of 0, and 0 times NaN is NaN."""
     runner, like, owner = CudaGraphRunner(Repeats()), torch.zeros(0), Owner()
-    runner.lend(owner, (2, 3), like).fill_(torch.nan)
+    runner.allocate(owner, (2, 3), like).fill_(torch.nan)
     del owner
-    assert runner.lend(Owner(), (2, 3), like).equal(torch.zeros(2, 3))
+    assert runner.allocate(Owner(), (2, 3), like).equal(torch.zeros(2, 3))
 
 
 def test_inference_mode_outside_does_not_matter(random_pipe: ShowoPipeline, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(random_pipe.model, "runner", CudaGraphRunner(Repeats()))
+    monkeypatch.setattr(random_pipe.model, "cuda_graphs", CudaGraphRunner(Repeats()))
     options = {"guidance_scale": 2.0, "seed": 0, "output_type": "latent"}
     with torch.inference_mode():
         inside = [random_pipe.text_to_image("a dog", 3, **options).codes for _ in range(3)]
@@ -117,7 +117,7 @@ def test_inference_mode_outside_does_not_matter(random_pipe: ShowoPipeline, monk
     assert all(codes.equal(inside[0]) for codes in inside + outside)
 
 
-def test_passes_run_as_they_come_when_one_cannot_be_recorded(
+def test_passes_run_eagerly_when_one_cannot_be_recorded(
     random_pipe: ShowoPipeline, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     attempts = []
@@ -127,41 +127,41 @@ def test_passes_run_as_they_come_when_one_cannot_be_recorded(
         raise torch.OutOfMemoryError("no memory")
 
     expected = random_pipe.text_to_image("a dog", 3, seed=0, output_type="latent").codes
-    monkeypatch.setattr(random_pipe.model, "runner", CudaGraphRunner(no_memory))
+    monkeypatch.setattr(random_pipe.model, "cuda_graphs", CudaGraphRunner(no_memory))
     for _ in range(4):
         assert random_pipe.text_to_image("a dog", 3, seed=0, output_type="latent").codes.equal(expected)
     assert len(attempts) == 1
-    assert "no more passes are recorded, they run as they come: no memory" in caplog.text
+    assert "no more forward passes are recorded, they run eagerly: no memory" in caplog.text
 
 
-def test_a_model_that_moves_runs_passes_as_they_come(random_pipe: ShowoPipeline) -> None:
+def test_moving_a_model_drops_its_recordings(random_pipe: ShowoPipeline) -> None:
     pipe = copy.deepcopy(random_pipe)
-    pipe.model.runner = CudaGraphRunner(Repeats())
+    pipe.model.cuda_graphs = CudaGraphRunner(Repeats())
     pipe.to("cpu")
-    assert type(pipe.model.runner) is PLAIN_RUNNER_GONE
+    assert pipe.model.cuda_graphs is None
 
 
-def test_a_dialogue_gives_outgrown_rooms_back(random_pipe: ShowoPipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_chat_releases_outgrown_buffers(random_pipe: ShowoPipeline, monkeypatch: pytest.MonkeyPatch) -> None:
     runner = CudaGraphRunner(Repeats())
-    monkeypatch.setattr(random_pipe.model, "runner", runner)
-    given_back = []
-    give_back = runner.give_back
-    monkeypatch.setattr(runner, "give_back", lambda room: given_back.append(room.shape[3]) or give_back(room))
+    monkeypatch.setattr(random_pipe.model, "cuda_graphs", runner)
+    released = []
+    release = runner.release
+    monkeypatch.setattr(runner, "release", lambda buffer: released.append(buffer.shape[3]) or release(buffer))
     chat = random_pipe.chat(codes=torch.arange(16))
     for _ in range(4):
         chat.ask("What?", max_new_tokens=20)
-    assert given_back == sorted(set(given_back))
-    assert len(given_back) >= 2
+    assert released == sorted(set(released))
+    assert len(released) >= 2
 
 
-def test_graphs_need_a_graphics_processor(random_pipe: ShowoPipeline) -> None:
+def test_graphs_need_a_gpu(random_pipe: ShowoPipeline) -> None:
     with pytest.raises(InputError, match="CUDA graphs need a CUDA device, but the model is on cpu"):
         random_pipe.use_cuda_graphs()
-    assert type(random_pipe.model.runner) is PLAIN_RUNNER_GONE
+    assert random_pipe.model.cuda_graphs is None
 
 
 @pytest.mark.parametrize("mode", ["reduce-overhead", "max-autotune"])
-def test_graphs_of_pieces_are_refused(random_pipe: ShowoPipeline, mode: str) -> None:
+def test_compile_modes_with_cuda_graphs_raise(random_pipe: ShowoPipeline, mode: str) -> None:
     with pytest.raises(InputError, match=f"mode '{mode}' records CUDA graphs of single functions.*use_cuda_graphs"):
         random_pipe.compile(mode)
 

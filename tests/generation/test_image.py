@@ -1,4 +1,4 @@
-"""The image loop: its cache, batches and known codes change nothing, on random models."""
+"""The image loop: KV cache, batches and known codes change no result, on random models."""
 
 from collections.abc import Callable
 from itertools import pairwise
@@ -67,7 +67,7 @@ def uncached_logits(model: Showo, vocabulary: Vocabulary, texts: list[list[int]]
 
 @few
 @given(seed=seeds, rows=st.lists(texts, min_size=1, max_size=3), guidance=st.sampled_from([0.0, 1.75, 5.0]))
-def test_cached_scores_equal_uncached_ones(
+def test_cached_logits_equal_uncached_ones(
     make_random_model: MakeModel, random_vocabulary: Vocabulary, seed: int, rows: list[list[int]], guidance: float
 ) -> None:
     model = make_random_model(seed % 3)
@@ -83,10 +83,10 @@ def test_cached_scores_equal_uncached_ones(
 
 @few
 @given(seed=seeds, rows=st.lists(texts, min_size=1, max_size=2), guidance=st.sampled_from([0.0, 1.75]))
-def test_scores_of_equal_images_and_of_masked_places_are_those_of_all(
+def test_logits_of_equal_images_and_masked_positions_equal_those_of_all(
     make_random_model: MakeModel, random_vocabulary: Vocabulary, seed: int, rows: list[list[int]], guidance: float
 ) -> None:
-    """From nothing known, and with known codes; several images a prompt; every place, and masked ones only."""
+    """With no known codes and with some; several images per prompt; all positions, and masked ones only."""
     model, vocabulary = make_random_model(seed % 3), random_vocabulary
     rows = [row for row in rows for _ in range(2)]
     denoiser = make_denoiser(model, vocabulary, rows, guidance_scale=guidance)
@@ -105,7 +105,7 @@ def test_scores_of_equal_images_and_of_masked_places_are_those_of_all(
 def test_no_row_is_computed_twice(
     make_random_model: MakeModel, random_vocabulary: Vocabulary, monkeypatch: pytest.MonkeyPatch, guidance: float
 ) -> None:
-    """Prompts once, a first step once a prompt, then the images; the unconditional prompt once a model."""
+    """Prompts are read once, the first step runs once per prompt, the unconditional prompt once per model."""
     model, image, halves = make_random_model(0), NUM_CODES + 2, 2 if guidance else 1
     rows: list[int] = []
     embed = model.embed
@@ -133,7 +133,7 @@ def test_a_first_step_reads_each_prompt_once_when_its_images_differ(
 
 
 @pytest.mark.parametrize("quietly", [False, True])
-def test_what_is_kept_beside_a_model_is_forgotten_when_its_weights_change(
+def test_derived_tensors_are_computed_anew_when_the_weights_change(
     make_random_model: MakeModel, random_vocabulary: Vocabulary, quietly: bool
 ) -> None:
     model, state = make_random_model(0), masked_state(1, NUM_CODES, random_vocabulary)
@@ -155,7 +155,7 @@ def test_what_is_kept_beside_a_model_is_forgotten_when_its_weights_change(
     guidance=st.sampled_from([0.0, 1.75]),
     early_exit=st.sampled_from([None, 1e-4, 1e-3]),
 )
-def test_an_image_is_the_same_alone_and_in_a_batch(
+def test_an_image_is_the_same_by_itself_and_in_a_batch(
     make_random_model: MakeModel,
     random_vocabulary: Vocabulary,
     seed: int,
@@ -174,7 +174,7 @@ def test_an_image_is_the_same_alone_and_in_a_batch(
 
 
 @pytest.mark.parametrize("guidance", [0.0, 1.75])
-def test_an_image_that_is_finished_early_is_computed_no_more(
+def test_an_image_that_finished_early_is_not_computed_any_more(
     make_random_model: MakeModel, random_vocabulary: Vocabulary, monkeypatch: pytest.MonkeyPatch, guidance: float
 ) -> None:
     model, image, halves = make_random_model(0), NUM_CODES + 2, 2 if guidance else 1
@@ -185,9 +185,9 @@ def test_an_image_that_is_finished_early_is_computed_no_more(
     denoiser.masked_logits(masked_state(4, NUM_CODES, random_vocabulary))
     monkeypatch.setattr(model, "embed", lambda ids: (rows.append(ids.numel()), embed(ids))[1])
     states = list(denoiser.run(masked_state(4, NUM_CODES, random_vocabulary)))
-    under_way = [int((~state.settled).any(1).sum()) for state in states]
-    assert under_way[0] == 4 > under_way[-2] > under_way[-1] == 0
-    assert rows[1:] == [halves * image * count for count in under_way[1:-1]]
+    running = [int((~state.settled).any(1).sum()) for state in states]
+    assert running[0] == 4 > running[-2] > running[-1] == 0
+    assert rows[1:] == [halves * image * count for count in running[1:-1]]
 
 
 def test_early_exit_may_come_after_one_step_or_never(
@@ -222,7 +222,7 @@ def test_states_settle_step_by_step_and_known_codes_stay(
     assert ((codes >= 0) & (codes < random_vocabulary.codebook_size)).all()
 
 
-def test_a_step_that_failed_can_be_taken_again(
+def test_a_step_that_failed_can_be_repeated(
     make_random_model: MakeModel, random_vocabulary: Vocabulary, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, start = make_random_model(0), random_state(1, 0, random_vocabulary)
@@ -235,7 +235,7 @@ def test_a_step_that_failed_can_be_taken_again(
     assert denoiser.logits(start).equal(expected)
 
 
-def test_a_trajectory_goes_on_from_any_of_its_states(
+def test_a_trajectory_can_be_resumed_from_any_of_its_states(
     make_random_model: MakeModel, random_vocabulary: Vocabulary
 ) -> None:
     generator = seeded(0)[0]
@@ -256,7 +256,7 @@ def test_half_precision_models_draw_too(make_random_model: MakeModel, random_voc
     assert ((state.ids >= random_vocabulary.image_offset) & (state.ids < random_vocabulary.mask_id)).all()
 
 
-def test_what_cannot_be_done_is_refused(make_random_model: MakeModel, random_vocabulary: Vocabulary) -> None:
+def test_invalid_arguments_raise(make_random_model: MakeModel, random_vocabulary: Vocabulary) -> None:
     model = make_random_model(0)
     with pytest.raises(InputError, match="guidance_scale is -1"):
         make_denoiser(model, random_vocabulary, [[1]], guidance_scale=-1.0)

@@ -1,4 +1,4 @@
-"""A trajectory knows nothing of models: a counter that settles one position a step will do."""
+"""Trajectories are independent of models: here a counter settles one position per step."""
 
 import torch
 
@@ -24,6 +24,6 @@ def test_a_settled_start_is_its_own_end() -> None:
     assert list(trajectory(start, settle_next)) == [start]
 
 
-def test_unsettled_ids_are_hidden() -> None:
+def test_unsettled_ids_are_masked() -> None:
     state = State(torch.tensor([[4, 5, 6]]), torch.tensor([[True, False, True]]))
     assert state.mask_unsettled(9).tolist() == [[4, 9, 6]]

@@ -8,7 +8,7 @@ import torch
 
 from showo_turbo.errors import InputError
 from showo_turbo.generation.scheduler import UnmaskingScheduler
-from showo_turbo.generation.schedules import mask_schedule
+from showo_turbo.generation.scheduler import mask_schedule
 
 
 @pytest.fixture(scope="module")

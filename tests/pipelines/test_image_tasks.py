@@ -290,7 +290,7 @@ def test_what_cannot_be_drawn_otherwise_is_refused(random_pipe: ShowoPipeline, i
             random_pipe.extrapolate(image, "a dog", direction)
     with pytest.raises(InputError, match="offset is 2: choose -1 to 1"):
         random_pipe.extrapolate(image, "a dog", offset=2)
-    with pytest.raises(InputError, match="3 codes along one side is too small: the model paints 4 x 4"):
+    with pytest.raises(InputError, match="3 codes along one side is too small: the model draws 4 x 4"):
         random_pipe.extrapolate(codes=torch.zeros(1, 3, 5, dtype=torch.long), prompt="a dog")
     for strength in (0, 1.5, True, "much"):
         with pytest.raises(InputError, match="strength is"):

@@ -242,7 +242,7 @@ def test_images_that_cannot_be_drawn_are_refused(
         ({"block_length": 0}, "block_length is 0"),
         ({"decoding": "guess"}, "decoding is 'guess': choose jacobi or autoregressive"),
         ({"do_sample": True}, "do_sample needs decoding='autoregressive'"),
-        ({"temperature": 0.5}, "temperature 0.5 and top_k None are for drawing"),
+        ({"temperature": 0.5}, "temperature 0.5 and top_k None are for sampling"),
         ({"top_k": 5, "decoding": "autoregressive"}, "set do_sample=True"),
         ({"do_sample": True, "decoding": "autoregressive", "temperature": 0.0}, "temperature is 0.0"),
         ({"do_sample": True, "decoding": "autoregressive", "temperature": "1"}, "temperature is '1'"),

@@ -1,4 +1,4 @@
-"""The engine: a request's states are those it has alone, whatever runs beside it; on random models."""
+"""Continuous batching: the states of a request do not depend on the requests beside it; on random models."""
 
 import gc
 from collections.abc import Callable, Iterator
@@ -13,14 +13,15 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from showo_turbo.errors import InputError
-from showo_turbo.generation import image_passes, scheduler, scoring, text_passes
+from showo_turbo.generation import image_denoiser, scheduler, text_forward
+from showo_turbo.generation import trajectory as steps
 from showo_turbo.generation.drafts import Drafts
 from showo_turbo.generation.image_denoiser import ImageDenoiser, masked_state
-from showo_turbo.generation.kv_cache import room_for_key_values
+from showo_turbo.generation.kv_cache import allocate_kv_buffer
 from showo_turbo.generation.options import SamplingOptions
-from showo_turbo.generation.scoring import Scoring, Work
 from showo_turbo.generation.text_decoder import TextDecoder, greedy, sampler
-from showo_turbo.generation.trajectory import State, trajectory
+from showo_turbo.generation.scheduler import UnmaskingScheduler
+from showo_turbo.generation.trajectory import ForwardInput, State, Step, trajectory
 from showo_turbo.models.showo import Showo
 from showo_turbo.serving.engine import Engine, Job, Update
 from showo_turbo.vocabulary import Vocabulary
@@ -33,7 +34,7 @@ questions = st.lists(st.integers(0, 18), min_size=1, max_size=5)
 
 @dataclass(frozen=True)
 class Drawing:
-    """A request for images."""
+    """Request images."""
 
     prompt: list[int]
     options: SamplingOptions = field(default_factory=lambda: SamplingOptions(num_inference_steps=4))
@@ -41,18 +42,18 @@ class Drawing:
     seed: int = 0
 
     def prepare(self, model: Showo, vocabulary: Vocabulary) -> Job:
-        scheduler = self.options.scheduler(vocabulary.codebook_size, NUM_CODES)
+        scheduler = UnmaskingScheduler.from_options(self.options, vocabulary.codebook_size, NUM_CODES)
         begin, end = [vocabulary.t2i_id, vocabulary.end_of_text_id], [vocabulary.end_of_text_id]
         prompts, generator = [[*begin, *self.prompt, *end]] * self.images, torch.Generator().manual_seed(self.seed)
         scale = self.options.guidance_scale
         denoiser = ImageDenoiser(model, vocabulary, scheduler, prompts, NUM_CODES, [*begin, *end], scale, generator)
-        start, alike = masked_state(self.images, NUM_CODES, vocabulary), (self.options, self.images)
-        return Job(denoiser, start, vocabulary_codes(vocabulary), alike)
+        start, batch_key = masked_state(self.images, NUM_CODES, vocabulary), (self.options, self.images)
+        return Job(denoiser, start, vocabulary_codes(vocabulary), batch_key)
 
 
 @dataclass(frozen=True)
 class Answering:
-    """A request for answers, one a question."""
+    """Request answers, one per question."""
 
     questions: list[list[int]]
     max_new_tokens: int = 10
@@ -74,8 +75,8 @@ class Answering:
         )
         guesses = torch.randint(vocabulary.size, (len(prompts), self.max_new_tokens), generator=generator)
         options = self.max_new_tokens, length, self.sliding_window, self.drafts
-        alike = None if self.temperature else options
-        return Job(decoder, decoder.start(guesses), vocabulary_codes(vocabulary), alike)
+        batch_key = None if self.temperature else options
+        return Job(decoder, decoder.start(guesses), vocabulary_codes(vocabulary), batch_key)
 
 
 Request = Drawing | Answering
@@ -89,7 +90,7 @@ def make_engine(model: Showo, vocabulary: Vocabulary, max_sequences: int = 32) -
     return Engine(model, lambda request: request.prepare(model, vocabulary), max_sequences)
 
 
-def states_alone(request: Request, model: Showo, vocabulary: Vocabulary) -> list[State]:
+def states_of_single(request: Request, model: Showo, vocabulary: Vocabulary) -> list[State]:
     job = request.prepare(model, vocabulary)
     return list(trajectory(job.start, job.decoder.advance))[1:]
 
@@ -132,7 +133,7 @@ arrivals = st.lists(st.tuples(st.integers(0, 6), drawings | answerings), min_siz
 
 
 def run_arrivals(engine: Engine[Request], arrivals: list[tuple[int, Request]]) -> Iterator[list[Update[Request]]]:
-    """What every step says while requests arrive before steps of given numbers."""
+    """Yield the updates of every step while requests arrive before given steps."""
     waiting, number = sorted(arrivals, key=lambda arrival: arrival[0]), 0
     while waiting or engine.pending:
         while waiting and waiting[0][0] <= number:
@@ -143,14 +144,14 @@ def run_arrivals(engine: Engine[Request], arrivals: list[tuple[int, Request]]) -
 
 @few
 @given(model_seed=st.integers(0, 2), arrivals=arrivals, max_sequences=st.integers(4, 12))
-def test_states_are_those_of_a_request_alone(
+def test_states_equal_those_of_a_single_request(
     make_random_model: MakeModel,
     random_vocabulary: Vocabulary,
     model_seed: int,
     arrivals: list[tuple[int, Request]],
     max_sequences: int,
 ) -> None:
-    """Images and texts of all options, arriving at any time; and nobody overtakes, pauses, or exceeds the limit."""
+    """For images and texts with all options, arriving at any time; no request overtakes, pauses, or exceeds the limit."""
     model = make_random_model(model_seed)
     updates: dict[int, list[Update[Request]]] = {}
     last_steps: dict[int, int] = {}
@@ -167,11 +168,11 @@ def test_states_are_those_of_a_request_alone(
     assert len(updates) == len(arrivals)
     for own in updates.values():
         assert [update.done for update in own] == [*[False] * (len(own) - 1), True]
-        assert_same([update.state for update in own], states_alone(own[0].request, model, random_vocabulary))
+        assert_same([update.state for update in own], states_of_single(own[0].request, model, random_vocabulary))
 
 
-def test_all_share_one_pass(make_random_model: MakeModel, random_vocabulary: Vocabulary) -> None:
-    """What an unconditional image scores is a constant, which takes one pass more, once."""
+def test_requests_share_one_forward_pass(make_random_model: MakeModel, random_vocabulary: Vocabulary) -> None:
+    """Logits of a fully masked unconditional image are computed once per model, in one more pass."""
     model = make_random_model(0)
     passes = []
     model.showo.model.final_layernorm.register_forward_hook(lambda *_: passes.append(1))
@@ -181,12 +182,12 @@ def test_all_share_one_pass(make_random_model: MakeModel, random_vocabulary: Voc
     assert len(passes) == 1 + max(update.state.forward_passes for update in updates)
 
 
-def test_equal_requests_are_not_one(make_random_model: MakeModel, random_vocabulary: Vocabulary) -> None:
+def test_equal_requests_get_their_own_results(make_random_model: MakeModel, random_vocabulary: Vocabulary) -> None:
     model, request = make_random_model(0), Drawing([1, 2], seed=3)
     done = [update for update in make_engine(model, random_vocabulary).run([request, request]) if update.done]
     assert [update.ticket for update in done] == [0, 1]
     for update in done:
-        assert_same([update.state], states_alone(request, model, random_vocabulary)[-1:])
+        assert_same([update.state], states_of_single(request, model, random_vocabulary)[-1:])
 
 
 def test_a_large_request_is_not_overtaken_by_small_ones(
@@ -202,26 +203,28 @@ def test_a_large_request_is_not_overtaken_by_small_ones(
     assert engine.step() == []
 
 
-def test_a_cancelled_request_is_heard_of_no_more(make_random_model: MakeModel, random_vocabulary: Vocabulary) -> None:
-    """One under way and one that waits; those beside it do not notice, and its room is free."""
+def test_a_cancelled_request_gets_no_further_updates(
+    make_random_model: MakeModel, random_vocabulary: Vocabulary
+) -> None:
+    """For a running request and a waiting one; the others are not affected, and the places are free again."""
     model = make_random_model(0)
     engine = make_engine(model, random_vocabulary, max_sequences=3)
     kept, other = Drawing([1]), Answering([[2], [3]])
     tickets = [engine.submit(request) for request in (kept, other, other, kept)]
-    heard = engine.step()
-    assert [update.ticket for update in heard] == tickets[:2]
+    received = engine.step()
+    assert [update.ticket for update in received] == tickets[:2]
     engine.cancel(tickets[1])
     engine.cancel(tickets[2])
-    heard += list(engine.run())
+    received += list(engine.run())
     engine.cancel(tickets[0])
     for ticket in (tickets[0], tickets[3]):
-        states = [update.state for update in heard if update.ticket == ticket]
-        assert_same(states, states_alone(kept, model, random_vocabulary))
-    assert len(heard) == 1 + 2 * 4
+        states = [update.state for update in received if update.ticket == ticket]
+        assert_same(states, states_of_single(kept, model, random_vocabulary))
+    assert len(received) == 1 + 2 * 4
     assert engine.pending == 0
 
 
-def test_a_request_cancelled_during_a_step_is_heard_of_no_more(
+def test_a_request_cancelled_during_a_step_gets_no_further_updates(
     make_random_model: MakeModel, random_vocabulary: Vocabulary
 ) -> None:
     model = make_random_model(0)
@@ -233,21 +236,21 @@ def test_a_request_cancelled_during_a_step_is_heard_of_no_more(
     assert {update.ticket for update in engine.run()} == {kept}
 
 
-def test_a_request_cancelled_between_updates_is_heard_of_no_more(
+def test_a_request_cancelled_between_updates_gets_no_further_updates(
     make_random_model: MakeModel, random_vocabulary: Vocabulary
 ) -> None:
     engine = make_engine(make_random_model(0), random_vocabulary)
-    heard = []
+    received = []
     for update in engine.run([Drawing([1]), Drawing([2])]):
-        heard.append(update.ticket)
+        received.append(update.ticket)
         engine.cancel(1)
-    assert set(heard) == {0}
+    assert set(received) == {0}
 
 
-def test_a_request_cancelled_while_another_is_concluded_disturbs_none(
+def test_cancelling_while_another_request_finishes_affects_no_other(
     make_random_model: MakeModel, random_vocabulary: Vocabulary
 ) -> None:
-    """The last step of one, as another thread cancels it where its end is noted."""
+    """Another thread cancels a request while the engine handles its last step."""
     model = make_random_model(0)
     engine = make_engine(model, random_vocabulary)
 
@@ -260,26 +263,26 @@ def test_a_request_cancelled_while_another_is_concluded_disturbs_none(
 
     engine._requests = Requests()
     cancelled, kept = engine.submit(Drawing([1])), engine.submit(Drawing([2], seed=1))
-    heard = list(engine.run())
+    received = list(engine.run())
     assert_same(
-        [update.state for update in heard if update.ticket == kept],
-        states_alone(Drawing([2], seed=1), model, random_vocabulary),
+        [update.state for update in received if update.ticket == kept],
+        states_of_single(Drawing([2], seed=1), model, random_vocabulary),
     )
-    assert [update.state.forward_passes for update in heard if update.ticket == cancelled] == [1, 2, 3]
+    assert [update.state.forward_passes for update in received if update.ticket == cancelled] == [1, 2, 3]
 
 
 @pytest.mark.parametrize("request_kind", [Drawing([1, 2]), Answering([[1, 2]])], ids=["images", "texts"])
-def test_what_is_kept_for_a_request_goes_with_it(
+def test_the_kv_cache_of_a_request_is_freed_with_it(
     make_random_model: MakeModel,
     random_vocabulary: Vocabulary,
     monkeypatch: pytest.MonkeyPatch,
     request_kind: Request,
 ) -> None:
-    """Also while its updates are held; and one that waits has no room for keys and values yet."""
-    model, decoders, rooms = make_random_model(0), [], []
-    for module in (image_passes, text_passes):
+    """Even while its updates are referenced; a waiting request has no KV cache yet."""
+    model, decoders, buffers = make_random_model(0), [], []
+    for module in (image_denoiser, text_forward):
         monkeypatch.setattr(
-            module, "room_for_key_values", lambda *a, **k: rooms.append(1) or room_for_key_values(*a, **k)
+            module, "allocate_kv_buffer", lambda *a, **k: buffers.append(1) or allocate_kv_buffer(*a, **k)
         )
 
     def prepare(request: Request) -> Job:
@@ -290,9 +293,9 @@ def test_what_is_kept_for_a_request_goes_with_it(
     engine = Engine(model, prepare, max_sequences=1)
     for _ in range(3):
         engine.submit(request_kind)
-    assert rooms == []
+    assert buffers == []
     updates = engine.step()
-    assert rooms
+    assert buffers
     engine.cancel(2)
     updates += list(engine.run())
     gc.collect()
@@ -302,7 +305,7 @@ def test_what_is_kept_for_a_request_goes_with_it(
 
 @dataclass(frozen=True)
 class Broken:
-    """A decoder that fails in its second step: before, in or after the pass."""
+    """Fail in the second step: before, in or after the forward pass."""
 
     decoder: ImageDenoiser
     where: str
@@ -311,22 +314,22 @@ class Broken:
     def sequences(self) -> int:
         return self.decoder.sequences
 
-    def step(self, state: State) -> Scoring[State]:
+    def step(self, state: State) -> Step[State]:
         if state.forward_passes == 0:
             return (yield from self.decoder.step(state))
         if self.where == "before":
             raise ArithmeticError("broken")
-        scores = yield from self._ask(state)
-        raise ArithmeticError(f"broken, given {scores.shape}")
+        logits = yield from self._ask(state)
+        raise ArithmeticError(f"broken, given {logits.shape}")
 
-    def _ask(self, state: State) -> Scoring[Tensor]:
+    def _ask(self, state: State) -> Step[Tensor]:
         step = self.decoder.step(state)
-        work = next(step)
-        return (yield replace(work, embeddings=work.embeddings[:, 1:]) if self.where == "in" else work)
+        given = next(step)
+        return (yield replace(given, embeddings=given.embeddings[:, 1:]) if self.where == "in" else given)
 
 
 @pytest.mark.parametrize("where", ["before", "in", "after"])
-def test_a_request_that_fails_takes_no_other_with_it(
+def test_a_request_that_fails_affects_no_other(
     make_random_model: MakeModel, random_vocabulary: Vocabulary, where: str
 ) -> None:
     model = make_random_model(0)
@@ -335,13 +338,13 @@ def test_a_request_that_fails_takes_no_other_with_it(
 
     def prepare(request: Request) -> Job:
         job = request.prepare(model, random_vocabulary)
-        return replace(job, decoder=Broken(job.decoder, where), alike=None) if request is requests[1] else job
+        return replace(job, decoder=Broken(job.decoder, where), batch_key=None) if request is requests[1] else job
 
     engine = Engine(model, prepare)
     updates = list(engine.run(requests))
     for ticket in (0, 2):
         states = [update.state for update in updates if update.ticket == ticket]
-        assert_same(states, states_alone(requests[ticket], model, random_vocabulary))
+        assert_same(states, states_of_single(requests[ticket], model, random_vocabulary))
     first, failed = (update for update in updates if update.ticket == 1)
     assert not first.done
     assert failed.done
@@ -350,25 +353,25 @@ def test_a_request_that_fails_takes_no_other_with_it(
         failed.output()
 
 
-def test_without_memory_for_all_each_request_goes_by_itself(
+def test_if_a_shared_pass_runs_out_of_memory_each_request_runs_by_itself(
     make_random_model: MakeModel, random_vocabulary: Vocabulary, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, requests = make_random_model(0), [Drawing([1, 2]), Answering([[4, 5]]), Drawing([3], images=2)]
-    score = scoring.score
+    compute_logits = steps.compute_logits
 
-    def score_one(model: Showo, works: list[Work]) -> list[Tensor]:
-        if len(works) > 1:
+    def compute_one(model: Showo, inputs: list[ForwardInput]) -> list[Tensor]:
+        if len(inputs) > 1:
             raise MemoryError
-        return score(model, works)
+        return compute_logits(model, inputs)
 
-    monkeypatch.setattr(scoring, "score", score_one)
+    monkeypatch.setattr(steps, "compute_logits", compute_one)
     updates = list(make_engine(model, random_vocabulary).run(requests))
     for ticket, request in enumerate(requests):
         states = [update.state for update in updates if update.ticket == ticket]
-        assert_same(states, states_alone(request, model, random_vocabulary))
+        assert_same(states, states_of_single(request, model, random_vocabulary))
 
 
-def test_a_bad_request_is_refused_and_disturbs_no_other(
+def test_an_invalid_request_raises_and_affects_no_other(
     make_random_model: MakeModel, random_vocabulary: Vocabulary
 ) -> None:
     model, good = make_random_model(0), Drawing([1, 2])
@@ -384,18 +387,16 @@ def test_a_bad_request_is_refused_and_disturbs_no_other(
         engine.run([good, Answering([[1]], max_new_tokens=0)])
     assert engine.pending == 1
     states += [update.state for update in engine.run()]
-    assert_same(states, states_alone(good, model, random_vocabulary))
+    assert_same(states, states_of_single(good, model, random_vocabulary))
 
 
 @pytest.mark.parametrize("limit", [0, True, 2.0])
-def test_limits_that_cannot_be_are_refused(
-    make_random_model: MakeModel, random_vocabulary: Vocabulary, limit: object
-) -> None:
+def test_invalid_limits_raise(make_random_model: MakeModel, random_vocabulary: Vocabulary, limit: object) -> None:
     with pytest.raises(InputError, match=r"max_sequences is .*: choose a whole number, 1 or more"):
         make_engine(make_random_model(0), random_vocabulary, limit)
 
 
-def test_other_threads_submit_while_one_steps(make_random_model: MakeModel, random_vocabulary: Vocabulary) -> None:
+def test_other_threads_may_submit_while_one_steps(make_random_model: MakeModel, random_vocabulary: Vocabulary) -> None:
     model = make_random_model(0)
     engine = make_engine(model, random_vocabulary, max_sequences=4)
     requests = [Drawing([number], seed=number) for number in range(8)]
@@ -410,10 +411,10 @@ def test_other_threads_submit_while_one_steps(make_random_model: MakeModel, rand
     for thread in threads:
         thread.join()
     for request in requests:
-        assert_same([finals[request.seed]], states_alone(request, model, random_vocabulary)[-1:])
+        assert_same([finals[request.seed]], states_of_single(request, model, random_vocabulary)[-1:])
 
 
-alike = st.lists(
+similar_arrivals = st.lists(
     st.tuples(
         st.integers(0, 3),
         st.builds(
@@ -441,53 +442,57 @@ alike = st.lists(
 
 
 @few
-@given(model_seed=st.integers(0, 2), arrivals=alike, cancelled=st.sets(st.tuples(st.integers(0, 7), st.integers(1, 4))))
-def test_requests_that_advance_as_one_have_the_states_they_have_alone(
+@given(
+    model_seed=st.integers(0, 2),
+    arrivals=similar_arrivals,
+    cancelled=st.sets(st.tuples(st.integers(0, 7), st.integers(1, 4))),
+)
+def test_requests_that_share_a_decoder_have_the_states_of_single_requests(
     make_random_model: MakeModel,
     random_vocabulary: Vocabulary,
     model_seed: int,
     arrivals: list[tuple[int, Request]],
     cancelled: set[tuple[int, int]],
 ) -> None:
-    """Some leave early, cancelled or sure of all codes; those that started with them do not notice."""
+    """Some leave early, cancelled or by early exit; the requests that started with them are not affected."""
     model = make_random_model(model_seed)
     engine = make_engine(model, random_vocabulary, max_sequences=64)
-    heard: dict[int, list[Update[Request]]] = {}
+    received: dict[int, list[Update[Request]]] = {}
     for step in run_arrivals(engine, arrivals):
         for update in step:
-            heard.setdefault(update.ticket, []).append(update)
-        for ticket, own in heard.items():
+            received.setdefault(update.ticket, []).append(update)
+        for ticket, own in received.items():
             if (ticket, len(own)) in cancelled:
                 engine.cancel(ticket)
-    for ticket, own in heard.items():
-        expected = states_alone(own[0].request, model, random_vocabulary)
+    for ticket, own in received.items():
+        expected = states_of_single(own[0].request, model, random_vocabulary)
         early = [passes for number, passes in cancelled if number == ticket and passes < len(expected)]
         assert_same([update.state for update in own], expected[: min(early, default=len(expected))])
 
 
-def test_a_pass_has_one_part_for_all_that_started_together(
+def test_requests_that_start_together_are_one_group_of_a_pass(
     make_random_model: MakeModel, random_vocabulary: Vocabulary, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model, parts = make_random_model(0), []
-    run = model.runner.run
-    monkeypatch.setattr(model.runner, "run", lambda *given: parts.append(len(given[-1])) or run(*given))
+    model, counts = make_random_model(0), []
+    run = model.packed_forward
+    monkeypatch.setattr(model, "packed_forward", lambda *given: counts.append(len(given[-1])) or run(*given))
     engine = make_engine(model, random_vocabulary)
     drawings = [Drawing([number], seed=number) for number in range(5)]
     answerings = [Answering([[number]], max_new_tokens=4, block_length=1, seed=number) for number in range(5)]
     list(engine.run([*drawings, *answerings]))
-    assert parts == [4, 2, 2, 2]  # prompts and images, beginnings and what follows; then the second of each
+    assert counts == [4, 2, 2, 2]  # prompts, images, prefixes and continuations; then images and continuations
 
 
-@pytest.mark.parametrize("lacking", ["rooms", "pass", "sampler"])
+@pytest.mark.parametrize("lacking", ["buffers", "pass", "sampler"])
 @pytest.mark.parametrize("since", [0, 2])
-def test_without_memory_for_a_group_each_of_it_goes_by_itself(
+def test_if_a_group_runs_out_of_memory_each_member_runs_by_itself(
     make_random_model: MakeModel,
     random_vocabulary: Vocabulary,
     monkeypatch: pytest.MonkeyPatch,
     lacking: str,
     since: int,
 ) -> None:
-    """Wherever it lacks, from the first step or a later one on; random numbers drawn in vain are drawn again."""
+    """Wherever memory runs out, from the first step or a later one on; random numbers of a failed step are redrawn."""
     model = make_random_model(0)
     requests = [Drawing([number], seed=number) for number in range(3)] + [Answering([[5]]), Answering([[6]])]
     engine = make_engine(model, random_vocabulary)
@@ -495,8 +500,12 @@ def test_without_memory_for_a_group_each_of_it_goes_by_itself(
         engine.submit(request)
     updates = [update for _ in range(since) for update in engine.step()]
     broken = {
-        "rooms": (image_passes, "room_for_key_values", lambda *given, **_: given[2] > 1),
-        "pass": (scoring, "score", lambda model, works: sum(work.asked for work in works) > NUM_CODES),
+        "buffers": (image_denoiser, "allocate_kv_buffer", lambda *given, **_: given[2] > 1),
+        "pass": (
+            steps,
+            "compute_logits",
+            lambda model, inputs: sum(g.scored_layout.size for one in inputs for g in one.groups) > NUM_CODES,
+        ),
         "sampler": (scheduler, "draw_codes", lambda probabilities, *_: len(probabilities) > NUM_CODES),
     }
     module, name, is_much = broken[lacking]
@@ -511,10 +520,10 @@ def test_without_memory_for_a_group_each_of_it_goes_by_itself(
     updates += engine.run()
     for ticket, request in enumerate(requests):
         states = [update.state for update in updates if update.ticket == ticket]
-        assert_same(states, states_alone(request, model, random_vocabulary))
+        assert_same(states, states_of_single(request, model, random_vocabulary))
 
 
-def test_one_of_a_group_that_fails_takes_no_other_with_it(
+def test_a_group_member_that_fails_affects_no_other(
     make_random_model: MakeModel, random_vocabulary: Vocabulary, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, requests = make_random_model(0), [Drawing([number], seed=number) for number in range(3)]
@@ -534,23 +543,23 @@ def test_one_of_a_group_that_fails_takes_no_other_with_it(
     assert [update.ticket for update in updates if update.error is not None] == [1]
     for ticket in (tickets[0], tickets[2]):
         states = [update.state for update in updates if update.ticket == ticket]
-        assert_same(states, states_alone(requests[ticket], model, random_vocabulary))
+        assert_same(states, states_of_single(requests[ticket], model, random_vocabulary))
 
 
 @pytest.mark.parametrize("kind", [Drawing, Answering])
-def test_what_is_kept_is_bounded_whoever_leaves(
+def test_memory_is_bounded_whichever_request_leaves(
     make_random_model: MakeModel, random_vocabulary: Vocabulary, monkeypatch: pytest.MonkeyPatch, kind: type
 ) -> None:
-    """All but one of each group are cancelled and others come in their place."""
-    rooms: WeakSet[Tensor] = WeakSet()
+    """All but one of each group are cancelled and replaced by others."""
+    buffers: WeakSet[Tensor] = WeakSet()
 
     def noted(*given: object, **named: object) -> Tensor:
-        room = room_for_key_values(*given, **named)
-        rooms.add(room)
-        return room
+        buffer = allocate_kv_buffer(*given, **named)
+        buffers.add(buffer)
+        return buffer
 
-    for module in (image_passes, text_passes):
-        monkeypatch.setattr(module, "room_for_key_values", noted)
+    for module in (image_denoiser, text_forward):
+        monkeypatch.setattr(module, "allocate_kv_buffer", noted)
     engine = make_engine(make_random_model(0), random_vocabulary, max_sequences=8)
     options = SamplingOptions(num_inference_steps=16)
     stays: list[int] = []
@@ -565,4 +574,4 @@ def test_what_is_kept_is_bounded_whoever_leaves(
             engine.cancel(ticket)
         stays.append(tickets[0])
         gc.collect()
-        assert sum(room.shape[2] for room in rooms if len(room) > 1) <= 8 + len(stays)
+        assert sum(buffer.shape[2] for buffer in buffers if len(buffer) > 1) <= 8 + len(stays)

@@ -28,7 +28,9 @@ def test_results_are_those_of_the_methods(random_pipe: ShowoPipeline, image: Ima
         ImageRequest("a red circle", seed=0),
         TextRequest(image, "How many stars are there?", max_new_tokens=20, seed=1),
         ImageRequest(["a blue star", "a cat"], num_inference_steps=7, guidance_scale=1.75, top_k=5, seed=2),
-        TextRequest(random_pipe.encode_images([image]), ["What is it?", "Where?"], max_new_tokens=9, drafts=False, seed=3),
+        TextRequest(
+            random_pipe.encode_images([image]), ["What is it?", "Where?"], max_new_tokens=9, drafts=False, seed=3
+        ),
         ImageRequest("a dog", guidance_scale=3.0, num_images_per_prompt=2, output_type="np", seed=4),
         TextRequest(
             codes=codes, max_new_tokens=12, decoding="autoregressive", do_sample=True, temperature=2.0, top_k=9, seed=5

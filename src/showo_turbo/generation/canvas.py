@@ -25,8 +25,8 @@ from torch import Tensor
 
 from showo_turbo.errors import InputError
 from showo_turbo.generation.image_denoiser import ImageDenoiser, partly_known_state
-
-DIRECTIONS = ("left", "right", "up", "down")
+from showo_turbo.generation.options import DIRECTIONS
+from showo_turbo.generation.trajectory import run_single
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ def denoise_windows(denoiser: ImageDenoiser, canvas: Canvas, windows: Sequence[W
         codes, known = (rearrange(tensor[window.index], "b h w -> b (h w)") for tensor in (canvas.codes, canvas.known))
         state = partly_known_state(codes, known, denoiser.vocabulary)
         while not state.done:
-            state = denoiser.advance(state)
+            state = run_single(denoiser.model, denoiser.step(state))
             all_codes, all_known = canvas.codes.clone(), canvas.known.clone()
             all_codes[window.index] = rearrange(state.ids - offset, "b (h w) -> b h w", h=window.side)
             all_known[window.index] = rearrange(state.settled, "b (h w) -> b h w", h=window.side)

@@ -187,16 +187,16 @@ class ImageDenoiser:
         Returns:
             Logits, and the row of each position.
         """
-        if self._forward is None:
-            prompts, prefixes = list(self.prompts), []
-            if self.guidance_scale > 0:
-                prompts, prefixes = [*prompts, self.unconditional], [self._unconditional_prefix()]
-            self._forward = ImageForward(self.model, self.vocabulary, prompts, prefixes)
         ids, scored = state.mask_unsettled(self.vocabulary.mask_id).cpu(), scored.cpu()
         if self.guidance_scale == 0:
+            self._forward = self._forward or ImageForward(self.model, self.vocabulary, self.prompts)
             return (yield from self._forward.logits(self.prompt_of_image, ids, scored))
-        if not state.settled.any():
-            masked = self._unconditional_masked_logits()
+        fully_masked = not state.settled.any()
+        masked = self._unconditional_masked_logits() if fully_masked else None
+        if self._forward is None:
+            prompts, prefix = [*self.prompts, self.unconditional], self._unconditional_prefix()
+            self._forward = ImageForward(self.model, self.vocabulary, prompts, [prefix])
+        if fully_masked:
             conditional, rows = yield from self._forward.logits(self.prompt_of_image, ids, scored)
             unconditional = masked.repeat(len(conditional) // len(masked), 1)
         else:
@@ -211,8 +211,7 @@ class ImageDenoiser:
         """Return the KV cache of the unconditional prompt, (layers, 2, length, heads, head size)."""
         prompt = tuple(self.unconditional)
         return self.model.derived(
-            ("unconditional prefix", prompt),
-            lambda: ImageForward(self.model, self.vocabulary, [prompt]).prefix(0),
+            ("unconditional prefix", prompt), lambda: ImageForward(self.model, self.vocabulary, [prompt]).prefix(0)
         )
 
     def _unconditional_masked_logits(self) -> Tensor:
@@ -220,9 +219,12 @@ class ImageDenoiser:
         prompt = tuple(self.unconditional)
 
         def compute() -> Tensor:
-            forward = ImageForward(self.model, self.vocabulary, [prompt], [self._unconditional_prefix()])
-            masked = masked_state(1, self.num_codes, self.vocabulary)
-            logits, _ = run_single(self.model, forward.logits([0], masked.ids, ~masked.settled))
+            forward, start = (
+                ImageForward(self.model, self.vocabulary, [prompt]),
+                masked_state(1, self.num_codes, self.vocabulary),
+            )
+            logits, _ = run_single(self.model, forward.logits([0], start.ids, ~start.settled))
+            self.model.derived(("unconditional prefix", prompt), lambda: forward.prefix(0))  # read in the same pass
             return logits
 
         return self.model.derived(("unconditional masked logits", prompt, self.num_codes), compute)

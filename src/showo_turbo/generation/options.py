@@ -356,8 +356,8 @@ def options_dataclass(options: type[Options], after: str) -> Callable[[C], C]:
     """Make a class a frozen data class that has the options of another class as fields, after one of its own."""
 
     def decorate(cls: C) -> C:
-        add_options(options, after=after)(cls)
-        return dataclass(frozen=True, eq=False)(cls)
+        dataclass(frozen=True, eq=False)(add_options(options, after=after)(cls))
+        return cls
 
     return decorate
 

@@ -11,9 +11,14 @@ Decisions:
   uniform number each), so the same generator and the same logits give the codes of the published sampler.
 - Arithmetic is float32, on the device of the logits; the decision is moved to the device of the codes in one transfer.
 - The temperature is multiplied by (1 - r) in every step, on its running value: 4 steps from 1.0 use .75, .375, .094, 0.
+- A mask schedule maps progress r in [0, 1], float32, to the masked fraction gamma(r), which falls from 1 to 0. The
+  number of codes that stay masked is the floor of the number of codes times gamma, so all arithmetic is float32, as
+  published: at r = 2/3 the last bit of the cosine decides between 31 and 32 of 64.
 """
 
-from collections.abc import Sequence
+import math
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -23,7 +28,6 @@ from torch import Tensor
 from showo_turbo.errors import InputError
 from showo_turbo.generation.options import SamplingOptions, check_option
 from showo_turbo.generation.orders import halton_ranks
-from showo_turbo.generation.schedules import mask_schedule
 
 Generators = torch.Generator | Sequence[torch.Generator] | None
 """One generator for the whole batch, or several for equally many rows each, in order; None is torch's default."""
@@ -32,6 +36,48 @@ Rows = Tensor | slice
 """Row indices: long (n,), or a slice."""
 
 ALL_ROWS = slice(None)
+
+
+MaskSchedule = Callable[[Tensor], Tensor]
+"""Maps progress to the masked fraction."""
+
+_MIN_FRACTION = 1e-6
+
+
+def cosine(progress: Tensor) -> Tensor:
+    """Compute cos(pi r / 2), which is slow at first. Not clamped, so slightly below 0 at r = 1."""
+    return torch.cos(progress * math.pi * 0.5)
+
+
+def linear(progress: Tensor) -> Tensor:
+    """Compute 1 - r."""
+    return (1.0 - progress).clamp(_MIN_FRACTION, 1.0)
+
+
+def sigmoid(progress: Tensor) -> Tensor:
+    """Compute a falling logistic curve over [-3, 3], scaled to run from 1 to 0."""
+    first, last = torch.sigmoid(torch.tensor([-3.0, 3.0], device=progress.device))
+    return ((last - torch.sigmoid(progress * 6.0 - 3.0)) / (last - first)).clamp(_MIN_FRACTION, 1.0)
+
+
+def power(exponent: float) -> MaskSchedule:
+    """Return the schedule 1 - r ** exponent."""
+    return lambda progress: (1.0 - progress**exponent).clamp(_MIN_FRACTION, 1.0)
+
+
+def mask_schedule(name: str) -> MaskSchedule:
+    """Return the schedule called `name`: "cosine", "linear", "sigmoid" or "powX" with a number X > 0, as in "pow2".
+
+    Raises:
+        InputError: if there is none of that name.
+    """
+    named = {"cosine": cosine, "linear": linear, "sigmoid": sigmoid}
+    if str(name) in named:
+        return named[name]
+    exponent = re.fullmatch(r"pow(\d+\.?\d*|\.\d+)", str(name))
+    if exponent and float(exponent[1]) > 0:
+        return power(float(exponent[1]))
+    raise InputError(f"schedule {name!r} is unknown: use {', '.join(named)} or powX with a number X > 0, as in pow2")
 
 
 @dataclass(frozen=True)
@@ -76,7 +122,7 @@ class UnmaskingScheduler:
             codebook_size: number of image codes.
             temperature: weight of the Gumbel noise before the first step; 0 keeps the most probable candidates.
             top_k: sample among the k most probable codes; None samples among all.
-            schedule: name of a mask schedule, see `generation.schedules`.
+            schedule: name of a mask schedule, see `mask_schedule`.
             order: which codes to settle first, see `generation.orders`.
             sampled_steps: number of first steps that sample; the others take the most probable codes. None samples in
                 all steps.

@@ -22,6 +22,7 @@ Decisions:
 from collections.abc import Callable, Iterator, Sequence
 from copy import copy
 from itertools import islice
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -39,6 +40,16 @@ _GOOD_FRACTION = 0.25
 
 Chooser = Callable[[Tensor], Tensor]
 """Chooses one id per row of logits: float32 (..., vocabulary) -> long (...)."""
+
+
+class Streamer(Protocol):
+    """Receive an answer while it is decoded; transformers' streamers fit."""
+
+    def put(self, value: Tensor) -> None:
+        """Receive ids that are final, long (count,)."""
+
+    def end(self) -> None:
+        """Receive the end of the answer."""
 
 
 def greedy(logits: Tensor) -> Tensor:
@@ -147,6 +158,44 @@ class TextDecoder:
             drafts.begin([prompt[length:] for prompt, length in zip(prompts, self._prefix_lengths, strict=True)])
 
     @classmethod
+    def from_options(
+        cls,
+        model: Showo,
+        vocabulary: Vocabulary,
+        prompts: Sequence[Sequence[int]],
+        options: DecodingOptions,
+        generator: torch.Generator | None = None,
+        previous: "TextDecoder | None" = None,
+    ) -> tuple["TextDecoder", Tensor]:
+        """Build a decoder and its first guesses, long (batch, max_new_tokens).
+
+        Args:
+            model: the transformer.
+            vocabulary: the id layout.
+            prompts: id lists that end where the answers begin.
+            options: how to decode.
+            generator: source of random numbers.
+            previous: a decoder whose prompts these begin with; its KV cache and drafts are used.
+        """
+        forward = None if previous is None else previous.forward
+        if options.decoding == "autoregressive":
+            choose = sampler(options.temperature, options.top_k, generator) if options.do_sample else greedy
+            decoder = cls(model, vocabulary, prompts, options.max_new_tokens, 1, choose, forward)
+            return decoder, torch.full((len(prompts), options.max_new_tokens), vocabulary.end_of_text_id)
+        learned = None if previous is None else previous.drafts
+        decoder = cls(
+            model,
+            vocabulary,
+            prompts,
+            options.max_new_tokens,
+            options.block_length,
+            forward=forward,
+            sliding_window=options.sliding_window,
+            drafts=(learned or Drafts()) if options.drafts else None,
+        )
+        return decoder, draw_guesses(prompts, options.max_new_tokens, vocabulary, generator)
+
+    @classmethod
     def batch(cls, decoders: Sequence["TextDecoder"]) -> "TextDecoder":
         """Join decoders with the same options; each keeps its own drafts."""
         first = decoders[0]
@@ -238,6 +287,20 @@ class TextDecoder:
         """Yield the trajectory from first guesses, long (batch, max_new_tokens), to answers."""
         return trajectory(self.start(guesses), self.advance)
 
+    def generate(self, guesses: Tensor, streamer: Streamer | None = None) -> State:
+        """Return the finished state; a streamer, which takes one answer only, receives ids as they settle."""
+        state, sent = self.start(guesses), 0
+        while not state.done:
+            state = run_single(self.model, self.step(state))
+            if streamer is not None:
+                ids = answer_ids(state, 0, self.vocabulary.end_of_text_id)
+                if len(ids) > sent:
+                    streamer.put(torch.tensor(ids[sent:]))
+                sent = len(ids)
+        if streamer is not None:
+            streamer.end()
+        return state
+
     def _settle(self, row: int, ids: list[int], window: range, choices: Sequence[int]) -> int:
         """Replace guesses in `ids` by choices, and those that are not final by drafts; return the settled count."""
         end_id, span = self.vocabulary.end_of_text_id, slice(window.start, window.stop)
@@ -262,6 +325,13 @@ class TextDecoder:
             for length, window in zip(self._lengths.tolist(), windows, strict=True)
         ]
         return (yield from self.forward.logits(sequences, self._prefix_lengths, before))
+
+
+def answer_ids(state: State, row: int, end_of_text_id: int) -> list[int]:
+    """Return the settled ids of a row up to the end of text."""
+    settled = int(state.settled[row].cumprod(0).sum())
+    ids = state.ids[row, :settled].tolist()
+    return ids[: ids.index(end_of_text_id)] if end_of_text_id in ids else ids
 
 
 def count_final(guesses: Sequence[int], choices: Sequence[int]) -> int:

@@ -95,8 +95,12 @@ class TextForward:
     def _prefix_rows(self, prefixes: dict[tuple[int, ...], list[int]]) -> PackedSequences:
         """Return the rows of different prefixes, each with the sequences that start with it; none is scored."""
         device, lengths = self.model.device, [len(prefix) for prefix in prefixes]
-        filler = [self.vocabulary.end_of_text_id] * max(lengths)
-        padded = torch.tensor([[*prefix, *filler][: len(filler)] for prefix in prefixes])
+        if self.model.config.w_clip_vit:
+            filler = [self.vocabulary.end_of_text_id] * max(lengths)
+            padded = torch.tensor([[*prefix, *filler][: len(filler)] for prefix in prefixes])
+            mask = understanding_mask(padded, self.vocabulary)
+        else:  # every row attends to the whole prefix
+            mask = (torch.arange(max(lengths)) < torch.tensor(lengths)[:, None])[:, None, None]
         rows, slots, first = [], [], 0
         for length, sequences in zip(lengths, prefixes.values(), strict=True):
             for sequence in sequences:
@@ -108,7 +112,7 @@ class TextForward:
             layout,
             torch.cat([torch.arange(length) for length in lengths]).to(device),
             PrefixCache(self.buffer, layout, torch.cat(rows).to(device), torch.cat(slots).to(device)),
-            _none_if_full(understanding_mask(padded, self.vocabulary), device),
+            _none_if_full(mask, device),
             torch.zeros(0, dtype=torch.long, device=device),
             RaggedLayout([0] * len(prefixes)),
         )

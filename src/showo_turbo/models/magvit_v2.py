@@ -21,7 +21,7 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from showo_turbo.backends.tiled_decoder import decode_tiled
+from showo_turbo.backends.tiled_decoder import CPU_MIN_POSITIONS_TO_SUM_KERNELS, decode_tiled
 from showo_turbo.errors import InputError
 from showo_turbo.models.magvit_v2_config import MagvitV2Config
 
@@ -313,8 +313,11 @@ class MagvitV2(nn.Module):
         Raises:
             InputError: if the codes do not fill the grid or lie outside the codebook.
         """
-        grid = codes.unflatten(1, grid_shape(codes, height, width))
-        return decode_tiled(self.decoder, self.quantize.codes_to_latents(grid))
+        latents = self.quantize.codes_to_latents(codes.unflatten(1, grid_shape(codes, height, width)))
+        positions = codes.numel() * 4 ** (len(self.config.decoder_num_blocks) - 2)  # of the last map to be upsampled
+        small = latents.device.type == "cpu" and positions < CPU_MIN_POSITIONS_TO_SUM_KERNELS
+        with torch.no_grad():
+            return self.decoder(latents) if small else decode_tiled(self.decoder, latents)
 
 
 def grid_shape(codes: Tensor, height: int | None = None, width: int | None = None) -> tuple[int, int]:

@@ -5,5 +5,4 @@ image_generation   text to image, inpainting, extrapolation, variation
 image_editing      masks, and the codes that an edit redraws
 understanding      questions about images
 chat               questions that are read with all turns before them
-answers            id lists to decoded answers, for both of these
 """

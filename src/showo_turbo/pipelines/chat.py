@@ -5,24 +5,17 @@
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
 
+from showo_turbo.components import choose_generator
 from showo_turbo.generation.options import DecodingOptions, takes_options
-from showo_turbo.generation.text_decoder import TextDecoder
-from showo_turbo.models.showo import Showo
+from showo_turbo.generation.text_decoder import Streamer, TextDecoder
 from showo_turbo.outputs import TextOutput
-from showo_turbo.pipelines.answers import (
-    Streamer,
-    check_length,
-    choose_generator,
-    decode,
-    prepare_decoder,
-    text_output,
-)
-from showo_turbo.processing.prompts import PromptBuilder
+
+if TYPE_CHECKING:
+    from showo_turbo.pipelines.understanding import EncodedImages, Understanding
 
 
 @dataclass(frozen=True)
@@ -47,15 +40,14 @@ class Chat:
         turns: questions and answers so far.
     """
 
-    def __init__(self, model: Showo, prompts: PromptBuilder, codes: Tensor) -> None:
+    def __init__(self, pipe: "Understanding", image: "EncodedImages") -> None:
         """Start a chat.
 
         Args:
-            model: the transformer.
-            prompts: text tokenizer and prompt templates.
-            codes: codes of the image, long (tokens,).
+            pipe: the pipeline that answers.
+            image: one encoded image.
         """
-        self.model, self.prompts, self.codes = model, prompts, codes
+        self.pipe, self.image = pipe, image
         self.turns: list[ChatTurn] = []
         self._ids: list[int] = []
         self._decoder: TextDecoder | None = None
@@ -85,15 +77,17 @@ class Chat:
         """
         decoding = DecodingOptions(**options)
         generator = choose_generator(generator, seed)
-        question_text = self.prompts.check_question(question)
+        prompts = self.pipe.prompts
+        asked = prompts.check_question(question)
         if self.turns:
-            ids = [*self._ids, *self.prompts.next_turn(question_text)]
+            ids = [*self._ids, *prompts.next_turn(asked)]
         else:
-            ids = self.prompts.understanding(self.codes.tolist(), question_text)
-        check_length(self.model, len(ids), decoding, "image, dialogue so far and question")
-        vocabulary = self.prompts.vocabulary
-        decoder, guesses = prepare_decoder(self.model, vocabulary, [ids], decoding, generator, self._decoder)
-        answer = text_output(decode(decoder, guesses, streamer), self.prompts)
+            ids = prompts.understanding(self.image.rows[0].tolist(), asked)
+        self.pipe.check_length(len(ids), decoding, "image, dialogue so far and question")
+        decoder, guesses = TextDecoder.from_options(
+            self.image.model, prompts.vocabulary, [ids], decoding, generator, self._decoder
+        )
+        answer = self.pipe.text_output(decoder.generate(guesses, streamer))
         self._ids, self._decoder = [*ids, *answer.token_ids[0]], decoder
         self.turns.append(ChatTurn(question, answer.texts[0]))
         return answer

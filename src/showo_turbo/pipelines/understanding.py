@@ -12,21 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from showo_turbo.components import Components, as_list, broadcast
+from showo_turbo.components import Components, as_list, broadcast, choose_generator
 from showo_turbo.errors import InputError
 from showo_turbo.generation.options import DecodingOptions, takes_options
-from showo_turbo.generation.text_decoder import TextDecoder
+from showo_turbo.generation.text_decoder import Streamer, TextDecoder, answer_ids
+from showo_turbo.generation.trajectory import State
 from showo_turbo.models.showo import Showo
 from showo_turbo.models.showo_features import FeatureShowo
 from showo_turbo.outputs import TextOutput
-from showo_turbo.pipelines.answers import (
-    Streamer,
-    check_length,
-    choose_generator,
-    decode,
-    prepare_decoder,
-    text_output,
-)
 from showo_turbo.pipelines.chat import Chat
 from showo_turbo.processing.images import ImageSource
 
@@ -96,7 +89,7 @@ class Understanding(Components):
         if streamer is not None and len(pairs.questions) > 1:
             raise InputError(f"streamer takes one answer at a time, but there are {len(pairs.questions)} questions")
         decoder, guesses = self.prepare_answers(pairs, decoding, choose_generator(generator, seed))
-        return text_output(decode(decoder, guesses, streamer), self.prompts)
+        return self.text_output(decoder.generate(guesses, streamer))
 
     def chat(self, image: ImageSource | None = None, *, codes: Tensor | None = None) -> Chat:
         """Start a chat about one image: `pipe.chat(image).ask("What is it?")`, and so on.
@@ -113,7 +106,7 @@ class Understanding(Components):
         encoded = self.encode_images(as_list(image)) if codes is None else self._encoded_codes(codes)
         if len(encoded.rows) != 1:
             raise InputError(f"a dialogue is about one image, but there are {len(encoded.rows)}: start one for each")
-        return Chat(encoded.model, self.prompts, encoded.rows[0])
+        return Chat(self, encoded)
 
     @torch.no_grad()
     def encode_images(self, images: ImageSource | Sequence[ImageSource]) -> EncodedImages:
@@ -163,7 +156,7 @@ class Understanding(Components):
         questions = self.check_questions(pairs.questions, options, len(pairs.images[0]) if encoded else None)
         images = EncodedImages(pairs.model, torch.stack(pairs.images)) if encoded else self.encode_images(pairs.images)
         rows = [self.prompts.understanding(row, one) for row, one in zip(images.rows.tolist(), questions, strict=True)]
-        return prepare_decoder(images.model, self.prompts.vocabulary, rows, options, generator)
+        return TextDecoder.from_options(images.model, self.prompts.vocabulary, rows, options, generator)
 
     def check_questions(
         self, questions: Sequence[str], options: DecodingOptions, image_length: int | None = None
@@ -185,8 +178,26 @@ class Understanding(Components):
         cleaned = [self.prompts.check_question(question) for question in questions]
         for question in cleaned:
             length = len(self.prompts.understanding([0] * image_length, question))
-            check_length(self.model, length, options, "image and question")
+            self.check_length(length, options, "image and question")
         return cleaned
+
+    def check_length(self, length: int, options: DecodingOptions, prompt: str) -> None:
+        """Check that a prompt of `length` tokens and its answer fit the model's positions.
+
+        Raises:
+            InputError: if they do not; `prompt` names the parts of the prompt.
+        """
+        if length + options.max_new_tokens > self.model.max_positions:
+            raise InputError(
+                f"{prompt} take {length} tokens and max_new_tokens is {options.max_new_tokens}, but the "
+                f"model has {self.model.max_positions} positions: shorten the question, or choose fewer new tokens"
+            )
+
+    def text_output(self, state: State) -> TextOutput:
+        """Return the ids and texts of a state."""
+        end_id = self.prompts.vocabulary.end_of_text_id
+        token_ids = [answer_ids(state, row, end_id) for row in range(len(state.ids))]
+        return TextOutput([self.prompts.decode(ids).strip() for ids in token_ids], token_ids, state.forward_passes)
 
     def _encoded_codes(self, codes: Tensor) -> EncodedImages:
         """Return codes that a user gives as rows, long (batch, tokens)."""

@@ -17,7 +17,6 @@ from showo_turbo.generation.image_denoiser import masked_state
 from showo_turbo.generation.options import DecodingOptions, SamplingOptions, options_dataclass, options_in
 from showo_turbo.generation.trajectory import State
 from showo_turbo.outputs import ImageOutput
-from showo_turbo.pipelines.answers import text_output
 from showo_turbo.pipelines.image_generation import ImageGeneration
 from showo_turbo.pipelines.understanding import EncodedImages, Understanding
 from showo_turbo.processing.images import ImageSource
@@ -86,4 +85,4 @@ def _prepare_answers(pipe: Understanding, request: TextRequest) -> Job:
     pairs = pipe.pair_questions(request.image, request.prompt, request.codes)
     decoder, guesses = pipe.prepare_answers(pairs, decoding, make_generator(request.seed))
     batch_key = None if decoding.do_sample else (decoding, decoder.model)
-    return Job(decoder, decoder.start(guesses), lambda state: text_output(state, pipe.prompts), batch_key)
+    return Job(decoder, decoder.start(guesses), pipe.text_output, batch_key)
