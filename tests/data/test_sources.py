@@ -124,7 +124,7 @@ def test_llava_entries_without_a_picture_are_left_out(pictures: Path) -> None:
     conversations = say("Hello?", "Hello.")
     entries = [{"conversations": conversations}, {"image": "blue.png", "conversations": conversations}]
     source = LlavaDialogues(llava_file(pictures, entries))
-    assert (len(source), source.left_out, source[0].key) == (1, 1, "mix.json: [1]")
+    assert (len(source), source.num_dropped, source[0].key) == (1, 1, "mix.json: [1]")
     assert color(source[0].image) == "blue"
 
 
@@ -211,7 +211,14 @@ def test_bad_members_are_named(tmp_path: Path) -> None:
         "f.txt": b"f",
         "f.png": png("red")[:40],
     }
-    wrong = ["caption is missing", "utf-8", "caption cannot be read", "no object", "caption is missing", "image.*read"]
+    wrong = [
+        "caption is missing",
+        "utf-8",
+        "caption cannot be read",
+        "not an object",
+        "caption is missing",
+        "image.*read",
+    ]
     source = WebDataset(write_tar(tmp_path / "00.tar", members))
     assert_bad(source, [(f"00.tar: {name}", words) for name, words in zip("abcdef", wrong, strict=True)])
 
@@ -224,7 +231,7 @@ def test_a_shard_that_is_no_whole_tar_is_refused(tmp_path: Path) -> None:
     whole = write_tar(tmp_path / "00.tar", {"a.txt": b"a" * 2000}).read_bytes()
     for name, content in {"cut.tar": whole[:1000], "text.tar": b"no tar at all" * 100}.items():
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(InputError, match=f"{name}.*no whole, uncompressed tar"):
+        with pytest.raises(InputError, match=f"{name}.*not a complete, uncompressed tar"):
             WebDataset(tmp_path / name)
 
 

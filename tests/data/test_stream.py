@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from showo_turbo.data.bad_samples import BadSamples
-from showo_turbo.data.mixture import SLOTS, Mixture
+from showo_turbo.data.mixture import SLOTS_PER_CYCLE, Mixture
 from showo_turbo.data.samples import BadSampleError, Sample, TextSample
 from showo_turbo.data.stream import MixedStream, WeightedSource
 from showo_turbo.errors import InputError
@@ -106,8 +106,8 @@ def test_epochs_and_seeds_differ_in_order() -> None:
 
 def test_every_sample_comes_once_an_epoch_in_a_mixture() -> None:
     mixed = numbers_stream(700, 900, weights=(7.0, 9.0))
-    read = Counter(mixed._mixture.locate(position)[0] for position in range(3 * SLOTS))
-    mixed.take(3 * SLOTS)
+    read = Counter(mixed._mixture.locate(position)[0] for position in range(3 * SLOTS_PER_CYCLE))
+    mixed.take(3 * SLOTS_PER_CYCLE)
     for number, one in enumerate(mixed.sources):
         times = set(one.source.fetched.values())
         assert len(one.source.fetched) == len(one.source)
@@ -118,10 +118,10 @@ def test_every_sample_comes_once_an_epoch_in_a_mixture() -> None:
 @given(weights=st.lists(st.floats(0.1, 100), min_size=1, max_size=6), seed=seeds, cycle=st.integers(0, 1000))
 def test_shares_hold_in_every_cycle(weights: list[float], seed: int, cycle: int) -> None:
     mixture = Mixture(weights, seed)
-    located = [mixture.locate(cycle * SLOTS + slot) for slot in range(SLOTS)]
+    located = [mixture.locate(cycle * SLOTS_PER_CYCLE + slot) for slot in range(SLOTS_PER_CYCLE)]
     for source, weight in enumerate(weights):
         draws = [draw for number, draw in located if number == source]
-        assert abs(len(draws) - weight / sum(weights) * SLOTS) < 1
+        assert abs(len(draws) - weight / sum(weights) * SLOTS_PER_CYCLE) < 1
         assert draws == list(range(cycle * len(draws), (cycle + 1) * len(draws)))
 
 
@@ -152,8 +152,8 @@ def test_bad_samples_are_replaced_counted_and_fetched_once(bad: set[int], before
 def test_a_source_with_bad_samples_keeps_its_share() -> None:
     bad, good = Numbers(100, frozenset(range(80))), Numbers(100)
     stream = MixedStream([WeightedSource("bad", bad), WeightedSource("good", good)], 0)
-    stream.take(SLOTS)
-    assert sum(count for index, count in bad.fetched.items() if index >= 80) == SLOTS // 2
+    stream.take(SLOTS_PER_CYCLE)
+    assert sum(count for index, count in bad.fetched.items() if index >= 80) == SLOTS_PER_CYCLE // 2
 
 
 def test_the_log_names_bad_samples_and_is_the_memory_of_them(tmp_path: Path) -> None:
@@ -218,7 +218,7 @@ def test_the_model_may_refuse_samples_too() -> None:
     assert {sample.text for sample in stream.take(8)} == {"0", "1", "3"}
     assert stream.bad_samples.counts() == {"a": 1}
     index = next(index for index in range(4) if ("a", index) in stream.bad_samples)
-    assert stream.bad_samples.why("a", index) == "2: 2 is no good"
+    assert stream.bad_samples.reason("a", index) == "2: 2 is no good"
 
 
 def test_a_state_of_another_stream_is_refused() -> None:
@@ -226,7 +226,7 @@ def test_a_state_of_another_stream_is_refused() -> None:
     same = numbers_stream(4, 5)
     others = [numbers_stream(4, 5, seed=1), numbers_stream(4, 6), numbers_stream(4, 5, weights=(1.0, 2.0))]
     for other in [*others, MixedStream(same.sources[::-1], 0)]:
-        with pytest.raises(InputError, match=r"stream cannot go on: its (seed|sources)"):
+        with pytest.raises(InputError, match=r"stream cannot be resumed: its (seed|sources)"):
             other.load_state_dict(state)
 
 

@@ -1,27 +1,29 @@
-"""Data for distillation: any mix of sources as one stream that resumes to the sample.
+"""Training data: a weighted mixture of sources as one stream that resumes at the exact sample.
 
-samples       captions, dialogues, texts
-records       JSON objects of a file by number
-sources/      COCO, LLaVA, picture folders, WebDataset, Parquet, rendered scenes
-mixture       position -> source and draw
-stream        position -> sample; bad ones replaced
-loader        batches of a stream by number, read ahead of time in worker processes
-bad_samples   the log of bad samples, and the memory of them
-opening       configuration -> stream
+samples         captions, dialogues, texts
+sources/        COCO, LLaVA, image folders, WebDataset, Parquet, rendered scenes
+source_files    paths and patterns of a source's files
+source_config   configuration -> stream
+records         JSON objects of a file by number
+mixture         position -> source and draw
+stream          position -> sample; bad samples are replaced
+loader          batches of a stream by number, prefetched by worker processes
+bad_samples     log and set of the bad samples
+optional        import of packages that only some sources need
 """
 
 from showo_turbo.data.bad_samples import BadSamples
 from showo_turbo.data.loader import SampleLoader
-from showo_turbo.data.opening import SourceConfig, check_sources, open_stream
 from showo_turbo.data.samples import (
     BadSampleError,
     CaptionSample,
     DialogueSample,
-    Picture,
+    ImageOrCodes,
     Sample,
     TextSample,
     Turn,
 )
+from showo_turbo.data.source_config import SourceConfig, check_sources, open_stream
 from showo_turbo.data.stream import MixedStream, WeightedSource
 
 __all__ = [
@@ -29,8 +31,8 @@ __all__ = [
     "BadSamples",
     "CaptionSample",
     "DialogueSample",
+    "ImageOrCodes",
     "MixedStream",
-    "Picture",
     "Sample",
     "SampleLoader",
     "SourceConfig",

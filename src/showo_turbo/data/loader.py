@@ -1,19 +1,19 @@
-"""Batches of a stream by number, with samples read ahead of time in worker processes.
+"""Batches of a stream by number, prefetched by worker processes.
 
-    stream --candidates--> (source, index) ..          main process: order, known bad samples
+    stream.candidates --> (source, index) ..           main process: order, known bad samples
                                |
-                           DataLoader workers          read files, decode images
+                          DataLoader workers           read files, decode images
                                |
     stream.sample_at <-- sample or its error           main process: check, log of bad samples, replacement
 
 Decisions:
-- Workers only read samples. Everything that has a state or needs the model stays in the main process and treats the
-  samples of the workers as a cache, so batches, log and errors are the same for any number of workers. What stands in
-  for a newly found bad sample is read in the main process: once, since the log remembers the bad one.
-- Workers start from a fork server, or are spawned where there is none. A training process has threads (OpenMP,
-  pyarrow, CUDA) that a plain `fork` copies in an unknown state: a fork after a parallel region of OpenMP hangs in the
-  worker's next one. The fork server imports this package once, so that workers start in a fraction of a second.
-- Results travel as bytes: torch would send each tensor as a file descriptor of its own.
+- Workers only read samples. State and everything that needs the model stay in the main process, which uses the results
+  of the workers as a cache. So batches, log and errors are the same for any number of workers. The replacement of a
+  newly found bad sample is read in the main process, once per bad sample.
+- Workers start from a fork server, or are spawned where the system has none. A training process has threads (OpenMP,
+  pyarrow, CUDA), and `fork` copies their locks: after a parallel region in the main process, the first one in a forked
+  worker hangs. The fork server imports this package once, so a worker starts in tenths of a second instead of seconds.
+- Results are sent as bytes, since torch sends each tensor of a batch as a file descriptor of its own.
 """
 
 import multiprocessing
@@ -36,23 +36,23 @@ class SampleLoader:
     """Read the batches of one process by number."""
 
     def __init__(self, stream: MixedStream, batch_size: int, num_workers: int = 0) -> None:
-        """Start no worker yet: the first batch does.
+        """Configure the loader; the first batch starts the workers.
 
         Args:
-            stream: what to read; its sources must be picklable if there are workers.
-            batch_size: samples in a batch of this process.
-            num_workers: worker processes that read ahead; 0 reads in this process. With workers, a script's own code
-                must be under `if __name__ == "__main__":`, since each worker imports the script.
+            stream: the stream to read; its sources must be picklable if there are workers.
+            batch_size: number of samples in a batch of this process.
+            num_workers: number of worker processes; 0 reads in this process. With workers, a script needs the guard
+                `if __name__ == "__main__":`, since each worker imports the script.
         """
         self.stream, self.batch_size, self.num_workers = stream, batch_size, num_workers
         self._batches: Iterator[bytes] | None = None
         self._next_number: int | None = None
 
     def batch(self, number: int) -> list[Sample]:
-        """Return the samples of a batch, counted from 0. Reading ahead starts anew unless batches are read in order.
+        """Return the samples of a batch, counted from 0. Any order is possible; only batches in order are prefetched.
 
         Raises:
-            InputError: as `MixedStream.sample_at`.
+            InputError: if `MixedStream.sample_at` does.
         """
         prefetched = self._prefetched(number) if self.num_workers else None
         return [
@@ -67,7 +67,7 @@ class SampleLoader:
         if number != self._next_number:
             self.close()
             self._batches = self._start_workers(number)
-        self._next_number = None  # of broken workers no more is read
+        self._next_number = None  # if the next line raises, a later batch starts new workers
         samples = pickle.loads(next(self._batches))
         self._next_number = number + 1
         return samples
@@ -82,13 +82,13 @@ class SampleLoader:
             collate_fn=pickle.dumps,
             num_workers=self.num_workers,
             multiprocessing_context=context,
-            generator=torch.Generator(),  # leaves the global one alone
+            generator=torch.Generator(),  # keeps the state of the global one
         )
         return iter(loader)
 
 
 class _SampleReader:
-    """Read samples in a worker: a data set whose items are batches."""
+    """Read samples in a worker: a map-style data set whose items are batches."""
 
     def __init__(self, sources: Sequence[Source]) -> None:
         self.sources = sources
@@ -99,14 +99,14 @@ class _SampleReader:
             try:
                 samples[number, index] = self.sources[number][index]
             except BadSampleError as error:
-                samples[number, index] = BadSampleError(error.key, error.reason)  # no traceback: it refers to the batch
-            except InputError:  # left to the main process, which reads the sample again and raises the same
+                samples[number, index] = BadSampleError(error.key, error.reason)  # without the traceback
+            except InputError:  # the main process reads the sample again and raises the same error
                 continue
         return samples
 
 
 def _requests(stream: MixedStream, batch_size: int, first: int) -> Iterator[list[tuple[int, int]]]:
-    """Yield what workers read for each batch from the first on: the candidates that are not known to be bad now."""
+    """Yield (source, index) of the samples to prefetch for each batch: the first candidates not known to be bad."""
     number = first
     while True:
         batch = []
@@ -120,6 +120,6 @@ def _requests(stream: MixedStream, batch_size: int, first: int) -> Iterator[list
 
 
 def _positions(stream: MixedStream, batch_size: int, number: int) -> range:
-    """Return the stream's positions of a batch of this process."""
+    """Return the positions of a batch of this process in the stream."""
     size = batch_size * stream.world_size
     return range(number * size + stream.rank, (number + 1) * size, stream.world_size)

@@ -1,7 +1,7 @@
-"""Which source a position of a stream reads from, and how many times that source was read before it.
+"""Weighted mixture of sources: map each position of a stream to a source and a draw, the number of earlier reads of it.
 
-Positions come in cycles of 10,000 slots. In a cycle every source has its share of slots, to the nearest slot, in an
-order shuffled by the seed. So shares hold over every cycle, and both answers follow from the position alone:
+Positions form cycles of 10,000 slots. In each cycle a source has its fraction of the slots, rounded to a whole slot, in
+an order shuffled by the seed. So the weights hold in every cycle, and the mapping depends on the position alone:
 
     sources of weight 2 and 1, cycles of 6 slots
 
@@ -18,53 +18,55 @@ import numpy as np
 
 from showo_turbo.errors import InputError
 
-SLOTS = 10_000
+SLOTS_PER_CYCLE = 10_000
 
 
 class Mixture:
-    """A fixed sequence over sources, of no end."""
+    """Map positions of an endless stream to sources."""
 
     def __init__(self, weights: Sequence[float], seed: int) -> None:
-        """Share out the slots of a cycle.
+        """Divide the slots of a cycle among the sources.
 
         Args:
-            weights: of the sources, in any unit.
-            seed: of the order within cycles.
+            weights: relative weights of the sources.
+            seed: seed of the order within cycles.
 
         Raises:
-            InputError: when there are no weights, or one is not positive or too small for a single slot.
+            InputError: if there are no weights, or a weight is not positive or too small for a single slot.
         """
         if not weights or not all(math.isfinite(weight) and weight > 0 for weight in weights):
             raise InputError(f"weights of sources are {list(weights)}: give at least one source, and positive weights")
-        self.slots = _share_out(weights)
+        self.slots = _slots_by_weight(weights)
         if 0 in self.slots:
             smallest = min(weights)
-            raise InputError(f"weight {smallest} of {sum(weights)} in all is too small: choose at least 1 in {SLOTS}")
+            raise InputError(
+                f"weight {smallest} of {sum(weights)} in all is too small: choose at least 1 in {SLOTS_PER_CYCLE}"
+            )
         self.seed = seed
-        # Two cycles, since batches that are read ahead may lie in the next one.
-        self._cycle = lru_cache(maxsize=2)(self._lay_out)
+        # Two cycles, since prefetched batches may be in the next one.
+        self._cycle = lru_cache(maxsize=2)(self._shuffled_cycle)
 
     def locate(self, position: int) -> tuple[int, int]:
-        """Number of the source that is read at a position, and how many positions before this one read from it."""
-        cycle, slot = divmod(position, SLOTS)
+        """Return the number of the source at a position, and the number of earlier positions of that source."""
+        cycle, slot = divmod(position, SLOTS_PER_CYCLE)
         sources, earlier = self._cycle(cycle)
         source = int(sources[slot])
         return source, cycle * self.slots[source] + int(earlier[slot])
 
-    def _lay_out(self, cycle: int) -> tuple[np.ndarray, np.ndarray]:
+    def _shuffled_cycle(self, cycle: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the source of each slot, and how often it occurs earlier in the cycle."""
         rng = np.random.default_rng([self.seed, cycle])
         sources = rng.permutation(np.repeat(np.arange(len(self.slots)), self.slots))
-        earlier = np.empty(SLOTS, dtype=np.int64)
+        earlier = np.empty(SLOTS_PER_CYCLE, dtype=np.int64)
         for source, count in enumerate(self.slots):
             earlier[sources == source] = np.arange(count)
         return sources, earlier
 
 
-def _share_out(weights: Sequence[float]) -> list[int]:
-    """Whole slots in proportion to the weights, SLOTS in all; the largest remainders are rounded up."""
-    exact = np.array(weights) / sum(weights) * SLOTS
+def _slots_by_weight(weights: Sequence[float]) -> list[int]:
+    """Return the slots of each source, in proportion to the weights; the largest remainders are rounded up."""
+    exact = np.array(weights) / sum(weights) * SLOTS_PER_CYCLE
     slots = np.floor(exact).astype(int)
-    largest_remainders = np.argsort(slots - exact, kind="stable")[: SLOTS - slots.sum()]
+    largest_remainders = np.argsort(slots - exact, kind="stable")[: SLOTS_PER_CYCLE - slots.sum()]
     slots[largest_remainders] += 1
     return slots.tolist()

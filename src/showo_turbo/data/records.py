@@ -34,10 +34,10 @@ _UP_TO_A_BRACE = re.compile(rb"[^{}]*[{}]|[^{}]+")
 
 
 class JsonRecords:
-    """The JSON objects of one file: `len(records)`, `records[index]`."""
+    """Read the JSON objects of one file by index: `len(records)`, `records[index]`."""
 
     def __init__(self, path: Path, spans: array) -> None:
-        """Keep where the objects are.
+        """Store the positions of the objects.
 
         Args:
             path: the file.
@@ -48,10 +48,11 @@ class JsonRecords:
 
     @classmethod
     def of_array(cls, path: Path, key: str | None = None) -> "JsonRecords":
-        """Find the objects of a JSON array: that of a key of the file's one object, or the file itself.
+        """Index the objects of a JSON array: the value of a key of the top-level object, or the top level itself.
 
         Raises:
-            InputError: when the file cannot be read, has no such array, or the array holds anything but objects.
+            InputError: if the file cannot be read, has no such array, the array holds anything but objects, or ijson is
+                not installed.
         """
         require_module("ijson", "JSON arrays")
         try:
@@ -60,15 +61,15 @@ class JsonRecords:
         except OSError as error:
             raise InputError(f"file {str(path)!r} cannot be read ({error.strerror})") from error
         except ValueError as error:
-            wanted = f"an array {key!r} of objects" if key else "an array of objects"
-            raise InputError(f"file {str(path)!r} does not hold {wanted} ({error})") from error
+            expected = f"an array {key!r} of objects" if key else "an array of objects"
+            raise InputError(f"file {str(path)!r} does not hold {expected} ({error})") from error
 
     @classmethod
     def of_lines(cls, path: Path) -> "JsonRecords":
-        """Find the lines of a JSONL file; line n is record n - 1.
+        """Index the lines of a JSONL file; line n is record n - 1.
 
         Raises:
-            InputError: when the file cannot be read.
+            InputError: if the file cannot be read.
         """
         spans, start = array("q"), 0
         try:
@@ -87,7 +88,7 @@ class JsonRecords:
         """Read and parse one object.
 
         Raises:
-            InputError: when it cannot be read or is no JSON object.
+            InputError: if it cannot be read or is not a JSON object.
         """
         start, end = self._spans[index].tolist()
         try:
@@ -99,7 +100,7 @@ class JsonRecords:
         return _parse(content)
 
     def each(self) -> Iterator[dict | None]:
-        """All objects in order, in one pass over the file; None in the place of a malformed one."""
+        """Yield all objects in order, in one pass over the file; None for a malformed one."""
         with self.path.open("rb") as file:
             for start, end in self._spans:
                 file.seek(start)
@@ -127,7 +128,7 @@ def _object_spans(file: BinaryIO, key: str | None) -> Iterator[int]:
         for prefix, event, _ in events:
             if prefix == object_prefix and in_array and event != "map_key":
                 if event not in ("start_map", "end_map"):
-                    raise ValueError(f"something else is near byte {end}")
+                    raise ValueError(f"an element is not an object, near byte {end}")
                 yield end - 1 if event == "start_map" else end
             elif prefix == array_prefix and event == "start_array":
                 in_array = True

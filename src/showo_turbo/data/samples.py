@@ -1,7 +1,7 @@
-"""What training reads: captions, dialogues and plain texts, and the error of a sample that cannot be used.
+"""Samples of training data (captions, dialogues and plain texts) and the error of a bad sample.
 
-A sample is complete: its picture has been opened, so that an unreadable one is found out when it is fetched, or is
-codes that were encoded before. Its `key` names it to a person: the file and the place in it.
+A sample is complete: its image is decoded when the sample is read, so that an unreadable image is found then, or is
+given as codes. Its `key` locates it for a human reader, by file and position in the file.
 """
 
 from collections.abc import Iterator
@@ -13,28 +13,28 @@ from torch import Tensor
 
 from showo_turbo.errors import InputError
 
-Picture = Image.Image | Tensor
-"""A picture in RGB, or its codes, long (tokens,), without offset."""
+ImageOrCodes = Image.Image | Tensor
+"""An image in RGB, or its codes, long (num_tokens,), without the vocabulary's offset."""
 
 
 @dataclass(frozen=True)
 class CaptionSample:
-    """A prompt for text to image. Its trajectory comes from the teacher, so it may have no picture.
+    """Hold a prompt for text to image. The image is optional, since trajectories come from the teacher.
 
     Attributes:
-        key: names the sample in logs.
+        key: locates the sample in logs.
         text: the prompt.
-        image: what it describes, if that is at hand.
+        image: the image that the prompt describes, if the source has one.
     """
 
     key: str
     text: str
-    image: Picture | None = None
+    image: ImageOrCodes | None = None
 
 
 @dataclass(frozen=True)
 class Turn:
-    """One question, without `<image>` or newlines, and its answer."""
+    """Hold one question, without `<image>` or newlines, and its answer."""
 
     question: str
     answer: str
@@ -42,26 +42,26 @@ class Turn:
 
 @dataclass(frozen=True)
 class DialogueSample:
-    """Questions about a picture, each asked after all before it were answered.
+    """Hold a dialogue about an image.
 
     Attributes:
-        key: names the sample in logs.
-        image: what is asked about.
-        turns: at least one.
+        key: locates the sample in logs.
+        image: the image that the questions are about.
+        turns: questions with answers in order, at least one.
     """
 
     key: str
-    image: Picture
+    image: ImageOrCodes
     turns: tuple[Turn, ...]
 
 
 @dataclass(frozen=True)
 class TextSample:
-    """A text for the language-modelling loss.
+    """Hold a text for the language-modelling loss.
 
     Attributes:
-        key: names the sample in logs.
-        text: as it is in the file.
+        key: locates the sample in logs.
+        text: the text, unchanged from the file.
     """
 
     key: str
@@ -72,11 +72,11 @@ Sample = CaptionSample | DialogueSample | TextSample
 
 
 class BadSampleError(InputError):
-    """A sample that cannot be used: an unreadable picture, an empty text, an over-long question, a malformed entry.
+    """Raised for a sample that cannot be used: unreadable image, empty text, over-long question, malformed entry.
 
     Attributes:
-        key: names the sample.
-        reason: what is wrong with it, in one line.
+        key: locates the sample.
+        reason: the error in one line.
     """
 
     def __init__(self, key: str, reason: str) -> None:
@@ -88,11 +88,11 @@ class BadSampleError(InputError):
 
 
 @contextmanager
-def reading(key: str) -> Iterator[None]:
-    """Make any input error of the block the fault of the sample that `key` names.
+def bad_sample_errors(key: str) -> Iterator[None]:
+    """Convert each InputError of the block to a BadSampleError of the sample with this key.
 
     Raises:
-        BadSampleError: in place of an InputError.
+        BadSampleError: if the block raises an InputError.
     """
     try:
         yield

@@ -1,14 +1,15 @@
-"""One endless stream of samples out of several sources, in which a sample follows from its position alone.
+"""An endless stream of samples from several sources, where each sample depends on its position alone.
 
-    position --Mixture--> source, draw --> epoch, place in its shuffled order --> index --> sample
+    position --Mixture--> source, draw --> epoch, rank in its shuffled order --> index --> sample
 
 Decisions:
-- Nothing is drawn from a running random state, so the state of a stream is one number, and a resumed stream goes on
-  with the very samples that an uninterrupted one would have given.
-- Positions are counted over all processes: of `world_size` processes, number `rank` reads positions rank, rank +
-  world_size, .. So they read different samples, and a run can be resumed with another number of processes.
-- A bad sample is replaced by the next good one in its source's order. So it costs no position: all processes stay in
-  step, and a source with bad samples keeps its share. (The price: what stands in is seen once more in that epoch.)
+- There is no running random state, so the state of a stream is one number, and a resumed stream continues with exactly
+  the samples of an uninterrupted one.
+- Positions are counted over all processes: of `world_size` processes, number `rank` reads the positions rank, rank +
+  world_size, .. So processes read different samples, and a run can be resumed with another number of processes.
+- A bad sample is replaced by the next good one in the order of its source. No position is lost: processes stay in
+  step, and a source with bad samples keeps its fraction of the stream. The cost is that the replacement is seen twice
+  in that epoch.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,21 +20,21 @@ import numpy as np
 
 from showo_turbo.data.bad_samples import BadSamples
 from showo_turbo.data.mixture import Mixture
-from showo_turbo.data.samples import BadSampleError, Sample, reading
+from showo_turbo.data.samples import BadSampleError, Sample, bad_sample_errors
 from showo_turbo.data.sources.source import Source
 from showo_turbo.errors import InputError
 
-_MOST_BAD_IN_A_ROW = 1000
+_MAX_BAD_IN_A_ROW = 1000
 
 Prefetched = Mapping[tuple[int, int], Sample | BadSampleError]
-"""Samples that were read ahead of time, or their errors, by number of the source and index."""
+"""Samples that were read in advance, or their errors, by number of the source and index."""
 
 
 def check_names(names: Sequence[str]) -> None:
-    """Refuse two sources of one name.
+    """Check that the names of sources are different.
 
     Raises:
-        InputError: when there are such.
+        InputError: if two sources have the same name.
     """
     for name in names:
         if names.count(name) > 1:
@@ -42,12 +43,12 @@ def check_names(names: Sequence[str]) -> None:
 
 @dataclass(frozen=True)
 class WeightedSource:
-    """A source of a stream.
+    """Hold a source of a stream with its weight.
 
     Attributes:
-        name: names it in logs and errors, unlike any other of the stream.
+        name: name in logs and errors, unique in the stream.
         source: the samples.
-        weight: its share of the stream is this over the sum of all weights.
+        weight: relative weight; the source has weight / sum of weights of the positions.
     """
 
     name: str
@@ -56,11 +57,11 @@ class WeightedSource:
 
 
 class MixedStream:
-    """Samples of several sources by weight; each sample of a source once before any comes again.
+    """Mix the samples of several sources by weight. Each sample of a source comes once per epoch of that source.
 
     Attributes:
-        bad_samples: those that were met so far.
-        position: samples that all processes together have taken.
+        bad_samples: bad samples that were found so far.
+        position: number of samples that all processes together have taken.
     """
 
     def __init__(
@@ -76,15 +77,15 @@ class MixedStream:
         """Start at position 0.
 
         Args:
-            sources: what to mix; none of them empty.
-            seed: of the mixture and of the orders.
+            sources: sources to mix, none of them empty.
+            seed: seed of the mixture and of the orders.
             rank: number of this process, from 0.
             world_size: number of processes.
-            bad_samples: those known already, and where new ones are logged.
-            check: raises InputError for a sample that the model cannot use, such as a text of too many tokens.
+            bad_samples: known bad samples, and the log for new ones; a set in memory if left out.
+            check: raises InputError for a sample that the model cannot use, such as a text with too many tokens.
 
         Raises:
-            InputError: when a source is empty, two have one name, or a number is out of range.
+            InputError: if a source is empty, two sources have the same name, or a number is out of range.
         """
         if seed < 0:
             raise InputError(f"seed is {seed}: choose 0 or more")
@@ -98,14 +99,14 @@ class MixedStream:
         self.position = 0
         self._mixture = Mixture([one.weight for one in sources], seed)
         self._check = check
-        # Two epochs of each source, since batches that are read ahead may lie in the next one.
-        self._order = lru_cache(maxsize=2 * len(self.sources))(self._shuffle)
+        # Two epochs of each source, since prefetched batches may be in the next one.
+        self._order = lru_cache(maxsize=2 * len(self.sources))(self._shuffled_indices)
 
     def take(self, count: int) -> list[Sample]:
-        """The next `count` samples of this process.
+        """Return the next `count` samples of this process.
 
         Raises:
-            InputError: when a source has nothing but bad samples.
+            InputError: if `sample_at` does.
         """
         positions = range(self.position + self.rank, self.position + count * self.world_size, self.world_size)
         samples = [self.sample_at(position) for position in positions]
@@ -113,11 +114,11 @@ class MixedStream:
         return samples
 
     def candidates(self, position: int) -> tuple[int, Iterator[int]]:
-        """Return the number of the source of a position and the indices of the samples that may fill it, in order."""
+        """Return the number of the source at a position, and the indices of the samples to try there, in order."""
         number, draw = self._mixture.locate(position)
         epoch, start = divmod(draw, len(self.sources[number].source))
         order = self._order(number, epoch)
-        count = min(len(order), _MOST_BAD_IN_A_ROW)
+        count = min(len(order), _MAX_BAD_IN_A_ROW)
         return number, (int(order[candidate % len(order)]) for candidate in range(start, start + count))
 
     def sample_at(self, position: int, prefetched: Prefetched | None = None) -> Sample:
@@ -125,7 +126,7 @@ class MixedStream:
 
         Args:
             position: counted over all processes.
-            prefetched: samples that were read ahead of time; any other sample is read here.
+            prefetched: samples that were read in advance; any other sample is read now.
 
         Raises:
             InputError: if the source holds only bad samples, or 1,000 of them in a row.
@@ -139,28 +140,28 @@ class MixedStream:
             tried += 1
         chosen = self.sources[number]
         how_many = "all" if tried == len(chosen.source) else "in a row"
-        reason = self.bad_samples.why(chosen.name, index)
+        reason = self.bad_samples.reason(chosen.name, index)
         raise InputError(f"source {chosen.name!r}: {tried} samples, {how_many}, are bad; {reason}")
 
     def state_dict(self) -> dict:
-        """Where the stream is, and what it is a stream of."""
+        """Return the position, with seed and sources for `load_state_dict` to check."""
         return {"position": self.position, "seed": self.seed, "sources": self._describe_sources()}
 
     def load_state_dict(self, state: dict) -> None:
-        """Go on where the stream was that gave this state.
+        """Resume at the position of a state.
 
         Raises:
-            InputError: when seed or sources are not those of that stream, so that other samples would follow.
+            InputError: if seed or sources differ from those of the state.
         """
         for name, now in (("seed", self.seed), ("sources", self._describe_sources())):
             if state[name] != now:
-                raise InputError(f"stream cannot go on: its {name} was {state[name]} and is {now} now")
+                raise InputError(f"stream cannot be resumed: its {name} was {state[name]} and is {now} now")
         self.position = state["position"]
 
     def _describe_sources(self) -> list[list]:
         return [[one.name, len(one.source), one.weight] for one in self.sources]
 
-    def _shuffle(self, number: int, epoch: int) -> np.ndarray:
+    def _shuffled_indices(self, number: int, epoch: int) -> np.ndarray:
         """Return the indices of a source in the order of an epoch."""
         rng = np.random.default_rng([self.seed, number, epoch])
         return rng.permutation(len(self.sources[number].source))
@@ -178,7 +179,7 @@ class MixedStream:
             if sample is None:
                 sample = chosen.source[index]
             if self._check is not None:
-                with reading(sample.key):
+                with bad_sample_errors(sample.key):
                     self._check(sample)
         except BadSampleError as error:
             self.bad_samples.add(chosen.name, index, error)

@@ -273,7 +273,7 @@ class DistillationConfig:
         stages: in order.
         teacher: shipped model, folder or hub name: the model that stages call "original".
         student: likewise, the model that the first stage calls "previous"; the teacher if left out.
-        captions, dialogues, texts: sources of each kind, see `data.opening`.
+        captions, dialogues, texts: sources of each kind, see `data.source_config`.
         seed: overrides the `loop.seed` of all stages; stored trajectories keep their own seed.
         dtype: precision of the teacher; the student trains in float32, or in accelerate's mixed precision.
         image_tokenizer, text_tokenizer: for a first teacher without its own, see `ShowoPipeline.from_pretrained`.

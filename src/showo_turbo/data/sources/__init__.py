@@ -1,5 +1,5 @@
-"""Sources of samples, one file each. A source is `len(source)` and `source[index]`, and nothing else.
+"""Sources of samples, one file each. The interface of a source is `len(source)` and `source[index]`.
 
-A source keeps places in files, not contents, and opens a file when a sample is fetched. So its memory hardly grows with
-the files, and it can be read from any index on, in any order and from several processes.
+A source stores offsets into files, not contents, and opens a file when a sample is read. So its memory hardly grows
+with the files, it can be read in any order, and it can be pickled for worker processes.
 """

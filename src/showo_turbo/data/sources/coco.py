@@ -1,48 +1,48 @@
-"""COCO's caption files, one sample a caption: `{"images": [{id, file_name}], "annotations": [{image_id, caption}]}`."""
+"""COCO caption files, one sample per caption: `{"images": [{id, file_name}], "annotations": [{image_id, caption}]}`."""
 
 from pathlib import Path
 
 from PIL import Image
 
 from showo_turbo.data.records import JsonRecords
-from showo_turbo.data.samples import CaptionSample, reading
-from showo_turbo.data.source_files import one_file, one_folder
-from showo_turbo.data.sources.source import caption_of
+from showo_turbo.data.samples import CaptionSample, bad_sample_errors
+from showo_turbo.data.source_files import existing_file, existing_folder
+from showo_turbo.data.sources.source import read_caption
 from showo_turbo.errors import InputError
 from showo_turbo.processing.images import load_image
 
 
 class CocoCaptions:
-    """Captions of one file, with their pictures if a folder of pictures is given."""
+    """Read the captions of one file, with their images if a folder of images is given."""
 
     def __init__(self, path: str | Path, images: str | Path | None = None) -> None:
-        """Find the annotations, and which picture has which id.
+        """Index the annotations, and the images by id.
 
         Args:
             path: JSON file.
-            images: folder of the pictures that `images` names; without one, samples are captions alone.
+            images: folder of the files in the JSON file's `images`; samples have no image if left out.
 
         Raises:
-            InputError: when file or folder is missing, or the file is not of this form.
+            InputError: if file or folder is missing, or the file does not have this format.
         """
-        self.path = one_file(path)
+        self.path = existing_file(path)
         self.annotations = JsonRecords.of_array(self.path, "annotations")
-        self.pictures = None if images is None else _Pictures(self.path, one_folder(images))
+        self.images = None if images is None else _Images(self.path, existing_folder(images))
 
     def __len__(self) -> int:
         return len(self.annotations)
 
     def __getitem__(self, index: int) -> CaptionSample:
         key = f"{self.path.name}: annotations[{index}]"
-        with reading(key):
+        with bad_sample_errors(key):
             annotation = self.annotations[index]
-            text = caption_of(annotation, "caption")
-            image = None if self.pictures is None else self.pictures.open(annotation.get("image_id"))
+            text = read_caption(annotation, "caption")
+            image = None if self.images is None else self.images.open(annotation.get("image_id"))
             return CaptionSample(key, text, image)
 
 
-class _Pictures:
-    """Pictures by their id."""
+class _Images:
+    """Open images by id."""
 
     def __init__(self, path: Path, folder: Path) -> None:
         self.folder, self.records = folder, JsonRecords.of_array(path, "images")

@@ -1,7 +1,7 @@
-"""LLaVA's instruction files: `[{id, image, conversations: [{from: human, value}, {from: gpt, value}, ..]}]`.
+"""LLaVA instruction files: `[{id, image, conversations: [{from: human, value}, {from: gpt, value}, ..]}]`.
 
-Entries without a picture (LLaVA mixes in some 6 % of pure text) are left out when the file is opened: they are no bad
-samples, but nothing about a picture can be learned from them.
+Entries without an image (about 6 % of LLaVA's mixture is pure text) are dropped when the file is opened. They do not
+count as bad samples.
 """
 
 from collections.abc import Sequence
@@ -10,44 +10,44 @@ from pathlib import Path
 import numpy as np
 
 from showo_turbo.data.records import JsonRecords
-from showo_turbo.data.samples import DialogueSample, Turn, reading
-from showo_turbo.data.source_files import one_file, one_folder
+from showo_turbo.data.samples import DialogueSample, Turn, bad_sample_errors
+from showo_turbo.data.source_files import existing_file, existing_folder
 from showo_turbo.errors import InputError
 from showo_turbo.processing.images import load_image
 from showo_turbo.processing.prompts import clean_question
 
 
 class LlavaDialogues:
-    """Dialogues of one file, each with its picture.
+    """Read the dialogues of one file, each with its image.
 
     Attributes:
-        left_out: number of entries without a picture.
+        num_dropped: number of entries without an image.
     """
 
     def __init__(self, path: str | Path, images: str | Path | None = None) -> None:
-        """Find the entries that have a picture.
+        """Index the entries that have an image.
 
         Args:
             path: JSON file.
-            images: folder that the entries' `image` starts from; the file's own folder if left out.
+            images: folder that the entries' `image` is relative to; the folder of the JSON file if left out.
 
         Raises:
-            InputError: when file or folder is missing, or the file is not a list of objects.
+            InputError: if file or folder is missing, or the file is not a list of objects.
         """
-        self.path = one_file(path)
-        self.folder = self.path.parent if images is None else one_folder(images)
+        self.path = existing_file(path)
+        self.folder = self.path.parent if images is None else existing_folder(images)
         self.entries = JsonRecords.of_array(self.path)
-        pictured = np.fromiter((entry is None or "image" in entry for entry in self.entries.each()), dtype=bool)
-        self._pictured = np.flatnonzero(pictured)
-        self.left_out = len(self.entries) - len(self._pictured)
+        has_image = np.fromiter((entry is None or "image" in entry for entry in self.entries.each()), dtype=bool)
+        self._with_image = np.flatnonzero(has_image)
+        self.num_dropped = len(self.entries) - len(self._with_image)
 
     def __len__(self) -> int:
-        return len(self._pictured)
+        return len(self._with_image)
 
     def __getitem__(self, index: int) -> DialogueSample:
-        number = int(self._pictured[index])
+        number = int(self._with_image[index])
         key = f"{self.path.name}: [{number}]"
-        with reading(key):
+        with bad_sample_errors(key):
             entry = self.entries[number]
             turns = _turns(entry.get("conversations"))
             if not isinstance(entry["image"], str):
@@ -56,10 +56,10 @@ class LlavaDialogues:
 
 
 def _turns(messages: object) -> tuple[Turn, ...]:
-    """Pair questions with answers.
+    """Return the turns of a conversation.
 
     Raises:
-        InputError: when the messages are not that, or a question or an answer is empty or a question too long.
+        InputError: if the messages do not alternate, a question or an answer is empty, or a question is too long.
     """
     if not isinstance(messages, list) or not messages:
         raise InputError("conversations is empty or missing")

@@ -1,7 +1,7 @@
 """Parquet files with a column of texts.
 
-Parquet is read a row group at a time. The last few row groups are kept, so memory and the time of a fetch follow the
-size of a row group: write files for training with some thousand rows in each.
+Parquet is read one row group at a time, and the last few row groups are cached. So memory and the time to read a sample
+depend on the size of a row group: write files for training with some thousand rows in each.
 """
 
 from bisect import bisect_right
@@ -11,25 +11,25 @@ from itertools import accumulate
 from pathlib import Path
 
 from showo_turbo.data.optional import require_module
-from showo_turbo.data.samples import TextSample, reading
+from showo_turbo.data.samples import TextSample, bad_sample_errors
 from showo_turbo.data.source_files import matching_files
 from showo_turbo.errors import InputError
 
-_ROW_GROUPS_KEPT = 4
+_CACHED_ROW_GROUPS = 4
 
 
 class ParquetTexts:
-    """Texts of one column, one sample a row."""
+    """Read the texts of one column, one sample per row."""
 
     def __init__(self, path: str | Path, column: str = "text") -> None:
-        """Find the row groups.
+        """Index the row groups.
 
         Args:
             path: file, or a pattern of files.
             column: a column of strings.
 
         Raises:
-            InputError: when there are no files, one is no Parquet or lacks the column, or pyarrow is not installed.
+            InputError: if there is no file, a file is not Parquet or lacks the column, or pyarrow is not installed.
         """
         self.path, self.column = path, column
         self._files = matching_files(path)
@@ -37,7 +37,7 @@ class ParquetTexts:
         self._groups = [(file, group) for file, group, _, _ in groups]
         self._first_rows = [first for _, _, first, _ in groups]
         self._ends = list(accumulate(rows for *_, rows in groups))
-        self._texts = lru_cache(maxsize=_ROW_GROUPS_KEPT)(self._read_group)
+        self._texts = lru_cache(maxsize=_CACHED_ROW_GROUPS)(self._read_group)
 
     def __reduce__(self) -> tuple[type, tuple[str | Path, str]]:
         return type(self), (self.path, self.column)  # the cache of row groups cannot be pickled
@@ -50,14 +50,14 @@ class ParquetTexts:
         file, group = self._groups[number]
         row = index - (self._ends[number - 1] if number else 0)
         key = f"{self._files[file].name}: row {self._first_rows[number] + row}"
-        with reading(key):
+        with bad_sample_errors(key):
             text = self._texts(file, group)[row].as_py()
             if text is None or not text.strip():
                 raise InputError("text is empty")
             return TextSample(key, text)
 
     def _read_group(self, file: int, group: int) -> Sequence:
-        """The column of one row group, as an Arrow array."""
+        """Return the column of one row group, as an Arrow array."""
         arrow, parquet = require_module("pyarrow", "Parquet"), require_module("pyarrow.parquet", "Parquet")
         try:
             with parquet.ParquetFile(self._files[file]) as opened:
@@ -67,13 +67,13 @@ class ParquetTexts:
 
 
 def _row_groups(file: Path, column: str) -> list[tuple[int, int, int]]:
-    """(number, first row, rows) of each row group."""
+    """Return (number, first row, number of rows) of each row group."""
     arrow, parquet = require_module("pyarrow", "Parquet"), require_module("pyarrow.parquet", "Parquet")
     try:
         with parquet.ParquetFile(file) as opened:
             schema, metadata = opened.schema_arrow, opened.metadata
     except (OSError, arrow.ArrowException) as error:
-        raise InputError(f"file {str(file)!r} is no Parquet file that can be read ({error})") from error
+        raise InputError(f"file {str(file)!r} cannot be read as Parquet ({error})") from error
     if column not in schema.names:
         raise InputError(f"file {str(file)!r} has no column {column!r}, but {', '.join(schema.names)}")
     kind = schema.field(column).type

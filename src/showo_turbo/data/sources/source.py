@@ -1,4 +1,4 @@
-"""What a stream asks of a source, and what captions have in common in all of them."""
+"""The interface of a source, and the caption format that sources share."""
 
 from typing import Protocol
 
@@ -7,24 +7,24 @@ from showo_turbo.errors import InputError
 
 
 class Source(Protocol):
-    """Samples by number."""
+    """Give samples by index."""
 
     def __len__(self) -> int:
-        """How many samples there are, bad ones included."""
+        """Return the number of samples, including bad ones."""
 
     def __getitem__(self, index: int) -> Sample:
-        """Read one sample whole, the same at any time.
+        """Read one sample. The same index always gives the same sample.
 
         Raises:
-            BadSampleError: when it cannot be used.
+            BadSampleError: if the sample cannot be used.
         """
 
 
-def caption_of(record: dict, *keys: str) -> str:
-    """The caption under the first of the keys that a record has, on one line.
+def read_caption(record: dict, *keys: str) -> str:
+    """Return the caption under the first of the keys that a record has, on one line.
 
     Raises:
-        InputError: when it has none, or an empty one.
+        InputError: if the caption is missing or empty.
     """
     text = next((record[key] for key in keys if key in record), None)
     if not isinstance(text, str) or not text.strip():

@@ -2,8 +2,8 @@
 
     000.tar   lake.jpg lake.txt   hill.png hill.json   ..       a `.txt` is the caption; a `.json` has it as `caption`
 
-A tar is a chain of headers, each followed by its member's content. Where the headers lie is all that is kept, and a
-sample is read by starting at its headers. So shards must not be compressed (what is in them mostly is).
+A tar is a chain of headers, each followed by the content of its member. Only the offsets of the headers are stored, and
+a sample is read by seeking to its headers. So shards must not be compressed (images in them are compressed already).
 """
 
 import json
@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from showo_turbo.data.samples import CaptionSample, reading
+from showo_turbo.data.samples import CaptionSample, bad_sample_errors
 from showo_turbo.data.source_files import matching_files
-from showo_turbo.data.sources.source import caption_of
+from showo_turbo.data.sources.source import read_caption
 from showo_turbo.errors import InputError
 from showo_turbo.processing.images import load_image
 
@@ -26,16 +26,16 @@ _ABSENT = -1
 
 
 class WebDataset:
-    """Captioned pictures of any number of shards; a sample without a picture is a caption alone."""
+    """Read captioned images from any number of shards; a sample without an image is a caption alone."""
 
     def __init__(self, path: str | Path) -> None:
-        """Find the samples: one pass over the headers of each shard.
+        """Index the samples in one pass over the headers of each shard.
 
         Args:
             path: tar file, or a pattern of tar files.
 
         Raises:
-            InputError: when there are no files, or one is no whole, uncompressed tar.
+            InputError: if there is no file, or a file is not a complete, uncompressed tar.
         """
         self.shards = matching_files(path)
         tables = [_header_offsets(shard) for shard in self.shards]
@@ -49,18 +49,18 @@ class WebDataset:
         shard = self.shards[self._shard_of[index]]
         offsets = self._offsets[index].tolist()
         present = [offset for offset in offsets if offset != _ABSENT]
-        with reading(f"{shard.name}: sample {index}"):
+        with bad_sample_errors(f"{shard.name}: sample {index}"):
             members = {offset: _read_member(shard, offset) for offset in present}
         name = _sample_and_ending(members[present[0]][0])[0]
         key = f"{shard.name}: {name}"
-        with reading(key):
+        with bad_sample_errors(key):
             txt, record, image = (members[offset][1] if offset != _ABSENT else None for offset in offsets)
             text = _caption(txt, record)
             return CaptionSample(key, text, None if image is None else load_image(BytesIO(image)))
 
 
 def _header_offsets(shard: Path) -> np.ndarray:
-    """Where the headers of each sample's caption text, JSON and picture lie, long (samples, 3); -1 for none."""
+    """Return the header offsets of caption text, JSON and image, int64 (num_samples, 3); -1 for a missing member."""
     samples: dict[str, list[int]] = {}
     for member in _members(shard):
         name, ending = _sample_and_ending(member.name)
@@ -74,18 +74,18 @@ def _members(shard: Path) -> Iterator[tarfile.TarInfo]:
         with tarfile.open(shard, "r:") as archive:
             yield from archive
     except (OSError, tarfile.TarError) as error:
-        raise InputError(f"file {str(shard)!r} is no whole, uncompressed tar ({error})") from error
+        raise InputError(f"file {str(shard)!r} is not a complete, uncompressed tar ({error})") from error
 
 
 def _sample_and_ending(name: str) -> tuple[str, str]:
-    """`a/b.c.jpg` -> `a/b`, `c.jpg`."""
+    """Split a member name at the first dot: `a/b.c.jpg` -> `a/b`, `c.jpg`."""
     folder, slash, file = name.rpartition("/")
     stem, _, ending = file.partition(".")
     return folder + slash + stem, ending.lower()
 
 
 def _read_member(shard: Path, offset: int) -> tuple[str, bytes]:
-    """Name and content of the member whose header lies at an offset."""
+    """Return name and content of the member whose header is at an offset."""
     try:
         with shard.open("rb") as file:
             file.seek(offset)
@@ -97,11 +97,11 @@ def _read_member(shard: Path, offset: int) -> tuple[str, bytes]:
 
 
 def _caption(txt: bytes | None, record: bytes | None) -> str:
-    """The caption in a sample's text or, if it has none, in its JSON."""
+    """Return the caption from the text member of a sample or, if there is none, from its JSON member."""
     try:
         fields = {"caption": txt.decode()} if txt is not None else json.loads(record or b"{}")
     except ValueError as error:
         raise InputError(f"caption cannot be read ({error})") from error
     if not isinstance(fields, dict):
-        raise InputError("JSON member is no object")
-    return caption_of(fields, "caption", "text")
+        raise InputError("JSON member is not an object")
+    return read_caption(fields, "caption", "text")

@@ -1,4 +1,4 @@
-"""Sources as a configuration names them.
+"""Configuration of sources, and the stream that they open.
 
     captions:
       - {kind: coco, path: annotations/captions_train2017.json, images: train2017, weight: 2}
@@ -6,7 +6,7 @@
     texts:
       - {kind: parquet, path: "refinedweb/*.parquet", column: content}
 
-Each kind yields samples of one class. Kinds, paths and options are checked before any file is read.
+Each kind has samples of one class. Kinds, paths and options are checked before any file is read.
 """
 
 import difflib
@@ -17,7 +17,7 @@ from pathlib import Path
 from showo_turbo.data.bad_samples import BadSamples
 from showo_turbo.data.mixture import Mixture
 from showo_turbo.data.samples import CaptionSample, DialogueSample, Sample, TextSample
-from showo_turbo.data.source_files import matching_files, one_folder
+from showo_turbo.data.source_files import existing_folder, matching_files
 from showo_turbo.data.sources.coco import CocoCaptions
 from showo_turbo.data.sources.image_folder import ImageFolder
 from showo_turbo.data.sources.llava import LlavaDialogues
@@ -31,20 +31,20 @@ from showo_turbo.errors import InputError
 
 @dataclass(frozen=True)
 class SourceConfig:
-    """One source of a stream. What is left out has its kind's default.
+    """Configure one source of a stream. Options that are left out have the default of the kind.
 
     Attributes:
         kind: one of KINDS.
         path: file; for `webdataset` and `parquet` also a pattern of files.
-        weight: share of the stream, in any unit.
-        name: what logs call it; kind and path if left out.
-        images: folder of pictures (`coco`, `llava`, `image_folder`).
+        weight: relative weight in the stream.
+        name: name in logs and errors; kind and path if left out.
+        images: folder of images (`coco`, `llava`, `image_folder`).
         column: column of texts (`parquet`).
         draws_per_scene: samples of each scene (`scene_captions`, `scene_dialogues`, `scene_texts`).
-        num_objects: objects that scenes must have (`scene_captions`).
-        turns: turns of a dialogue (`scene_dialogues`).
-        description_share: share of dialogues that begin with a description (`scene_dialogues`).
-        question_kinds: what the other questions are about (`scene_dialogues`).
+        num_objects: number of objects that a scene must have (`scene_captions`).
+        turns: number of turns of a dialogue (`scene_dialogues`).
+        description_share: fraction of the dialogues that begin with a description (`scene_dialogues`).
+        question_kinds: kinds of the other questions (`scene_dialogues`).
     """
 
     kind: str
@@ -61,12 +61,12 @@ class SourceConfig:
 
     @property
     def title(self) -> str:
-        """What logs and errors call it."""
+        """Name in logs and errors."""
         return self.name or f"{self.kind} {self.path}"
 
     @property
     def options(self) -> dict[str, object]:
-        """What is set of that which only some kinds have."""
+        """Options of the kind that are set."""
         common = ("kind", "path", "weight", "name")
         values = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in common}
         return {name: value for name, value in values.items() if value is not None}
@@ -74,6 +74,8 @@ class SourceConfig:
 
 @dataclass(frozen=True)
 class _Kind:
+    """Describe a kind of source: its class, the class of its samples, and its options."""
+
     open: Callable[..., Source]
     samples: type[Sample]
     options: tuple[str, ...] = ()
@@ -94,27 +96,26 @@ KINDS = {
 
 
 def check_sources(configs: Sequence[SourceConfig], samples: type[Sample]) -> None:
-    """Refuse what cannot be opened, without reading a file.
+    """Check the configuration of a stream without reading a file.
 
     Args:
         configs: sources of one stream.
-        samples: class that all of them are to yield.
+        samples: class of the samples that every source must have.
 
     Raises:
-        InputError: for no source at all, an impossible weight, two sources of one name, an unknown kind (the nearest
-            known one is named), one of another class of samples, an option that the kind does not have, a missing file
-            or folder.
+        InputError: if there is no source, a weight is invalid, two sources have the same name, a kind is unknown or has
+            samples of another class, an option does not belong to the kind, or a file or folder is missing.
     """
     if not configs:
         raise InputError(f"no source of {_plural(samples)}: give at least one of {', '.join(_kinds_of(samples))}")
-    Mixture([config.weight for config in configs], seed=0)  # refuses impossible weights
+    Mixture([config.weight for config in configs], seed=0)  # raises for invalid weights
     check_names([config.title for config in configs])
     for config in configs:
         _check_kind(config, samples)
         try:
             matching_files(config.path)
             if config.images is not None:
-                one_folder(config.images)
+                existing_folder(config.images)
         except InputError as error:
             raise InputError(f"source {config.title!r}: {error}") from error
 
@@ -133,15 +134,15 @@ def open_stream(
 
     Args:
         configs: sources of one stream.
-        samples: class that all of them are to yield.
-        seed: of the mixture and of the orders.
+        samples: class of the samples that every source must have.
+        seed: seed of the mixture and of the orders.
         rank: number of this process, from 0.
         world_size: number of processes.
-        log: JSONL file of bad samples, one for each stream of each process; see `BadSamples`.
+        log: JSONL file of bad samples, a different one for each stream and process; see `BadSamples`.
         check: raises InputError for a sample that the model cannot use.
 
     Raises:
-        InputError: as `check_sources`, or when a file is not what its kind says.
+        InputError: if `check_sources` does, or a file does not have the format of its kind.
     """
     check_sources(configs, samples)
     sources = [WeightedSource(config.title, _open(config), config.weight) for config in configs]

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 from showo_turbo.config_reader import read_config
 from showo_turbo.data import CaptionSample, DialogueSample, Sample, SourceConfig, TextSample, check_sources, open_stream
-from showo_turbo.data.opening import KINDS
+from showo_turbo.data.source_config import KINDS
 from showo_turbo.errors import InputError
 
 
