@@ -1,13 +1,15 @@
-"""The built-in world: what is drawn can be read back, and what is kept out of training stays out."""
+"""The built-in world: renders are detected again, and held-out combinations never occur in training scenes."""
 
 import random
+import runpy
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from showo_turbo.errors import InputError
-from showo_turbo.scenes.benchmark import TAGS, benchmark_prompts, make_benchmark
+from showo_turbo.scenes.benchmark import TAGS, benchmark_prompts
 from showo_turbo.scenes.detector import detect
 from showo_turbo.scenes.language import caption, described_facts, description, questions
 from showo_turbo.scenes.render import RGB, render, render_array
@@ -21,7 +23,7 @@ def scenes() -> list[Scene]:
     return [random_scene(rng) for _ in range(600)]
 
 
-def test_the_world_is_as_large_as_promised(scenes: list[Scene]) -> None:
+def test_the_world_has_enough_shapes_colors_and_relations(scenes: list[Scene]) -> None:
     assert len(SHAPES) >= 5
     assert len(COLORS) >= 6
     assert len(BACKGROUNDS) == 2
@@ -29,13 +31,13 @@ def test_the_world_is_as_large_as_promised(scenes: list[Scene]) -> None:
     assert {len(scene.objects) for scene in scenes} == {1, 2, 3, 4}
 
 
-def test_the_detector_reads_at_least_99_percent_of_renders(scenes: list[Scene]) -> None:
-    read = [detect(render(scene)) for scene in scenes]
-    exact = sum(one.scene == scene and not one.unrecognised for one, scene in zip(read, scenes, strict=True))
+def test_the_detector_recognises_at_least_99_percent_of_renders(scenes: list[Scene]) -> None:
+    found = [detect(render(scene)) for scene in scenes]
+    exact = sum(one.scene == scene and not one.unrecognised for one, scene in zip(found, scenes, strict=True))
     assert exact >= 0.99 * len(scenes)
 
 
-def test_the_detector_guesses_nothing() -> None:
+def test_the_detector_reports_damaged_objects_as_unrecognised() -> None:
     scene = Scene("white", (SceneObject(0, "circle", "red"), SceneObject(3, "star", "blue")))
     half_drawn = render_array(scene).copy()
     half_drawn[:16, :32] = 255
@@ -58,7 +60,7 @@ def test_descriptions_state_every_fact(scenes: list[Scene]) -> None:
         assert described_facts(description(scene)) == (list(scene.objects), scene.background)
 
 
-def test_questions_have_the_answers_of_the_scene() -> None:
+def test_answers_match_the_scene() -> None:
     scene = Scene("black", (SceneObject(0, "circle", "red"), SceneObject(3, "star", "blue")))
     expected = {
         "How many stars are there?": "one",
@@ -74,11 +76,11 @@ def test_questions_have_the_answers_of_the_scene() -> None:
         "What is in the top left?": "a red circle",
         "What is in the top right?": "nothing",
     }
-    asked = {}
+    answers = {}
     for seed in range(400):
-        asked |= {turn.question: turn.answer for turn in questions(scene, random.Random(seed))}
-    assert expected.items() <= asked.items()
-    assert all(answer == "no" for question, answer in asked.items() if "Is there a" in question and answer != "yes")
+        answers |= {turn.question: turn.answer for turn in questions(scene, random.Random(seed))}
+    assert expected.items() <= answers.items()
+    assert all(answer == "no" for question, answer in answers.items() if "Is there a" in question and answer != "yes")
 
 
 def test_captions_count_equal_objects_together() -> None:
@@ -87,27 +89,29 @@ def test_captions_count_equal_objects_together() -> None:
     assert {"three crosses", "three green crosses", "a photo of three crosses on a white background"} <= captions
 
 
-def test_training_and_held_out_scenes_share_no_combination_asked_for() -> None:
+def test_training_scenes_contain_no_held_out_combination() -> None:
     rng = random.Random(5)
     for _ in range(300):
         assert not any(is_held_out(one) for one in combinations_in(training_scene(rng)))
         assert any(is_held_out(one) for one in combinations_in(held_out_scene(rng)))
 
 
-def test_the_benchmark_file_is_what_its_maker_draws() -> None:
+def test_the_script_reproduces_the_benchmark_file() -> None:
+    script = runpy.run_path(str(Path(__file__).parents[2] / "scripts" / "make_scene_benchmark.py"))
     prompts = benchmark_prompts()
-    assert prompts == make_benchmark()
+    assert prompts == script["make_benchmark"]()
+    assert "".join(prompt.to_json() + "\n" for prompt in prompts) == script["OUTPUT"].read_text()
     assert len(prompts) >= 300
     assert {prompt.tag for prompt in prompts} == set(TAGS)
     assert len({prompt.prompt for prompt in prompts}) == len(prompts)
 
 
-def test_training_never_shows_a_scene_that_fulfils_a_lone_object_prompt() -> None:
-    asked = {
+def test_no_training_scene_satisfies_a_single_object_prompt() -> None:
+    required = {
         (prompt.include[0]["class"], prompt.include[0]["place"], prompt.background)
         for prompt in benchmark_prompts()
         if prompt.tag == "single_object"
     }
-    for shape, place, background in asked:
+    for shape, place, background in required:
         for color in COLORS:
             assert not is_training_scene(Scene(background, (SceneObject(PLACES.index(place), shape, color),)))

@@ -89,7 +89,7 @@ class StageData:
     def _check_image_tokenizer(self, name: str, source: SceneDialogues) -> None:
         """Raise InputError if a scene pool was encoded by another image tokenizer than the teacher's."""
         image_tokenizer = self.teacher.image_tokenizer
-        if image_tokenizer is not None and fingerprint(image_tokenizer) != source.pool.image_tokenizer:
+        if image_tokenizer is not None and fingerprint(image_tokenizer) != source.pool.image_tokenizer_sha256:
             raise InputError(
                 f"source {name!r} holds codes of another image tokenizer than the teacher's: choose the teacher that "
                 "has it (teacher=..), or encode a pool with the teacher's (pretrain scene-pool image_tokenizer=..)"

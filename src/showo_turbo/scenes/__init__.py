@@ -1,6 +1,10 @@
-"""The built-in world: scenes of coloured shapes, their pictures, their language, and an exact judge of both.
+"""The built-in world: scenes of coloured shapes, their images and texts, and an exact detector.
 
-random_scene -> Scene -> render -> picture
+random_scene -> Scene -> render -> image
                       -> language: captions, questions with answers, descriptions
-picture -> detector -> Scene again, so any generated picture or sentence can be judged without a neural network
+image -> detector -> Scene, so generated images and texts are scored without a neural network
+
+split       combinations of attributes that are held out of training
+benchmark   GenEval prompts for held-out combinations
+pool        training scenes with their image codes
 """

@@ -1,8 +1,8 @@
-"""Pictures back to scenes, without a neural network: the judge of generated pictures.
+"""Detect the scene of an image without a neural network, to score generated images.
 
-The background is the plain colour nearest to the pixels between the quarters, where no object ever lies. In each
-quarter the pixels away from the background must form one of the known shapes (intersection over union with the
-renderer's own template) in one of the known colours; what forms neither is reported as unrecognised, never guessed.
+The background is the plain colour nearest to the pixels between the quarters, which no object covers. In each quarter
+the pixels that differ from the background must form one of the shapes (by intersection over union with the renderer's
+template) in one of the colours; anything else is reported as unrecognised.
 """
 
 from dataclasses import dataclass
@@ -21,29 +21,29 @@ MIN_OBJECT_PIXELS = 24
 
 @dataclass(frozen=True)
 class Detection:
-    """What a picture shows.
+    """Hold the scene that was detected in an image.
 
     Attributes:
-        scene: background and the objects that were recognised beyond doubt.
-        unrecognised: places (indices of PLACES) that hold something which is no known object.
+        scene: background and recognised objects.
+        unrecognised: places (indices of PLACES) with something that is not an object of the world.
     """
 
     scene: Scene
     unrecognised: tuple[int, ...]
 
 
-def detect(picture: Image.Image | np.ndarray) -> Detection:
-    """Read the scene off a picture.
+def detect(image: Image.Image | np.ndarray) -> Detection:
+    """Detect the scene of an image.
 
     Args:
-        picture: 64 x 64 RGB, as a PIL image or a uint8 array (64, 64, 3).
+        image: 64 x 64 RGB, as a PIL image or a uint8 array (64, 64, 3).
 
     Raises:
-        InputError: for a picture of another size.
+        InputError: if the image has another size.
     """
-    pixels = np.asarray(picture, dtype=np.float32)
+    pixels = np.asarray(image, dtype=np.float32)
     if pixels.shape != (RESOLUTION, RESOLUTION, 3):
-        raise InputError(f"the detector reads {RESOLUTION} x {RESOLUTION} RGB pictures, got an array {pixels.shape}")
+        raise InputError(f"the detector reads {RESOLUTION} x {RESOLUTION} RGB images, got an array {pixels.shape}")
     background = _nearest(_gutter(pixels), BACKGROUNDS)[0]
     objects, unrecognised = [], []
     for place in range(len(PLACES)):
@@ -61,7 +61,7 @@ def detect(picture: Image.Image | np.ndarray) -> Detection:
 
 
 def _gutter(pixels: np.ndarray) -> np.ndarray:
-    """Median colour of the picture's rim and of the cross between the quarters."""
+    """Return the median colour of the image's border and of the cross between the quarters."""
     lines = [0, 1, QUARTER - 1, QUARTER, RESOLUTION - 2, RESOLUTION - 1]
     return np.median(np.concatenate([pixels[lines].reshape(-1, 3), pixels[:, lines].reshape(-1, 3)]), axis=0)
 
@@ -77,6 +77,6 @@ def _recognise(quarter: np.ndarray, foreground: np.ndarray, place: int) -> Scene
     if distance > MAX_COLOR_DISTANCE:
         return None
     templates = [shape_coverage(shape) > 0.5 for shape in SHAPES]
-    overlaps = [(foreground & one).sum() / (foreground | one).sum() for one in templates]
+    overlaps = [(foreground & template).sum() / (foreground | template).sum() for template in templates]
     best = int(np.argmax(overlaps))
     return SceneObject(place, SHAPES[best], color) if overlaps[best] >= MIN_SHAPE_IOU else None

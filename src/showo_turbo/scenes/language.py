@@ -1,7 +1,7 @@
-"""The language of the world: captions, descriptions, and questions with their answers.
+"""Texts of the built-in world: captions, descriptions, and questions with their answers.
 
-Captions come in GenEval's six categories plus dense ones that place every object. A description is the dense caption in
-one fixed wording, so that its facts can be read back (`described_facts`).
+Captions have GenEval's six categories, and a dense form that names the place of every object. A description is the
+dense caption in one fixed wording, so that `described_facts` can parse it.
 """
 
 import random
@@ -20,7 +20,7 @@ DESCRIBE = ("Describe the image.", "What do you see?", "Describe this picture.")
 
 @dataclass(frozen=True)
 class QuestionAnswer:
-    """One question about a scene; `kind` groups questions in evaluation."""
+    """Hold a question about a scene with its answer; evaluation groups questions by `kind`."""
 
     kind: str
     question: str
@@ -28,27 +28,27 @@ class QuestionAnswer:
 
 
 def article(noun: str) -> str:
-    """The noun with its indefinite article."""
+    """Return the noun with its indefinite article."""
     return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
 
 
 def plural(noun: str) -> str:
-    """The noun's plural."""
+    """Return the plural of a noun."""
     return noun + ("es" if noun.endswith("s") else "s")
 
 
 def join(parts: list[str]) -> str:
-    """`a`, `a and b`, `a, b and c`."""
+    """Join words as `a`, `a and b`, `a, b and c`."""
     return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
 
 
 def colored(thing: SceneObject) -> str:
-    """An object by colour and shape, with article."""
+    """Return colour and shape of an object, with article."""
     return article(f"{thing.color} {thing.shape}")
 
 
 def description(scene: Scene) -> str:
-    """The one full description of a scene: each object with its place in reading order, then the background."""
+    """Return the full description of a scene: each object with its place in reading order, then the background."""
     things = [f"{colored(thing)} in the {PLACES[thing.place]}" for thing in scene.objects]
     return f"{join(things)} on {article(scene.background)} background"
 
@@ -58,14 +58,14 @@ _BACKGROUND = re.compile(rf"on an? ({'|'.join(BACKGROUNDS)}) background")
 
 
 def described_facts(text: str) -> tuple[list[SceneObject], str | None]:
-    """Facts stated in a description: its objects, and its background if it names one."""
+    """Parse a description: return its objects, and its background if it names one."""
     objects = [SceneObject(PLACES.index(place), shape, color) for color, shape, place in _OBJECT.findall(text)]
     background = _BACKGROUND.search(text)
     return objects, background.group(1) if background else None
 
 
 def caption(scene: Scene, rng: random.Random) -> str:
-    """A random true caption of the whole scene: a quarter are dense, the others as vague as GenEval's prompts."""
+    """Return a random true caption of a scene: a quarter are dense, the others as vague as GenEval's prompts."""
     if rng.random() < 0.25:
         return rng.choice(OPENINGS) + description(scene)
     body = rng.choice(_CAPTIONS_BY_COUNT[len(scene.objects)])(scene, rng)
@@ -73,7 +73,7 @@ def caption(scene: Scene, rng: random.Random) -> str:
 
 
 def background_phrase(background: str | None) -> str:
-    """How a caption names the background, if it does."""
+    """Return the words for a background at the end of a caption; nothing for None."""
     return f" on {article(background)} background" if background else ""
 
 
@@ -87,7 +87,7 @@ def _listing(name: Callable[[SceneObject], str]) -> Callable[[Scene, random.Rand
 
 
 def _grouped(names: list[str]) -> list[str]:
-    """Equal names counted together: two red circles -> `two red circles`, one -> `a red circle`."""
+    """Count equal names together: two red circles -> `two red circles`, one -> `a red circle`."""
     counts = {name: names.count(name) for name in names}
     return [article(name) if n == 1 else f"{NUMBERS[n]} {plural(name)}" for name, n in counts.items()]
 
@@ -117,30 +117,30 @@ _CAPTIONS_BY_COUNT = {
 
 
 def questions(scene: Scene, rng: random.Random) -> list[QuestionAnswer]:
-    """One random question of every kind that the scene admits, in a fixed order of kinds."""
-    asked = [kind(scene, rng) for kind in (_how_many, _color, _shape, _where, _is_there, _relation, _what_is_at)]
-    return [one for one in asked if one is not None]
+    """Return a random question of each kind that is possible for the scene, in a fixed order of kinds."""
+    candidates = [make(scene, rng) for make in (_how_many, _color, _shape, _where, _is_there, _relation, _what_is_at)]
+    return [question for question in candidates if question is not None]
 
 
 def description_question(scene: Scene, rng: random.Random) -> QuestionAnswer:
-    """A request to describe the scene, with the description."""
+    """Return a request to describe the scene, with the description."""
     return QuestionAnswer("describe", rng.choice(DESCRIBE), description(scene))
 
 
 def scene_turns(
     scene: Scene, rng: random.Random, count: int, described: bool, kinds: Collection[str] = QUESTION_KINDS
 ) -> list[QuestionAnswer]:
-    """At most `count` random turns about a scene; the first one asks for the description if the scene is `described`.
+    """Return at most `count` random turns about a scene; the first requests the description if `described` is set.
 
-    Questions are of these kinds where the scene admits any, else of all. Relations are the hardest questions and rarely
-    apply, so where one does it is asked.
+    Questions have one of the `kinds` if the scene allows it, otherwise any kind. Questions about relations are the
+    hardest and rarely possible, so they come first.
     """
     opening = [description_question(scene, rng)] if described else []
-    every = questions(scene, rng)
-    asked = [one for one in every if one.kind in kinds] or every
-    rng.shuffle(asked)
-    asked.sort(key=lambda one: one.kind != "relation")
-    return [*opening, *asked][:count]
+    possible = questions(scene, rng)
+    chosen = [turn for turn in possible if turn.kind in kinds] or possible
+    rng.shuffle(chosen)
+    chosen.sort(key=lambda turn: turn.kind != "relation")
+    return [*opening, *chosen][:count]
 
 
 def _how_many(scene: Scene, rng: random.Random) -> QuestionAnswer:
@@ -174,13 +174,13 @@ def _where(scene: Scene, rng: random.Random) -> QuestionAnswer | None:
     if not unique:
         return None
     thing = rng.choice(unique)
-    alone = len(scene.matching(thing.shape)) == 1 and rng.random() < 0.5
-    name = thing.shape if alone else f"{thing.color} {thing.shape}"
+    shape_only = len(scene.matching(thing.shape)) == 1 and rng.random() < 0.5
+    name = thing.shape if shape_only else f"{thing.color} {thing.shape}"
     return QuestionAnswer("place", f"Where is the {name}?", PLACES[thing.place])
 
 
 def _is_there(scene: Scene, rng: random.Random) -> QuestionAnswer:
-    """Half of the answers are yes; half of the wrong objects differ from a present one in one attribute only."""
+    """Return an existence question: half of the answers are yes, and wrong objects resemble a present one."""
     thing = rng.choice(scene.objects)
     shape, color = thing.shape, thing.color
     if rng.random() < 0.5:

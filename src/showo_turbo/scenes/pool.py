@@ -1,6 +1,6 @@
 """Training scenes with their image codes, encoded once.
 
-A pool is a seed and a count, so the scenes come back from the generator; only the codes are kept in the file.
+The scenes are generated from a seed and a count, so the file of a pool holds only the codes.
 """
 
 import random
@@ -26,13 +26,13 @@ from showo_turbo.validation import check_integer
 
 @dataclass(frozen=True)
 class ScenePoolConfig:
-    """One pool.
+    """Configure the encoding of a pool.
 
     Attributes:
         output: file to write.
-        image_tokenizer: folder of the trained image tokenizer; or a shipped model, for its own.
-        count: scenes.
-        seed: of the scenes.
+        image_tokenizer: folder of the trained image tokenizer, or the name of a shipped model.
+        count: number of scenes.
+        seed: seed of the scenes.
     """
 
     output: str = "runs/tiny/scene_pool.safetensors"
@@ -43,27 +43,27 @@ class ScenePoolConfig:
 
 @dataclass(frozen=True)
 class ScenePool:
-    """Encoded scenes.
+    """Hold scenes with their codes.
 
     Attributes:
-        scenes: what is in the pictures.
-        codes: row by row, long (scenes, tokens).
-        image_tokenizer: fingerprint of what encoded them.
+        scenes: the scenes.
+        codes: image codes of each scene in row-major order, long (num_scenes, num_tokens).
+        image_tokenizer_sha256: hash of the weights of the image tokenizer, see `checkpoints.image_tokenizer`.
     """
 
     scenes: Sequence[Scene]
     codes: Tensor
-    image_tokenizer: str
+    image_tokenizer_sha256: str
 
 
 def scene_pixels(scenes: Sequence[Scene]) -> Tensor:
-    """Pictures of scenes as the image tokenizer reads them: float32 (scenes, 3, 64, 64) in [-1, 1]."""
-    pictures = np.stack([render_array(scene) for scene in scenes])
-    return torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 127.5 - 1
+    """Render scenes as input of the image tokenizer: float32 (num_scenes, 3, 64, 64) in [-1, 1]."""
+    images = np.stack([render_array(scene) for scene in scenes])
+    return torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def training_scenes(count: int, seed: int) -> list[Scene]:
-    """The first `count` training scenes of a seed."""
+    """Generate the first `count` training scenes of a seed."""
     rng = random.Random(seed)
     return [training_scene(rng) for _ in range(count)]
 
@@ -73,8 +73,8 @@ def build_scene_pool(path: Path, image_tokenizer: MagvitV2, count: int, seed: in
     """Encode the first `count` training scenes of a seed and write their codes to a safetensors file.
 
     Raises:
-        InputError: when there are to be no scenes.
-        OSError: when the folder cannot be made or the disk is full.
+        InputError: if `count` is less than 1.
+        OSError: if the folder cannot be made or the disk is full.
     """
     check_integer("count", count, 1)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -86,18 +86,18 @@ def build_scene_pool(path: Path, image_tokenizer: MagvitV2, count: int, seed: in
 
 
 def load_scene_pool(path: Path) -> ScenePool:
-    """Read a pool back; its scenes are drawn anew from its seed.
+    """Read the codes of a pool and generate its scenes from its seed.
 
     Raises:
-        InputError: when the file cannot be read or is no pool.
+        InputError: if the file cannot be read or is not a pool.
     """
     try:
         with safe_open(path, "pt") as file:
             codes, metadata = file.get_tensor("codes").long(), file.metadata()
-            seed, image_tokenizer = int(metadata["seed"]), metadata["image_tokenizer"]
+            seed, image_tokenizer_sha256 = int(metadata["seed"]), metadata["image_tokenizer"]
     except (OSError, SafetensorError, TypeError, KeyError) as error:
-        reason = f"it does not say {error}" if isinstance(error, KeyError) else error
+        reason = f"it has no {error}" if isinstance(error, KeyError) else error
         raise InputError(
-            f"scene pool {str(path)!r} cannot be read ({reason}): make one by pretrain scene-pool"
+            f"scene pool {str(path)!r} cannot be read ({reason}): make one with pretrain scene-pool"
         ) from error
-    return ScenePool(training_scenes(len(codes), seed), codes, image_tokenizer)
+    return ScenePool(training_scenes(len(codes), seed), codes, image_tokenizer_sha256)

@@ -1,4 +1,4 @@
-"""Scenes to pictures: flat colours with smooth edges, 64 x 64 pixels."""
+"""Render scenes: flat colours with smooth edges, 64 x 64 pixels."""
 
 import math
 from functools import cache
@@ -28,10 +28,10 @@ _SUPERSAMPLING = 8
 
 
 def check_resolution(resolution: int) -> None:
-    """Refuse a model whose pictures, of so many pixels along a side, are not those of the built-in world.
+    """Check that a model generates images of the built-in world's resolution, pixels along a side.
 
     Raises:
-        InputError: when they are larger or smaller.
+        InputError: if the resolution differs.
     """
     if resolution != RESOLUTION:
         raise InputError(
@@ -41,7 +41,7 @@ def check_resolution(resolution: int) -> None:
 
 @cache
 def shape_coverage(shape: str) -> np.ndarray:
-    """How much of each pixel of a quarter the shape covers, float32 (32, 32) in [0, 1]. Do not write to it."""
+    """Return the fraction of each pixel of a quarter that a shape covers, read-only float32 (32, 32) in [0, 1]."""
     size = QUARTER * _SUPERSAMPLING
     canvas = Image.new("L", (size, size))
     draw = ImageDraw.Draw(canvas)
@@ -75,17 +75,17 @@ def shape_coverage(shape: str) -> np.ndarray:
 
 
 def render_array(scene: Scene) -> np.ndarray:
-    """The picture of a scene, uint8 (64, 64, 3)."""
+    """Render a scene as an array, uint8 (64, 64, 3)."""
     background = np.array(RGB[scene.background], dtype=np.float32)
-    picture = np.tile(background, (RESOLUTION, RESOLUTION, 1))
+    image = np.tile(background, (RESOLUTION, RESOLUTION, 1))
     for thing in scene.objects:
         alpha = shape_coverage(thing.shape)[..., None]
         top, left = thing.row * QUARTER, thing.column * QUARTER
         color = np.array(RGB[thing.color], dtype=np.float32)
-        picture[top : top + QUARTER, left : left + QUARTER] = alpha * color + (1 - alpha) * background
-    return picture.round().astype(np.uint8)
+        image[top : top + QUARTER, left : left + QUARTER] = alpha * color + (1 - alpha) * background
+    return image.round().astype(np.uint8)
 
 
 def render(scene: Scene) -> Image.Image:
-    """The picture of a scene as a 64 x 64 RGB PIL image."""
+    """Render a scene as a 64 x 64 RGB PIL image."""
     return Image.fromarray(render_array(scene))

@@ -1,7 +1,7 @@
 """Scenes: one to four coloured shapes in the four quarters of a plain square.
 
-The world is made for learning on a laptop: every object fills a quarter of the picture, so it covers the same patches
-of the image tokenizer's grid wherever it stands, and few patches are empty.
+The world is designed for training on a laptop: every object fills a quarter of the image, so it is aligned with the
+patches of the image tokenizer's grid at every place, and few patches are empty.
 """
 
 import random
@@ -16,7 +16,7 @@ RELATIONS = ("left of", "right of", "above", "below")
 
 @dataclass(frozen=True, order=True)
 class SceneObject:
-    """One shape: `place` indexes PLACES; `shape` and `color` are names."""
+    """Hold one shape: `place` is an index of PLACES; `shape` and `color` are names."""
 
     place: int
     shape: str
@@ -33,7 +33,7 @@ class SceneObject:
         return self.place // 2
 
     def is_(self, relation: str, other: "SceneObject") -> bool:
-        """Whether `self <relation> other` holds; objects that touch only diagonally are in two relations at once."""
+        """Return whether `self <relation> other` holds; for diagonal neighbours two relations hold at once."""
         return {
             "left of": self.column < other.column,
             "right of": self.column > other.column,
@@ -44,29 +44,29 @@ class SceneObject:
 
 @dataclass(frozen=True)
 class Scene:
-    """A background and its objects in reading order, at most one at a place."""
+    """Hold a background and its objects in reading order, at most one at each place."""
 
     background: str
     objects: tuple[SceneObject, ...]
 
     def at(self, place: int) -> SceneObject | None:
-        """The object at a place, if any."""
+        """Return the object at a place, if any."""
         return next((thing for thing in self.objects if thing.place == place), None)
 
     def matching(self, shape: str | None = None, color: str | None = None) -> list[SceneObject]:
-        """Objects of the given shape and colour; None matches all."""
+        """Return the objects of the given shape and colour; None matches all."""
         return [thing for thing in self.objects if shape in (None, thing.shape) and color in (None, thing.color)]
 
 
 def random_scene(rng: random.Random) -> Scene:
-    """Draw a scene: one to four objects, often all of one shape (the counting scenes) or all but one."""
+    """Generate a scene: one to four objects, often all of one shape (for counting) or all but one."""
     places = sorted(rng.sample(range(len(PLACES)), rng.choices((1, 2, 3, 4), weights=(25, 35, 20, 20))[0]))
     looks = [(rng.choice(SHAPES), rng.choice(COLORS)) for _ in places]
-    alike = rng.choices((len(places), len(places) - 1, 0), weights=(40, 20, 40))[0]
-    if alike > 1:
+    num_equal = rng.choices((len(places), len(places) - 1, 0), weights=(40, 20, 40))[0]
+    if num_equal > 1:
         shape, color = looks[0]
         same_color = rng.random() < 0.7
-        looks[:alike] = [(shape, color if same_color else other) for _, other in looks[:alike]]
+        looks[:num_equal] = [(shape, color if same_color else other) for _, other in looks[:num_equal]]
         rng.shuffle(looks)
     return Scene(
         rng.choice(BACKGROUNDS), tuple(SceneObject(place, *look) for place, look in zip(places, looks, strict=True))

@@ -1,8 +1,8 @@
-"""What training never shows, and the benchmark prompts that ask for it.
+"""Split of the scenes into training and held-out scenes.
 
-Each GenEval category has a tuple of attributes that makes a combination, such as (counting, three, stars, black). A
-fixed hash keeps about a sixth of all combinations out of training: `training_scene` never returns a scene that holds
-one. The benchmark's prompts ask for kept-out combinations only, so a right picture was composed, not remembered.
+Each GenEval category defines combinations of attributes, such as (counting, three, stars, black). A fixed hash holds
+about a sixth of all combinations out of training: `training_scene` never returns a scene that contains one. All prompts
+of the benchmark require held-out combinations, so a correct image is composed, not memorised.
 """
 
 import random
@@ -11,15 +11,15 @@ from itertools import combinations
 
 from showo_turbo.scenes.scene import Scene, SceneObject, random_scene
 
-HELD_OUT_SHARE = 6
-# Among the first few hundred salts, the one that keeps out most combinations of the smallest categories.
+_HELD_OUT_ONE_IN = 6
+# Of the first few hundred salts, the one that holds out most combinations of the smallest categories.
 _SALT = "53"
 
 Combination = tuple[str, ...]
 
 
 def combinations_in(scene: Scene) -> list[Combination]:
-    """All attribute combinations that a scene shows, in the order of GenEval's categories."""
+    """Return all attribute combinations of a scene, in the order of GenEval's categories."""
     things, shapes = scene.objects, {thing.shape for thing in scene.objects}
     found: list[Combination] = []
     if len(things) == 1:
@@ -33,54 +33,54 @@ def combinations_in(scene: Scene) -> list[Combination]:
 
 
 def single_object(thing: SceneObject, background: str) -> Combination:
-    """A lone shape at a place on a background, whatever its colour."""
+    """Return the combination of a single shape at a place on a background, in any colour."""
     return "single_object", thing.shape, str(thing.place), background
 
 
 def colors(thing: SceneObject) -> Combination:
-    """A lone coloured shape at a place."""
+    """Return the combination of a single coloured shape at a place."""
     return "colors", thing.color, thing.shape, str(thing.place)
 
 
 def two_object(things: tuple[SceneObject, ...], background: str) -> Combination:
-    """Two different shapes, alone on a background."""
+    """Return the combination of two different shapes and nothing else on a background."""
     return "two_object", *sorted(thing.shape for thing in things), background
 
 
 def position(first: SceneObject, second: SceneObject, relation: str) -> Combination:
-    """Two different shapes, alone, one `left of` or `above` the other."""
+    """Return the combination of two different shapes and nothing else, one `left of` or `above` the other."""
     return "position", first.shape, relation, second.shape
 
 
 def counting(count: int, shape: str, background: str) -> Combination:
-    """So many of one shape and nothing else, on a background."""
+    """Return the combination of a number of equal shapes and nothing else on a background."""
     return "counting", str(count), shape, background
 
 
 def color_attr(first: SceneObject, second: SceneObject) -> Combination:
-    """Two objects that differ in both colour and shape, anywhere in a scene."""
+    """Return the combination of two objects that differ in colour and shape, anywhere in a scene."""
     return "color_attr", *sorted(f"{thing.color} {thing.shape}" for thing in (first, second))
 
 
 def is_held_out(combination: Combination) -> bool:
-    """Whether training never shows this combination."""
-    return zlib.crc32("|".join((_SALT, *combination)).encode()) % HELD_OUT_SHARE == 0
+    """Return whether a combination is held out of training."""
+    return zlib.crc32("|".join((_SALT, *combination)).encode()) % _HELD_OUT_ONE_IN == 0
 
 
 def is_training_scene(scene: Scene) -> bool:
-    """Whether a scene holds no combination that is kept out."""
+    """Return whether a scene contains no held-out combination."""
     return not any(map(is_held_out, combinations_in(scene)))
 
 
 def training_scene(rng: random.Random) -> Scene:
-    """A random scene that training may show."""
+    """Generate a scene without held-out combinations."""
     while not is_training_scene(scene := random_scene(rng)):
         pass
     return scene
 
 
 def held_out_scene(rng: random.Random) -> Scene:
-    """A random scene with at least one combination that training never shows."""
+    """Generate a scene with at least one held-out combination."""
     while is_training_scene(scene := random_scene(rng)):
         pass
     return scene
