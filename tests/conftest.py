@@ -24,7 +24,7 @@ GOLDEN = Path(__file__).parent / "golden"
 
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> None:
-    """Tiny matrices are fastest on one thread, and bit-for-bit repeatable."""
+    """Run on one thread: fastest for tiny matrices, and bit-for-bit repeatable."""
     torch.set_num_threads(1)
 
 
@@ -74,7 +74,7 @@ def random_vocabulary() -> Vocabulary:
 
 @pytest.fixture(scope="session")
 def make_random_model(random_vocabulary: Vocabulary):
-    """A maker of two-layer models with random weights, `make_random_model(seed)`, for `random_vocabulary`."""
+    """Return `make_random_model(seed)`, which makes two-layer models with random weights for `random_vocabulary`."""
 
     def make(seed: int) -> Showo:
         config = ShowoConfig(

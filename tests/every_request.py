@@ -1,4 +1,4 @@
-"""Requests of every kind: one row and many, prompts and images together, guided or not."""
+"""Requests of every kind: one row and many, prompts and images batched, with and without guidance."""
 
 import torch
 
@@ -16,7 +16,7 @@ REQUESTS = [
 
 
 def answers(pipe: ShowoPipeline) -> list:
-    """What the requests give one by one, and what they give together."""
+    """Return the results of the requests one by one and batched."""
     outputs = [
         (pipe.text_to_image if isinstance(one, ImageRequest) else pipe.image_to_text)(**vars(one)) for one in REQUESTS
     ]

@@ -1,4 +1,4 @@
-"""The same on the CPU and on a device that is not there; prints whether both gave the same. See test_devices.py."""
+"""Compare the CPU with a simulated device and print whether the results are equal; see test_devices.py."""
 
 import json
 import sys
@@ -48,7 +48,7 @@ TASKS: dict[str, Callable[[ShowoPipeline], list]] = {
 
 
 def sources(folder: Path) -> dict[str, list[SourceConfig]]:
-    """Captions, and dialogues about a picture."""
+    """Write captions, and dialogues about an image."""
     annotations = [{"id": number, "image_id": number, "caption": text} for number, text in enumerate(PROMPTS)]
     (folder / "captions.json").write_text(json.dumps({"annotations": annotations}))
     PICTURE.save(folder / "picture.png")
@@ -63,7 +63,7 @@ def sources(folder: Path) -> dict[str, list[SourceConfig]]:
 
 
 def distilled(folder: Path) -> list[float]:
-    """The losses of two stages: from files, and partly on the student's own way."""
+    """Return the losses of two stages: from stored trajectories, and partly on-policy."""
     folder.mkdir()
     image = ImageTerm(batch_size=2, num_inference_steps=4, segments=2, order="halton", label_size=8)
     own = replace(image, stride=2, on_policy=OnPolicy(prompts=2, batches=1, top_k=4, share=0.5))
@@ -81,7 +81,7 @@ def distilled(folder: Path) -> list[float]:
 
 
 def pretrained(folder: Path) -> list[float]:
-    """The losses of an image tokenizer and of a transformer from nothing."""
+    """Return the losses of an image tokenizer and of a transformer trained from nothing."""
     loop = LoopConfig(steps=2, log_steps=1, threads=1, warmup_steps=0)
     tokenizer = str(locate("tiny").text_tokenizer)
     pool = folder / "pool.safetensors"
@@ -100,7 +100,7 @@ def pretrained(folder: Path) -> list[float]:
 
 
 def save_file(state: dict, *args: object, **kwargs: object) -> None:
-    """What safetensors writes of tensors on a device."""
+    """Write tensors on a device with safetensors."""
     real_save_file({name: getattr(one, "on_cpu", one) for name, one in state.items()}, *args, **kwargs)
 
 

@@ -1,4 +1,4 @@
-"""Drafts: n-grams continue what was seen, and the kind of guess that was right most often goes on."""
+"""Drafts: n-grams continue earlier text, and the source with the highest acceptance is used."""
 
 from collections.abc import Sequence
 
@@ -18,7 +18,7 @@ def test_the_longest_match_and_the_last_time_count() -> None:
     assert table.continuation([6], 4) == []
 
 
-def test_a_continuation_goes_on_from_itself() -> None:
+def test_a_continuation_continues_itself() -> None:
     table = NGrams()
     table.learn([1, 2, 3, 4])
     assert table.continuation([1], 9) == [2, 3, 4]
@@ -38,7 +38,7 @@ def test_learning_in_pieces_is_learning_at_once(ids: Sequence[int], new: int) ->
 
 
 def decode(drafts: Drafts, truth: Sequence[int], own: Sequence[int]) -> list[list[int]]:
-    """Settle one id a pass while the model's own choices are `own`; the guesses after each pass."""
+    """Settle one id per pass while the model's own choices are `own`; return the guesses after each pass."""
     drafts.begin([[0]])
     return [drafts.improve(0, [0, *truth[:settled]], 1, own[settled : settled + 3]) for settled in range(1, len(truth))]
 
@@ -49,7 +49,7 @@ def test_a_text_that_repeats_is_continued_from_itself() -> None:
     assert guesses[-3:] == [[6, 7, 8], [7, 8, 5], [8, 5, 6]]
 
 
-def test_choices_that_are_right_are_kept_where_the_text_misleads() -> None:
+def test_right_choices_are_used_where_the_text_misleads() -> None:
     truth = [5, 1, 5, 2, 5, 3, 5, 4, 5, 6, 5, 7]
     guesses = decode(Drafts(), truth, truth)
     assert guesses[-4:] == [truth[settled : settled + 3] for settled in range(8, 12)]
@@ -62,7 +62,7 @@ def test_rows_learn_from_each_other() -> None:
     assert drafts.improve(1, [0, 5], 1, [1, 1]) == [6, 7]
 
 
-def test_the_kind_that_is_right_furthest_is_trusted() -> None:
+def test_the_source_with_the_highest_acceptance_is_used() -> None:
     drafts = Drafts()
     drafts.begin([[0, 1, 2, 9, 4, 9, 9]])
     assert drafts.improve(0, [0, 1], 1, [2, 3, 4]) == [2, 9, 4]

@@ -47,7 +47,7 @@ def nothing_known(batch: int) -> tuple[Tensor, Tensor]:
         ({"steps": 13}, "num_inference_steps is 13: choose 1 to 12"),
     ],
 )
-def test_options_out_of_range_are_refused(options: dict, message: str) -> None:
+def test_invalid_options_raise(options: dict, message: str) -> None:
     with pytest.raises(InputError, match=message):
         make_scheduler(**options)
 
@@ -63,7 +63,7 @@ def test_greedy_candidates_with_top_k_one_and_no_temperature() -> None:
     assert step.confidence.flatten().equal(logits.softmax(-1).amax(-1).log())
 
 
-def test_top_k_draws_from_the_best_only_but_leaves_confidence_alone() -> None:
+def test_top_k_samples_among_the_best_and_does_not_change_confidence() -> None:
     logits = scores(50 * CODES)
     step = make_scheduler(top_k=3, temperature=0.0).step(
         logits, 0, *nothing_known(50), torch.Generator().manual_seed(1)
@@ -85,7 +85,7 @@ def test_steps_after_the_sampled_ones_take_the_most_probable_codes() -> None:
         assert step.candidates.flatten().equal(logits.argmax(-1))
 
 
-def test_half_precision_scores_are_treated_as_float32() -> None:
+def test_half_precision_logits_are_converted_to_float32() -> None:
     logits = scores(3 * CODES).bfloat16()
     steps = [
         make_scheduler().step(given, 1, *nothing_known(3), torch.Generator().manual_seed(0))
@@ -96,7 +96,7 @@ def test_half_precision_scores_are_treated_as_float32() -> None:
     assert steps[0].confidence.dtype == torch.float32
 
 
-def test_a_generator_per_prompt_draws_as_if_alone() -> None:
+def test_a_generator_per_prompt_gives_the_draws_of_a_single_prompt() -> None:
     logits = scores(4 * CODES)
     sources = [torch.Generator().manual_seed(seed) for seed in (3, 4)]
     together = make_scheduler(top_k=5).step(logits, 0, *nothing_known(4), sources)
@@ -120,7 +120,7 @@ def test_codes_are_drawn_as_multinomial_draws_them() -> None:
 
 
 @pytest.mark.parametrize("top_k", [None, 1, 3])
-def test_scores_of_equal_images_may_be_given_once(top_k: int | None) -> None:
+def test_logits_of_equal_images_may_be_given_once(top_k: int | None) -> None:
     once, rows = scores(CODES), torch.arange(CODES).repeat(3)
     scheduler, sources = make_scheduler(top_k=top_k), [torch.Generator().manual_seed(9) for _ in range(2)]
     several = scheduler.step(once[rows], 0, *nothing_known(3), sources[0])
@@ -131,7 +131,7 @@ def test_scores_of_equal_images_may_be_given_once(top_k: int | None) -> None:
 
 
 @pytest.mark.parametrize("top_k", [None, 3])
-def test_what_a_place_gets_does_not_depend_on_what_is_known_elsewhere(top_k: int | None) -> None:
+def test_the_noise_of_a_position_does_not_depend_on_known_codes(top_k: int | None) -> None:
     logits = scores(2 * CODES)
     masked = torch.rand(2, CODES, generator=torch.Generator().manual_seed(1)) < 0.5
     scheduler, sources = make_scheduler(top_k=top_k), [torch.Generator().manual_seed(9) for _ in range(2)]
@@ -144,7 +144,7 @@ def test_what_a_place_gets_does_not_depend_on_what_is_known_elsewhere(top_k: int
 
 
 @pytest.mark.parametrize("count", [0, 3])
-def test_generators_that_cannot_share_the_rows_are_refused(count: int) -> None:
+def test_generators_that_do_not_divide_the_rows_raise(count: int) -> None:
     with pytest.raises(InputError, match=f"list of {count} for 4 images"):
         split_rows(4, [torch.Generator() for _ in range(count)])
 
@@ -165,7 +165,7 @@ def test_the_least_confident_are_masked() -> None:
     assert least_confident(confidence, masked, 2).tolist() == [[False, True, False, True, False]]
 
 
-def test_of_a_tie_at_the_border_none_is_masked() -> None:
+def test_none_of_the_candidates_that_tie_is_masked() -> None:
     confidence = torch.tensor([[0.1, 0.2, 0.2, 0.2]])
     assert least_confident(confidence, torch.ones(1, 4, dtype=torch.bool), 2).tolist() == [[True, False, False, False]]
 
@@ -178,7 +178,7 @@ def test_one_position_stays_masked_and_one_is_settled() -> None:
 
 
 @given(seed=st.integers(0, 999), share=st.floats(0, 1))
-def test_an_image_with_little_doubt_is_settled_at_once_and_others_as_ever(seed: int, share: float) -> None:
+def test_a_confident_image_settles_at_once_and_others_do_not(seed: int, share: float) -> None:
     logits, (codes, masked) = 4 * scores(3 * CODES, seed), nothing_known(3)
     masked[0, :7] = False
     logits = logits[masked.flatten()]

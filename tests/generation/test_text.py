@@ -34,7 +34,7 @@ def prompt_of(question: list[int], vocabulary: Vocabulary) -> list[int]:
 
 
 def greedy_without_cache(model: Showo, vocabulary: Vocabulary, prompt: list[int], max_new_tokens: int) -> list[int]:
-    """One id at a time, everything computed anew; what follows the end of text is end of text."""
+    """Decode one id at a time without a cache; after the end of text all ids are end of text."""
     ids = list(prompt)
     while len(ids) < len(prompt) + max_new_tokens:
         row = torch.tensor([ids])
@@ -48,7 +48,7 @@ def greedy_without_cache(model: Showo, vocabulary: Vocabulary, prompt: list[int]
 
 
 def text_model(make_random_model: MakeModel, vocabulary: Vocabulary, seed: int) -> Showo:
-    """A random model that keeps to text ids, and ends now and then."""
+    """Make a random model that predicts text ids only, sometimes the end of text."""
     model = make_random_model(seed % 5)
     with torch.no_grad():
         model.showo.lm_head.bias[vocabulary.llm_vocab_size :] -= 40
@@ -57,7 +57,7 @@ def text_model(make_random_model: MakeModel, vocabulary: Vocabulary, seed: int) 
 
 
 def count_rows(model: Showo, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many rows each pass to come computes."""
+    """Record the number of rows of each following pass."""
     rows: list[int] = []
     embed = model.embed
     monkeypatch.setattr(model, "embed", lambda ids: (rows.append(ids.numel()), embed(ids))[1])
@@ -103,10 +103,10 @@ def test_jacobi_is_greedy(
 
 @few
 @given(seed=seeds, rows=batches, block_length=st.integers(1, 8))
-def test_a_step_depends_on_its_state_alone(
+def test_a_step_depends_on_its_state_only(
     make_random_model: MakeModel, random_vocabulary: Vocabulary, seed: int, rows: list[list[int]], block_length: int
 ) -> None:
-    """Steps taken out of order, with whatever the cache holds, lead where they led in order."""
+    """Steps out of order, with any content of the KV cache, give the same states as in order."""
     model = text_model(make_random_model, random_vocabulary, seed)
     prompts = [prompt_of(question, random_vocabulary) for question in rows]
     decoder = TextDecoder(model, random_vocabulary, prompts, 12, block_length)
@@ -184,17 +184,17 @@ def test_one_pass_computes_the_unsettled_part_of_the_block_only(
 
 @few
 @given(seed=seeds, rows=batches, block_length=st.integers(1, 8))
-def test_a_guessed_border_of_an_image_is_a_guess_like_others(
+def test_a_guessed_image_border_is_an_ordinary_guess(
     make_random_model: MakeModel, random_vocabulary: Vocabulary, seed: int, rows: list[list[int]], block_length: int
 ) -> None:
-    """Only the prompt says where an image ends."""
+    """Only the prompt determines where an image ends."""
     model = text_model(make_random_model, random_vocabulary, seed)
     decoder = TextDecoder(model, random_vocabulary, rows, 10, block_length)
     final = last_state(decoder.run(torch.full((len(rows), 10), random_vocabulary.eoi_id)))
     assert final.ids.tolist() == [greedy_without_cache(model, random_vocabulary, row, 10) for row in rows]
 
 
-def test_an_image_is_read_once_for_all_questions_and_answers_that_ended_are_read_no_more(
+def test_an_image_is_prefilled_once_and_finished_answers_are_not_computed(
     make_random_model: MakeModel, random_vocabulary: Vocabulary, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = text_model(make_random_model, random_vocabulary, 4)
@@ -239,12 +239,12 @@ def test_greedy_takes_the_lowest_of_equals() -> None:
 @pytest.mark.parametrize(
     ("options", "message"), [({"temperature": 0.0}, "temperature is 0"), ({"top_k": 0}, "top_k is 0")]
 )
-def test_samplers_out_of_range_are_refused(options: dict, message: str) -> None:
+def test_invalid_samplers_raise(options: dict, message: str) -> None:
     with pytest.raises(InputError, match=message):
         sampler(**options)
 
 
-def test_numbers_out_of_range_are_refused(make_random_model: MakeModel, random_vocabulary: Vocabulary) -> None:
+def test_invalid_numbers_raise(make_random_model: MakeModel, random_vocabulary: Vocabulary) -> None:
     model, prompt = make_random_model(0), prompt_of([1, 2], random_vocabulary)
     with pytest.raises(InputError, match="max_new_tokens is 0"):
         TextDecoder(model, random_vocabulary, [prompt], 0)

@@ -1,4 +1,4 @@
-"""A dialogue: every turn is read after all before it, and nothing is computed twice."""
+"""Chat: every turn is read after all before it, and nothing is computed twice."""
 
 import pytest
 import torch
@@ -18,7 +18,7 @@ def codes() -> Tensor:
 
 
 def recomputed(pipe: ShowoPipeline, codes: Tensor, max_new_tokens: int) -> list[list[int]]:
-    """Greedy answers, each decoded one id at a time from the whole dialogue so far without what is kept of it."""
+    """Decode greedy answers one id at a time from the whole dialogue so far, without a KV cache."""
     end, encode = pipe.prompts.vocabulary.end_of_text_id, pipe.prompts.encode
     said, answers = pipe.prompts.image_prefix(codes), []
     for turn, question in enumerate(QUESTIONS):
@@ -42,13 +42,13 @@ def test_turns_are_read_after_those_before(random_pipe: ShowoPipeline, codes: Te
     ]
 
 
-def test_the_first_turn_is_a_question_alone(random_pipe: ShowoPipeline) -> None:
+def test_the_first_turn_is_a_single_question(random_pipe: ShowoPipeline) -> None:
     image = random_pipe.text_to_image("a red car", seed=0).images[0]
     first = random_pipe.chat(image).ask("What?", max_new_tokens=9)
     assert first.token_ids == random_pipe.image_to_text(image, "What?", max_new_tokens=9).token_ids
 
 
-def test_nothing_said_is_computed_again(
+def test_no_earlier_turn_is_computed_again(
     random_pipe: ShowoPipeline, codes: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lengths: list[int] = []
@@ -65,7 +65,7 @@ def test_nothing_said_is_computed_again(
     assert len(lengths) >= len(QUESTIONS)
 
 
-def test_a_refused_question_changes_nothing(random_pipe: ShowoPipeline, codes: Tensor) -> None:
+def test_an_invalid_question_changes_nothing(random_pipe: ShowoPipeline, codes: Tensor) -> None:
     dialogue = random_pipe.chat(codes=codes)
     dialogue.ask("What is it?", max_new_tokens=8)
     for question, options, message in [
@@ -82,7 +82,7 @@ def test_a_refused_question_changes_nothing(random_pipe: ShowoPipeline, codes: T
     assert dialogue.ask("Where?", max_new_tokens=8).texts == again.ask("Where?", max_new_tokens=8).texts
 
 
-def test_an_interruption_leaves_the_dialogue_as_it_was(random_pipe: ShowoPipeline, codes: Tensor) -> None:
+def test_an_interruption_leaves_the_chat_unchanged(random_pipe: ShowoPipeline, codes: Tensor) -> None:
     class Interrupting:
         def put(self, value: Tensor) -> None:
             raise KeyboardInterrupt
@@ -96,14 +96,14 @@ def test_an_interruption_leaves_the_dialogue_as_it_was(random_pipe: ShowoPipelin
     assert dialogue.ask("Why?", max_new_tokens=8).token_ids == other.ask("Why?", max_new_tokens=8).token_ids
 
 
-def test_dialogues_are_about_one_image(random_pipe: ShowoPipeline, codes: Tensor) -> None:
+def test_a_chat_is_about_one_image(random_pipe: ShowoPipeline, codes: Tensor) -> None:
     with pytest.raises(InputError, match="give either image or codes to chat"):
         random_pipe.chat()
     with pytest.raises(InputError, match="about one image, but there are 2"):
         random_pipe.chat(codes=torch.stack([codes, codes]))
 
 
-def test_a_long_dialogue_says_that_it_is_full(random_pipe: ShowoPipeline, codes: Tensor) -> None:
+def test_a_chat_that_exceeds_the_positions_raises(random_pipe: ShowoPipeline, codes: Tensor) -> None:
     dialogue = random_pipe.chat(codes=codes)
     for _ in range(3):
         dialogue.ask("How many stars are there?", max_new_tokens=16)

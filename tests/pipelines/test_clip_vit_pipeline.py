@@ -1,4 +1,4 @@
-"""The `w_clip_vit` variant through the pipeline: loading, answering, drawing, and what it refuses."""
+"""The `w_clip_vit` variant through the pipeline: loading, answering, drawing, and errors."""
 
 import json
 import shutil
@@ -19,8 +19,8 @@ from showo_turbo.config_reader import read_config
 from showo_turbo.errors import InputError
 from showo_turbo.evaluation.scene_benchmark import evaluate_understanding
 from showo_turbo.evaluation.scene_questions import make_question_set
-from showo_turbo.models.showo import Showo
 from showo_turbo.generation.options import DecodingOptions
+from showo_turbo.models.showo import Showo
 from showo_turbo.pipelines.pipeline import ShowoPipeline
 from showo_turbo.processing.clip_prompts import SYSTEM_PROMPT, ClipPromptBuilder
 from showo_turbo.serving.requests import ImageRequest, TextRequest
@@ -34,7 +34,7 @@ def load(folder: Path, **options: object) -> ShowoPipeline:
 
 
 def clip_folder(folder: Path, feature_size: int = FEATURE_SIZE) -> Path:
-    """A CLIP model with both sides, as the hub has it."""
+    """A CLIP model with text and vision tower, as on the hub."""
     sizes = {"intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "hidden_size": feature_size}
     text = CLIPTextConfig(vocab_size=20, max_position_embeddings=8, **sizes)
     vision = CLIPVisionConfig(image_size=12, patch_size=4, **sizes)
@@ -55,7 +55,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def published(random_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint in the published layout: a projector among its weights, no tower."""
+    """A checkpoint in the published layout: with a projector among its weights and no vision tower."""
     folder = tmp_path_factory.mktemp("models") / "w-clip-vit"
     shutil.copytree(random_checkpoint, folder)
     plain = load(random_checkpoint).model
@@ -121,13 +121,13 @@ def test_answers_depend_on_image_and_question_and_both_decodings_agree(
     assert len({tuple(ids) for ids in other.token_ids}) > 1
 
 
-def test_what_was_seen_once_is_asked_about_again(pipe: ShowoPipeline, images: list[Image.Image]) -> None:
+def test_encoded_images_can_be_asked_about_again(pipe: ShowoPipeline, images: list[Image.Image]) -> None:
     sight = pipe.encode_images(images)
     found = [pipe.image_to_text(sight, question, max_new_tokens=6).token_ids for question in QUESTIONS]
     assert found == [pipe.image_to_text(images, question, max_new_tokens=6).token_ids for question in QUESTIONS]
 
 
-def test_requests_about_different_images_run_together(pipe: ShowoPipeline, images: list[Image.Image]) -> None:
+def test_requests_about_different_images_are_batched(pipe: ShowoPipeline, images: list[Image.Image]) -> None:
     requests = [TextRequest(image, QUESTIONS[0], max_new_tokens=12, seed=0) for image in images]
     requests.append(ImageRequest("a red car", seed=1, output_type="latent"))
     done = [update for update in pipe.engine().run(requests) if update.done]
@@ -143,14 +143,14 @@ def test_it_can_be_evaluated(pipe: ShowoPipeline) -> None:
     assert result.tokens_per_pass > 0
 
 
-def test_a_dialogue_sees_the_image_and_what_was_said(pipe: ShowoPipeline, images: list[Image.Image]) -> None:
+def test_a_chat_reads_the_image_and_earlier_turns(pipe: ShowoPipeline, images: list[Image.Image]) -> None:
     dialogue = pipe.chat(images[0])
     first = dialogue.ask(QUESTIONS[0], max_new_tokens=6)
     assert first.token_ids == pipe.image_to_text(images[0], QUESTIONS[0], max_new_tokens=6).token_ids
     assert dialogue.ask(QUESTIONS[1], max_new_tokens=6, decoding="autoregressive").forward_passes >= 1
 
 
-def test_drawing_is_as_without_a_tower(
+def test_drawing_does_not_depend_on_the_vision_tower(
     published: Path, pipe: ShowoPipeline, random_pipe: ShowoPipeline, images: list[Image.Image]
 ) -> None:
     blind = load(published)
@@ -174,14 +174,14 @@ def test_half_precision_answers(published: Path, clip: Path, images: list[Image.
     half.image_to_text(images, QUESTIONS, max_new_tokens=4)
 
 
-def test_what_does_not_belong_together_is_refused(
+def test_components_that_do_not_fit_raise(
     published: Path, clip: Path, random_checkpoint: Path, pipe: ShowoPipeline, tmp_path: Path
 ) -> None:
     with pytest.raises(InputError, match="answers by CLIP features and cannot be asked about codes"):
         pipe.image_to_text(codes=torch.zeros(16, dtype=torch.long), prompt="What?")
     with pytest.raises(InputError, match="takes image codes: leave it out"):
         load(random_checkpoint, vision_tower=clip)
-    with pytest.raises(InputError, match="features of 8 numbers, the transformer takes 12"):
+    with pytest.raises(InputError, match="features of size 8, the transformer takes 12"):
         load(published, vision_tower=clip_folder(tmp_path / "other", feature_size=8))
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match=r"config.json' cannot be read"):
@@ -196,8 +196,8 @@ def test_what_does_not_belong_together_is_refused(
 def test_the_documented_command_answers(
     published: Path, clip: Path, pipe: ShowoPipeline, images: list[Image.Image], tmp_path: Path
 ) -> None:
-    (tmp_path / "pictures").mkdir()
-    images[0].save(tmp_path / "pictures" / "a.png")
+    (tmp_path / "images").mkdir()
+    images[0].save(tmp_path / "images" / "a.png")
     words = [
         f"model.showo.pretrained_model_path={published}",
         "model.showo.w_clip_vit=true",

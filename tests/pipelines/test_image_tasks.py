@@ -1,4 +1,4 @@
-"""Inpainting, extrapolation, variation, non-square images: known codes stay bit for bit, results are the published."""
+"""Inpainting, extrapolation, variation, non-square images: known codes stay bit for bit, and results equal the published ones."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -112,7 +112,7 @@ def test_extrapolation_keeps_known_codes(
 
 @few
 @given(seed=seeds, height=st.integers(4, 7), strength=st.floats(0.01, 1))
-def test_a_variation_keeps_its_share(random_pipe: ShowoPipeline, seed: int, height: int, strength: float) -> None:
+def test_a_variation_keeps_its_fraction(random_pipe: ShowoPipeline, seed: int, height: int, strength: float) -> None:
     known = random_codes(seed, 2, height, SIDE)
     first = []
     random_pipe.vary(
@@ -127,7 +127,7 @@ def test_a_variation_keeps_its_share(random_pipe: ShowoPipeline, seed: int, heig
     assert (changed <= max(1, round(strength * known[0].numel()))).all()
 
 
-def test_an_image_is_its_codes(
+def test_images_and_their_codes_give_the_same_results(
     random_pipe: ShowoPipeline, image: Image.Image, codes: Tensor, mask: Image.Image
 ) -> None:
     unknown = torch.zeros(SIDE, SIDE, dtype=torch.bool)
@@ -153,7 +153,7 @@ def test_an_image_is_its_codes(
 
 
 def test_extrapolation_is_inpainting_of_the_far_half(random_pipe: ShowoPipeline, codes: Tensor) -> None:
-    """The known half of the image is the far half of the square that is denoised."""
+    """The known half of the image is the far half of the window."""
     extended = random_pipe.extrapolate(codes=codes, prompt="a dog", direction="left", seed=3, guidance_scale=1.0)
     square = torch.zeros_like(codes)
     square[:, :, SIDE // 2 :] = codes[:, :, : SIDE // 2]
@@ -163,7 +163,7 @@ def test_extrapolation_is_inpainting_of_the_far_half(random_pipe: ShowoPipeline,
     assert grids(extended)[:, :, :SIDE].equal(grids(inpainted))
 
 
-def test_directions_one_by_one_are_directions_at_once(random_pipe: ShowoPipeline, codes: Tensor) -> None:
+def test_several_directions_equal_one_call_each(random_pipe: ShowoPipeline, codes: Tensor) -> None:
     directions = ["left", "left", "down", "right", "up"]
     together = random_pipe.extrapolate(
         codes=codes, prompt="a dog", direction=directions, generator=torch.Generator().manual_seed(0)
@@ -226,8 +226,8 @@ def test_every_task_takes_the_options_of_text_to_image(random_pipe: ShowoPipelin
 
 @few
 @given(seeds, st.integers(0, 15))
-def test_images_of_a_batch_are_painted_as_alone(random_pipe: ShowoPipeline, seed: int, place: int) -> None:
-    """Though one has all its codes in a square where another has none, or is sure of them earlier."""
+def test_images_of_a_batch_equal_single_ones(random_pipe: ShowoPipeline, seed: int, place: int) -> None:
+    """Even if one image has known codes in a window where another has none, or finishes it earlier."""
     pictures, masks = random_codes(seed, 2, SIDE, 2 * SIDE), torch.zeros(2, SIDE, 2 * SIDE, dtype=torch.bool)
     masks[0, :, : SIDE // 2] = masks[1, :, -SIDE // 2 :] = True
     masks[0].view(-1)[place] = True
@@ -275,14 +275,14 @@ def test_images_masks_and_prompts_pair_up(random_pipe: ShowoPipeline, image: Ima
         ({"output_type": "gif"}, "output_type is 'gif'"),
     ],
 )
-def test_what_cannot_be_inpainted_is_refused(
+def test_invalid_inpainting_arguments_raise(
     random_pipe: ShowoPipeline, image: Image.Image, mask: Image.Image, options: dict[str, object], message: str
 ) -> None:
     with pytest.raises(InputError, match=message):
         random_pipe.inpaint(**{"image": image, "mask": mask, "prompt": "a dog", **options})
 
 
-def test_what_cannot_be_drawn_otherwise_is_refused(random_pipe: ShowoPipeline, image: Image.Image) -> None:
+def test_invalid_editing_arguments_raise(random_pipe: ShowoPipeline, image: Image.Image) -> None:
     with pytest.raises(InputError, match="2 images and 3 prompts"):
         random_pipe.vary([image, image], ["a", "b", "c"])
     for direction, message in [("north", "direction is 'north': choose left"), ([], "direction is an empty list")]:

@@ -1,4 +1,4 @@
-"""The pipeline: published results, batches that change nothing, and requests that cannot be met."""
+"""The pipeline: published results, batches that change no result, and invalid arguments."""
 
 from pathlib import Path
 
@@ -28,7 +28,7 @@ def tiny_pipe(tiny_folder: Path) -> ShowoPipeline:
 
 
 class Recorder:
-    """A streamer that keeps what it gets."""
+    """Record what a streamer receives."""
 
     def __init__(self) -> None:
         self.pieces: list[list[int]] = []
@@ -79,7 +79,7 @@ def test_sampled_answers_are_the_published_ones(tiny_pipe: ShowoPipeline, golden
     assert output.token_ids[0] == recorded["c0/sample_topk5_temp0.7_seed9"].tolist()
 
 
-def test_a_seed_is_a_generator_and_a_generator_wins(random_pipe: ShowoPipeline) -> None:
+def test_a_seed_is_a_generator_and_a_generator_takes_precedence(random_pipe: ShowoPipeline) -> None:
     by_seed = random_pipe.text_to_image(PROMPTS, seed=5).codes
     assert by_seed.equal(random_pipe.text_to_image(PROMPTS, generator=seeded(5)[0]).codes)
     assert by_seed.equal(random_pipe.text_to_image(PROMPTS, generator=seeded(5)[0], seed=6).codes)
@@ -87,7 +87,9 @@ def test_a_seed_is_a_generator_and_a_generator_wins(random_pipe: ShowoPipeline) 
 
 
 @pytest.mark.parametrize("guidance_scale", [0.0, 1.75])
-def test_a_prompt_in_a_batch_is_drawn_as_alone(random_pipe: ShowoPipeline, guidance_scale: float) -> None:
+def test_a_prompt_in_a_batch_gives_the_images_of_a_single_one(
+    random_pipe: ShowoPipeline, guidance_scale: float
+) -> None:
     options = {"guidance_scale": guidance_scale, "num_images_per_prompt": 2}
     together = random_pipe.text_to_image(PROMPTS, generator=seeded(1, 2, 3), **options)
     alone = [random_pipe.text_to_image(one, seed=seed, **options).codes for seed, one in enumerate(PROMPTS, start=1)]
@@ -139,14 +141,17 @@ def test_codes_and_images_convert(random_pipe: ShowoPipeline, image: Image.Image
 def test_images_and_questions_pair_up(
     random_pipe: ShowoPipeline, image: Image.Image, images: int, questions: int
 ) -> None:
-    pictures = [image.rotate(90 * number) for number in range(images)]
+    rotated = [image.rotate(90 * number) for number in range(images)]
     texts = ["How many stars are there?", "What is it?", "Describe the image."][:questions]
-    batch = random_pipe.image_to_text(pictures, texts, max_new_tokens=12)
-    pairs = [(pictures[row % images], texts[row % questions]) for row in range(max(images, questions))]
-    alone = [random_pipe.image_to_text(picture, text, max_new_tokens=12) for picture, text in pairs]
+    batch = random_pipe.image_to_text(rotated, texts, max_new_tokens=12)
+    pairs = [(rotated[row % images], texts[row % questions]) for row in range(max(images, questions))]
+    alone = [random_pipe.image_to_text(one_image, text, max_new_tokens=12) for one_image, text in pairs]
     assert batch.token_ids == [one.token_ids[0] for one in alone]
     assert batch.texts == [one.texts[0] for one in alone]
-    assert random_pipe.image_to_text(random_pipe.encode_images(pictures), texts, max_new_tokens=12).token_ids == batch.token_ids
+    assert (
+        random_pipe.image_to_text(random_pipe.encode_images(rotated), texts, max_new_tokens=12).token_ids
+        == batch.token_ids
+    )
 
 
 @pytest.mark.parametrize("block_length", [1, 5, 16])
@@ -214,7 +219,7 @@ def test_transformers_streamers_fit(
         ({"output_type": "gif"}, "output_type is 'gif': choose pil, np, pt, latent"),
     ],
 )
-def test_images_that_cannot_be_drawn_are_refused(
+def test_invalid_arguments_of_text_to_image_raise(
     random_pipe: ShowoPipeline, options: dict[str, object], message: str
 ) -> None:
     steps = []
@@ -251,7 +256,7 @@ def test_images_that_cannot_be_drawn_are_refused(
         ({"prompt": ["a?", "b?"], "streamer": Recorder()}, "one answer at a time, but there are 2"),
     ],
 )
-def test_questions_that_cannot_be_answered_are_refused(
+def test_invalid_arguments_of_image_to_text_raise(
     random_pipe: ShowoPipeline, image: Image.Image, options: dict[str, object], message: str
 ) -> None:
     with pytest.raises(InputError, match=message):

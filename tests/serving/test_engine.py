@@ -19,8 +19,8 @@ from showo_turbo.generation.drafts import Drafts
 from showo_turbo.generation.image_denoiser import ImageDenoiser, masked_state
 from showo_turbo.generation.kv_cache import allocate_kv_buffer
 from showo_turbo.generation.options import SamplingOptions
-from showo_turbo.generation.text_decoder import TextDecoder, greedy, sampler
 from showo_turbo.generation.scheduler import UnmaskingScheduler
+from showo_turbo.generation.text_decoder import TextDecoder, greedy, sampler
 from showo_turbo.generation.trajectory import ForwardInput, State, Step, trajectory
 from showo_turbo.models.showo import Showo
 from showo_turbo.serving.engine import Engine, Job, Update

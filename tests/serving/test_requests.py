@@ -22,7 +22,7 @@ def alone(pipe: ShowoPipeline, request: ImageRequest | TextRequest) -> object:
 
 
 def test_results_are_those_of_the_methods(random_pipe: ShowoPipeline, image: Image.Image) -> None:
-    """Images and answers of all options in one engine, some of which have to wait."""
+    """Run images and answers with all options in one engine, where some have to wait."""
     codes = torch.arange(16)
     requests = [
         ImageRequest("a red circle", seed=0),
@@ -55,7 +55,7 @@ def test_results_are_those_of_the_methods(random_pipe: ShowoPipeline, image: Ima
 
 
 def test_every_step_has_a_preview(random_pipe: ShowoPipeline, image: Image.Image) -> None:
-    """Of images the codes as they are guessed, of answers what has settled."""
+    """Images show the current guess, answers the settled text."""
     drawing, answering = ImageRequest("a red circle", seed=0), TextRequest(image, "What?", max_new_tokens=8, seed=0)
     updates = list(random_pipe.engine().run([drawing, answering]))
     seen = []
@@ -89,7 +89,7 @@ def test_every_step_has_a_preview(random_pipe: ShowoPipeline, image: Image.Image
         ("a red circle", "request is 'a red circle': expected an ImageRequest or a TextRequest"),
     ],
 )
-def test_what_cannot_be_is_refused_at_once(random_pipe: ShowoPipeline, request_made: object, message: str) -> None:
+def test_invalid_requests_raise_at_once(random_pipe: ShowoPipeline, request_made: object, message: str) -> None:
     engine = random_pipe.engine(max_sequences=8)
     with pytest.raises(InputError, match=message):
         engine.submit(request_made)
