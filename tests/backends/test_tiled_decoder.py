@@ -60,8 +60,11 @@ def test_tiled_decoding_equals_the_decoder(
     with pytest.MonkeyPatch.context() as patch, torch.no_grad():
         patch.setattr(tiled_decoder, "CPU_BAND_BYTES", band_bytes)
         patch.setattr(tiled_decoder, "CPU_MIN_POSITIONS_TO_SUM_KERNELS", min_positions)
-        expected = model.decoder(model.quantize.codes_to_latents(codes.view(batch, height, width)))
+        latents = model.quantize.codes_to_latents(codes.view(batch, height, width))
+        expected = model.decoder(latents)
+        tiled = tiled_decoder.decode_tiled(model.decoder, latents)
         found = model.decode_codes(codes, height, width)
+    torch.testing.assert_close(tiled, expected, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
@@ -87,7 +90,9 @@ def test_a_small_map_runs_through_the_plain_layers() -> None:
     """So it is never slower than these, and its images are equal bit for bit."""
     model = random_tokenizer(0, 2, 8)
     codes = torch.randint(16, (2, 9), generator=torch.Generator().manual_seed(0))
-    expected = model.decoder(model.quantize.codes_to_latents(codes.view(2, 3, 3)))
+    latents = model.quantize.codes_to_latents(codes.view(2, 3, 3))
+    expected = model.decoder(latents)
+    assert torch.equal(tiled_decoder.decode_tiled(model.decoder, latents), expected)
     assert torch.equal(model.decode_codes(codes), expected)
 
 

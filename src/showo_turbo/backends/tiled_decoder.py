@@ -33,7 +33,7 @@ from torch.nn import functional as F
 from showo_turbo.backends.winograd import TILE, WinogradConvolution
 
 if TYPE_CHECKING:
-    from showo_turbo.models.magvit_v2 import Decoder, ResidualBlock, UpLevel, Upsample
+    from showo_turbo.models.magvit_v2 import Decoder, ResidualBlock, Upsample
 
 CPU_BAND_BYTES = 2**21
 GPU_BAND_BYTES = 2**29
@@ -60,7 +60,7 @@ def decode_tiled(decoder: "Decoder", quantized: Tensor) -> Tensor:
     """
     x = decoder.mid(decoder.conv_in(decoder.post_quant_conv(quantized)))
     for level in reversed(decoder.up):
-        x = _up_level(x, cast("UpLevel", level))
+        x = _up_level(x, *cast(nn.Sequential, level))
     if x.nbytes >= band_bytes(x):
         bands = convolved_bands(_channels_last(x).contiguous(), decoder.norm_out, decoder.conv_out)
         x = torch.cat([_channels_first(band) for _, band in bands], 2).contiguous()
@@ -69,24 +69,30 @@ def decode_tiled(decoder: "Decoder", quantized: Tensor) -> Tensor:
     return F.pixel_shuffle(x, decoder.patch_size)
 
 
-def _up_level(x: Tensor, level: "UpLevel") -> Tensor:
-    """Run one resolution level on a map (images, channels, height, width), which may be overwritten."""
+def _up_level(x: Tensor, blocks: nn.Module, step: nn.Module) -> Tensor:
+    """Run one resolution level on a map (images, channels, height, width), which may be overwritten.
+
+    Args:
+        x: the map.
+        blocks: residual blocks.
+        step: `Upsample`, or `nn.Identity` at the highest level.
+    """
     if x.nbytes >= band_bytes(x):
         x = _channels_last(x).contiguous()
-        blocks = cast("Sequence[ResidualBlock]", level.block)
-        buffer = x.new_empty(*x.shape[:3], blocks[0].conv1.out_channels)
-        for block in blocks:
+        layers = cast("Sequence[ResidualBlock]", blocks)
+        buffer = x.new_empty(*x.shape[:3], layers[0].conv1.out_channels)
+        for block in layers:
             x = residual(x, block, buffer)
         x = _channels_first(x)
     else:
-        x = level.block(x.contiguous())
+        x = blocks(x.contiguous())
     if x.device.type == "cpu":
         sum_kernels = len(x) * x.shape[2] * x.shape[3] >= CPU_MIN_POSITIONS_TO_SUM_KERNELS
     else:
         sum_kernels = x.nbytes >= band_bytes(x)
-    if sum_kernels and not isinstance(level.upsample, nn.Identity):
-        return _channels_first(upsample(_channels_last(x).contiguous(), level.upsample))
-    return level.upsample(x.contiguous())
+    if sum_kernels and not isinstance(step, nn.Identity):
+        return _channels_first(upsample(_channels_last(x).contiguous(), cast("Upsample", step)))
+    return step(x.contiguous())
 
 
 def residual(x: Tensor, block: "ResidualBlock", buffer: Tensor) -> Tensor:

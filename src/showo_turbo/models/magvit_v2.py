@@ -14,6 +14,7 @@ Decisions:
 """
 
 import math
+from collections import OrderedDict
 from dataclasses import dataclass
 
 import torch
@@ -118,32 +119,6 @@ def residual_blocks(in_channels: int, out_channels: int, num_blocks: int, num_gr
     return nn.Sequential(*(ResidualBlock(width, out_channels, num_groups) for width in widths))
 
 
-class DownLevel(nn.Module):
-    """One resolution level of the encoder: residual blocks, then downsampling except at the lowest level."""
-
-    def __init__(self, in_channels: int, out_channels: int, num_blocks: int, num_groups: int, lowest: bool) -> None:
-        super().__init__()
-        self.block = residual_blocks(in_channels, out_channels, num_blocks, num_groups)
-        self.downsample = nn.Identity() if lowest else Downsample(out_channels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(batch, in_channels, height, width) -> (batch, out_channels, height / 2, width / 2)."""
-        return self.downsample(self.block(x))
-
-
-class UpLevel(nn.Module):
-    """One resolution level of the decoder: residual blocks, then upsampling except at the highest level."""
-
-    def __init__(self, in_channels: int, out_channels: int, num_blocks: int, num_groups: int, highest: bool) -> None:
-        super().__init__()
-        self.block = residual_blocks(in_channels, out_channels, num_blocks, num_groups)
-        self.upsample = nn.Identity() if highest else Upsample(out_channels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(batch, in_channels, height, width) -> (batch, out_channels, 2 height, 2 width)."""
-        return self.upsample(self.block(x))
-
-
 class Encoder(nn.Module):
     """Encode pixels as latents."""
 
@@ -156,8 +131,9 @@ class Encoder(nn.Module):
         self.down = nn.Sequential()
         for level, num_blocks in enumerate(config.encoder_num_blocks):
             width_before = widths[level - 1] if level else config.base_channels
-            lowest = level == len(widths) - 1
-            self.down.append(DownLevel(width_before, widths[level], num_blocks, groups, lowest))
+            blocks = residual_blocks(width_before, widths[level], num_blocks, groups)
+            step = nn.Identity() if level == len(widths) - 1 else Downsample(widths[level])
+            self.down.append(nn.Sequential(OrderedDict(block=blocks, downsample=step)))
         self.mid = MiddleBlock(widths[-1], groups)
         self.norm_out = group_norm(groups, widths[-1])
         self.conv_out = nn.Conv2d(widths[-1], config.latent_channels, 3, padding=1)
@@ -184,7 +160,9 @@ class Decoder(nn.Module):
         self.up = nn.ModuleList()
         for level, num_blocks in enumerate(config.decoder_num_blocks):
             width_before = widths[min(level + 1, len(widths) - 1)]
-            self.up.append(UpLevel(width_before, widths[level], num_blocks, groups, highest=level == 0))
+            blocks = residual_blocks(width_before, widths[level], num_blocks, groups)
+            step = nn.Identity() if level == 0 else Upsample(widths[level])
+            self.up.append(nn.Sequential(OrderedDict(block=blocks, upsample=step)))
         self.norm_out = group_norm(groups, widths[0])
         self.conv_out = nn.Conv2d(widths[0], config.in_channels * config.patch_size**2, 3, padding=1)
 
