@@ -1,4 +1,4 @@
-"""Pre-training: rows mean what inference builds, and a resumed run is the uninterrupted one."""
+"""Pre-training: its rows equal the sequences of inference, and its stages make a checkpoint that loads."""
 
 import json
 import random
@@ -40,7 +40,7 @@ SMALL_TOKENIZER = MagvitV2Config(
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Text tokenizer and scene pool, made by the first stages of the pipeline."""
+    """Make a text tokenizer and a scene pool with the first stages of pre-training."""
     folder = tmp_path_factory.mktemp("stages")
     train_text_tokenizer(TextTokenizerTrainingConfig(output=str(folder / "text"), scenes=300))
     torch.manual_seed(0)
@@ -72,8 +72,8 @@ def test_the_pool_holds_training_scenes_and_their_codes(folder: Path) -> None:
     assert torch.equal(pool.codes[:3], tokenizer.get_codes(scene_pixels(pool.scenes[:3])))
 
 
-def test_a_pool_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its folder is made before anything is encoded, and a disk that fills up leaves nothing behind."""
+def test_writing_a_pool_is_atomic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Check that the folder is made before scenes are encoded, and that a full disk leaves no file."""
 
     def no_space(tensors: object, file: Path, metadata: object) -> None:
         file.write_bytes(b"half of it")
@@ -87,13 +87,13 @@ def test_a_pool_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.Monkey
     assert list((tmp_path / "pools").iterdir()) == []
 
 
-def test_masking_hides_a_cosine_share_and_always_something() -> None:
+def test_masking_follows_the_cosine_distribution_and_masks_at_least_one_position() -> None:
     masked = random_masking(4000, 64, torch.Generator().manual_seed(0))
     assert masked.any(1).all()
     assert masked.float().mean() == pytest.approx(2 / torch.pi, abs=0.02)
 
 
-def test_text_to_image_rows_ask_for_the_masked_codes_only(folder: Path) -> None:
+def test_text_to_image_rows_have_labels_at_masked_codes_only(folder: Path) -> None:
     task = ShowoPretraining(showo_config(folder, folder / "unused", 1))
     vocabulary, codes = task.prompts.vocabulary, task.pool.codes[:2]
     masked = random_masking(2, 64, torch.Generator().manual_seed(1))
@@ -106,23 +106,23 @@ def test_text_to_image_rows_ask_for_the_masked_codes_only(folder: Path) -> None:
 
 
 @torch.no_grad()
-def test_packed_turns_score_as_each_would_alone(folder: Path) -> None:
+def test_packed_turns_have_the_logits_of_separate_rows(folder: Path) -> None:
     task = ShowoPretraining(showo_config(folder, folder / "unused", 1))
     prompts, rng = task.prompts, random.Random(0)
     turns = [[description_question(scene, rng), *questions(scene, rng)][:3] for scene in task.pool.scenes[:2]]
     batch = understanding_batch(prompts, turns, task.pool.codes[:2])
     packed = task.model.logits(task.model(batch.ids, batch.attention_mask, batch.position_ids))
 
-    for row, (asked, codes) in enumerate(zip(turns, task.pool.codes, strict=False)):
+    for row, (row_turns, codes) in enumerate(zip(turns, task.pool.codes, strict=False)):
         expected_labels = []
-        for turn in asked:
+        for turn in row_turns:
             question = prompts.understanding(codes, turn.question)
             answer = [*prompts.encode(f" {turn.answer}"), prompts.vocabulary.end_of_text_id]
             ids = torch.tensor([question + answer])
-            alone = task.model.logits(task.model(ids, understanding_mask(ids, prompts.vocabulary)))
+            separate = task.model.logits(task.model(ids, understanding_mask(ids, prompts.vocabulary)))
             start = _find(batch.ids[row].tolist(), question[66 + 1 :] + answer)
             span = slice(start + len(question) - 67 - 1, start + len(question) - 67 - 1 + len(answer))
-            torch.testing.assert_close(packed[row, span], alone[0, len(question) - 1 : -1], atol=1e-5, rtol=0)
+            torch.testing.assert_close(packed[row, span], separate[0, len(question) - 1 : -1], atol=1e-5, rtol=0)
             assert batch.labels[row, span].tolist() == answer
             expected_labels += answer
         assert batch.labels[row][batch.labelled[row]].tolist() == expected_labels
@@ -142,7 +142,7 @@ def test_the_image_tokenizer_learns(tmp_path: Path) -> None:
     MagvitV2(saved).load_state_dict(load_file(tmp_path / "model.safetensors"))
 
 
-def test_the_trained_parts_make_a_model_that_loads(folder: Path, tmp_path: Path) -> None:
+def test_the_trained_parts_make_a_checkpoint_that_loads(folder: Path, tmp_path: Path) -> None:
     first = showo_config(folder, tmp_path / "showo", 2)
     train(ShowoPretraining(first), first.loop)
     second = showo_config(folder, tmp_path / "showo_round_2", 2)

@@ -1,8 +1,9 @@
-"""Pre-training from nothing, on rendered scenes: text tokenizer, image tokenizer, then the transformer.
+"""Pre-training from random weights on rendered scenes: text tokenizer, image tokenizer, then the transformer.
 
-text_tokenizer   captions and questions -> a byte-level BPE
-image_tokenizer  pictures -> MAGVIT-v2 codes
-scene_pool       scenes -> codes, once, kept in a file
-batches          scenes and codes -> rows of ids, masks, labels
-showo            rows -> the transformer's weights
+text_tokenizer_training    captions and questions -> byte-level BPE
+image_tokenizer_training   images -> weights of the MAGVIT-v2 image tokenizer
+scenes.pool                scenes -> codes, encoded once
+batches                    scenes and codes -> ids, attention masks, labels
+showo_pretraining          batches -> weights of the transformer
+assemble                   exported parts -> one checkpoint folder
 """

@@ -1,4 +1,4 @@
-"""The trained parts put together into one folder that loads by one name."""
+"""Assemble the trained parts into one checkpoint folder."""
 
 import shutil
 from dataclasses import asdict, dataclass, field
@@ -12,13 +12,13 @@ from showo_turbo.training.curves import plot_curve
 
 @dataclass(frozen=True)
 class AssemblyConfig:
-    """Where the parts are.
+    """Configure the assembly.
 
     Attributes:
         output: folder to write; files of the same names are replaced.
-        showo: folders that the rounds of pre-training exported; the last one's weights are taken.
-        image_tokenizer: folder that tokenizer training exported.
-        sampling: settings to recommend.
+        showo: exported folders of the rounds of pre-training; the weights are those of the last one.
+        image_tokenizer: exported folder of the image tokenizer's training.
+        sampling: recommended sampling options of the checkpoint.
     """
 
     output: str = "runs/tiny/model"
@@ -41,10 +41,10 @@ def assemble(config: AssemblyConfig) -> None:
     """Copy weights, configs, text tokenizer and training logs, plot the logs, and write `generation.json`.
 
     Raises:
-        InputError: when a part is missing.
+        InputError: if a part is missing.
     """
     if not config.showo:
-        raise InputError("showo is an empty list: name at least one folder that pre-training exported")
+        raise InputError("showo is an empty list: choose at least one folder exported by pre-training")
     output, image_tokenizer = Path(config.output), Path(config.image_tokenizer)
     rounds = [Path(folder) for folder in config.showo]
     copies = {rounds[-1] / name: output / name for name in _SHOWO_FILES}

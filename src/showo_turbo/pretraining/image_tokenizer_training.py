@@ -1,7 +1,7 @@
 """Training of a small MAGVIT-v2 image tokenizer on rendered scenes.
 
-The loss has no codebook entropy term: it would spread a plain background over many codes, which the transformer would
-then have to model for nothing.
+The loss has no codebook entropy term: that term spreads a plain background over many codes, which the transformer then
+has to model without any benefit.
 """
 
 import random
@@ -38,15 +38,15 @@ def _small_model() -> MagvitV2Config:
 
 @dataclass(frozen=True)
 class ImageTokenizerTrainingConfig:
-    """One training of the image tokenizer.
+    """Configure a training of the image tokenizer.
 
     Attributes:
-        loop: how long and how it runs.
-        model: sizes of the tokenizer.
-        batch_size: pictures a step.
-        lr: AdamW's learning rate.
-        mse_weight: weight of the squared error, beside the absolute error's 1.
-        commitment_weight: weight of the pull of latents towards their signs.
+        loop: training loop.
+        model: architecture of the image tokenizer.
+        batch_size: images per step.
+        lr: learning rate of AdamW.
+        mse_weight: weight of the squared error; the absolute error has weight 1.
+        commitment_weight: weight of the commitment loss, which pulls latents to their signs.
     """
 
     loop: LoopConfig = field(default_factory=LoopConfig)
@@ -63,26 +63,26 @@ class ImageTokenizerTrainingConfig:
 
 
 class ImageTokenizerTraining(Task[Tensor]):
-    """The task of `showo-turbo pretrain image-tokenizer`."""
+    """Train an image tokenizer: the task of `showo-turbo pretrain image-tokenizer`."""
 
     def __init__(self, config: ImageTokenizerTrainingConfig) -> None:
-        """Build the model with the seed's weights."""
+        """Initialise the model from the seed."""
         self.config = config
         torch.manual_seed(config.loop.seed)
         self.model = MagvitV2(config.model)
 
     def optimizers(self) -> list[Optimizer]:
-        """One AdamW for all parameters."""
+        """Build one AdamW for all parameters."""
         return [torch.optim.AdamW(self.model.parameters(), lr=self.config.lr, betas=(0.9, 0.99), weight_decay=0.0)]
 
     def batch(self, number: int) -> Tensor:
-        """Pictures, float32 (batch, 3, height, width) in [-1, 1]."""
+        """Render random scenes: float32 (batch, 3, height, width) in [-1, 1]."""
         rng = random.Random(f"{self.config.loop.seed}/{number}")
         pixels = scene_pixels([training_scene(rng) for _ in range(self.config.batch_size)])
         return pixels.to(next(self.model.parameters()).device)
 
-    def losses(self, average: nn.Module, pixels: Tensor) -> StepLosses:
-        """Absolute and squared error of the reconstruction, and commitment."""
+    def losses(self, ema_model: nn.Module, pixels: Tensor) -> StepLosses:
+        """Compute absolute and squared error of the reconstruction, and the commitment loss."""
         output = self.model(pixels)
         l1 = F.l1_loss(output.reconstruction, pixels)
         mse = F.mse_loss(output.reconstruction, pixels)
@@ -91,5 +91,5 @@ class ImageTokenizerTraining(Task[Tensor]):
         return StepLosses(loss, {"l1": l1, "mse": mse, "commitment": commitment}, len(pixels))
 
     def export(self, model: nn.Module, folder: Path) -> None:
-        """Write config and weights, in float16."""
+        """Write config and float16 weights."""
         save_image_tokenizer(folder, deepcopy(model).half())

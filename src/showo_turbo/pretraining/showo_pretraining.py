@@ -1,4 +1,4 @@
-"""Pre-training of Show-o on scenes: masked image tokens and next-token answers in one model."""
+"""Pre-training of Show-o on scenes: masked codes for text to image, next tokens for answers, in one model."""
 
 import random
 from copy import deepcopy
@@ -16,7 +16,7 @@ from showo_turbo.checkpoints.weights import fit_weights, weights_of_file
 from showo_turbo.configuration import ShowoConfig
 from showo_turbo.errors import InputError
 from showo_turbo.models.showo import Showo
-from showo_turbo.pretraining.batches import Batch, random_masking, text_to_image_batch, understanding_batch
+from showo_turbo.pretraining.batches import PretrainingBatch, random_masking, text_to_image_batch, understanding_batch
 from showo_turbo.processing.prompts import PromptBuilder, build_vocabulary, load_text_tokenizer
 from showo_turbo.scenes.language import caption, scene_turns
 from showo_turbo.scenes.pool import load_scene_pool
@@ -27,7 +27,8 @@ from showo_turbo.training.task import StepLosses, Task
 from showo_turbo.validation import check_fraction, check_integer, check_number
 from showo_turbo.vocabulary import SPECIAL_TOKENS
 
-_STEPS_DRAWN_TOGETHER = 8
+_STEPS_PER_LENGTH_GROUP = 8
+"""Steps whose captions are generated together and sorted by length, so that a batch has little padding."""
 
 
 def _muon() -> OptimizerConfig:
@@ -36,24 +37,24 @@ def _muon() -> OptimizerConfig:
 
 @dataclass(frozen=True)
 class ShowoPretrainingConfig:
-    """One pre-training of the transformer.
+    """Configure a pre-training of the transformer.
 
     Attributes:
-        loop: how long and how it runs.
+        loop: training loop.
         text_tokenizer: folder of the text tokenizer.
         scene_pool: file of encoded scenes.
-        num_vq_tokens: image codes of a picture.
-        codebook_size: number of image codes.
-        hidden_size, intermediate_size, num_hidden_layers, num_attention_heads: the Phi backbone.
-        max_position_embeddings: longest sequence.
-        max_text_length: longest prompt in tokens.
-        text_to_image_batch_size: captioned pictures a step.
-        understanding_batch_size: pictures with questions a step.
-        questions_per_picture: turns packed behind one picture; in every other batch a description takes one's place.
-        condition_dropout: share of captions replaced by the empty prompt.
-        understanding_weight: weight of the answers' loss.
-        optimizer: what changes the weights.
-        init_from: weights to start from (model.safetensors of an earlier run), for another round of training.
+        num_vq_tokens: codes per image.
+        codebook_size: number of different codes.
+        hidden_size, intermediate_size, num_hidden_layers, num_attention_heads: sizes of the Phi backbone.
+        max_position_embeddings: maximum sequence length.
+        max_text_length: maximum length of a prompt in tokens.
+        text_to_image_batch_size: captioned images per step.
+        understanding_batch_size: images with questions per step.
+        questions_per_picture: turns packed behind one image; in every second batch one of them is a description.
+        condition_dropout: fraction of captions replaced by the empty prompt.
+        understanding_weight: weight of the loss on answers.
+        optimizer: optimizer of the weights.
+        init_from: initial weights (model.safetensors of an earlier run), for another round of training.
     """
 
     loop: LoopConfig = field(default_factory=LoopConfig)
@@ -88,7 +89,7 @@ class ShowoPretrainingConfig:
         check_number("understanding_weight", self.understanding_weight, 0)
 
     def model_config(self, llm_vocab_size: int) -> ShowoConfig:
-        """The checkpoint's config for a text tokenizer of this many ids."""
+        """Return the config of the checkpoint for a text tokenizer with `llm_vocab_size` ids."""
         return ShowoConfig(
             vocab_size=llm_vocab_size + len(SPECIAL_TOKENS) + self.codebook_size + 1,
             llm_vocab_size=llm_vocab_size,
@@ -99,7 +100,7 @@ class ShowoPretrainingConfig:
         )
 
     def phi_config(self, vocab_size: int) -> PhiConfig:
-        """The backbone's config."""
+        """Return the config of the backbone."""
         return PhiConfig(
             vocab_size=vocab_size,
             hidden_size=self.hidden_size,
@@ -114,11 +115,11 @@ class ShowoPretrainingConfig:
         )
 
 
-class ShowoPretraining(Task[tuple[Batch, Batch]]):
-    """The task of `showo-turbo pretrain showo`."""
+class ShowoPretraining(Task[tuple[PretrainingBatch, PretrainingBatch]]):
+    """Pre-train the transformer: the task of `showo-turbo pretrain showo`."""
 
     def __init__(self, config: ShowoPretrainingConfig) -> None:
-        """Load text tokenizer and scene pool, and build the model with the seed's weights or `config.init_from`'s."""
+        """Load text tokenizer and scene pool, and initialise the model from the seed or from `config.init_from`."""
         self.config, self.pool = config, load_scene_pool(Path(config.scene_pool))
         tokenizer = load_text_tokenizer(config.text_tokenizer)
         showo_config = config.model_config(len(tokenizer) - len(SPECIAL_TOKENS))
@@ -129,60 +130,56 @@ class ShowoPretraining(Task[tuple[Batch, Batch]]):
             fit_weights(self.model, weights_of_file(Path(config.init_from)))
 
     def optimizers(self) -> list[Optimizer]:
-        """As configured."""
+        """Build the configured optimizers."""
         return build_optimizers(self.model, self.config.optimizer)
 
-    def batch(self, number: int) -> tuple[Batch, Batch]:
-        """Rows of text to image, and of understanding."""
+    def batch(self, number: int) -> tuple[PretrainingBatch, PretrainingBatch]:
+        """Build a text-to-image batch and an understanding batch."""
         device = self.model.device
         return self._text_to_image(number).to(device), self._understanding(number).to(device)
 
-    def losses(self, average: nn.Module, batch: tuple[Batch, Batch]) -> StepLosses:
-        """Mean cross entropy of masked codes and of answer tokens."""
-        image = _image_loss(self.model, batch[0], self.prompts)
-        answers = _answer_loss(self.model, batch[1])
+    def losses(self, ema_model: nn.Module, batch: tuple[PretrainingBatch, PretrainingBatch]) -> StepLosses:
+        """Compute the mean cross entropy of masked codes and of answer tokens."""
+        vocabulary = self.prompts.vocabulary
+        image = _cross_entropy(self.model, batch[0], vocabulary.image_offset, vocabulary.mask_id)
+        answers = _cross_entropy(self.model, batch[1])
         total = image + self.config.understanding_weight * answers
         count = self.config.text_to_image_batch_size + self.config.understanding_batch_size
         return StepLosses(total, {"image": image, "answers": answers}, count)
 
     def export(self, model: nn.Module, folder: Path) -> None:
-        """Write transformer and text side, weights in float16."""
+        """Write transformer and text tokenizer, with float16 weights."""
         save_showo(folder, deepcopy(model).half(), self.prompts)
 
-    def _draw(self, rng: random.Random, count: int) -> tuple[list[Scene], Tensor]:
+    def _sample_scenes(self, rng: random.Random, count: int) -> tuple[list[Scene], Tensor]:
         rows = [rng.randrange(len(self.pool.scenes)) for _ in range(count)]
         return [self.pool.scenes[row] for row in rows], self.pool.codes[rows]
 
-    def _text_to_image(self, step: int) -> Batch:
-        """Captions of like length go together: the pictures of several steps are drawn at once and sorted."""
-        group, member = divmod(step, _STEPS_DRAWN_TOGETHER)
+    def _text_to_image(self, step: int) -> PretrainingBatch:
+        """Build a batch of captions of similar length, from the scenes of several steps sorted by caption length."""
+        group, member = divmod(step, _STEPS_PER_LENGTH_GROUP)
         rng = random.Random(f"{self.config.loop.seed}/captions/{group}")
         size = self.config.text_to_image_batch_size
-        scenes, codes = self._draw(rng, size * _STEPS_DRAWN_TOGETHER)
+        scenes, codes = self._sample_scenes(rng, size * _STEPS_PER_LENGTH_GROUP)
         texts = ["" if rng.random() < self.config.condition_dropout else caption(scene, rng) for scene in scenes]
         by_length = sorted(range(len(texts)), key=lambda row: len(texts[row]))
-        first = size * rng.sample(range(_STEPS_DRAWN_TOGETHER), _STEPS_DRAWN_TOGETHER)[member]
+        first = size * rng.sample(range(_STEPS_PER_LENGTH_GROUP), _STEPS_PER_LENGTH_GROUP)[member]
         chosen = by_length[first : first + size]
         generator = torch.Generator().manual_seed(rng.getrandbits(48) + member)
         masked = random_masking(size, codes.shape[1], generator)
         return text_to_image_batch(self.prompts, [texts[row] for row in chosen], codes[chosen], masked)
 
-    def _understanding(self, step: int) -> Batch:
-        """Descriptions are long, so all rows of a batch have one or none has."""
+    def _understanding(self, step: int) -> PretrainingBatch:
+        """Build a batch of questions. Descriptions are long, so either all rows of a batch have one or none has."""
         rng = random.Random(f"{self.config.loop.seed}/questions/{step}")
-        scenes, codes = self._draw(rng, self.config.understanding_batch_size)
+        scenes, codes = self._sample_scenes(rng, self.config.understanding_batch_size)
         turns = [
             scene_turns(scene, rng, self.config.questions_per_picture, described=step % 2 == 1) for scene in scenes
         ]
         return understanding_batch(self.prompts, turns, codes)
 
 
-def _image_loss(model: nn.Module, batch: Batch, prompts: PromptBuilder) -> Tensor:
+def _cross_entropy(model: nn.Module, batch: PretrainingBatch, *id_range: int) -> Tensor:
+    """Compute the mean cross entropy of the labels, over all ids or a range of ids."""
     hidden = model(batch.ids, batch.attention_mask, batch.position_ids)[batch.labelled]
-    logits = model.logits(hidden, prompts.vocabulary.image_offset, prompts.vocabulary.mask_id)
-    return F.cross_entropy(logits, batch.labels[batch.labelled])
-
-
-def _answer_loss(model: nn.Module, batch: Batch) -> Tensor:
-    hidden = model(batch.ids, batch.attention_mask, batch.position_ids)[batch.labelled]
-    return F.cross_entropy(model.logits(hidden), batch.labels[batch.labelled])
+    return F.cross_entropy(model.logits(hidden, *id_range), batch.labels[batch.labelled])

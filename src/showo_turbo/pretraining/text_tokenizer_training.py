@@ -1,4 +1,4 @@
-"""The text tokenizer of the embedded default: byte-level BPE with one end-of-text token, as Phi-1.5's is."""
+"""Training of a text tokenizer on scene texts: byte-level BPE with one end-of-text token, like Phi-1.5's."""
 
 import random
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ END_OF_TEXT = "<|endoftext|>"
 
 
 def scene_texts(count: int, seed: int) -> Iterator[str]:
-    """Texts of the world as the model will read them: a caption and all dialogue turns of each of `count` scenes."""
+    """Yield texts in the format of pre-training: a caption and all dialogue turns of each of `count` scenes."""
     rng = random.Random(seed)
     for _ in range(count):
         scene = training_scene(rng)
@@ -27,13 +27,13 @@ def scene_texts(count: int, seed: int) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class TextTokenizerTrainingConfig:
-    """One training of the text tokenizer.
+    """Configure a training of the text tokenizer.
 
     Attributes:
-        output: folder to write; transformers loads it.
-        vocab_size: most ids to have, one a byte at least; learning stops earlier when every word is one token.
-        scenes: scenes whose texts are read.
-        seed: of the scenes.
+        output: folder to write, in the format of transformers.
+        vocab_size: maximum number of ids, at least one per byte; training stops earlier when every word is one token.
+        scenes: number of scenes that texts are generated from.
+        seed: seed of the scenes.
     """
 
     output: str = "runs/tiny/text_tokenizer"
@@ -48,9 +48,9 @@ class TextTokenizerTrainingConfig:
 
 
 def train_text_tokenizer(config: TextTokenizerTrainingConfig) -> None:
-    """Learn the merges on the world's texts and write a tokenizer folder.
+    """Learn the merges on texts of the built-in world and write a tokenizer folder.
 
-    Every word of the world ends up as one token; any other text still has an encoding, byte by byte.
+    Every word of the built-in world becomes one token; any other text is encoded byte by byte.
     """
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
