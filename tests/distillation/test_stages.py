@@ -531,7 +531,7 @@ def test_two_processes_split_the_work_and_write_each_file_once(
 ) -> None:
     files = TrajectoryFiles(count=40, dialogues=20, batch_size=1)
     stages = [stage("star", str(random_checkpoint), trajectories=files), stage("turbo", "previous")]
-    config = distillation(str(tmp_path / "run"), stages, **sources)
+    config = distillation(str(tmp_path / "run"), stages, **sources, num_workers=1)
     launch(tmp_path / "config.yaml", config, *TWO_PROCESSES)
     star = tmp_path / "run" / "star"
     lines = [json.loads(line) for line in (star / "log.jsonl").read_text().splitlines()]
