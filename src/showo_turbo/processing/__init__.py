@@ -1,1 +1,1 @@
-"""Between what a user holds (texts, images) and what the model reads (ids, pixels)."""
+"""Convert user input (texts, images) to model input (ids, pixels) and back."""
