@@ -153,7 +153,7 @@ class PromptBuilder:
         return self.tokenizer.decode(text_ids, clean_up_tokenization_spaces=False)
 
     def text_to_image(self, prompt: str) -> list[int]:
-        """Return `[t2i] [sot] text [eot]`, at most 1 + max_text_length ids; longer texts are truncated before `[eot]`."""
+        """Return `[t2i] [sot] text [eot]`, truncated before `[eot]` to at most 1 + max_text_length ids."""
         text = self._start_with_sot(prompt)[: self.max_text_length - 1]
         return [self.vocabulary.t2i_id, *text, self.vocabulary.end_of_text_id]
 
