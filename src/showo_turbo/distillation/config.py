@@ -120,8 +120,8 @@ class TextTerm:
         batch_size: blocks per batch.
         block_length: ids of a Jacobi block.
         max_new_tokens: maximum length of the teacher's answer, a multiple of the block length.
-        given_ids: maximum number of first ids of a longer answer that the teacher is given, drawn at random. The
-            student's sliding window makes blocks begin anywhere; `block_length` - 1 does so in training as well.
+        given_ids: maximum number of ids that the teacher is given of a longer answer; the number is sampled. With a
+            sliding window, blocks begin anywhere in an answer; `block_length` - 1 trains on such blocks.
         segments: number of segments of a trajectory.
         autoregressive_weight: weight, within the term, of the cross entropy of the converged answer.
         teacher: model that answers, named as a stage's teacher is; the stage's teacher if left out.
