@@ -151,7 +151,7 @@ def test_states_equal_those_of_a_single_request(
     arrivals: list[tuple[int, Request]],
     max_sequences: int,
 ) -> None:
-    """For images and texts with all options, arriving at any time; no request overtakes, pauses, or exceeds the limit."""
+    """Images and texts with all options arrive at any time; no request overtakes, pauses, or exceeds the limit."""
     model = make_random_model(model_seed)
     updates: dict[int, list[Update[Request]]] = {}
     last_steps: dict[int, int] = {}
