@@ -1,4 +1,4 @@
-"""Sources that worker processes import, so in a file that imports little."""
+"""Sources for tests with worker processes, in a module that imports quickly."""
 
 import os
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from showo_turbo.errors import InputError
 
 @dataclass
 class Numbers:
-    """Samples with their numbers as texts; some are bad, some are unreadable for another reason."""
+    """Give samples with their numbers as texts; some are bad, some raise another InputError."""
 
     length: int
     bad: frozenset[int] = frozenset()
@@ -27,14 +27,14 @@ class Numbers:
 
 
 class ProcessIds(Numbers):
-    """Samples with the id of the process that reads them as text."""
+    """Give samples with the id of the reading process as text."""
 
     def __getitem__(self, index: int) -> TextSample:
         return TextSample(str(index), str(os.getpid()))
 
 
 class Defect(Numbers):
-    """A source with a programming error."""
+    """Raise a programming error for each sample."""
 
     def __getitem__(self, index: int) -> TextSample:
         raise ZeroDivisionError

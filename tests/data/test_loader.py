@@ -55,14 +55,16 @@ def no_workers_are_left() -> Iterator[None]:
 
 @settings(max_examples=40, deadline=None, derandomize=True)
 @given(
-    numbers=st.lists(st.integers(0, 30), max_size=6), batch_size=st.integers(1, 5), rank_of=st.sampled_from([1, 2, 3])
+    numbers=st.lists(st.integers(0, 30), max_size=6),
+    batch_size=st.integers(1, 5),
+    world_size=st.sampled_from([1, 2, 3]),
 )
-def test_batches_are_the_positions_of_the_rank(numbers: list[int], batch_size: int, rank_of: int) -> None:
-    for rank in range(rank_of):
-        loader = SampleLoader(make_stream(rank=rank, world_size=rank_of), batch_size)
-        stream = make_stream(rank=rank, world_size=rank_of)
+def test_batches_are_the_positions_of_the_rank(numbers: list[int], batch_size: int, world_size: int) -> None:
+    for rank in range(world_size):
+        loader = SampleLoader(make_stream(rank=rank, world_size=world_size), batch_size)
+        stream = make_stream(rank=rank, world_size=world_size)
         for number in numbers:
-            stream.position = number * batch_size * rank_of
+            stream.position = number * batch_size * world_size
             assert loader.batch(number) == stream.take(batch_size)
 
 
@@ -93,7 +95,7 @@ def test_two_ranks_partition_the_stream() -> None:
         assert [loader.batch(number) for loader in loaders] == [whole[::2], whole[1::2]]
 
 
-def test_bad_samples_are_logged_once_and_remembered_after_a_resume(tmp_path: Path) -> None:
+def test_bad_samples_are_logged_once_and_not_read_again_after_a_resume(tmp_path: Path) -> None:
     log = tmp_path / "bad.jsonl"
     first = SampleLoader(make_stream(log), 10, num_workers=2)
     batches = [first.batch(number) for number in range(8)]
@@ -108,7 +110,7 @@ def test_bad_samples_are_logged_once_and_remembered_after_a_resume(tmp_path: Pat
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_source_of_bad_samples_only_raises_the_same_error(workers: int) -> None:
+def test_a_source_of_bad_samples_raises_the_same_error(workers: int) -> None:
     loader = SampleLoader(stream_of(Numbers(6, bad=frozenset(range(6)))), 2, workers)
     for _ in range(2):
         with pytest.raises(InputError, match=r"^source 'a': 6 samples, all, are bad; number \d: it is bad$"):
@@ -127,7 +129,7 @@ def test_programming_errors_keep_their_type(workers: int) -> None:
         SampleLoader(stream_of(Defect(3)), 2, workers).batch(0)
 
 
-def test_samples_are_read_outside_of_the_training_process() -> None:
+def test_samples_are_read_in_worker_processes() -> None:
     loader = SampleLoader(stream_of(ProcessIds(100)), 4, num_workers=2)
     readers = {sample.text for number in range(4) for sample in loader.batch(number)}
     assert len(readers) == 2
@@ -144,7 +146,7 @@ def test_closing_stops_the_workers_and_a_later_batch_starts_new_ones() -> None:
     assert loader.batch(1) == make_stream().take(8)[4:]
 
 
-def test_workers_leave_the_random_state_alone() -> None:
+def test_workers_do_not_change_the_global_random_state() -> None:
     state = torch.get_rng_state()
     SampleLoader(make_stream(), 4, num_workers=1).batch(0)
     assert torch.equal(torch.get_rng_state(), state)

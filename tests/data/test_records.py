@@ -1,4 +1,4 @@
-"""JSON objects by number: what is found is what the json module reads, and damaged files are named."""
+"""JSON objects by number equal those of the json module; errors name the file."""
 
 import json
 import sys
@@ -25,7 +25,7 @@ styles = st.fixed_dictionaries({"indent": st.none() | st.integers(0, 3), "ensure
 
 @few
 @given(records=objects, style=styles)
-def test_the_objects_of_an_array_are_those_that_json_reads(
+def test_the_objects_of_an_array_equal_those_of_the_json_module(
     records: list[dict], style: dict, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     file = tmp_path_factory.mktemp("json") / "array.json"
@@ -37,7 +37,7 @@ def test_the_objects_of_an_array_are_those_that_json_reads(
 
 @few
 @given(before=st.dictionaries(texts, values, max_size=3), records=objects, style=styles)
-def test_the_array_of_a_key_is_found_whatever_else_is_there(
+def test_the_array_of_a_key_is_found_among_other_keys(
     before: dict, records: list[dict], style: dict, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     file = tmp_path_factory.mktemp("json") / "keys.json"
@@ -60,7 +60,7 @@ def test_line_n_is_record_n_minus_1(records: list[dict], tmp_path_factory: pytes
     "content",
     ["", "1", "{}", '[{"a": 1}, 2]', '[1, {"a": 1}]', "[[]]", '[{"a": 1} {"b": 2}]', '[{"a": 1}', '[{"a": "', '"'],
 )
-def test_what_is_no_array_of_objects_is_refused_with_its_name(content: str, tmp_path: Path) -> None:
+def test_a_file_without_an_array_of_objects_raises_an_error_with_its_name(content: str, tmp_path: Path) -> None:
     file = tmp_path / "broken.json"
     file.write_text(content)
     with pytest.raises(InputError, match=r"broken\.json"):
@@ -68,14 +68,14 @@ def test_what_is_no_array_of_objects_is_refused_with_its_name(content: str, tmp_
 
 
 @pytest.mark.parametrize("content", ['{"b": []}', '{"a": {"annotations": []}}', '{"annotations": {}}', "[]"])
-def test_a_missing_key_is_named(content: str, tmp_path: Path) -> None:
+def test_a_missing_key_raises_an_error_with_its_name(content: str, tmp_path: Path) -> None:
     file = tmp_path / "other.json"
     file.write_text(content)
     with pytest.raises(InputError, match=r"other\.json.*'annotations'"):
         JsonRecords.of_array(file, "annotations")
 
 
-def test_one_malformed_line_spoils_no_other(tmp_path: Path) -> None:
+def test_a_malformed_line_does_not_affect_other_lines(tmp_path: Path) -> None:
     file = tmp_path / "lines.jsonl"
     file.write_text('{"a": 1}\n{"a": nonsense}\n{"a": 3}')
     found = JsonRecords.of_lines(file)
@@ -84,7 +84,7 @@ def test_one_malformed_line_spoils_no_other(tmp_path: Path) -> None:
         found[1]
 
 
-def test_an_array_with_a_malformed_object_is_refused_with_its_position(tmp_path: Path) -> None:
+def test_a_malformed_object_in_an_array_raises_an_error_with_its_position(tmp_path: Path) -> None:
     file = tmp_path / "array.json"
     file.write_text('[{"a": 1}, {"a": nonsense}, {"a": 3}]')
     with pytest.raises(InputError, match=r"array\.json' does not hold an array of objects \(.*near byte 12\)$"):
@@ -97,7 +97,7 @@ def test_a_byte_order_mark_is_skipped(tmp_path: Path) -> None:
     assert JsonRecords.of_array(file)[0] == {"a": 1}
 
 
-def test_a_missing_parser_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_ijson_the_error_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ijson", None)
     file = tmp_path / "array.json"
     file.write_text("[]")
@@ -105,7 +105,7 @@ def test_a_missing_parser_names_the_extra(tmp_path: Path, monkeypatch: pytest.Mo
         JsonRecords.of_array(file)
 
 
-def test_byte_offsets_are_stored_and_not_contents(tmp_path: Path) -> None:
+def test_memory_does_not_grow_with_the_size_of_the_objects(tmp_path: Path) -> None:
     file = tmp_path / "large.json"
     file.write_text(json.dumps([{"text": "word " * 2000}] * 500))
     tracemalloc.start()

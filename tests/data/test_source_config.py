@@ -1,4 +1,4 @@
-"""Sources from a configuration file: what is opened, and what is refused before anything is."""
+"""Sources from a configuration file: streams that open, and errors that are raised before any file is read."""
 
 import json
 import re
@@ -20,7 +20,7 @@ from showo_turbo.errors import InputError
 
 @dataclass(frozen=True)
 class Recipe:
-    """As a training would hold sources."""
+    """Hold sources like the config of a training."""
 
     captions: list[SourceConfig] = field(default_factory=list)
     dialogues: list[SourceConfig] = field(default_factory=list)
@@ -39,7 +39,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_recipe_becomes_streams(folder: Path) -> None:
+def test_a_config_file_opens_streams(folder: Path) -> None:
     (folder / "recipe.yaml").write_text(
         f"""
 captions:
@@ -64,7 +64,7 @@ def test_options_reach_the_source(folder: Path) -> None:
     assert all(len(sample.turns) == 1 for sample in stream.take(12))
 
 
-def test_bad_samples_are_logged_where_the_caller_says(folder: Path) -> None:
+def test_bad_samples_are_written_to_the_given_log(folder: Path) -> None:
     (folder / "lines.jsonl").write_text('{"caption": "good"}\n{"caption": ""}\n')
     configs = [SourceConfig("image_folder", str(folder / "lines.jsonl"), name="mine")]
     stream = open_stream(configs, CaptionSample, seed=0, log=folder / "bad.jsonl")
@@ -90,7 +90,7 @@ def test_bad_samples_are_logged_where_the_caller_says(folder: Path) -> None:
         (SourceConfig("webdataset", "coco.json", turns=1), CaptionSample, "no 'turns'; its options: none"),
     ],
 )
-def test_mistakes_are_named_before_anything_is_opened(
+def test_errors_are_raised_before_any_file_is_read(
     folder: Path, config: SourceConfig, samples: type[Sample], words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(folder)
@@ -98,31 +98,31 @@ def test_mistakes_are_named_before_anything_is_opened(
         check_sources([config], samples)
 
 
-def test_weights_and_names_are_checked_before_anything_is_opened() -> None:
+def test_weights_and_names_are_checked_before_any_file_is_read() -> None:
     with pytest.raises(InputError, match="weights of sources"):
         check_sources([SourceConfig("coco", "none.json", weight=0.0)], CaptionSample)
     with pytest.raises(InputError, match=r"two sources are named 'coco none\.json'"):
         check_sources([SourceConfig("coco", "none.json")] * 2, CaptionSample)
 
 
-def test_no_source_at_all_is_named() -> None:
+def test_no_source_at_all_raises_an_error() -> None:
     with pytest.raises(InputError, match="no source of dialogues: give at least one of llava, scene_dialogues"):
         check_sources([], DialogueSample)
 
 
-def test_files_of_another_form_are_named_with_their_source(folder: Path) -> None:
+def test_a_file_of_another_format_raises_an_error_with_its_source(folder: Path) -> None:
     config = SourceConfig("coco", str(folder / "lines.jsonl"), name="my captions")
     with pytest.raises(InputError, match=r"source 'my captions': file '.*lines\.jsonl' does not hold an array"):
         open_stream([config], CaptionSample, seed=0)
 
 
 @pytest.mark.parametrize(("setting", "words"), [("{path: a}", "kind"), ("{kind: a, path: b, wieght: 1}", "wieght")])
-def test_missing_and_unknown_keys_of_a_source_are_named(setting: str, words: str) -> None:
+def test_missing_and_unknown_keys_of_a_source_raise_errors_with_their_names(setting: str, words: str) -> None:
     with pytest.raises(InputError, match=words):
         read_config(Recipe, [f"captions=[{setting}]"])
 
 
-def test_the_documentation_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_documentation_matches_the_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page = (Path(__file__).parents[2] / "docs" / "data.md").read_text()
     described = re.findall(r"^\| `(\w+)` \| (\w+) \|", page, flags=re.MULTILINE)
     classes = {"captions": CaptionSample, "dialogues": DialogueSample, "texts": TextSample}

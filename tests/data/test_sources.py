@@ -1,4 +1,4 @@
-"""Every source reads what its files hold, and says which sample is bad and why."""
+"""Each source reads the samples of its files, and reports bad samples with key and reason."""
 
 import io
 import json
@@ -35,14 +35,14 @@ def png(color: str) -> bytes:
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    """A folder with a red and a blue picture, half a picture, and a text that claims to be one."""
-    folder = tmp_path / "pictures"
+def image_folder(tmp_path: Path) -> Path:
+    """Make a folder with a red and a blue image, a truncated image, and a text file with an image's ending."""
+    folder = tmp_path / "image_folder"
     folder.mkdir()
     (folder / "red.png").write_bytes(png("red"))
     (folder / "blue.png").write_bytes(png("blue"))
     (folder / "half.png").write_bytes(png("green")[:50])
-    (folder / "text.png").write_text("no picture")
+    (folder / "text.png").write_text("not an image")
     return folder
 
 
@@ -52,7 +52,7 @@ def color(image: Image.Image) -> str:
 
 
 def assert_bad(source: Source, expected: Sequence[tuple[str, str]]) -> None:
-    """Every sample is bad; `expected` has the key of each and words of the reason."""
+    """Check that all samples are bad; `expected` has key and a pattern of the reason of each."""
     assert len(source) == len(expected)
     for index, (key, words) in enumerate(expected):
         with pytest.raises(BadSampleError) as caught:
@@ -71,15 +71,15 @@ def coco_file(folder: Path, annotations: list[dict]) -> Path:
     return file
 
 
-def test_coco_captions_come_with_their_pictures(pictures: Path, tmp_path: Path) -> None:
+def test_coco_captions_have_their_images(image_folder: Path, tmp_path: Path) -> None:
     file = coco_file(tmp_path, [{"image_id": 7, "id": 1, "caption": " A red\nplane. "}])
-    source = CocoCaptions(file, pictures)
+    source = CocoCaptions(file, image_folder)
     assert (len(source), source[0].key) == (1, "captions.json: annotations[0]")
     assert (source[0].text, color(source[0].image)) == ("A red plane.", "red")
     assert CocoCaptions(file)[0].image is None
 
 
-def test_bad_coco_captions_are_named(pictures: Path, tmp_path: Path) -> None:
+def test_bad_coco_captions_are_reported(image_folder: Path, tmp_path: Path) -> None:
     annotations = [
         {"image_id": 7, "caption": " \n"},
         {"image_id": 7},
@@ -96,7 +96,7 @@ def test_bad_coco_captions_are_named(pictures: Path, tmp_path: Path) -> None:
         ("captions.json: annotations[4]", r"half\.png.*cannot be read"),
         ("captions.json: annotations[5]", "no file_name"),
     ]
-    assert_bad(CocoCaptions(coco_file(tmp_path, annotations), pictures), expected)
+    assert_bad(CocoCaptions(coco_file(tmp_path, annotations), image_folder), expected)
 
 
 # LLaVA
@@ -112,28 +112,28 @@ def say(*values: object) -> list[dict]:
     return [{"from": ("human", "gpt")[number % 2], "value": value} for number, value in enumerate(values)]
 
 
-def test_llava_dialogues_lose_the_image_tag_and_newlines(pictures: Path, tmp_path: Path) -> None:
-    conversations = say("<image>\nWhat is this?\nOne word.", "A picture.", "Which color?\n<image>", " Red.\n")
+def test_llava_dialogues_have_no_image_tag_or_newlines(image_folder: Path, tmp_path: Path) -> None:
+    conversations = say("<image>\nWhat is this?\nOne word.", "An image.", "Which color?\n<image>", " Red.\n")
     file = llava_file(tmp_path, [{"id": "1", "image": "red.png", "conversations": conversations}])
-    sample = LlavaDialogues(file, pictures)[0]
-    assert sample.turns == (Turn("What is this? One word.", "A picture."), Turn("Which color?", "Red."))
+    sample = LlavaDialogues(file, image_folder)[0]
+    assert sample.turns == (Turn("What is this? One word.", "An image."), Turn("Which color?", "Red."))
     assert (sample.key, color(sample.image)) == ("mix.json: [0]", "red")
 
 
-def test_llava_entries_without_a_picture_are_left_out(pictures: Path) -> None:
+def test_llava_entries_without_an_image_are_dropped(image_folder: Path) -> None:
     conversations = say("Hello?", "Hello.")
     entries = [{"conversations": conversations}, {"image": "blue.png", "conversations": conversations}]
-    source = LlavaDialogues(llava_file(pictures, entries))
+    source = LlavaDialogues(llava_file(image_folder, entries))
     assert (len(source), source.num_dropped, source[0].key) == (1, 1, "mix.json: [1]")
     assert color(source[0].image) == "blue"
 
 
-def test_the_longest_llava_question_has_1024_characters(pictures: Path) -> None:
+def test_a_llava_question_of_1024_characters_is_allowed(image_folder: Path) -> None:
     entry = {"image": "red.png", "conversations": say("<image>\n" + "a" * 1024, "b")}
-    assert len(LlavaDialogues(llava_file(pictures, [entry]))[0].turns[0].question) == 1024
+    assert len(LlavaDialogues(llava_file(image_folder, [entry]))[0].turns[0].question) == 1024
 
 
-def test_bad_llava_entries_are_named(pictures: Path, tmp_path: Path) -> None:
+def test_bad_llava_entries_are_reported(image_folder: Path, tmp_path: Path) -> None:
     good = say("a", "b")
     entries = [
         ({"image": "red.png"}, "conversations is empty or missing"),
@@ -149,15 +149,15 @@ def test_bad_llava_entries_are_named(pictures: Path, tmp_path: Path) -> None:
     ]
     file = llava_file(tmp_path, [entry for entry, _ in entries])
     expected = [(f"mix.json: [{number}]", words) for number, (_, words) in enumerate(entries)]
-    assert_bad(LlavaDialogues(file, pictures), expected)
+    assert_bad(LlavaDialogues(file, image_folder), expected)
 
 
-# A folder of pictures
+# A folder of images
 
 
-def test_folders_take_either_pair_of_names_and_captions_alone(pictures: Path) -> None:
+def test_image_folders_accept_both_pairs_of_keys_and_lines_without_an_image(image_folder: Path) -> None:
     lines = [{"image": "red.png", "caption": "a"}, {"file_name": "blue.png", "text": "b"}, {"caption": "c"}]
-    file = pictures / "metadata.jsonl"
+    file = image_folder / "metadata.jsonl"
     file.write_text("\n".join(map(json.dumps, lines)) + "\n")
     source = ImageFolder(file)
     samples = [source[index] for index in range(len(source))]
@@ -166,13 +166,13 @@ def test_folders_take_either_pair_of_names_and_captions_alone(pictures: Path) ->
     assert samples[1].key == "metadata.jsonl: line 2"
 
 
-def test_bad_lines_are_named(pictures: Path, tmp_path: Path) -> None:
+def test_bad_lines_are_reported(image_folder: Path, tmp_path: Path) -> None:
     lines = ["", '{"caption": ', "[1]", '{"caption": "a", "image": "none.png"}', '{"caption": "a", "image": 1}']
     wrong = ["not JSON", "not JSON", "a list where", "does not exist", "not the name of a file"]
     file = tmp_path / "lines.jsonl"
     file.write_text("\n".join(lines))
     expected = [(f"lines.jsonl: line {number}", words) for number, words in enumerate(wrong, 1)]
-    assert_bad(ImageFolder(file, pictures), expected)
+    assert_bad(ImageFolder(file, image_folder), expected)
 
 
 # WebDataset
@@ -201,7 +201,7 @@ def test_shards_are_read_in_any_order(tmp_path: Path, tar_format: int) -> None:
     assert [color(sample.image) for sample in samples] == ["blue", "red", "blue"]
 
 
-def test_bad_members_are_named(tmp_path: Path) -> None:
+def test_bad_members_are_reported(tmp_path: Path) -> None:
     members = {
         "a.png": png("red"),
         "b.txt": b"\xff",
@@ -223,11 +223,11 @@ def test_bad_members_are_named(tmp_path: Path) -> None:
     assert_bad(source, [(f"00.tar: {name}", words) for name, words in zip("abcdef", wrong, strict=True)])
 
 
-def test_a_caption_needs_no_picture(tmp_path: Path) -> None:
+def test_a_sample_without_an_image_is_a_caption_alone(tmp_path: Path) -> None:
     assert WebDataset(write_tar(tmp_path / "00.tar", {"a.txt": b"a"}))[0].image is None
 
 
-def test_a_shard_that_is_no_whole_tar_is_refused(tmp_path: Path) -> None:
+def test_an_incomplete_tar_raises_an_error(tmp_path: Path) -> None:
     whole = write_tar(tmp_path / "00.tar", {"a.txt": b"a" * 2000}).read_bytes()
     for name, content in {"cut.tar": whole[:1000], "text.tar": b"no tar at all" * 100}.items():
         (tmp_path / name).write_bytes(content)
@@ -235,7 +235,7 @@ def test_a_shard_that_is_no_whole_tar_is_refused(tmp_path: Path) -> None:
             WebDataset(tmp_path / name)
 
 
-def test_a_shard_that_shrinks_gives_bad_samples(tmp_path: Path) -> None:
+def test_a_shard_that_is_truncated_later_gives_bad_samples(tmp_path: Path) -> None:
     file = write_tar(tmp_path / "00.tar", {"a.txt": b"a", "b.txt": b"b" * 2000})
     source = WebDataset(file)
     file.write_bytes(file.read_bytes()[:2000])
@@ -263,12 +263,12 @@ def test_parquet_rows_are_read_in_any_order(tmp_path: Path) -> None:
     assert [source[index].key for index in (5, 14)] == ["0.parquet: row 5", "1.parquet: row 4"]
 
 
-def test_bad_parquet_rows_are_named(tmp_path: Path) -> None:
+def test_bad_parquet_rows_are_reported(tmp_path: Path) -> None:
     source = ParquetTexts(write_parquet(tmp_path / "0.parquet", [None, " \n"], "text"))
     assert_bad(source, [("0.parquet: row 0", "text is empty"), ("0.parquet: row 1", "text is empty")])
 
 
-def test_unfit_parquet_files_are_refused(tmp_path: Path) -> None:
+def test_invalid_parquet_files_raise_errors(tmp_path: Path) -> None:
     file = write_parquet(tmp_path / "0.parquet", ["a"])
     with pytest.raises(InputError, match="no column 'text', but id, content"):
         ParquetTexts(file)
@@ -279,7 +279,7 @@ def test_unfit_parquet_files_are_refused(tmp_path: Path) -> None:
         ParquetTexts(tmp_path / "1.parquet")
 
 
-def test_a_damaged_row_group_spoils_no_other(tmp_path: Path) -> None:
+def test_a_damaged_row_group_does_not_affect_others(tmp_path: Path) -> None:
     file = tmp_path / "0.parquet"
     table = pyarrow.table({"text": ["first " * 500, "second " * 500]})
     pyarrow.parquet.write_table(table, file, row_group_size=1, compression="snappy", use_dictionary=False)
@@ -300,14 +300,14 @@ def test_a_damaged_row_group_spoils_no_other(tmp_path: Path) -> None:
 
 @pytest.fixture
 def pool(tmp_path: Path) -> Path:
-    """A pool of 40 scenes whose codes are their numbers."""
+    """Make a pool of 40 scenes, each with its number as code."""
     file = tmp_path / "pool.safetensors"
     metadata = {"seed": "3", "image_tokenizer": "none"}
     save_file({"codes": torch.arange(40, dtype=torch.int16)[:, None]}, file, metadata)
     return file
 
 
-def test_scene_samples_are_true_and_the_same_at_any_time(pool: Path) -> None:
+def test_scene_samples_match_their_scenes_and_are_deterministic(pool: Path) -> None:
     scenes = training_scenes(40, 3)
     source = SceneDialogues(pool, draws_per_scene=2, description_share=1.0)
     assert len(source) == 80
@@ -318,7 +318,7 @@ def test_scene_samples_are_true_and_the_same_at_any_time(pool: Path) -> None:
         assert (sample.key, sample.turns) == (source[index].key, source[index].turns)
 
 
-def test_a_scene_has_different_words_in_each_draw(pool: Path) -> None:
+def test_a_scene_has_different_captions_in_each_draw(pool: Path) -> None:
     source = SceneCaptions(pool, draws_per_scene=50)
     captions = {source[7 + 40 * draw].text for draw in range(50)}
     assert len(captions) > 5
@@ -326,7 +326,7 @@ def test_a_scene_has_different_words_in_each_draw(pool: Path) -> None:
     assert SceneTexts(pool, draws_per_scene=50)[7].text == source[7].text
 
 
-def test_captions_of_scenes_of_one_size(pool: Path) -> None:
+def test_captions_of_scenes_with_a_number_of_objects(pool: Path) -> None:
     scenes = training_scenes(40, 3)
     fitting = [row for row, scene in enumerate(scenes) if len(scene.objects) == 2]
     source = SceneCaptions(pool, draws_per_scene=3, num_objects=2)
@@ -336,7 +336,7 @@ def test_captions_of_scenes_of_one_size(pool: Path) -> None:
         SceneCaptions(pool, num_objects=9)
 
 
-def test_the_share_of_descriptions_is_met(pool: Path) -> None:
+def test_the_fraction_of_descriptions_is_met(pool: Path) -> None:
     source = SceneDialogues(pool, draws_per_scene=50, turns=2, description_share=0.3)
     opened_by_description = [len(described_facts(source[i].turns[0].answer)[0]) > 0 for i in range(len(source))]
     assert sum(opened_by_description) / len(source) == pytest.approx(0.3, abs=0.05)
@@ -346,14 +346,14 @@ def test_the_share_of_descriptions_is_met(pool: Path) -> None:
 def test_questions_of_some_kinds(pool: Path) -> None:
     source = SceneDialogues(pool, draws_per_scene=5, turns=1, description_share=0.0, question_kinds=["count"])
     assert all(source[index].turns[0].question.startswith("How many") for index in range(len(source)))
-    seldom = SceneDialogues(pool, draws_per_scene=5, turns=1, description_share=0.0, question_kinds=["relation"])
-    assert any(not seldom[index].turns[0].question.startswith("Is the") for index in range(len(seldom)))
+    relations = SceneDialogues(pool, draws_per_scene=5, turns=1, description_share=0.0, question_kinds=["relation"])
+    assert any(not relations[index].turns[0].question.startswith("Is the") for index in range(len(relations)))
     for wrong in ([], ["number"]):
         with pytest.raises(InputError, match=r"question_kinds is .*: choose from count, color"):
             SceneDialogues(pool, question_kinds=wrong)
 
 
-def test_unfit_pools_and_numbers_are_refused(pool: Path, tmp_path: Path) -> None:
+def test_invalid_pools_and_numbers_raise_errors(pool: Path, tmp_path: Path) -> None:
     for wrong in ({"draws_per_scene": 0}, {"turns": 0}, {"description_share": 1.5}):
         with pytest.raises(InputError, match=next(iter(wrong))):
             SceneDialogues(pool, **wrong)

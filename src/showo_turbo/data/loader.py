@@ -22,7 +22,7 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from showo_turbo.data.samples import BadSampleError, Sample
 from showo_turbo.data.sources.source import Source
@@ -45,8 +45,7 @@ class SampleLoader:
                 `if __name__ == "__main__":`, since each worker imports the script.
         """
         self.stream, self.batch_size, self.num_workers = stream, batch_size, num_workers
-        self._batches: Iterator[bytes] | None = None
-        self._next_number: int | None = None
+        self.close()
 
     def batch(self, number: int) -> list[Sample]:
         """Return the samples of a batch, counted from 0. Any order is possible; only batches in order are prefetched.
@@ -61,7 +60,8 @@ class SampleLoader:
 
     def close(self) -> None:
         """Stop the workers; a later batch starts new ones."""
-        self._batches = self._next_number = None
+        self._batches: Iterator[bytes] = iter(())
+        self._next_number: int | None = None
 
     def _prefetched(self, number: int) -> Prefetched:
         if number != self._next_number:
@@ -75,7 +75,7 @@ class SampleLoader:
     def _start_workers(self, first: int) -> Iterator[bytes]:
         context = multiprocessing.get_context(_START_METHOD)
         context.set_forkserver_preload([__name__])
-        loader = DataLoader(
+        loader: DataLoader[Prefetched] = DataLoader(
             _SampleReader([one.source for one in self.stream.sources]),
             batch_size=None,
             sampler=_requests(self.stream, self.batch_size, first),
@@ -87,7 +87,7 @@ class SampleLoader:
         return iter(loader)
 
 
-class _SampleReader:
+class _SampleReader(Dataset[Prefetched]):
     """Read samples in a worker: a map-style data set whose items are batches."""
 
     def __init__(self, sources: Sequence[Source]) -> None:

@@ -95,7 +95,7 @@ def understanding_batch(
 
 def _pack(prompts: PromptBuilder, prefix: list[int], turns: Sequence[QuestionAnswer]) -> list[tuple[int, ...]]:
     """Return (id, label, segment, position) of each token of a row; segment 0 is the prefix."""
-    row = [(token, _NO_LABEL, 0, position) for position, token in enumerate(prefix)]
+    row: list[tuple[int, ...]] = [(token, _NO_LABEL, 0, position) for position, token in enumerate(prefix)]
     end = prompts.vocabulary.end_of_text_id
     for segment, turn in enumerate(turns, start=1):
         question = [end, *prompts.encode(FIRST_TURN.format(turn.question))]

@@ -118,6 +118,8 @@ class ShowoPretrainingConfig:
 class ShowoPretraining(Task[tuple[PretrainingBatch, PretrainingBatch]]):
     """Pre-train the transformer: the task of `showo-turbo pretrain showo`."""
 
+    model: Showo
+
     def __init__(self, config: ShowoPretrainingConfig) -> None:
         """Load text tokenizer and scene pool, and initialise the model from the seed or from `config.init_from`."""
         self.config, self.pool = config, load_scene_pool(Path(config.scene_pool))
@@ -179,7 +181,7 @@ class ShowoPretraining(Task[tuple[PretrainingBatch, PretrainingBatch]]):
         return understanding_batch(self.prompts, turns, codes)
 
 
-def _cross_entropy(model: nn.Module, batch: PretrainingBatch, *id_range: int) -> Tensor:
+def _cross_entropy(model: Showo, batch: PretrainingBatch, *id_range: int) -> Tensor:
     """Compute the mean cross entropy of the labels, over all ids or a range of ids."""
     hidden = model(batch.ids, batch.attention_mask, batch.position_ids)[batch.labelled]
     return F.cross_entropy(model.logits(hidden, *id_range), batch.labels[batch.labelled])

@@ -6,6 +6,7 @@ ours, for prompts that specify more: `place` of an included object, and `backgro
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -80,7 +81,10 @@ def _find_error(prompt: ScenePrompt) -> str | None:
     """Return an error message if the built-in world does not have what a prompt requires."""
     if not isinstance(prompt.prompt, str) or not prompt.prompt.strip():
         return f"prompt is {prompt.prompt!r}: expected a text"
-    to_check = [("tag", prompt.tag, TAGS), ("background", prompt.background, (None, *BACKGROUNDS))]
+    to_check: list[tuple[str, object, Sequence[object]]] = [
+        ("tag", prompt.tag, TAGS),
+        ("background", prompt.background, (None, *BACKGROUNDS)),
+    ]
     for item in (*prompt.include, *prompt.exclude):
         if not isinstance(item, dict) or type(item.get("count")) is not int or item["count"] < 1:
             return f"{item!r} is no item with a class and a count of 1 or more"

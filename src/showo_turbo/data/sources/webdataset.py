@@ -91,7 +91,10 @@ def _read_member(shard: Path, offset: int) -> tuple[str, bytes]:
             file.seek(offset)
             with tarfile.open(fileobj=file, mode="r:") as archive:
                 member = archive.next()
-                return member.name, archive.extractfile(member).read()
+                content = None if member is None else archive.extractfile(member)
+                if member is None or content is None:
+                    raise tarfile.ReadError("no file is at its offset")
+                return member.name, content.read()
     except (OSError, tarfile.TarError) as error:
         raise InputError(f"member cannot be read ({error})") from error
 
