@@ -9,7 +9,7 @@ from pathlib import Path
 from PIL import Image
 
 from showo_turbo import ShowoPipeline
-from showo_turbo.cli.labels import labelled
+from showo_turbo.processing.image_labels import label_image
 from showo_turbo.scenes.render import render
 from showo_turbo.scenes.scene import Scene, SceneObject
 
@@ -21,7 +21,7 @@ SEED = 0
 
 def strip(*cells: tuple[Image.Image, str]) -> Image.Image:
     """Pictures with their labels, side by side."""
-    drawn = [labelled(image.convert("RGB"), text, HEIGHT) for image, text in cells]
+    drawn = [label_image(image.convert("RGB"), text, HEIGHT) for image, text in cells]
     whole = Image.new("RGB", (sum(cell.width for cell in drawn), drawn[0].height), "white")
     left = 0
     for cell in drawn:

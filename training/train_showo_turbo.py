@@ -3,7 +3,7 @@
 accelerate launch --config_file configs/accelerate/one_gpu.yaml training/train_showo_turbo.py config=FILE key=value
 """
 
-from showo_turbo.cli.main import distil_from_arguments
+from showo_turbo.cli.main import run_distill
 
 if __name__ == "__main__":
-    distil_from_arguments()
+    run_distill()

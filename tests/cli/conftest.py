@@ -1,4 +1,4 @@
-"""The command line as a user starts it, in this process."""
+"""Run the command line as a user starts it, in this process."""
 
 import sys
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from showo_turbo.cli.main import run
 
 @dataclass(frozen=True)
 class Result:
-    """What a command left behind: its exit status, standard output and standard error."""
+    """Hold the exit status, standard output and standard error of a command."""
 
     status: int
     out: str

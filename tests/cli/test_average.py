@@ -1,4 +1,4 @@
-"""`showo-turbo average`: the mean of weights, whatever they are stored in; nothing half done is left behind."""
+"""`showo-turbo average`: the mean of weights of any dtype; a failed run leaves no files."""
 
 import shutil
 from collections.abc import Callable
@@ -30,16 +30,14 @@ def test_the_mean_of_three_models(cli: Callable, here: Path, random_checkpoint: 
     assert len(ShowoPipeline.from_pretrained("mean").text_to_image("a red car", seed=0).images) == 1
 
 
-def test_equal_models_stay_as_they_are(cli: Callable, here: Path, random_checkpoint: Path) -> None:
+def test_the_mean_of_equal_models_is_the_model(cli: Callable, here: Path, random_checkpoint: Path) -> None:
     half = changed(random_checkpoint, here / "half", lambda tensor: tensor.half())
     assert cli("average", half, half, "-o", "mean").status == 0
     before, mean = load_file(half / "model.safetensors"), load_file(here / "mean" / "model.safetensors")
     assert all(mean[name].equal(before[name]) for name in before)
 
 
-def test_mistakes_are_refused_and_leave_nothing(
-    cli: Callable, here: Path, random_checkpoint: Path, tiny_folder: Path
-) -> None:
+def test_invalid_input_leaves_no_files(cli: Callable, here: Path, random_checkpoint: Path, tiny_folder: Path) -> None:
     for arguments, message in (
         ((random_checkpoint, "-o", "out"), "name two or more"),
         ((random_checkpoint, "tinny", "-o", "out"), "model 'tinny' is unknown"),

@@ -1,4 +1,4 @@
-"""Every mistake is one line that names it, exit status 2, and nothing is written."""
+"""Invalid input gives one line that names it, exit status 2, and writes nothing."""
 
 import json
 import os
@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from showo_turbo.cli import files
+from showo_turbo import files
 
 
 class Malicious:
@@ -24,7 +24,7 @@ class Malicious:
 
 @pytest.fixture
 def refused(cli: Callable, here: Path) -> Callable[..., str]:
-    """Run a command that must fail and leave the current folder as it was; its message."""
+    """Run a command that must fail and leave the current folder unchanged; return its message."""
 
     def call(*arguments: object) -> str:
         before = {path: path.stat().st_mtime_ns for path in here.rglob("*")}
@@ -41,7 +41,7 @@ def refused(cli: Callable, here: Path) -> Callable[..., str]:
 
 @pytest.fixture
 def broken(random_checkpoint: Path, tmp_path: Path) -> Path:
-    """A copy of a checkpoint, to be broken."""
+    """A copy of a checkpoint that a test damages."""
     return Path(shutil.copytree(random_checkpoint, tmp_path / "broken"))
 
 
@@ -80,7 +80,7 @@ def test_weights_of_another_shape(refused: Callable, broken: Path) -> None:
     assert "showo.lm_head.bias is (326,) where the config says (327,)" in message
 
 
-def test_weights_that_carry_code(refused: Callable, broken: Path) -> None:
+def test_weights_with_code(refused: Callable, broken: Path) -> None:
     (broken / "model.safetensors").unlink()
     torch.save({"showo.lm_head.bias": Malicious()}, broken / "pytorch_model.bin")
     message = refused("generate", "a", "--model", broken)
@@ -89,7 +89,7 @@ def test_weights_that_carry_code(refused: Callable, broken: Path) -> None:
 
 
 @pytest.mark.parametrize("command", [("ask", "image.png", "What?"), ("describe", "image.png")])
-def test_images_that_cannot_be_read(refused: Callable, here: Path, random_checkpoint: Path, command: tuple) -> None:
+def test_unreadable_images(refused: Callable, here: Path, random_checkpoint: Path, command: tuple) -> None:
     arguments = (*command, "--model", random_checkpoint)
     assert "image.png' does not exist" in refused(*arguments)
     (here / "image.png").touch()
@@ -120,12 +120,12 @@ def test_images_that_cannot_be_read(refused: Callable, here: Path, random_checkp
         (["a", "-o", "out.jpg"], "output 'out.jpg' must end in .png"),
         (["a", "b", "-o", "missing"], "output 'missing' must be a folder that exists"),
         (["a", "--prompts-file", "missing.txt"], "prompts file 'missing.txt' cannot be read (No such file"),
-        ([], "no prompt: say what to draw"),
+        ([], "prompt is missing: give one"),
         (["--from-sidecar", "missing.json"], "sidecar 'missing.json' cannot be read (No such file"),
         (["a", ""], "prompt is empty"),
     ],
 )
-def test_pictures_that_cannot_be_drawn(
+def test_invalid_arguments_of_generate(
     refused: Callable, random_checkpoint: Path, arguments: list[object], message: str
 ) -> None:
     model = [] if "--from-sidecar" in arguments else ["--model", random_checkpoint]
@@ -142,9 +142,14 @@ def test_pictures_that_cannot_be_drawn(
         (["What?", "--block-length", 0], "block_length is 0"),
         (["What?", "--max-new-tokens", 0], "max_new_tokens is 0"),
         (["What?", "--max-new-tokens", 1000], "but the model has 256 positions"),
+        (["What?", "--do-sample"], "do_sample needs decoding='autoregressive'"),
+        (["What?", "--top-k", 3], "top_k 3 are for sampling"),
+        (["What?", "--top-k", -1], "top_k is -1: choose 1 or more"),
+        (["What?", "--temperature", 0], "temperature is 0.0: choose more than 0"),
+        (["What?", "--seed", -1], "seed is -1"),
     ],
 )
-def test_questions_that_cannot_be_answered(
+def test_invalid_arguments_of_ask(
     refused: Callable, here: Path, random_checkpoint: Path, arguments: list[object], message: str
 ) -> None:
     Image.new("RGB", (40, 40)).save(here / "image.png")
@@ -152,18 +157,18 @@ def test_questions_that_cannot_be_answered(
 
 
 @pytest.mark.parametrize("existing", ["out.png", "out.json"])
-def test_files_that_exist_stay(refused: Callable, here: Path, random_checkpoint: Path, existing: str) -> None:
+def test_existing_files_are_not_replaced(refused: Callable, here: Path, random_checkpoint: Path, existing: str) -> None:
     (here / existing).write_text("precious")
     assert f"output '{existing}' exists" in refused("generate", "a", "--model", random_checkpoint)
     assert (here / existing).read_text() == "precious"
 
 
-def test_a_folder_that_takes_no_files(refused: Callable, random_checkpoint: Path) -> None:
+def test_a_folder_that_is_not_writable(refused: Callable, random_checkpoint: Path) -> None:
     message = refused("generate", "a", "-o", "/proc/out.png", "--model", random_checkpoint)
     assert "output folder '/proc' is not writable" in message
 
 
-def test_a_full_disk_leaves_nothing(
+def test_a_full_disk_leaves_no_file(
     refused: Callable, random_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(path: Path, content: bytes) -> None:
@@ -175,13 +180,13 @@ def test_a_full_disk_leaves_nothing(
 
 
 @pytest.mark.parametrize("content", [b"", b" \n\n", b"\xff\xfe\xfa"])
-def test_prompts_files_without_prompts(refused: Callable, here: Path, content: bytes) -> None:
+def test_invalid_prompts_files(refused: Callable, here: Path, content: bytes) -> None:
     (here / "prompts.txt").write_bytes(content)
     assert "prompts file 'prompts.txt' is" in refused("generate", "--prompts-file", "prompts.txt")
 
 
-def test_a_byte_order_mark_is_no_part_of_a_prompt(cli: Callable, here: Path, random_checkpoint: Path) -> None:
-    """Editors of Windows put one before the text."""
+def test_a_byte_order_mark_is_not_part_of_a_prompt(cli: Callable, here: Path, random_checkpoint: Path) -> None:
+    """Editors on Windows write one before the text."""
     (here / "prompts.txt").write_bytes("\ufeffa dog\n".encode())
     assert cli("generate", "--prompts-file", "prompts.txt", "--model", random_checkpoint).status == 0
     assert json.loads((here / "out.json").read_text())["prompt"] == "a dog"
@@ -199,18 +204,18 @@ def test_a_byte_order_mark_is_no_part_of_a_prompt(cli: Callable, here: Path, ran
         (("scene-pool", "image_tokenizer=tiny", "count=0"), "count is 0"),
     ],
 )
-def test_pretrainings_that_cannot_be(refused: Callable, arguments: tuple[str, ...], words: str) -> None:
+def test_invalid_settings_of_pretrain(refused: Callable, arguments: tuple[str, ...], words: str) -> None:
     assert words in refused("pretrain", *arguments)
 
 
 @pytest.mark.parametrize("seed", [-3, 2**63])
 @pytest.mark.parametrize("command", ["demo", "evaluate"])
-def test_seeds_that_no_generator_takes(refused: Callable, command: str, seed: int) -> None:
+def test_seeds_out_of_range(refused: Callable, command: str, seed: int) -> None:
     assert f"seed is {seed}: choose a whole number from 0" in refused(command, "--seed", seed)
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[]", '{"prompt": "a"}'])
-def test_sidecars_that_are_none(refused: Callable, here: Path, content: str) -> None:
+def test_invalid_sidecars(refused: Callable, here: Path, content: str) -> None:
     (here / "other.json").write_text(content)
     assert "sidecar 'other.json' is not" in refused("generate", "--from-sidecar", "other.json")
 
@@ -237,11 +242,11 @@ def test_the_console_script_shows_no_traceback(here: Path) -> None:
     assert not list(here.iterdir())
 
 
-def test_an_interruption_is_quiet(cli: Callable, random_checkpoint: Path, here: Path, monkeypatch) -> None:
+def test_an_interruption_shows_no_traceback(cli: Callable, random_checkpoint: Path, here: Path, monkeypatch) -> None:
     def interrupt(*arguments: object, **options: object) -> None:
-        signal.default_int_handler(signal.SIGINT, None)  # a shell may have the signal itself ignored in the background
+        signal.default_int_handler(signal.SIGINT, None)  # a shell may ignore the signal itself in the background
 
-    monkeypatch.setattr("showo_turbo.pipelines.text_to_image.denoise", interrupt)
+    monkeypatch.setattr("showo_turbo.pipelines.image_generation.denoise_windows", interrupt)
     result = cli("generate", "a", "--model", random_checkpoint)
     assert result.status == 130
     assert "Traceback" not in result.err
@@ -260,7 +265,7 @@ def test_an_interruption_is_quiet(cli: Callable, random_checkpoint: Path, here: 
         (("stages=[{name: a}]", "captions=[{kind: coco, path: a.json}]"), "'a.json' does not exist"),
     ],
 )
-def test_distillations_that_cannot_be(refused: Callable, arguments: tuple[str, ...], words: str) -> None:
+def test_invalid_settings_of_distill(refused: Callable, arguments: tuple[str, ...], words: str) -> None:
     assert words in refused("distill", *arguments)
 
 
@@ -274,5 +279,5 @@ def test_a_missing_extra_is_named(refused: Callable, monkeypatch: pytest.MonkeyP
 
 
 def test_text_in_another_encoding(refused: Callable) -> None:
-    """As Python hands over a byte that is no UTF-8."""
+    """Python passes a byte that is not UTF-8 as a surrogate."""
     assert "prompt 'caf\\udce9' is in another encoding" in refused("generate", "caf\udce9")

@@ -1,4 +1,4 @@
-"""The commands do what they say, and a picture can be made again from its sidecar."""
+"""The commands draw and answer as the library does, and an image can be drawn again from its sidecar."""
 
 import json
 import shutil
@@ -51,7 +51,7 @@ def test_generate_draws_what_the_library_draws(
         ["--num-images", 3, "--dtype", "bfloat16"],
     ],
 )
-def test_a_sidecar_makes_the_picture_again(
+def test_a_sidecar_draws_the_image_again(
     cli: Callable, here: Path, random_checkpoint: Path, options: list[object]
 ) -> None:
     assert cli("generate", "a red car", "--model", random_checkpoint, *options).status == 0
@@ -89,6 +89,36 @@ def test_a_sidecar_holds_every_setting(cli: Callable, here: Path, random_checkpo
     }
 
 
+def test_a_sidecar_without_later_sampling_options_is_read(cli: Callable, here: Path, random_checkpoint: Path) -> None:
+    """Versions before `order`, `sampled_steps` and `early_exit` wrote no such keys."""
+    cli("generate", "a red car", "--model", random_checkpoint, "-o", "first.png")
+    settings = json.loads((here / "first.json").read_text())
+    for name in ("order", "sampled_steps", "early_exit"):
+        del settings[name]
+    (here / "old.json").write_text(json.dumps(settings))
+    assert cli("generate", "--from-sidecar", "old.json", "-o", "second.png").err == ""
+    assert (here / "second.png").read_bytes() == (here / "first.png").read_bytes()
+    assert (here / "second.json").read_bytes() == (here / "first.json").read_bytes()
+
+
+def test_invalid_sampling_options_of_a_sidecar_are_refused(cli: Callable, here: Path, random_checkpoint: Path) -> None:
+    cli("generate", "a red car", "--model", random_checkpoint)
+    settings = json.loads((here / "out.json").read_text())
+    (here / "other.json").write_text(json.dumps(settings | {"temperature": "hot"}))
+    assert "temperature is 'hot'" in cli("generate", "--from-sidecar", "other.json", "-o", "other.png").err
+    (here / "other.json").write_text(json.dumps(settings | {"heat": 1}))
+    assert "is not one that showo-turbo wrote" in cli("generate", "--from-sidecar", "other.json", "-o", "other.png").err
+
+
+def test_top_k_0_samples_among_all_codes(cli: Callable, here: Path, random_checkpoint: Path) -> None:
+    shutil.copytree(random_checkpoint, here / "model")
+    recommended = json.loads((here / "model" / "generation.json").read_text())
+    (here / "model" / "generation.json").write_text(json.dumps(recommended | {"top_k": 3}))
+    for options, top_k in (((), 3), (("--top-k", 0), None)):
+        assert cli("generate", "a red car", "--model", "model", "--overwrite", *options).status == 0
+        assert json.loads((here / "out.json").read_text())["top_k"] == top_k
+
+
 def test_a_sidecar_of_other_weights_is_refused(cli: Callable, here: Path, random_checkpoint: Path) -> None:
     shutil.copytree(random_checkpoint, here / "model")
     cli("generate", "a red car", "--model", "model", "-o", "first.png")
@@ -100,25 +130,25 @@ def test_a_sidecar_of_other_weights_is_refused(cli: Callable, here: Path, random
     assert names(here) == ["first.json", "first.png", "model"]
 
 
-def test_several_prompts_make_the_files_they_make_alone(cli: Callable, here: Path, random_checkpoint: Path) -> None:
+def test_several_prompts_give_the_files_of_single_prompts(cli: Callable, here: Path, random_checkpoint: Path) -> None:
     (here / "prompts.txt").write_text("two dogs\n\n***\n")
     common = ("--model", random_checkpoint, "--seed", 3)
     result = cli("generate", "A Red Car!", "--prompts-file", "prompts.txt", *common)
-    pictures = ["001-a-red-car.png", "002-two-dogs.png", "003-picture.png"]
-    assert result.out.split() == pictures
-    for prompt, name in zip(["A Red Car!", "two dogs", "***"], pictures, strict=True):
+    files = ["001-a-red-car.png", "002-two-dogs.png", "003-picture.png"]
+    assert result.out.split() == files
+    for prompt, name in zip(["A Red Car!", "two dogs", "***"], files, strict=True):
         assert cli("generate", prompt, *common, "--overwrite").status == 0
         assert (here / "out.png").read_bytes() == (here / name).read_bytes()
         assert Path(name).with_suffix(".json").exists()
 
 
-def test_a_folder_takes_one_picture_too(cli: Callable, here: Path, random_checkpoint: Path) -> None:
-    (here / "pictures").mkdir()
-    cli("generate", "a red car", "-o", "pictures", "--model", random_checkpoint)
-    assert names(here / "pictures") == ["a-red-car.json", "a-red-car.png"]
+def test_output_may_be_a_folder_for_one_image(cli: Callable, here: Path, random_checkpoint: Path) -> None:
+    (here / "images").mkdir()
+    cli("generate", "a red car", "-o", "images", "--model", random_checkpoint)
+    assert names(here / "images") == ["a-red-car.json", "a-red-car.png"]
 
 
-def test_several_images_make_a_grid(cli: Callable, here: Path, random_checkpoint: Path) -> None:
+def test_several_images_are_written_as_a_grid(cli: Callable, here: Path, random_checkpoint: Path) -> None:
     cli("generate", "a red car", "--num-images", 5, "--model", random_checkpoint)
     assert load_image("out.png").size == (3 * 32, 2 * 32)
 
@@ -144,14 +174,28 @@ def test_ask_prints_the_librarys_answer(
     assert "\nWhere?\n" in several
 
 
-def test_stats_count_passes(cli: Callable, image: Path, random_checkpoint: Path) -> None:
+def test_sampling_takes_the_seed(
+    cli: Callable, image: Path, random_checkpoint: Path, random_pipe: ShowoPipeline
+) -> None:
+    common = ("ask", image, "What?", "--model", random_checkpoint, "--max-new-tokens", 9)
+    options = ("--do-sample", "--decoding", "autoregressive", "--temperature", 2, "--top-k", 50, "--seed", 4)
+    result = cli(*common, *options)
+    assert (result.status, result.err) == (0, "")
+    expected = random_pipe.image_to_text(
+        str(image), "What?", 9, "autoregressive", do_sample=True, temperature=2.0, top_k=50, seed=4
+    )
+    assert result.out.strip() == expected.texts[0]
+    assert cli(*common, "--no-sliding-window", "--no-drafts").out == cli(*common, "--top-k", 0).out
+
+
+def test_stats_count_forward_passes(cli: Callable, image: Path, random_checkpoint: Path) -> None:
     common = ("--model", random_checkpoint, "--max-new-tokens", 9, "--stats")
     plain = cli("ask", image, "What?", *common, "--decoding", "autoregressive").out.splitlines()[-1]
     assert plain.endswith("1.00 tokens per pass")
     assert "tokens in" in cli("describe", image, *common, "--block-length", 4).out.splitlines()[-1]
 
 
-def test_demo_draws_and_asks(cli: Callable, here: Path, random_checkpoint: Path) -> None:
+def test_demo_draws_and_answers(cli: Callable, here: Path, random_checkpoint: Path) -> None:
     for _ in range(2):
         result = cli("demo", "--model", random_checkpoint)
         assert (result.status, result.err) == (0, "")
@@ -160,7 +204,7 @@ def test_demo_draws_and_asks(cli: Callable, here: Path, random_checkpoint: Path)
         assert f"drawn:  {prompt}\nasked:  {question}\nanswer: " in result.out
 
 
-def test_demo_replaces_a_named_file_only_if_told(cli: Callable, here: Path, random_checkpoint: Path) -> None:
+def test_demo_replaces_a_named_file_only_with_overwrite(cli: Callable, here: Path, random_checkpoint: Path) -> None:
     (here / "mine.png").touch()
     result = cli("demo", "--output", "mine.png", "--model", random_checkpoint)
     assert result.status == 2
@@ -168,10 +212,10 @@ def test_demo_replaces_a_named_file_only_if_told(cli: Callable, here: Path, rand
     assert cli("demo", "--output", "mine.png", "--model", random_checkpoint, "--overwrite").status == 0
 
 
-def test_a_sidecar_keeps_a_published_name_though_a_folder_has_it(
+def test_a_sidecar_stores_a_published_name_even_if_a_folder_has_it(
     cli: Callable, here: Path, random_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The name brings the image tokenizer along, a path would not."""
+    """The name implies an image tokenizer, a path does not."""
     folder = shutil.copytree(random_checkpoint, here / "own" / "model")
     (folder / "magvitv2").rename(here / "own" / "images")
     num_vq_tokens = json.loads((folder / "config.json").read_text())["num_vq_tokens"]

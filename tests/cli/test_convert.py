@@ -1,4 +1,4 @@
-"""`showo-turbo convert`: any layout to ours and back, bit for bit; nothing half done is left behind."""
+"""`showo-turbo convert`: any layout to ours and back, bit for bit; a failed run leaves no files."""
 
 import json
 import shutil
@@ -16,10 +16,10 @@ def load(folder: Path | str, **options: object) -> ShowoPipeline:
     return ShowoPipeline.from_pretrained(folder, device="cpu", **options)
 
 
-def assert_same_weights(found: Path, wanted: Path) -> None:
-    found, wanted = load_file(found), load_file(wanted)
-    assert found.keys() == wanted.keys()
-    assert all(found[name].equal(wanted[name]) and found[name].dtype == wanted[name].dtype for name in wanted)
+def assert_same_weights(found: Path, expected: Path) -> None:
+    found, expected = load_file(found), load_file(expected)
+    assert found.keys() == expected.keys()
+    assert all(found[name].equal(expected[name]) and found[name].dtype == expected[name].dtype for name in expected)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -61,7 +61,7 @@ def test_a_converted_checkpoint_has_a_card(cli: Callable, here: Path, random_che
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_the_stored_precision_is_kept(cli: Callable, here: Path, random_checkpoint: Path, dtype: torch.dtype) -> None:
+def test_the_stored_dtype_is_preserved(cli: Callable, here: Path, random_checkpoint: Path, dtype: torch.dtype) -> None:
     source = Path(shutil.copytree(random_checkpoint, here / "half"))
     half = {name: tensor.to(dtype) for name, tensor in load_file(source / "model.safetensors").items()}
     save_file(half, source / "model.safetensors")
@@ -81,14 +81,14 @@ def test_an_adapter_is_merged(cli: Callable, here: Path, random_checkpoint: Path
     assert found.equal(base + 1)
 
 
-def test_tokenizers_elsewhere_are_taken_along(cli: Callable, here: Path, random_checkpoint: Path) -> None:
+def test_tokenizers_in_other_folders_are_included(cli: Callable, here: Path, random_checkpoint: Path) -> None:
     source = Path(shutil.copytree(random_checkpoint, here / "source"))
-    parts = [shutil.move(source / name, here / name) for name in ("magvitv2", "phi")]
-    assert cli("convert", "source", "whole", "--image-tokenizer", parts[0], "--text-tokenizer", parts[1]).status == 0
+    image, text = (shutil.move(source / name, here / name) for name in ("magvitv2", "phi"))
+    assert cli("convert", "source", "whole", "--image-tokenizer", image, "--text-tokenizer", text).status == 0
     assert contents(here / "whole").keys() == contents(random_checkpoint).keys()
 
 
-def test_mistakes_are_refused_and_leave_nothing(cli: Callable, here: Path, random_checkpoint: Path) -> None:
+def test_invalid_input_leaves_no_files(cli: Callable, here: Path, random_checkpoint: Path) -> None:
     broken = Path(shutil.copytree(random_checkpoint, here / "broken"))
     (broken / "model.safetensors").write_bytes(b"noise")
     for arguments, message in (
@@ -107,10 +107,10 @@ def test_mistakes_are_refused_and_leave_nothing(cli: Callable, here: Path, rando
         assert message in result.err
     assert [path.name for path in here.iterdir()] == ["broken"]
     shutil.rmtree(broken)
-    assert "output '.' is the folder you are in" in cli("convert", random_checkpoint, ".").err
+    assert "output '.' is the current folder" in cli("convert", random_checkpoint, ".").err
 
 
-def test_a_full_disk_leaves_nothing(
+def test_a_full_disk_leaves_no_files(
     cli: Callable, here: Path, random_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object, **__: object) -> None:

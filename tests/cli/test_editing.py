@@ -1,4 +1,4 @@
-"""Commands that start from an image, dialogues, and runs that go on where they stopped."""
+"""Commands that start from an image, chats, and interrupted runs that are resumed."""
 
 import io
 import json
@@ -48,7 +48,7 @@ def test_commands_draw_what_the_library_draws(
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_sidecars_make_the_pictures_again(cli: Callable, here: Path, random_checkpoint: Path, task: str) -> None:
+def test_sidecars_draw_the_images_again(cli: Callable, here: Path, random_checkpoint: Path, task: str) -> None:
     assert cli(*command(task, "--model", random_checkpoint, "--num-images", 2)).status == 0
     assert cli("generate", "--from-sidecar", "out.json", "-o", "again.png").status == 0
     assert (here / "again.png").read_bytes() == (here / "out.png").read_bytes()
@@ -60,7 +60,10 @@ def test_sidecars_make_the_pictures_again(cli: Callable, here: Path, random_chec
     assert changed.status == 2
     assert "is not the one that 'out.json' was made with" in changed.err
     (here / "out.json").write_text(json.dumps(settings | {"arguments": []}))
-    assert "arguments and task are no such" in cli("generate", "--from-sidecar", "out.json", "-o", "other.png").err
+    assert (
+        "arguments must be an object, task a text"
+        in cli("generate", "--from-sidecar", "out.json", "-o", "other.png").err
+    )
     (here / "out.json").write_text(json.dumps(settings | {"task": "save_pretrained"}))
     other = cli("generate", "--from-sidecar", "out.json", "-o", "other.png")
     assert other.status == 2
@@ -84,7 +87,7 @@ def test_sidecars_make_the_pictures_again(cli: Callable, here: Path, random_chec
         (["chat", "image.png", "--block-length", 0], "block_length is 0"),
     ],
 )
-def test_mistakes_are_named_and_write_nothing(
+def test_invalid_input_is_named_and_writes_nothing(
     cli: Callable, here: Path, random_checkpoint: Path, arguments: list[object], message: str
 ) -> None:
     Image.new("L", (16, 16), 255).save("small.png")
@@ -98,48 +101,48 @@ def test_mistakes_are_named_and_write_nothing(
     assert sorted(here.iterdir()) == before
 
 
-def test_pictures_of_another_shape(cli: Callable, random_checkpoint: Path) -> None:
+def test_images_of_another_shape(cli: Callable, random_checkpoint: Path) -> None:
     cli("generate", "a dog", "--height", 48, "--width", 32, "--model", random_checkpoint)
     assert load_image("out.png").size == (32, 48)
     assert cli("generate", "--from-sidecar", "out.json", "-o", "again.png").status == 0
     assert Path("again.png").read_bytes() == Path("out.png").read_bytes()
 
 
-def test_a_dialogue_line_by_line(
+def test_chat_answers_line_by_line(
     cli: Callable, random_checkpoint: Path, random_pipe: ShowoPipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     questions = ["What is it?", "Where?"]
     monkeypatch.setattr("sys.stdin", io.StringIO("What is it?\n\n  Where?  \n"))
     result = cli("chat", "image.png", "--model", random_checkpoint, "--max-new-tokens", 9)
     assert (result.status, result.err) == (0, "")
-    dialogue = random_pipe.chat("image.png")
-    answers = [dialogue.ask(question, max_new_tokens=9).texts[0] for question in questions]
+    chat = random_pipe.chat("image.png")
+    answers = [chat.ask(question, max_new_tokens=9).texts[0] for question in questions]
     assert result.out == "".join(f"{answer}\n" for answer in answers)
     monkeypatch.setattr("sys.stdin", io.StringIO(f"What is it?\n{'why ' * 400}\nWhere?\n"))
-    goes_on = cli("chat", "image.png", "--model", random_checkpoint, "--max-new-tokens", 9)
-    assert (goes_on.status, goes_on.out) == (2, result.out)
-    assert goes_on.err == "error: question has 1599 characters, at most 1024 are understood: shorten it\n"
+    continued = cli("chat", "image.png", "--model", random_checkpoint, "--max-new-tokens", 9)
+    assert (continued.status, continued.out) == (2, result.out)
+    assert continued.err == "error: question has 1599 characters, at most 1024 are understood: shorten it\n"
 
 
-def test_a_stopped_run_goes_on(cli: Callable, here: Path, random_checkpoint: Path) -> None:
+def test_an_interrupted_run_is_resumed(cli: Callable, here: Path, random_checkpoint: Path) -> None:
     (here / "prompts.txt").write_text("a dog\na cat\na car\n")
-    (here / "pictures").mkdir()
-    arguments = ("generate", "--prompts-file", "prompts.txt", "-o", "pictures", "--model", random_checkpoint)
+    (here / "images").mkdir()
+    arguments = ("generate", "--prompts-file", "prompts.txt", "-o", "images", "--model", random_checkpoint)
     assert cli(*arguments, "--seed", 1).status == 0
-    whole = {path.name: path.read_bytes() for path in (here / "pictures").iterdir()}
-    assert len(whole) == 6
+    complete = {path.name: path.read_bytes() for path in (here / "images").iterdir()}
+    assert len(complete) == 6
     for name in ("002-a-cat.png", "003-a-car.png", "003-a-car.json"):
-        (here / "pictures" / name).unlink()
-    kept = (here / "pictures/001-a-dog.png").stat().st_mtime_ns
-    assert "'pictures/002-a-cat.json' exists" in cli(*arguments, "--skip-existing").err
+        (here / "images" / name).unlink()
+    written = (here / "images/001-a-dog.png").stat().st_mtime_ns
+    assert "'images/002-a-cat.json' exists" in cli(*arguments, "--skip-existing").err
     resumed = cli(*arguments, "--seed", 1, "--skip-existing", "--overwrite")
-    assert resumed.out.split() == ["pictures/002-a-cat.png", "pictures/003-a-car.png"]
-    assert {path.name: path.read_bytes() for path in (here / "pictures").iterdir()} == whole
-    assert (here / "pictures/001-a-dog.png").stat().st_mtime_ns == kept
-    nothing_left = cli(*arguments, "--skip-existing")
-    assert (nothing_left.status, nothing_left.out) == (0, "")
+    assert resumed.out.split() == ["images/002-a-cat.png", "images/003-a-car.png"]
+    assert {path.name: path.read_bytes() for path in (here / "images").iterdir()} == complete
+    assert (here / "images/001-a-dog.png").stat().st_mtime_ns == written
+    finished = cli(*arguments, "--skip-existing")
+    assert (finished.status, finished.out) == (0, "")
 
 
-def test_a_picture_of_another_prompt_is_not_taken_for_finished(cli: Callable, random_checkpoint: Path) -> None:
+def test_an_image_of_another_prompt_is_not_skipped(cli: Callable, random_checkpoint: Path) -> None:
     assert cli("generate", "a dog", "--model", random_checkpoint).status == 0
     assert "'out.png' exists" in cli("generate", "a cat", "--model", random_checkpoint, "--skip-existing").err

@@ -1,4 +1,4 @@
-"""`showo-turbo evaluate` on the shipped model, with a few prompts and pictures."""
+"""`showo-turbo evaluate` on the shipped model, with a few prompts and images."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""`showo-turbo report`: the paper's two tables, kept cell by cell."""
+"""`showo-turbo report`: the paper's two tables, stored cell by cell."""
 
 import json
 import subprocess
@@ -17,7 +17,7 @@ def report(*options: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([SHOWO_TURBO, "report", *options], capture_output=True, text=True)
 
 
-def test_tables_are_printed_and_cells_are_kept(tmp_path: Path) -> None:
+def test_tables_are_printed_and_cells_are_stored(tmp_path: Path) -> None:
     prompts = tmp_path / "prompts.jsonl"
     prompts.write_text("".join(prompt.to_json() + "\n" for prompt in benchmark_prompts()[::100]))
     cells = tmp_path / "cells.json"
@@ -37,8 +37,8 @@ def test_tables_are_printed_and_cells_are_kept(tmp_path: Path) -> None:
     plot = tmp_path / "scores.png"
     first = report(*options, "--plot", str(plot))
     assert first.returncode == 0, first.stderr
-    with Image.open(plot) as picture:
-        assert picture.format == "PNG"
+    with Image.open(plot) as image:
+        assert image.format == "PNG"
     rows = [line for line in first.stdout.splitlines() if line.startswith("| ")]
     assert [row.split(" | ")[1] for row in rows if row.startswith("| 2")] == [
         "teacher, guidance 1",
@@ -48,10 +48,10 @@ def test_tables_are_printed_and_cells_are_kept(tmp_path: Path) -> None:
     assert any(row.startswith("| teacher, autoregressive | ") for row in rows)
     assert len(json.loads(cells.read_text())) == 5  # Turbo is the teacher here, so its Jacobi cell is the teacher's
 
-    kept = cells.read_text()
+    stored = cells.read_text()
     second = report(*options)
     assert second.stdout == first.stdout
-    assert cells.read_text() == kept
+    assert cells.read_text() == stored
     assert "2 steps" not in second.stderr
     assert report(*options, "--dtype", "bfloat16").returncode == 0
     assert len(json.loads(cells.read_text())) == 10

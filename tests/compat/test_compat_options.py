@@ -1,7 +1,8 @@
-"""Show-o's options: its demo files load as they are, arguments win over them, and mistakes are named."""
+"""Show-o's options: its demo files load unchanged, arguments take precedence, and errors name the option."""
 
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from showo_turbo.compat.showo_options import TextToImageOptions, UnderstandingOptions, split
 from showo_turbo.config_reader import read_config
 from showo_turbo.errors import InputError
+from showo_turbo.generation.options import DecodingOptions, SamplingOptions
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -62,13 +64,13 @@ def asking(*arguments: object) -> UnderstandingOptions:
     return read_config(UnderstandingOptions, [str(argument) for argument in arguments])
 
 
-def test_the_published_files_and_commands_are_understood(demo: Path) -> None:
+def test_the_published_files_and_commands_are_accepted(demo: Path) -> None:
     common = [f"config={demo}", "guidance_scale=1.75", "generation_timesteps=16"]
     changes = [*common, "batch_size=1", "image_path=a.jpg"]
-    assert drawing(*common, "mode=t2i", "validation_prompts_file=prompts.txt").images_at_once == 20
+    assert drawing(*common, "mode=t2i", "validation_prompts_file=prompts.txt").images_per_batch == 20
     inpainting = drawing(*changes, "mode=inpainting", "prompt=A blue sports car", "inpainting_mask_path=m.webp")
-    assert inpainting.images_at_once == 1
-    assert inpainting.sampling == {"num_inference_steps": 16, "guidance_scale": 1.75, "top_k": "recommended"}
+    assert inpainting.images_per_batch == 1
+    assert inpainting.sampling == {"num_inference_steps": 16, "guidance_scale": 1.75}
     extrapolation = drawing(
         *changes, "mode=extrapolation", "extra_direction=left *** right", "offset=0", "prompt=a lake *** a wood"
     )
@@ -79,16 +81,15 @@ def test_the_published_files_and_commands_are_understood(demo: Path) -> None:
     assert answers.model.vq_model.vq_model_name == "showlab/magvitv2"
 
 
-def test_options_win_over_sections() -> None:
-    file_says = ["training.guidance_scale=2", "training.generation_timesteps=9", "training.mask_schedule=linear"]
-    assert drawing(*file_says).sampling == {
+def test_options_take_precedence_over_sections() -> None:
+    sections = ["training.guidance_scale=2", "training.generation_timesteps=9", "training.mask_schedule=linear"]
+    assert drawing(*sections).sampling == {
         "num_inference_steps": 9,
         "guidance_scale": 2.0,
         "schedule": "linear",
-        "top_k": "recommended",
     }
     given = ["guidance_scale=0", "generation_timesteps=4", "mask_schedule.schedule=pow2", "top_k=null"]
-    assert drawing(*file_says, *given).sampling == {
+    assert drawing(*sections, *given).sampling == {
         "num_inference_steps": 4,
         "guidance_scale": 0.0,
         "schedule": "pow2",
@@ -96,15 +97,42 @@ def test_options_win_over_sections() -> None:
     }
 
 
+def test_our_names_are_accepted_too_and_take_precedence() -> None:
+    show_o = ["generation_timesteps=4", "training.generation_temperature=2", "mask_schedule.schedule=pow2"]
+    ours = {
+        "num_inference_steps": 5,
+        "guidance_scale": 1.0,
+        "top_k": 3,
+        "temperature": 0.0,
+        "schedule": "linear",
+        "order": "halton",
+        "sampled_steps": 2,
+        "early_exit": 1,
+    }
+    assert [field.name for field in fields(SamplingOptions)] == list(ours)
+    assert drawing(*show_o, *(f"{name}={value}" for name, value in ours.items())).sampling == ours
+    assert drawing(*show_o).sampling == {"num_inference_steps": 4, "temperature": 2.0, "schedule": "pow2"}
+
+
+def test_every_decoding_option_is_accepted() -> None:
+    common = ["mmu_image_root=.", "question=a?"]
+    assert asking(*common).decoding_options() == DecodingOptions(max_new_tokens=100)
+    sampled = ["decoding=autoregressive", "do_sample=true", "temperature=0.5", "top_k=3", "block_length=4"]
+    options = asking(*common, *sampled, "sliding_window=false", "drafts=false", "max_new_tokens=9").decoding_options()
+    assert options == DecodingOptions(9, "autoregressive", 4, True, 0.5, 3, False, False)
+    with pytest.raises(InputError, match="block_length is 0: choose 1 or more"):
+        asking(*common, "block_length=0")
+
+
 @pytest.mark.parametrize(
     "text", ["a cat: sitting #1", "Is it 'red', or not?", "50% [blue] {green}", "2 dogs", "[eot", "-"]
 )
-def test_texts_are_taken_as_typed(text: str) -> None:
+def test_texts_are_not_parsed(text: str) -> None:
     assert drawing(f"prompt=the {text}").prompt == f"the {text}"
     assert drawing(f"prompt={text}").prompt == text
 
 
-def test_every_run_gets_a_folder_of_its_own(tmp_path: Path) -> None:
+def test_every_run_has_its_own_folder(tmp_path: Path) -> None:
     options = drawing(f"experiment.output_dir={tmp_path}")
     assert options.output_folder("t2i") == tmp_path / "t2i-001"
     (tmp_path / "t2i-001").mkdir()
@@ -123,6 +151,9 @@ def test_every_run_gets_a_folder_of_its_own(tmp_path: Path) -> None:
         (["mode=extrapolation", "prompt=a", "image_path=a.png"], "needs extra_direction"),
         (["mode=extrapolation", "prompt=a", "image_path=a.png", "extra_direction=north"], "'north': choose left or"),
         (["top_k=many"], "top_k is 'many': choose a whole number"),
+        (["early_exit=2"], r"early_exit is 2: choose 0 \(no doubt\) to 1"),
+        (["order=random"], "order is 'random': choose confidence or halton"),
+        (["training.generation_temperature=-1"], "temperature is -1.0: choose 0 or more"),
         (["batch_size=0"], "batch_size is 0: choose 1 or more"),
         (["tracker=mlflow"], "tracker is 'mlflow': choose wandb"),
         (["model.vq_model.type=vqgan"], "model.vq_model.type is 'vqgan': choose magvitv2"),
@@ -131,7 +162,7 @@ def test_every_run_gets_a_folder_of_its_own(tmp_path: Path) -> None:
         (["offset=half"], "offset.*half"),
     ],
 )
-def test_what_cannot_be_drawn_is_named(arguments: list[str], words: str) -> None:
+def test_invalid_options_are_named(arguments: list[str], words: str) -> None:
     with pytest.raises(InputError, match=words):
         drawing(*arguments)
 
@@ -153,7 +184,7 @@ def test_the_shipped_files_are_valid(cls: type, name: str) -> None:
         assert options.dataset.params.resolution == resolution
 
 
-def test_a_mistake_is_one_line_and_status_2() -> None:
+def test_an_invalid_option_is_one_line_and_status_2() -> None:
     for script in ("inference_t2i.py", "inference_mmu.py"):
         done = subprocess.run([sys.executable, ROOT / script, "quesion=a"], capture_output=True, text=True)
         assert done.returncode == 2

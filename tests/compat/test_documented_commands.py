@@ -1,4 +1,4 @@
-"""The two documented commands: what they write, in every mode."""
+"""The files that the two documented commands write, in every mode."""
 
 import json
 import subprocess
@@ -37,8 +37,8 @@ def ask(checkpoint: Path, output: Path, *arguments: object) -> list[dict]:
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    folder = tmp_path / "pictures"
+def images(tmp_path: Path) -> Path:
+    folder = tmp_path / "images"
     folder.mkdir()
     Image.effect_noise((40, 32), 90).convert("RGB").save(folder / "b.png")
     Image.linear_gradient("L").convert("RGB").save(folder / "a.JPG", format="JPEG")
@@ -70,23 +70,21 @@ def test_a_prompts_file_is_drawn_in_batches(
         assert load_image(file).tobytes() == expected.tobytes()
 
 
-def test_files_are_replaced_only_if_asked(random_checkpoint: Path, tmp_path: Path) -> None:
+def test_files_are_replaced_only_with_overwrite(random_checkpoint: Path, tmp_path: Path) -> None:
     (tmp_path / "0001-a-cat.png").touch()
     with pytest.raises(InputError, match=r"0001-a-cat.png' exists.*add overwrite=true"):
         draw(random_checkpoint, tmp_path, "prompt=a cat")
     assert draw(random_checkpoint, tmp_path, "prompt=a cat", "overwrite=true", "generation_timesteps=1")
 
 
-def test_over_long_prompts_lose_their_end(
-    random_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_long_prompts_are_cut(random_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     short = ["dataset.preprocessing.max_seq_length=8", "generation_timesteps=1"]
     (result,) = draw(random_checkpoint, tmp_path, "prompt=a red car in the snow", *short)
     assert result["prompt"] == "a red car in the snow"
     assert "of 'a red car in the snow'" in capsys.readouterr().err
 
 
-def test_inpainting_takes_image_and_mask_of_any_size(random_checkpoint: Path, pictures: Path, tmp_path: Path) -> None:
+def test_inpainting_takes_image_and_mask_of_any_size(random_checkpoint: Path, images: Path, tmp_path: Path) -> None:
     mask = Image.new("L", (64, 80))
     mask.paste(255, (32, 0, 64, 80))
     mask.save(tmp_path / "mask.png")
@@ -95,7 +93,7 @@ def test_inpainting_takes_image_and_mask_of_any_size(random_checkpoint: Path, pi
         tmp_path / "out",
         "mode=inpainting",
         "prompt=a red car",
-        f"image_path={pictures / 'b.png'}",
+        f"image_path={images / 'b.png'}",
         f"inpainting_mask_path={tmp_path / 'mask.png'}",
         "batch_size=2",
         "generation_timesteps=2",
@@ -105,8 +103,8 @@ def test_inpainting_takes_image_and_mask_of_any_size(random_checkpoint: Path, pi
     assert first.tobytes() != second.tobytes()
 
 
-def test_extrapolation_takes_a_prompt_a_direction(random_checkpoint: Path, pictures: Path, tmp_path: Path) -> None:
-    common = ["mode=extrapolation", f"image_path={pictures / 'b.png'}", "generation_timesteps=2"]
+def test_extrapolation_takes_one_prompt_per_direction(random_checkpoint: Path, images: Path, tmp_path: Path) -> None:
+    common = ["mode=extrapolation", f"image_path={images / 'b.png'}", "generation_timesteps=2"]
     (result,) = draw(
         random_checkpoint,
         tmp_path / "out",
@@ -120,24 +118,24 @@ def test_extrapolation_takes_a_prompt_a_direction(random_checkpoint: Path, pictu
         draw(random_checkpoint, tmp_path, *common, "prompt=a *** b", "extra_direction=left *** up *** left")
 
 
-def test_every_image_is_asked_every_question(
+def test_every_question_is_answered_for_every_image(
     random_checkpoint: Path,
     random_pipe: ShowoPipeline,
-    pictures: Path,
+    images: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     questions = ["What is it?", "How many stars are there?"]
-    (pictures / "folder.png").mkdir()
-    (pictures / "._a.png").write_bytes(b"what macOS notes of a file on another disk")
+    (images / "folder.png").mkdir()
+    (images / "._a.png").write_bytes(b"metadata that macOS writes on other file systems")
     results = ask(
         random_checkpoint,
         tmp_path / "out",
-        f"mmu_image_root={pictures}",
+        f"mmu_image_root={images}",
         f"question={questions[0]} *** {questions[1]}",
         "max_new_tokens=8",
     )
-    names = [pictures / "a.JPG", pictures / "b.png"]
+    names = [images / "a.JPG", images / "b.png"]
     assert [(result["image"], result["question"]) for result in results] == [
         (str(name), question) for name in names for question in questions
     ]
@@ -150,7 +148,7 @@ def test_every_image_is_asked_every_question(
     assert questions[1] in capsys.readouterr().out
 
 
-def test_sizes_must_be_the_checkpoints_or_nothing_is_left(random_checkpoint: Path, tmp_path: Path) -> None:
+def test_sizes_of_another_checkpoint_leave_no_files(random_checkpoint: Path, tmp_path: Path) -> None:
     for wrong, words in [
         ("model.showo.num_vq_tokens=256", "model.showo.num_vq_tokens is 256, but .* has 16"),
         ("model.showo.w_clip_vit=true", "w_clip_vit is True, but .* has False"),
@@ -161,12 +159,12 @@ def test_sizes_must_be_the_checkpoints_or_nothing_is_left(random_checkpoint: Pat
     assert not any(tmp_path.iterdir())
 
 
-def test_what_cannot_be_read_is_named(random_checkpoint: Path, tmp_path: Path) -> None:
+def test_invalid_input_is_named(random_checkpoint: Path, tmp_path: Path) -> None:
     for arguments, words in [
         (["validation_prompts_file=none.txt"], "'none.txt' cannot be read"),
         (["validation_prompts_file=none.txt", "prompt=a"], "both given"),
-        ([], "nothing to draw"),
-        (["prompt= *** "], "prompt is ' \\*\\*\\* ', in which there is nothing to draw"),
+        ([], "prompt is missing: add prompt="),
+        (["prompt= *** "], "prompt is ' \\*\\*\\* ', which holds no text"),
         (["prompt=a", "dataset.preprocessing.max_seq_length=1"], "prompt is empty"),
         (["prompt=a", "seed=-1"], "seed is -1"),
         (
@@ -176,14 +174,14 @@ def test_what_cannot_be_read_is_named(random_checkpoint: Path, tmp_path: Path) -
     ]:
         with pytest.raises(InputError, match=words):
             draw(random_checkpoint, tmp_path, *arguments)
-    with pytest.raises(InputError, match="is no folder"):
+    with pytest.raises(InputError, match="is not a folder"):
         ask(random_checkpoint, tmp_path, "mmu_image_root=nowhere", "question=a?")
     with pytest.raises(InputError, match="holds no image"):
         ask(random_checkpoint, tmp_path, f"mmu_image_root={tmp_path}", "question=a?")
 
 
 class Run:
-    """What a tracker's run is asked to log."""
+    """Record what is logged to a tracker's run."""
 
     logged: dict
 
@@ -197,7 +195,7 @@ class Run:
         self.logged = values
 
 
-def test_a_tracker_gets_images_and_captions(
+def test_a_tracker_receives_images_and_captions(
     random_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run, started = Run(), []
@@ -213,12 +211,12 @@ def test_a_tracker_gets_images_and_captions(
     assert run.logged == {"generated_images": [((32, 32), "a cat")]}
 
 
-def test_options_are_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_lists_the_options(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(sys, "argv", ["inference_t2i.py", "--help"])
     inference_t2i()
-    told = capsys.readouterr().out
-    assert "usage: inference_t2i.py config=FILE" in told
-    assert all(f"    {option}: " in told for option in ("validation_prompts_file", "extra_direction", "output_dir"))
+    printed = capsys.readouterr().out
+    assert "usage: inference_t2i.py config=FILE" in printed
+    assert all(f"    {option}: " in printed for option in ("validation_prompts_file", "extra_direction", "output_dir"))
 
 
 def test_a_missing_tracker_is_named(random_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""The page for Show-o's users: its commands run as they are written, its options exist."""
+"""The page for Show-o's users: its commands are valid, and it describes every option."""
 
 import re
 import shlex
@@ -15,7 +15,7 @@ PAGE = (ROOT / "docs" / "show-o-users.md").read_text()
 OPTIONS = {"inference_t2i.py": TextToImageOptions, "inference_mmu.py": UnderstandingOptions}
 
 
-def test_every_command_is_understood_and_names_files_that_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_command_is_valid_and_names_existing_files(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     commands = re.findall(r"```bash\n(.*?)```", PAGE, flags=re.DOTALL)
     assert len(commands) == 4

@@ -1,4 +1,4 @@
-"""`showo-turbo convert`: a checkpoint of any layout to one folder of ours, and back to the published layout."""
+"""`showo-turbo convert`, `average`: checkpoints to a checkpoint."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 from showo_turbo.checkpoints.names import resolve
-from showo_turbo.cli.files import check_new_folder
+from showo_turbo.cli.output_files import check_new_folder
+from showo_turbo.cli.terminal import quiet_transformers
 from showo_turbo.errors import InputError
 from showo_turbo.files import atomic_folder
 
@@ -20,20 +21,22 @@ def convert(
     output: Annotated[Path, typer.Argument(help="The folder to write; must not exist, or be empty.")],
     to: Annotated[str, typer.Option(help="showo-turbo (one folder with everything) or published.")] = LAYOUTS[0],
     dtype: Annotated[
-        str | None, typer.Option(help="float32, bfloat16 or float16; as it is stored, if left out.")
+        str | None, typer.Option(help="float32, bfloat16 or float16; the stored dtype if left out.")
     ] = None,
-    base: Annotated[str | None, typer.Option(help="What an adapter changes, where it does not say so itself.")] = None,
+    base: Annotated[str | None, typer.Option(help="Base checkpoint of an adapter that does not name it.")] = None,
     image_tokenizer: Annotated[str | None, typer.Option(help="Folder or hub name of the image tokenizer.")] = None,
-    text_tokenizer: Annotated[str | None, typer.Option(help="Folder or hub name of text tokenizer and Phi.")] = None,
+    text_tokenizer: Annotated[
+        str | None, typer.Option(help="Folder or hub name of the text tokenizer and the Phi config.")
+    ] = None,
     vision_tower: Annotated[
         str | None, typer.Option(help="Folder or hub name of the CLIP vision tower, for w_clip_vit.")
     ] = None,
     llm_model_path: Annotated[
         str | None,
-        typer.Option(help="Where the published code is to find the Phi config: hub name or folder; phi if left out."),
+        typer.Option(help="Phi config that the published code loads: hub name or folder; phi if left out."),
     ] = None,
 ) -> None:
-    """Write a checkpoint anew: tokenizers, weights, settings and a card in one folder, or the published layout."""
+    """Convert a checkpoint to one folder with tokenizers, weights, settings and a card, or to the published layout."""
     if to not in LAYOUTS:
         raise InputError(f"to is {to!r}: choose {', '.join(LAYOUTS)}")
     if llm_model_path is not None and to != "published":
@@ -41,24 +44,50 @@ def convert(
     check_new_folder(output)
     resolve(source)
 
-    from transformers.utils import logging
-
+    quiet_transformers()
     from showo_turbo.checkpoints.loading import TEXT_FOLDER, locate
     from showo_turbo.checkpoints.published_layout import save_published
     from showo_turbo.pipelines.pipeline import ShowoPipeline
 
-    logging.set_verbosity_error()
-    parts = {
+    components = {
         "image_tokenizer": image_tokenizer,
         "text_tokenizer": text_tokenizer,
         "base": base,
         "vision_tower": vision_tower,
     }
-    dtype = dtype or locate(source, **parts).stored_dtype()
-    pipe = ShowoPipeline.from_pretrained(source, device="cpu", dtype=dtype, **parts)
+    dtype = dtype or locate(source, **components).stored_dtype()
+    pipe = ShowoPipeline.from_pretrained(source, device="cpu", dtype=dtype, **components)
     with atomic_folder(output) as folder:
         if to == "published":
             save_published(folder, pipe, llm_model_path or TEXT_FOLDER)
         else:
             pipe.save_pretrained(folder)
+    typer.echo(f"checkpoint: {output}")
+
+
+def average(
+    models: Annotated[list[str], typer.Argument(help="Shipped models, folders or hub names, two or more.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The folder to write; must not exist, or be empty.")],
+) -> None:
+    """Write a model with the mean of several models' weights; everything else is the first one's.
+
+    Students of one teacher that differ in their seeds average to a better student than each of them (model soups).
+    """
+    if len(models) < 2:
+        raise InputError(f"models is {models[0]!r} alone: name two or more")
+    check_new_folder(output)
+    for model in models:
+        resolve(model)
+
+    quiet_transformers()
+    from showo_turbo.checkpoints.loading import locate
+    from showo_turbo.checkpoints.weights import average_weights
+    from showo_turbo.pipelines.pipeline import ShowoPipeline
+
+    files = [locate(model) for model in models]
+    pipe = ShowoPipeline.from_pretrained(models[0], device="cpu")
+    average_weights(pipe.model, [one.weights() for one in files[1:]])
+    pipe.model.to(files[0].stored_dtype())
+    with atomic_folder(output) as folder:
+        pipe.save_pretrained(folder)
     typer.echo(f"checkpoint: {output}")

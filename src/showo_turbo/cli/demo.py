@@ -1,22 +1,19 @@
-"""`showo-turbo demo`: a picture of what the model draws, and what it says about its own drawings."""
+"""`showo-turbo demo`: images of eight prompts in one file, and the model's answers about them."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from showo_turbo.cli.files import check_outputs, png_bytes
-from showo_turbo.cli.options import DEFAULT_DTYPE, DEFAULT_MODEL, Device, Model, Overwrite, load_pipeline
+from showo_turbo.cli.common_options import DEFAULT_DTYPE, DEFAULT_MODEL, Device, Model, Overwrite, load_pipeline
+from showo_turbo.cli.output_files import check_outputs, png_bytes
 from showo_turbo.cli.terminal import StepProgress, progress_bar
 from showo_turbo.files import atomic_files
 from showo_turbo.validation import check_seed
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
-
-_DEFAULT_OUTPUT = Path("outputs/demo.png")
-_COLUMNS = 4
-_SIDE = 192
+DEFAULT_OUTPUT = Path("outputs/demo.png")
+COLUMNS = 4
+HEIGHT = 192
 
 DEMO = {
     "a red circle and a blue star": "How many stars are there?",
@@ -29,37 +26,38 @@ DEMO = {
     "a red square in the top left, a green circle in the top right and a blue triangle in the bottom left "
     "on a white background": "Describe the image.",
 }
-"""Prompts, each with a question about the drawing."""
+"""Prompts, each with a question about its image."""
 
 
 def demo(
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help=f"A PNG file; {_DEFAULT_OUTPUT} (replaced) if left out.")
+        Path | None, typer.Option("--output", "-o", help=f"A PNG file; {DEFAULT_OUTPUT} (replaced) if left out.")
     ] = None,
     model: Model = DEFAULT_MODEL,
-    seed: Annotated[int, typer.Option(help="Seed of all drawings.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of all images.")] = 0,
     device: Device = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Draw eight prompts into one picture, and ask the model about its own drawings."""
+    """Draw eight prompts into one image file, and ask the model about its own images."""
     import torch
 
-    from showo_turbo.cli.labels import labelled
+    from showo_turbo.processing.image_labels import label_image
     from showo_turbo.processing.images import make_grid
 
     check_seed("seed", seed)
     if output is None:
-        _DEFAULT_OUTPUT.parent.mkdir(exist_ok=True)
-    check_outputs([output or _DEFAULT_OUTPUT], overwrite or output is None)
+        DEFAULT_OUTPUT.parent.mkdir(exist_ok=True)
+    path = output or DEFAULT_OUTPUT
+    check_outputs([path], overwrite or output is None)
     pipe = load_pipeline(model, device, DEFAULT_DTYPE)
     prompts, questions = list(DEMO), list(DEMO.values())
     with progress_bar() as progress:
         on_step = StepProgress(progress, "drawing")
-        seeds = [torch.Generator().manual_seed((seed + row) % 2**63) for row in range(len(prompts))]
-        drawings: list[Image] = pipe.text_to_image(prompts, generator=seeds, callback_on_step_end=on_step).images
-    answers = pipe.image_to_text(drawings, questions, seed=seed)
-    cells = [labelled(drawing, prompt, _SIDE) for drawing, prompt in zip(drawings, prompts, strict=True)]
-    atomic_files({output or _DEFAULT_OUTPUT: png_bytes(make_grid(cells, _COLUMNS))})
-    for prompt, question, answer in zip(prompts, questions, answers.texts, strict=True):
+        generators = [torch.Generator().manual_seed((seed + row) % 2**63) for row in range(len(prompts))]
+        images = pipe.text_to_image(prompts, generator=generators, callback_on_step_end=on_step).images
+    answers = pipe.image_to_text(images, questions, seed=seed).texts
+    cells = [label_image(image, prompt, HEIGHT) for image, prompt in zip(images, prompts, strict=True)]
+    atomic_files({path: png_bytes(make_grid(cells, COLUMNS))})
+    for prompt, question, answer in zip(prompts, questions, answers, strict=True):
         typer.echo(f"drawn:  {prompt}\nasked:  {question}\nanswer: {answer}\n")
-    typer.echo(f"pictures: {output or _DEFAULT_OUTPUT}")
+    typer.echo(f"pictures: {path}")

@@ -1,62 +1,92 @@
-"""`showo-turbo evaluate`: how good a model is on the built-in world, as tables and as JSON."""
+"""`showo-turbo evaluate`, `report`: scores of models on the built-in world, as tables and as JSON."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from showo_turbo.checkpoints.names import DEFAULT_MODEL
-from showo_turbo.cli.files import check_outputs
-from showo_turbo.cli.option_groups import SamplingArguments, with_options
-from showo_turbo.cli.options import (
+from showo_turbo.checkpoints.names import resolve
+from showo_turbo.cli.common_options import (
     DEFAULT_DTYPE,
-    BlockLength,
-    Decoding,
+    DEFAULT_MODEL,
     Device,
     Dtype,
     Model,
     Overwrite,
     Quantization,
+    declared_options,
+    given_options,
     load_pipeline,
+    with_options,
 )
+from showo_turbo.cli.output_files import check_outputs, check_png
 from showo_turbo.errors import InputError
-from showo_turbo.files import write_json
+from showo_turbo.files import atomic_files, write_json
+from showo_turbo.generation.options import DecodingOptions, SamplingOptions
 from showo_turbo.scenes.benchmark import benchmark_prompts
-from showo_turbo.validation import check_integer, check_seed
+from showo_turbo.validation import check_integer, check_number, check_seed
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from showo_turbo.evaluation.scene_questions import QuestionSet
-    from showo_turbo.generation.options import DecodingOptions, SamplingOptions
     from showo_turbo.pipelines.pipeline import ShowoPipeline
     from showo_turbo.scenes.benchmark import ScenePrompt
 
 TASKS = ("all", "text-to-image", "understanding", "reconstruction")
 
+ImagesPerPrompt = Annotated[int, typer.Option(help="Images of every prompt.")]
+PromptsFile = Annotated[
+    Path | None, typer.Option(help="JSONL prompts in GenEval's format; the held-out set if left out.")
+]
+Scenes = Annotated[int, typer.Option(help="Held-out images to ask questions about.")]
+Seed = Annotated[int, typer.Option(help="Seed of the images and of the choice of questions.")]
+
+
+@dataclass(frozen=True)
+@declared_options(SamplingOptions)
+class SamplingArguments:
+    """Hold the sampling options of `evaluate`."""
+
+
+@dataclass(frozen=True)
+@declared_options(DecodingOptions, only=("decoding", "block_length"))
+class BlockDecodingArguments:
+    """Hold the decoding options of `evaluate`."""
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """Hold the settings of an evaluation."""
+
+    model: str
+    prompts: "list[ScenePrompt]"
+    sampling: SamplingOptions
+    images_per_prompt: int
+    question_set: "QuestionSet"
+    decoding: DecodingOptions
+    seed: int
+
 
 @with_options
 def evaluate(
-    options: SamplingArguments,
+    sampling_arguments: SamplingArguments,
+    decoding_arguments: BlockDecodingArguments,
     model: Model = DEFAULT_MODEL,
     task: Annotated[str, typer.Option(help="all, text-to-image, understanding or reconstruction.")] = "all",
-    images_per_prompt: Annotated[int, typer.Option(help="Pictures of every prompt.")] = 4,
-    prompts_file: Annotated[
-        Path | None, typer.Option(help="JSONL prompts in GenEval's format; the held-out set if left out.")
-    ] = None,
-    scenes: Annotated[int, typer.Option(help="Held-out pictures to ask about.")] = 300,
-    decoding: Decoding = "jacobi",
-    block_length: BlockLength = 16,
-    seed: Annotated[int, typer.Option(help="Of the pictures drawn and of the questions asked.")] = 0,
+    images_per_prompt: ImagesPerPrompt = 4,
+    prompts_file: PromptsFile = None,
+    scenes: Scenes = 300,
+    seed: Seed = 0,
     device: Device = None,
     dtype: Dtype = DEFAULT_DTYPE,
     quantization: Quantization = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="JSON file for scores and settings.")] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Judge a model on held-out prompts and pictures of the built-in world, with 95 % confidence intervals."""
+    """Evaluate a model on held-out prompts and images of the built-in world, with 95 % confidence intervals."""
     if task not in TASKS:
         raise InputError(f"task is {task!r}: choose {', '.join(TASKS)}")
     for name, value in (("images-per-prompt", images_per_prompt), ("scenes", scenes)):
@@ -68,67 +98,145 @@ def evaluate(
 
     from rich.console import Console
 
-    from showo_turbo.evaluation import tables as report
+    from showo_turbo.evaluation import tables
     from showo_turbo.evaluation.scene_questions import make_question_set
-    from showo_turbo.generation.options import DecodingOptions
     from showo_turbo.generation.scheduler import UnmaskingScheduler
 
-    # Passes of plain blocks measure the model; how far window and drafts get depends on the texts.
-    answering = DecodingOptions(decoding=decoding, block_length=block_length, sliding_window=False, drafts=False)
+    # Plain blocks measure the model: the gain by a sliding window and drafts depends on the texts.
+    given = given_options(DecodingOptions, decoding_arguments)
+    decoding = DecodingOptions(**given, sliding_window=False, drafts=False)
     pipe = load_pipeline(model, device, dtype, quantization)
-    drawing = replace(pipe.recommended.with_steps(options.num_inference_steps), **options.given())
-    UnmaskingScheduler.from_options(drawing, pipe.model.config.codebook_size, pipe.model.config.num_vq_tokens)
+    sampling = pipe.recommended.override(**given_options(SamplingOptions, sampling_arguments))
+    UnmaskingScheduler.from_options(sampling, pipe.model.config.codebook_size, pipe.model.config.num_vq_tokens)
 
-    plan = _Plan(model, prompts, drawing, images_per_prompt, make_question_set(scenes, seed), answering, seed)
+    plan = _Plan(model, prompts, sampling, images_per_prompt, make_question_set(scenes, seed), decoding, seed)
     console, results = Console(), {}
-    for name, result, table in _measure(pipe, plan, TASKS[1:] if task == "all" else (task,)):
-        results[name] = result
+    for name, scores, table in _measure(pipe, plan, TASKS[1:] if task == "all" else (task,)):
+        results[name] = scores
         console.print(table)
     if output is not None:
         stamp = {
-            **report.stamp(model, pipe, prompts),
-            "sampling": asdict(drawing),
-            "decoding": asdict(answering),
+            **tables.stamp(model, pipe, prompts),
+            "sampling": asdict(sampling),
+            "decoding": asdict(decoding),
             "images_per_prompt": images_per_prompt,
             "scenes": scenes,
             "seed": seed,
         }
-        write_json(output, {"stamp": stamp} | {name: asdict(result) for name, result in results.items()})
+        write_json(output, {"stamp": stamp} | results)
 
 
-@dataclass(frozen=True)
-class _Plan:
-    """What is to be measured and how; the fields are those of `evaluate`."""
-
-    model: str
-    prompts: "list[ScenePrompt]"
-    drawing: "SamplingOptions"
-    images_per_prompt: int
-    question_set: "QuestionSet"
-    answering: "DecodingOptions"
-    seed: int
-
-
-def _measure(pipe: "ShowoPipeline", plan: _Plan, tasks: Sequence[str]) -> "Iterator[tuple[str, object, Table]]":
-    """Each task's result, with the name it has in the JSON file and its table, as soon as it is there."""
-    from showo_turbo.evaluation import tables as report
+def _measure(pipe: "ShowoPipeline", plan: _Plan, tasks: Sequence[str]) -> "Iterator[tuple[str, dict[str, Any], Table]]":
+    """Yield, task by task, the name and the scores in the JSON file, and their table."""
+    from showo_turbo.evaluation import tables
     from showo_turbo.evaluation.reconstruction import evaluate_reconstruction
     from showo_turbo.evaluation.scene_benchmark import evaluate_text_to_image, evaluate_understanding
 
     if "text-to-image" in tasks:
-        drawn = evaluate_text_to_image(pipe, plan.prompts, plan.drawing, plan.images_per_prompt, plan.seed)
-        title = _title(plan.model, plan.drawing, len(plan.prompts), plan.images_per_prompt)
-        yield "text_to_image", drawn, report.text_to_image_table(title, drawn)
+        scores = evaluate_text_to_image(pipe, plan.prompts, plan.sampling, plan.images_per_prompt, plan.seed)
+        scale = plan.sampling.guidance_scale
+        guidance = f"guidance {scale:g}" if scale else "no guidance"
+        prompts = f"{len(plan.prompts)} prompts x {plan.images_per_prompt} images"
+        title = f"{plan.model}: {plan.sampling.num_inference_steps} steps, {guidance}, {prompts}"
+        yield "text_to_image", asdict(scores), tables.text_to_image_table(title, scores)
     if "understanding" in tasks:
-        answered = evaluate_understanding(pipe, plan.question_set, plan.answering, plan.seed)
-        title = f"{plan.model}: {len(plan.question_set.scenes)} held-out pictures, {plan.answering.decoding}"
-        yield "understanding", answered, report.understanding_table(title, answered)
+        answers = evaluate_understanding(pipe, plan.question_set, plan.decoding, plan.seed)
+        title = f"{plan.model}: {len(plan.question_set.scenes)} held-out pictures, {plan.decoding.decoding}"
+        yield "understanding", asdict(answers), tables.understanding_table(title, answers)
     if "reconstruction" in tasks:
-        rebuilt = evaluate_reconstruction(pipe, plan.question_set.scenes)
+        reconstruction = evaluate_reconstruction(pipe, plan.question_set.scenes)
         title = f"{plan.model}: scenes read without a fault by the detector"
-        yield "reconstruction", rebuilt, report.reconstruction_table(title, rebuilt)
+        yield "reconstruction", asdict(reconstruction), tables.reconstruction_table(title, reconstruction)
 
 
-def _title(model: str, drawing: "SamplingOptions", prompts: int, images: int) -> str:
-    guidance = f"guidance {drawing.guidance_scale:g}" if drawing.guidance_scale else "no guidance"
-    return f"{model}: {drawing.num_inference_steps} steps, {guidance}, {prompts} prompts x {images} images"
+def report(
+    teacher: Annotated[str, typer.Option(help="Teacher: a shipped model, a folder or a hub name.")] = "tiny",
+    student: Annotated[
+        list[str] | None,
+        typer.Option(help="A student as TITLE=MODEL, with its title in the tables; may be given several times."),
+    ] = None,
+    guidance_scale: Annotated[
+        list[float], typer.Option(help="Guidance scale of the teacher; may be given several times.")
+    ] = (0.5, 1.0),
+    top_k: Annotated[
+        list[int] | None,
+        typer.Option(help="Top-k of the students, a column each; their own choice if left out."),
+    ] = None,
+    steps: Annotated[list[int], typer.Option(help="Steps of text to image; may be given several times.")] = (
+        16,
+        8,
+        4,
+        2,
+        1,
+    ),
+    images_per_prompt: ImagesPerPrompt = 4,
+    prompts_file: PromptsFile = None,
+    scenes: Scenes = 300,
+    seed: Seed = 0,
+    device: Device = None,
+    dtype: Dtype = DEFAULT_DTYPE,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="JSON file of measured cells; an existing one is resumed.")
+    ] = Path("report.json"),
+    plot: Annotated[
+        Path | None, typer.Option(help="PNG file for a plot of the scores over the steps; needs the train extra.")
+    ] = None,
+) -> None:
+    """Compare a teacher with its students on the built-in world; an interrupted comparison is resumed."""
+    numbers = {
+        "images-per-prompt": images_per_prompt,
+        "scenes": scenes,
+        "steps": min(steps),
+        "top-k": min(top_k or [1]),
+    }
+    for name, value in numbers.items():
+        check_integer(name, value, 1)
+    for scale in guidance_scale:
+        check_number("guidance-scale", scale, 0)
+    check_seed("seed", seed)
+    students = _parse_students(student or [])
+    for model in (teacher, *students.values()):
+        resolve(model)
+    if plot is not None:
+        check_png("plot", plot)
+    check_outputs([output, *([plot] if plot else [])], overwrite=True)
+    prompts = benchmark_prompts(prompts_file)
+
+    from functools import lru_cache
+
+    if plot is not None:  # a missing extra is reported before anything is measured
+        from showo_turbo.evaluation.comparison_chart import score_chart
+    from showo_turbo.device import parse_device, parse_dtype
+    from showo_turbo.evaluation.comparison import Comparison, ComparisonPlan, image_variants, text_variants
+    from showo_turbo.evaluation.comparison_tables import text_to_image_table, understanding_table
+
+    plan = ComparisonPlan(
+        image_variants=image_variants(teacher, students, guidance_scale, top_k or [None]),
+        text_variants=text_variants(teacher, students),
+        steps=tuple(steps),
+        prompts=prompts,
+        images_per_prompt=images_per_prompt,
+        scenes=scenes,
+        seed=seed,
+        device=parse_device(device).type,
+        dtype=str(parse_dtype(dtype)).removeprefix("torch."),
+    )
+    comparison = Comparison(plan, output, lru_cache(maxsize=1)(lambda name: load_pipeline(name, device, dtype)))
+    image_scores = comparison.image_scores()
+    typer.echo(f"{text_to_image_table(plan, image_scores)}\n")
+    if plot is not None:
+        atomic_files({plot: score_chart(plan, image_scores)})
+    typer.echo(f"{understanding_table(plan, comparison.text_scores())}\n")
+
+
+def _parse_students(given: list[str]) -> dict[str, str]:
+    """Return models by title."""
+    students: dict[str, str] = {}
+    for student in given:
+        title, equals, model = student.partition("=")
+        if not (title and equals and model):
+            raise InputError(f"student is {student!r}: give TITLE=MODEL, such as Turbo=tiny-turbo")
+        if title in students:
+            raise InputError(f"two students are titled {title!r}: give each a title of its own")
+        students[title] = model
+    return students

@@ -1,18 +1,18 @@
-"""What becomes of errors: a user's mistake is one line on standard error and exit status 2; an interruption is 130."""
+"""Exit status of commands: an error of the user is one line on standard error and status 2; an interruption is 130."""
 
 import sys
 from collections.abc import Callable
 from typing import NoReturn
 
-from showo_turbo.cli.quiet import quiet_torchao
+from showo_turbo.cli.terminal import quiet_torchao
 from showo_turbo.errors import InputError
 
 _EXTRAS = {"accelerate": "train", "matplotlib": "train", "pyarrow": "train"}
-"""Libraries that come with an extra of the package only."""
+"""Libraries that only an extra of the package installs, and the extra."""
 
 
 def run_or_exit(command: Callable[[], object]) -> None:
-    """Run a command; end the process when its input, an extra that is missing, the file system or Ctrl-C stops it."""
+    """Run a command; exit if its input is invalid, an extra is missing, the file system fails or Ctrl-C is pressed."""
     quiet_torchao()
     try:
         command()
@@ -32,7 +32,7 @@ def run_or_exit(command: Callable[[], object]) -> None:
 
 
 def report_error(message: str) -> None:
-    """Print what went wrong, on one line of standard error."""
+    """Print an error message as one line on standard error."""
     print(f"error: {' '.join(message.split())}", file=sys.stderr)
 
 

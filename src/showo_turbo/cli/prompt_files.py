@@ -1,4 +1,4 @@
-"""Files of prompts, and names of files that tell a prompt."""
+"""Read files of prompts, and name files after prompts."""
 
 import re
 from pathlib import Path
@@ -7,14 +7,14 @@ from showo_turbo.errors import InputError
 
 
 def read_prompts(path: Path, option: str) -> list[str]:
-    """The lines of a file that hold anything.
+    """Read the lines of a text file that are not empty.
 
     Args:
         path: a text file in UTF-8, with or without a byte order mark.
-        option: what errors call it.
+        option: name of the file in error messages.
 
     Raises:
-        InputError: when it cannot be read, or no line holds anything.
+        InputError: if the file cannot be read or has empty lines only.
     """
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
@@ -29,5 +29,5 @@ def read_prompts(path: Path, option: str) -> list[str]:
 
 
 def slug(text: str) -> str:
-    """A text as part of a file name."""
+    """Return a text as part of a file name."""
     return re.sub(r"[^a-z0-9]+", "-", text.lower())[:60].strip("-") or "picture"

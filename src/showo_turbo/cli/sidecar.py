@@ -1,12 +1,13 @@
-"""The JSON file beside a picture, which holds all it takes to make the picture again, by whatever task."""
+"""Sidecar files: the JSON file beside an image, with all settings that it takes to draw the image again."""
 
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from showo_turbo.errors import InputError
-from showo_turbo.files import json_bytes
+from showo_turbo.files import json_bytes, sha256_of_files
+from showo_turbo.generation.options import SamplingOptions
 
 TASKS = {
     "text_to_image": ("height", "width"),
@@ -17,35 +18,28 @@ TASKS = {
 """Methods of the pipeline that draw, each with its own arguments besides the prompt."""
 
 FILE_ARGUMENTS = ("image", "mask")
-SAMPLING_KEYS = (
-    "num_inference_steps",
-    "guidance_scale",
-    "top_k",
-    "temperature",
-    "schedule",
-    "order",
-    "sampled_steps",
-    "early_exit",
-)
+"""Arguments of tasks that name files."""
 
 
 @dataclass(frozen=True)
 class Sidecar:
-    """Every setting of one picture.
+    """Hold all settings of one image file.
 
     Attributes:
         task: one of `TASKS`.
         arguments: of the task; files by their full paths.
-        inputs_sha256: of these files, by argument.
+        inputs_sha256: hashes of these files, by argument.
         prompt: the text.
-        seed: of the one random generator that drew all images of the picture.
-        num_images: images in the picture, a grid if more than one.
-        num_inference_steps, guidance_scale, top_k, temperature, schedule, order, sampled_steps, early_exit: see
-            `SamplingOptions`.
-        model: as given to `--model`; a folder as its full path.
-        weights_sha256: of the weight files of transformer and image tokenizer.
-        device, dtype, quantization: where and how precisely the transformer computed.
-        showo_turbo, torch: versions.
+        seed: of the one random generator for all images in the file.
+        num_images: images in the file, a grid if more than one.
+        sampling: the sampling options; their names are keys of the file.
+        model: as given to `--model`; a folder by its full path.
+        weights_sha256: hashes of the weight files of transformer and image tokenizer.
+        device: device that the transformer computed on.
+        dtype: dtype of its weights.
+        quantization: quantization of its weights, or None.
+        showo_turbo: version of this package.
+        torch: version of torch.
     """
 
     task: str
@@ -54,14 +48,7 @@ class Sidecar:
     prompt: str
     seed: int
     num_images: int
-    num_inference_steps: int
-    guidance_scale: float
-    top_k: int | None
-    temperature: float
-    schedule: str
-    order: str
-    sampled_steps: int | None
-    early_exit: float | None
+    sampling: SamplingOptions
     model: str
     weights_sha256: dict[str, str]
     device: str
@@ -71,47 +58,61 @@ class Sidecar:
     torch: str
 
     def to_bytes(self) -> bytes:
-        """The content of the file."""
-        return json_bytes(asdict(self))
-
-    def files(self) -> dict[str, Path]:
-        """The files among the arguments."""
-        return {name: Path(self.arguments[name]) for name in FILE_ARGUMENTS if name in self.arguments}
-
-    def sampling(self) -> dict[str, Any]:
-        """The sampling options by name."""
-        return {name: getattr(self, name) for name in SAMPLING_KEYS}
+        """Return the content of the file."""
+        values: dict[str, Any] = {}
+        for name, value in vars(self).items():
+            values |= vars(value) if name == "sampling" else {name: value}
+        return json_bytes(values)
 
     @classmethod
-    def read(cls, path: Path) -> "Sidecar":
-        """Read a file that a command wrote.
+    def read(cls, path: Path) -> Self:
+        """Read a sidecar file; a sampling option that was introduced after it was written takes its default.
 
         Raises:
-            InputError: when it cannot be read or is not such a file.
+            InputError: if the file cannot be read, is not a sidecar file, or a sampling option is invalid.
         """
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
         except OSError as error:
             raise InputError(f"sidecar {str(path)!r} cannot be read ({error.strerror})") from error
         except ValueError as error:
-            raise InputError(
-                f"sidecar {str(path)!r} is not JSON ({error}): give the .json file of a picture"
-            ) from error
-        names = {field.name for field in fields(cls)}
-        if not isinstance(values, dict) or values.keys() != names:
-            raise InputError(
-                f"sidecar {str(path)!r} is not one that showo-turbo wrote: expected the keys {', '.join(sorted(names))}"
-            )
+            raise InputError(f"sidecar {str(path)!r} is not JSON ({error}): give the .json file of an image") from error
+        sampling_keys = {field.name for field in fields(SamplingOptions)}
+        keys = {field.name for field in fields(cls)} - {"sampling"}
+        if not isinstance(values, dict) or not keys <= values.keys() <= keys | sampling_keys:
+            expected = ", ".join(sorted(keys | sampling_keys))
+            raise InputError(f"sidecar {str(path)!r} is not one that showo-turbo wrote: expected the keys {expected}")
         if not isinstance(values["arguments"], dict) or not isinstance(values["task"], str):
-            raise InputError(f"sidecar {str(path)!r} is not one that showo-turbo wrote: arguments and task are no such")
+            raise InputError(
+                f"sidecar {str(path)!r} is not one that showo-turbo wrote: arguments must be an object, task a text"
+            )
         if values["task"] not in TASKS or not set(values["arguments"]) <= set(TASKS[values["task"]]):
             raise InputError(
                 f"sidecar {str(path)!r} has task {values['task']!r} with {', '.join(values['arguments'])}: expected "
                 f"one of {', '.join(TASKS)} with its own arguments"
             )
-        return cls(**values)
+        sampling = SamplingOptions(**{name: values.pop(name) for name in sampling_keys & values.keys()})
+        return cls(**values, sampling=sampling)
+
+    def check_inputs(self, path: Path) -> None:
+        """Check that the files among the arguments are those that the image was drawn from.
+
+        Args:
+            path: the sidecar file, for error messages.
+
+        Raises:
+            InputError: if one has changed.
+        """
+        for name, file in files_in(self.arguments).items():
+            if sha256_of_files(file) != self.inputs_sha256.get(name):
+                raise InputError(f"{name} {str(file)!r} is not the one that {str(path)!r} was made with")
 
 
-def sidecar_path(picture: Path) -> Path:
-    """Where the sidecar of a picture belongs."""
-    return picture.with_suffix(".json")
+def files_in(arguments: dict[str, Any]) -> dict[str, Path]:
+    """Return the files among the arguments of a task, by name."""
+    return {name: Path(arguments[name]) for name in FILE_ARGUMENTS if name in arguments}
+
+
+def sidecar_path(image: Path) -> Path:
+    """Return the path of the sidecar of an image file."""
+    return image.with_suffix(".json")

@@ -1,5 +1,6 @@
-"""What a person at the terminal sees while the model works."""
+"""Terminal output while the model works: progress, streamed answers, statistics, and silence of the libraries below."""
 
+import logging
 import sys
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def progress_bar() -> "Progress":
-    """A progress bar on standard error that goes away when done, and is not there without a terminal."""
+    """Return a progress bar on standard error that is removed when done, and is disabled without a terminal."""
     from rich.console import Console
     from rich.progress import Progress
 
@@ -21,39 +22,39 @@ def progress_bar() -> "Progress":
 
 
 class StepProgress:
-    """A `callback_on_step_end` that moves a bar, for one call after another."""
+    """Advance a progress bar after every step of one call of the pipeline after another (`callback_on_step_end`)."""
 
     def __init__(self, progress: "Progress", description: str, calls: int = 1) -> None:
-        """Add a bar for so many calls of the pipeline to a running progress display."""
+        """Add a bar for a number of calls to a running progress display."""
         self.progress = progress
         self.task = progress.add_task(description, total=calls)
         self.finished = 0
 
     def __call__(self, pipe: object, step: int, timestep: int, callback_kwargs: dict[str, Any]) -> None:
-        """Move on by one step of the call, of which `timestep` are still to come."""
+        """Advance by one step of a call that has `timestep` steps left."""
         self.progress.update(self.task, completed=self.finished + (step + 1) / (step + 1 + timestep))
         self.finished += timestep == 0
 
 
 class TextPrinter:
-    """A streamer that prints an answer while it forms."""
+    """Print an answer while it is decoded (a streamer)."""
 
     def __init__(self, prompts: "PromptBuilder", file: TextIO | None = None) -> None:
-        """Print to `file`, standard output by default."""
+        """Print to `file`, by default standard output."""
         self.prompts = prompts
         self.file = file or sys.stdout
         self.ids: list[int] = []
         self.printed = ""
 
     def put(self, value: "Tensor") -> None:
-        """Print what new ids add; the half of a character waits for its other half."""
+        """Print the text that new ids add; an incomplete UTF-8 character is held back."""
         self.ids += value.tolist()
         text = self._text()
         if not text.endswith("\N{REPLACEMENT CHARACTER}"):
             self._print(text)
 
     def end(self) -> None:
-        """Print what waited, and a line end."""
+        """Print the text that was held back, and a line end."""
         self._print(self._text())
         self.file.write("\n")
         self.file.flush()
@@ -68,6 +69,19 @@ class TextPrinter:
 
 
 def stats_line(answer: "TextOutput", max_new_tokens: int) -> str:
-    """Tokens, passes and their ratio for one answer; its end of text counts as a token."""
+    """Return tokens, forward passes and their ratio for one answer; its end of text counts as a token."""
     tokens = min(len(answer.token_ids[0]) + 1, max_new_tokens)
     return f"{tokens} tokens in {answer.forward_passes} passes: {tokens / answer.forward_passes:.2f} tokens per pass"
+
+
+def quiet_torchao() -> None:
+    """Silence torchao's warnings. Call it before transformers' models are imported: they import torchao if they can."""
+    for name in ("torchao", "torch.utils._pytree"):  # on kernels for other hardware, and on torchao's enumerations
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def quiet_transformers() -> None:
+    """Silence transformers' warnings."""
+    from transformers.utils.logging import set_verbosity_error
+
+    set_verbosity_error()

@@ -1,13 +1,14 @@
-"""Show-o's documented commands, in Show-o's own option names, over `ShowoPipeline`.
+"""Show-o's documented commands with Show-o's own option names, run by `ShowoPipeline`.
 
-config=FILE and key=value --options--> data classes --model--> ShowoPipeline
-                                                    --text_to_image, understanding--> files (outputs), tracker
+config=FILE, key=value --read_config--> options --load_pipeline--> ShowoPipeline
+                                                --run--> files in one folder, Weights & Biases
 
-sections        the nested keys of Show-o's YAML files, those without meaning here included
-options         what each command takes besides, and the checks that need no model
-model           the pipeline that a file names, and what else the file says about it
-text_to_image   the modes t2i, inpainting and extrapolation
-understanding   questions about a folder of images
-outputs         one folder with pictures and a list of results
-tracker         Weights & Biases, if asked for
+entry           the two commands, from their arguments to a run
+showo_yaml      sections of Show-o's YAML files, with the keys that have no effect here
+showo_options   options of each command, and the checks that need no model
+showo_pipeline  the pipeline that the options name, checked against the sizes in them
+inference_t2i   text to image, inpainting and extrapolation
+inference_mmu   questions about a folder of images
+output_folder   one folder with images and a list of results
+tracker         Weights & Biases, with `tracker=wandb`
 """

@@ -1,4 +1,4 @@
-"""From the words of a command line to a run."""
+"""Run the two commands on the arguments of the process."""
 
 import sys
 from collections.abc import Callable
@@ -27,6 +27,7 @@ def inference_mmu() -> None:
 
 
 def _run(cls: type[T], command: Callable[[T], None]) -> None:
+    """Read the options and run a command, or print its help."""
     if {"-h", "--help"} & set(sys.argv[1:]):
         print(f"usage: {Path(sys.argv[0]).name} config=FILE key=value ..")
         print(*(f"\n{getdoc(options)}" for options in (cls, CommonOptions)), sep="\n")

@@ -1,5 +1,6 @@
-"""`inference_mmu.py`: questions about every image of a folder, as Show-o's command asks them."""
+"""`inference_mmu.py`: questions about every image of a folder."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 from showo_turbo.compat.output_folder import OutputFolder
@@ -8,19 +9,19 @@ from showo_turbo.compat.showo_pipeline import load_pipeline
 from showo_turbo.compat.tracker import check_tracker, track
 from showo_turbo.errors import InputError
 
-_SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+IMAGE_SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 
 
 def run(options: UnderstandingOptions) -> None:
-    """Ask what the options say; answers are printed, and written to a file.
+    """Answer all questions about all images; answers are printed, and written to a file.
 
     Raises:
-        InputError: when an image cannot be read, or an option is out of its range.
+        InputError: if an image cannot be read, or an option is out of its range.
     """
     from showo_turbo.processing.images import load_image
 
     images = _image_files(Path(options.mmu_image_root))
-    for path in images:  # one that cannot be read is refused before a model is loaded; all may be too many to hold
+    for path in images:  # checks them before a model is loaded; together they may not fit in memory
         load_image(path)
     folder = OutputFolder(options.output_folder("mmu"), "answers.jsonl", overwrite=options.overwrite)
     check_tracker(options)
@@ -35,30 +36,24 @@ def run(options: UnderstandingOptions) -> None:
 
 
 def _image_files(folder: Path) -> list[Path]:
-    """The images of a folder by name; other files are passed over."""
+    """Return the image files of a folder, sorted by name; other files are skipped."""
     if not folder.is_dir():
-        raise InputError(f"mmu_image_root {str(folder)!r} is no folder: name one that holds images")
-    pictures = (path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES and path.is_file())
-    files = sorted(path for path in pictures if not path.name.startswith("."))  # such as macOS's `._name.png`
+        raise InputError(f"mmu_image_root {str(folder)!r} is not a folder: name one that holds images")
+    images = (path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
+    files = sorted(path for path in images if not path.name.startswith("."))  # macOS writes `._name.png`
     if not files:
-        raise InputError(f"mmu_image_root {str(folder)!r} holds no image: expected {', '.join(sorted(_SUFFIXES))}")
+        raise InputError(f"mmu_image_root {str(folder)!r} holds no image: expected {', '.join(sorted(IMAGE_SUFFIXES))}")
     return files
 
 
 def _answer_all(options: UnderstandingOptions, images: list[Path]) -> list[dict[str, str]]:
-    """All questions about an image at once, one image after the other."""
+    """Return the answers, after printing them image by image."""
     pipe = load_pipeline(options)
+    decoding = asdict(options.decoding_options())
     questions = split(options.question)
     results = []
     for path in images:
-        answers = pipe.image_to_text(
-            str(path),
-            questions,
-            max_new_tokens=options.max_new_tokens,
-            decoding=options.decoding,
-            block_length=options.block_length,
-            seed=options.seed or 0,
-        ).texts
+        answers = pipe.image_to_text(str(path), questions, **decoding, seed=options.seed or 0).texts
         print(path)
         for question, answer in zip(questions, answers, strict=True):
             print(f"  {question}\n    {answer}", flush=True)

@@ -1,4 +1,4 @@
-"""What a command leaves behind: pictures and a list of results in one folder, each file whole or not there."""
+"""The results of a command: images and a list of results in one folder, written atomically."""
 
 import json
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from showo_turbo.cli.files import check_outputs, png_bytes
+from showo_turbo.cli.output_files import check_outputs, png_bytes
 from showo_turbo.cli.prompt_files import slug
 from showo_turbo.files import atomic_files
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class OutputFolder:
-    """A folder that a command writes into.
+    """Write the results of a command into one folder.
 
     Attributes:
-        path: where it is.
-        results: the name of the list.
-        names: those of the pictures that will be written.
-        overwrite: whether files that exist may be replaced.
+        path: the folder.
+        results: name of the list of results.
+        names: names of the image files that will be written.
+        overwrite: replace files that exist.
     """
 
     path: Path
@@ -34,36 +34,36 @@ class OutputFolder:
 
     @contextmanager
     def opened(self) -> Iterator[None]:
-        """Work that fills the folder; if it fails before the first file, a folder that was made for it is gone again.
+        """Create the folder for the block that fills it; a created folder is removed if the block writes nothing.
 
         Raises:
-            InputError: when it cannot be written to, or holds a file that may not be replaced.
+            InputError: if the folder is not writable, or holds a file that may not be replaced.
         """
-        made = not self.path.exists()
+        created = not self.path.exists()
         self.path.mkdir(parents=True, exist_ok=True)
         files = [self.path / name for name in (*self.names, self.results)]
         try:
             check_outputs(files, self.overwrite, "add overwrite=true")
             yield
         finally:
-            if made and not any(self.path.iterdir()):
+            if created and not any(self.path.iterdir()):
                 self.path.rmdir()
 
-    def write_pictures(self, pictures: "dict[str, Image]") -> None:
-        """Write pictures by name."""
-        atomic_files({self.path / name: png_bytes(picture) for name, picture in pictures.items()})
+    def write_images(self, images: "dict[str, Image]") -> None:
+        """Write images by file name."""
+        atomic_files({self.path / name: png_bytes(image) for name, image in images.items()})
 
     def write_results(self, results: list[dict[str, object]]) -> None:
-        """Write what each picture shows or each answer says, one JSON object a line."""
+        """Write the list of results, one JSON object per line."""
         lines = "".join(json.dumps(result, ensure_ascii=False) + "\n" for result in results)
         atomic_files({self.path / self.results: lines.encode()})
 
 
 def new_folder(parent: Path, task: str) -> Path:
-    """The next folder that is not there yet: `parent/task-001`, `parent/task-002`, ..."""
+    """Return the first folder that does not exist: `parent/task-001`, `parent/task-002`, ..."""
     return next(folder for number in count(1) if not (folder := parent / f"{task}-{number:03}").exists())
 
 
-def picture_names(texts: list[str]) -> tuple[str, ...]:
-    """File names that sort in the order of the texts and tell what they say: `0001-a-red-circle.png`."""
+def image_names(texts: list[str]) -> tuple[str, ...]:
+    """Return file names that sort in the order of the texts and contain them: `0001-a-red-circle.png`."""
     return tuple(f"{number:04}-{slug(text)}.png" for number, text in enumerate(texts, start=1))

@@ -1,36 +1,63 @@
-"""The options of the two commands: Show-o's, and a few of our own."""
+"""Options of the two commands: Show-o's, those of `generation.options` under their own names, and a few more."""
 
-from dataclasses import dataclass, field
+from dataclasses import Field, dataclass, field
+from functools import partial
+from operator import attrgetter
 from pathlib import Path
+from typing import Any
 
 from showo_turbo.compat.output_folder import new_folder
 from showo_turbo.compat.showo_yaml import Dataset, Experiment, MaskSchedule, Model, SigmoidParams, Training, Wandb
 from showo_turbo.errors import InputError
+from showo_turbo.generation.options import (
+    DIRECTIONS,
+    RECOMMENDED,
+    DecodingOptions,
+    Options,
+    SamplingOptions,
+    add_options,
+    argument_of,
+    check_option,
+    options_in,
+)
 from showo_turbo.validation import check_seed
 
 SEPARATOR = " *** "
-"""Stands between several questions, prompts or directions in one option."""
+"""Separates several questions, prompts or directions in one option."""
 
 MODES = ("t2i", "inpainting", "extrapolation")
-DIRECTIONS = ("left", "right", "up", "down")
 TRACKERS = ("wandb",)
+
+SHOW_O_NAMES = {
+    "num_inference_steps": ("generation_timesteps", "training.generation_timesteps"),
+    "guidance_scale": ("training.guidance_scale",),
+    "temperature": ("training.generation_temperature",),
+    "schedule": ("mask_schedule.schedule", "training.mask_schedule"),
+}
+"""Show-o's names of sampling options, in order of preference, after the option's own name. Dots lead into sections."""
+
+
+def _argument(options: type[Options], declared: Field, **defaults: Any) -> tuple[Any, Any]:
+    """Return type and default of a declared option in a config; OmegaConf knows no literal types."""
+    annotation, default = argument_of(options, declared)
+    return (Any if default == RECOMMENDED else annotation), defaults.get(declared.name, default)
 
 
 @dataclass(frozen=True)
 class CommonOptions:
-    """What both commands take.
+    """Hold the options of both commands.
 
     Attributes:
         wandb, experiment, model, dataset, training: the sections of Show-o's YAML files.
-        output_dir: folder for what comes out; a new one in `experiment.output_dir` if left out.
-        overwrite: whether files that exist there may be replaced.
+        output_dir: folder for the results; a new one in `experiment.output_dir` if left out.
+        overwrite: replace files that exist there.
         tracker: "wandb" also sends images and texts there; nothing is tracked if left out.
-        device: where to compute; the graphics processor if there is one, if left out.
-        dtype: precision of the transformer: float32, bfloat16 or float16.
-        seed: of all random numbers; if left out, one is drawn for images, and answers take 0.
+        device: device to compute on; the GPU if there is one, else the CPU, if left out.
+        dtype: dtype of the transformer's weights: float32, bfloat16 or float16.
+        seed: seed of all random numbers; if left out, a random one for images, and 0 for answers.
 
     Raises:
-        InputError: when a value is none of those that are known.
+        InputError: if a value is unknown.
     """
 
     wandb: Wandb = field(default_factory=Wandb)
@@ -49,43 +76,42 @@ class CommonOptions:
         if self.seed is not None:
             check_seed("seed", self.seed)
         if self.tracker is not None:
-            _choose("tracker", self.tracker, TRACKERS)
-        _choose("model.vq_model.type", self.model.vq_model.type, ("magvitv2",))
+            _check_choice("tracker", self.tracker, TRACKERS)
+        _check_choice("model.vq_model.type", self.model.vq_model.type, ("magvitv2",))
 
     def output_folder(self, task: str) -> Path:
-        """Where files of a task go."""
+        """Return the folder for the results of a task."""
         return Path(self.output_dir) if self.output_dir else new_folder(Path(self.experiment.output_dir), task)
 
 
 @dataclass(frozen=True)
+@add_options(SamplingOptions, _argument)
 class TextToImageOptions(CommonOptions):
-    """What `inference_t2i.py` takes.
+    """Hold the options of `inference_t2i.py`.
 
     Attributes:
         mode: "t2i", "inpainting" or "extrapolation".
-        prompt: what to draw; several for t2i, or one for each direction of extrapolation, are separated by " *** ".
+        prompt: text of the image; several for t2i, or one for each direction of extrapolation, separated by " *** ".
         validation_prompts_file: for t2i, in place of `prompt`: a text file with a prompt on each line.
-        batch_size: prompts drawn at once in t2i, images of the prompt in the other modes.
-        guidance_scale: w in (1 + w) * conditional - w * unconditional; the checkpoint's recommendation if left out.
-        generation_timesteps: steps; the checkpoint's recommendation if left out.
-        top_k: draw among the k most probable codes only; null draws among all.
-        mask_schedule: the schedule, with its parameters.
-        image_path: the image to change.
-        inpainting_mask_path: white where it is to be drawn anew.
-        extra_direction: left, right, up or down; several are separated by " *** ".
-        offset: how many codes fewer than half an image each extrapolation keeps of it.
+        batch_size: prompts per batch in t2i, images of the prompt in the other modes.
+        generation_timesteps: the same as num_inference_steps.
+        mask_schedule: the schedule, with its parameters; the same as schedule.
+        image_path: the image to edit.
+        inpainting_mask_path: an image that is white where to redraw.
+        extra_direction: left, right, up or down; several separated by " *** ".
+        offset: codes that are added beyond half an image in each direction.
+
+    Sampling options that are left out take the checkpoint's recommendation; top_k=null samples among all codes.
 
     Raises:
-        InputError: when a mode lacks an option or a value is none of those that are known.
+        InputError: if a mode lacks an option or a value is unknown or out of its range.
     """
 
     mode: str = "t2i"
     prompt: str | None = None
     validation_prompts_file: str | None = None
     batch_size: int | None = None
-    guidance_scale: float | None = None
     generation_timesteps: int | None = None
-    top_k: int | str | None = "recommended"
     mask_schedule: MaskSchedule = field(default_factory=MaskSchedule)
     image_path: str | None = None
     inpainting_mask_path: str | None = None
@@ -94,62 +120,57 @@ class TextToImageOptions(CommonOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _choose("mode", self.mode, MODES)
-        if isinstance(self.top_k, str) and self.top_k != "recommended":
-            raise InputError(f"top_k is {self.top_k!r}: choose a whole number, null to draw among all, or leave it out")
+        _check_choice("mode", self.mode, MODES)
+        for name, value in self.sampling.items():
+            check_option(SamplingOptions, name, value)
         if self.training.noise_type is not None:
-            _choose("training.noise_type", self.training.noise_type, ("mask",))
+            _check_choice("training.noise_type", self.training.noise_type, ("mask",))
         if self.mask_schedule.params != SigmoidParams():
             raise InputError("mask_schedule.params cannot be changed: leave them at start -3, end 3, tau 1, or out")
-        needed = {"t2i": (), "inpainting": ("image_path", "inpainting_mask_path"), "extrapolation": ("image_path",)}
-        for name in (*needed[self.mode], *(("prompt",) if self.mode != "t2i" else ())):
+        required = {"t2i": (), "inpainting": ("image_path", "inpainting_mask_path"), "extrapolation": ("image_path",)}
+        for name in (*required[self.mode], *(("prompt",) if self.mode != "t2i" else ())):
             if getattr(self, name) is None:
                 raise InputError(f"mode {self.mode!r} needs {name}: add {name}=...")
         if self.mode == "extrapolation" and not split(self.extra_direction):
             raise InputError("mode 'extrapolation' needs extra_direction: left, right, up or down")
         for direction in split(self.extra_direction):
-            _choose("extra_direction", direction, DIRECTIONS)
-        if self.images_at_once < 1:
-            raise InputError(f"batch_size is {self.images_at_once}: choose 1 or more")
+            _check_choice("extra_direction", direction, DIRECTIONS)
+        if self.images_per_batch < 1:
+            raise InputError(f"batch_size is {self.images_per_batch}: choose 1 or more")
 
     @property
-    def images_at_once(self) -> int:
-        """The batch size that counts."""
+    def images_per_batch(self) -> int:
+        """Batch size: the option, or else that of the section `training`, or else 1."""
         return next(size for size in (self.batch_size, self.training.batch_size, 1) if size is not None)
 
     @property
-    def sampling(self) -> dict[str, object]:
-        """What `ShowoPipeline` takes, for the options that are given."""
-        training = self.training
-        given = {
-            "num_inference_steps": _first(self.generation_timesteps, training.generation_timesteps),
-            "guidance_scale": _first(self.guidance_scale, training.guidance_scale),
-            "temperature": training.generation_temperature,
-            "schedule": _first(self.mask_schedule.schedule, training.mask_schedule),
-        }
-        return {name: value for name, value in given.items() if value is not None} | {"top_k": self.top_k}
+    def sampling(self) -> dict[str, Any]:
+        """Sampling options that are given, under the names of `SamplingOptions`."""
+        given = {}
+        for name, own in options_in(SamplingOptions, self).items():
+            values = [] if SamplingOptions.is_left_out(name, own) else [own]
+            others = (attrgetter(path)(self) for path in SHOW_O_NAMES.get(name, ()))
+            values += [value for value in others if value is not None]
+            if values:
+                given[name] = values[0]
+        return given
 
 
 @dataclass(frozen=True)
+@add_options(DecodingOptions, partial(_argument, max_new_tokens=100))
 class UnderstandingOptions(CommonOptions):
-    """What `inference_mmu.py` takes.
+    """Hold the options of `inference_mmu.py`.
 
     Attributes:
         mmu_image_root: folder of images.
-        question: asked about each of them; several are separated by " *** ".
-        max_new_tokens: longest answer.
-        decoding: "jacobi" or "autoregressive": the same answers.
-        block_length: guesses per pass of Jacobi decoding.
+        question: question about each of them; several separated by " *** ".
 
     Raises:
-        InputError: when there is no folder or no question.
+        InputError: if there is no folder or no question, or a value is out of its range.
     """
 
     mmu_image_root: str | None = None
     question: str | None = None
-    max_new_tokens: int = 100
-    decoding: str = "jacobi"
-    block_length: int = 16
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -157,17 +178,22 @@ class UnderstandingOptions(CommonOptions):
             raise InputError("mmu_image_root is missing: name a folder of images, mmu_image_root=FOLDER")
         if not split(self.question):
             raise InputError(f"question is missing: add question='...', several separated by {SEPARATOR!r}")
+        self.decoding_options()
+
+    def decoding_options(self) -> DecodingOptions:
+        """Return the options as the library takes them.
+
+        Raises:
+            InputError: if one is out of its range.
+        """
+        return DecodingOptions(**options_in(DecodingOptions, self))
 
 
 def split(text: str | None) -> list[str]:
-    """The parts of an option that may hold several."""
+    """Return the parts of an option that may hold several."""
     return [part.strip() for part in (text or "").split(SEPARATOR) if part.strip()]
 
 
-def _choose(name: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise InputError(f"{name} is {value!r}: choose {' or '.join(known)}")
-
-
-def _first(option: object, section: object) -> object:
-    return section if option is None else option
+def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise InputError(f"{name} is {value!r}: choose {' or '.join(choices)}")

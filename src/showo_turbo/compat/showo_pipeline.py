@@ -1,8 +1,8 @@
-"""The pipeline that a YAML file of Show-o names, held against what else the file says about it."""
+"""The pipeline that a YAML file of Show-o names, checked against the sizes in the file."""
 
 from typing import TYPE_CHECKING
 
-from showo_turbo.cli.quiet import quiet_transformers
+from showo_turbo.cli.terminal import quiet_transformers
 from showo_turbo.compat.showo_options import CommonOptions
 from showo_turbo.errors import InputError
 
@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
 
 def load_pipeline(options: CommonOptions) -> "ShowoPipeline":
-    """The pipeline, with the longest prompt that the file asks for.
+    """Load the pipeline, with the longest prompt that the file sets.
 
     Raises:
-        InputError: when a part cannot be loaded, or is not what the file says.
+        InputError: if a component cannot be loaded, or differs from a size in the file.
     """
     quiet_transformers()
     from showo_turbo.pipelines.pipeline import ShowoPipeline
@@ -28,15 +28,15 @@ def load_pipeline(options: CommonOptions) -> "ShowoPipeline":
         text_tokenizer=model.showo.llm_model_path,
         vision_tower=model.clip_model_name,
     )
-    _check(pipe, options)
+    _check_sizes(pipe, options)
     longest = options.dataset.preprocessing.max_seq_length
     if longest is not None:
         pipe.prompts.max_text_length = longest
     return pipe
 
 
-def _check(pipe: "ShowoPipeline", options: CommonOptions) -> None:
-    """Hold the sizes of the file against the checkpoint's."""
+def _check_sizes(pipe: "ShowoPipeline", options: CommonOptions) -> None:
+    """Raise `InputError` if a size in the file is not the checkpoint's."""
     from showo_turbo.vocabulary import SPECIAL_TOKENS
 
     stated, config = options.model.showo, pipe.model.config

@@ -1,7 +1,7 @@
 """The nested keys of Show-o's YAML files.
 
-Sizes a file states are compared with the checkpoint's; what belongs to training is known, so that published files load
-as they are, and ignored. None means that a file leaves a key out.
+Sizes are compared with the checkpoint's. Keys of training are accepted, so that published files load unchanged, and
+have no effect. None stands for a key that is left out.
 """
 
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Wandb:
-    """Where a tracked run goes; used with `tracker=wandb` only."""
+    """Configure Weights & Biases; used with `tracker=wandb` only."""
 
     entity: str | None = None
     run_id: str | None = None
@@ -18,7 +18,7 @@ class Wandb:
 
 @dataclass(frozen=True)
 class Experiment:
-    """Name of the work; `output_dir` holds a folder for each run unless the option of that name says otherwise."""
+    """Name project and run; `output_dir` holds a folder for each run, unless the option of this name is given."""
 
     project: str = "demo"
     name: str = "show-o"
@@ -27,7 +27,7 @@ class Experiment:
 
 @dataclass(frozen=True)
 class VqModel:
-    """The image tokenizer: `vq_model_name` is its folder or hub name, left out where the checkpoint holds one."""
+    """Name the image tokenizer: a folder or hub name, left out if the checkpoint holds one."""
 
     type: str = "magvitv2"
     vq_model_name: str | None = None
@@ -35,10 +35,10 @@ class VqModel:
 
 @dataclass(frozen=True)
 class ShowoModel:
-    """The transformer.
+    """Name the transformer.
 
     `pretrained_model_path` is its shipped name, folder or hub name, `llm_model_path` the folder or hub name of text
-    tokenizer and Phi config, left out where the checkpoint holds them. The sizes must be the checkpoint's.
+    tokenizer and Phi config, left out if the checkpoint holds them. The sizes must be the checkpoint's.
     """
 
     pretrained_model_path: str = "tiny-turbo"
@@ -54,7 +54,7 @@ class ShowoModel:
 
 @dataclass(frozen=True)
 class Model:
-    """All models. `clip_model_name` is the folder or hub name of the CLIP tower that `w_clip_vit` needs."""
+    """Name the models. `clip_model_name` is the folder or hub name of the CLIP vision tower that `w_clip_vit` needs."""
 
     vq_model: VqModel = field(default_factory=VqModel)
     showo: ShowoModel = field(default_factory=ShowoModel)
@@ -64,7 +64,7 @@ class Model:
 
 @dataclass(frozen=True)
 class DatasetParams:
-    """`resolution` must be the checkpoint's; `validation_prompts_file` is drawn unless an option says what else."""
+    """Name the data; `resolution` must be the checkpoint's; `validation_prompts_file` is the default of the option."""
 
     resolution: int | None = None
     validation_prompts_file: str | None = None
@@ -77,7 +77,7 @@ class DatasetParams:
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """`max_seq_length` is the longest prompt in tokens; longer ones lose their end."""
+    """Configure preprocessing: `max_seq_length` is the longest prompt in tokens; longer ones are cut."""
 
     max_seq_length: int | None = None
     resolution: int | None = None
@@ -87,7 +87,7 @@ class Preprocessing:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Data; mostly of training."""
+    """Configure data; most keys are of training."""
 
     gen_type: str | None = None
     und_type: str | None = None
@@ -97,7 +97,7 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Training:
-    """Sampling settings that the options of the same names win over, and settings of training."""
+    """Configure sampling where no option of the same name is given; the other keys are of training."""
 
     batch_size: int | None = None
     guidance_scale: float | None = None
@@ -111,7 +111,7 @@ class Training:
 
 @dataclass(frozen=True)
 class SigmoidParams:
-    """Shape of the sigmoid schedule; fixed."""
+    """Hold the shape of the sigmoid schedule, which is fixed."""
 
     start: float = -3
     end: float = 3
@@ -120,7 +120,7 @@ class SigmoidParams:
 
 @dataclass(frozen=True)
 class MaskSchedule:
-    """The schedule in its long form."""
+    """Name the mask schedule, with its parameters."""
 
     schedule: str | None = None
     params: SigmoidParams = field(default_factory=SigmoidParams)

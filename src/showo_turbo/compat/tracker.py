@@ -1,4 +1,4 @@
-"""Weights & Biases, for those who ask for it with `tracker=wandb`."""
+"""Weights & Biases, with `tracker=wandb`."""
 
 from collections.abc import Iterable
 from importlib.util import find_spec
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 
 def check_tracker(options: CommonOptions) -> None:
-    """Refuse a tracker that is not installed.
+    """Check that the tracker is installed.
 
     Raises:
-        InputError: when it is not.
+        InputError: if it is not.
     """
     if options.tracker is not None and find_spec(options.tracker) is None:
         raise InputError(
@@ -24,7 +24,7 @@ def check_tracker(options: CommonOptions) -> None:
 
 
 def track(options: CommonOptions, task: str, title: str, captioned: "Iterable[tuple[Image, str]]") -> None:
-    """Send pictures with their captions as one run, if a tracker was asked for."""
+    """Send images with their captions as one run, if a tracker is set."""
     if options.tracker is None:
         return
     import wandb

@@ -122,12 +122,12 @@ class SamplingOptions(Options):
         16,
         "Forward passes of the transformer.",
         minimum=1,
-        limit="the image's codes",
+        limit="the number of codes in an image",
         flags=("--steps", "--num-inference-steps"),
     )
     guidance_scale: float = option(
         0.0,
-        "Classifier-free guidance w in (1 + w) * conditional - w * unconditional; 0 is none.",
+        "Classifier-free guidance w in (1 + w) * conditional - w * unconditional.",
         minimum=0,
         range="0 (no guidance) or more",
     )

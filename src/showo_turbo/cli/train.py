@@ -1,8 +1,8 @@
-"""`showo-turbo pretrain`: the embedded default from nothing, in four stages.
+"""`showo-turbo pretrain`, `distill`: the embedded default from nothing, and students of a teacher.
 
-    text-tokenizer -> image-tokenizer -> scene-pool -> showo
+    pretrain: text-tokenizer -> image-tokenizer -> scene-pool -> showo -> assemble
 
-Every stage takes `key=value` settings, among them `config=FILE`, and goes on from its last checkpoint if it has one.
+Every command takes `key=value` settings, among them `config=FILE`. Training resumes from its last checkpoint.
 """
 
 from collections.abc import Callable
@@ -15,21 +15,21 @@ import typer
 if TYPE_CHECKING:
     from showo_turbo.training.task import Task
 
-app = typer.Typer(no_args_is_help=True, help="Train the embedded default from nothing on rendered scenes.")
+pretrain = typer.Typer(no_args_is_help=True, help="Train the embedded default from nothing on rendered scenes.")
 
 Settings = Annotated[list[str] | None, typer.Argument(help="key=value settings; config=FILE reads a YAML file first.")]
 
 
-@app.command()
+@pretrain.command()
 def text_tokenizer(settings: Settings = None) -> None:
-    """Learn the text tokenizer on the world's captions and questions (seconds)."""
+    """Train the text tokenizer on the captions and questions of the built-in world (seconds)."""
     from showo_turbo.config_reader import read_config
     from showo_turbo.pretraining.text_tokenizer_training import TextTokenizerTrainingConfig, train_text_tokenizer
 
     train_text_tokenizer(read_config(TextTokenizerTrainingConfig, settings or []))
 
 
-@app.command()
+@pretrain.command()
 def image_tokenizer(settings: Settings = None) -> None:
     """Train the MAGVIT-v2 image tokenizer on rendered scenes (minutes)."""
     from showo_turbo.config_reader import read_config
@@ -38,7 +38,7 @@ def image_tokenizer(settings: Settings = None) -> None:
     _train(ImageTokenizerTraining, read_config(ImageTokenizerTrainingConfig, settings or []))
 
 
-@app.command()
+@pretrain.command()
 def scene_pool(settings: Settings = None) -> None:
     """Encode training scenes once, so that pre-training reads codes (minutes)."""
     from showo_turbo.checkpoints.image_tokenizer import load_image_tokenizer
@@ -53,7 +53,7 @@ def scene_pool(settings: Settings = None) -> None:
     build_scene_pool(Path(config.output), load_image_tokenizer(folder), config.count, config.seed)
 
 
-@app.command()
+@pretrain.command()
 def showo(settings: Settings = None) -> None:
     """Pre-train the transformer: masked image codes and next-token answers (hours)."""
     from showo_turbo.config_reader import read_config
@@ -62,17 +62,27 @@ def showo(settings: Settings = None) -> None:
     _train(ShowoPretraining, read_config(ShowoPretrainingConfig, settings or []))
 
 
-@app.command()
+@pretrain.command()
 def assemble(settings: Settings = None) -> None:
-    """Put the trained parts into one folder that loads by its path (seconds)."""
+    """Collect the trained components in one folder that loads by its path (seconds)."""
     from showo_turbo.config_reader import read_config
     from showo_turbo.pretraining import assemble as assembly
 
     assembly.assemble(read_config(assembly.AssemblyConfig, settings or []))
 
 
+def distill(settings: Settings = None) -> None:
+    """Distill a teacher's image and text trajectories into a student that takes fewer steps (hours)."""
+    from showo_turbo.config_reader import read_config
+    from showo_turbo.distillation.config import DistillationConfig
+    from showo_turbo.distillation.stages import distill as run_stages
+
+    student = run_stages(read_config(DistillationConfig, settings or []))
+    typer.echo(f"student: {student}")
+
+
 def _train(task: "Callable[[Any], Task]", config: Any) -> None:
-    """Run what a config with a `loop` makes, in a folder that is of just that config."""
+    """Train the task of a config in a folder that is for this config only."""
     from showo_turbo.training.loop import check_or_write_run_manifest, train
 
     check_or_write_run_manifest(config.loop, asdict(config), "a model")

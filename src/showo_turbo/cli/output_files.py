@@ -1,4 +1,4 @@
-"""Checks of the files and folders that a command writes, before any work."""
+"""Check the files and folders that a command writes, before any work; encode images as PNG."""
 
 from collections.abc import Iterable
 from io import BytesIO
@@ -13,10 +13,15 @@ if TYPE_CHECKING:
 
 
 def check_outputs(paths: Iterable[Path], overwrite: bool, permission: str = "pass --overwrite") -> None:
-    """Refuse files that cannot, or must not, be written. `permission` is how a user allows to replace files.
+    """Check that files can and may be written.
+
+    Args:
+        paths: the files.
+        overwrite: allow files to be replaced.
+        permission: in error messages, the way to allow it.
 
     Raises:
-        InputError: when a folder is missing or not writable, or a file exists and may not be replaced.
+        InputError: if a folder is missing or not writable, or a file exists and may not be replaced.
     """
     paths = list(paths)
     for folder in {path.parent for path in paths}:
@@ -28,7 +33,21 @@ def check_outputs(paths: Iterable[Path], overwrite: bool, permission: str = "pas
             raise InputError(f"output {str(path)!r} exists: choose another name, or {permission} to replace it")
 
 
+def check_new_folder(output: Path) -> None:
+    """Check that a folder can be created, or is empty.
+
+    Raises:
+        InputError: if it exists and is not empty, is the current folder, or its parent is missing or not writable.
+    """
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise InputError(f"output {str(output)!r} exists: give the name of a new or an empty folder")
+    if output.resolve() == Path.cwd():
+        raise InputError(f"output {str(output)!r} is the current folder: give the name of a new one")
+    _check_folder(output.absolute().parent)
+
+
 def _check_folder(folder: Path) -> None:
+    """Raise `InputError` if a folder is missing or not writable."""
     if not folder.is_dir():
         raise InputError(f"output folder {str(folder)!r} is missing: create it first")
     try:
@@ -40,31 +59,17 @@ def _check_folder(folder: Path) -> None:
 
 
 def check_png(option: str, path: Path) -> None:
-    """Refuse the name of a picture's file that is no PNG's. `option` is the one that gave it.
+    """Check the file name of an image that an option gives.
 
     Raises:
-        InputError: when it does not end in .png.
+        InputError: if it does not end in .png.
     """
     if path.suffix.lower() != ".png":
         raise InputError(f"{option} {str(path)!r} must end in .png")
 
 
 def png_bytes(image: "Image") -> bytes:
-    """A picture as the content of a PNG file."""
+    """Return an image as the content of a PNG file."""
     buffer = BytesIO()
     image.save(buffer, format="PNG")
     return buffer.getvalue()
-
-
-def check_new_folder(output: Path) -> None:
-    """Refuse a folder that a command is to write, if it holds anything or cannot be made.
-
-    Raises:
-        InputError: when it exists and is not empty, is the current folder, or the folder around it is missing or not
-            writable.
-    """
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise InputError(f"output {str(output)!r} exists: give the name of a new or an empty folder")
-    if output.resolve() == Path.cwd():
-        raise InputError(f"output {str(output)!r} is the folder you are in: give the name of a new one")
-    _check_folder(output.absolute().parent)

@@ -1,4 +1,4 @@
-"""Pictures with a line of text under them."""
+"""Draw a label under an image."""
 
 from textwrap import wrap
 
@@ -9,10 +9,10 @@ _LINES = 4
 _MARGIN = 6
 
 
-def labelled(image: Image.Image, text: str, height: int) -> Image.Image:
-    """A picture scaled to `height` pixels, in a white cell with the text below it.
+def label_image(image: Image.Image, text: str, height: int) -> Image.Image:
+    """Return an image scaled to `height` pixels, in a white cell with a text below it.
 
-    Cells of pictures of one shape are equally large; what does not fit in four lines is cut.
+    Cells of images of one shape are equally large; text beyond four lines is cut.
     """
     width = round(height * image.width / image.height)
     font = ImageFont.load_default(_FONT_SIZE)

@@ -1,0 +1,142 @@
+"""`showo-turbo ask`, `describe`, `chat`: questions about an image, answered on the terminal."""
+
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from showo_turbo.cli.common_options import (
+    DEFAULT_DTYPE,
+    DEFAULT_MODEL,
+    Device,
+    Dtype,
+    ImageFile,
+    Model,
+    Quantization,
+    declared_options,
+    given_options,
+    load_pipeline,
+    with_options,
+)
+from showo_turbo.cli.exit_status import report_error
+from showo_turbo.cli.terminal import TextPrinter, stats_line
+from showo_turbo.errors import InputError
+from showo_turbo.generation.options import DecodingOptions
+from showo_turbo.validation import check_seed
+
+if TYPE_CHECKING:
+    from showo_turbo.pipelines.pipeline import ShowoPipeline
+
+
+@dataclass(frozen=True)
+@declared_options(DecodingOptions)
+class AnsweringArguments:
+    """Hold the options of every command that answers."""
+
+    model: Model = DEFAULT_MODEL
+    seed: Annotated[int, typer.Option(help="Seed of every answer, for sampling.")] = 0
+    stats: Annotated[bool, typer.Option("--stats", help="Print forward passes and tokens per pass.")] = False
+    device: Device = None
+    dtype: Dtype = DEFAULT_DTYPE
+    quantization: Quantization = None
+
+    def decoding_options(self) -> DecodingOptions:
+        """Return the options as the library takes them.
+
+        Raises:
+            InputError: if one is out of its range, or the seed is invalid.
+        """
+        check_seed("seed", self.seed)
+        return DecodingOptions(**given_options(DecodingOptions, self))
+
+    def load_pipeline(self) -> "ShowoPipeline":
+        """Load the pipeline that the options name."""
+        return load_pipeline(self.model, self.device, self.dtype, self.quantization)
+
+
+@dataclass(frozen=True)
+@declared_options(DecodingOptions, max_new_tokens=128)
+class DescribingArguments(AnsweringArguments):
+    """Hold the options of `describe`, whose answers are longer."""
+
+
+@with_options
+def ask(
+    image: ImageFile,
+    questions: Annotated[list[str], typer.Argument(help="One question or several.", show_default=False)],
+    options: AnsweringArguments,
+) -> None:
+    """Answer questions about an image. Several questions are printed with their answers."""
+    answer(image, questions, options)
+
+
+@with_options
+def describe(image: ImageFile, options: DescribingArguments) -> None:
+    """Describe an image."""
+    answer(image, ["Describe the image."], options)
+
+
+def answer(image: str, questions: Sequence[str], options: AnsweringArguments) -> None:
+    """Print answers about an image, which is encoded once.
+
+    Raises:
+        InputError: if the image or the model cannot be read, or a question is invalid; before any answer.
+    """
+    from showo_turbo.processing.images import load_image
+
+    decoding, loaded = options.decoding_options(), load_image(image)
+    pipe = options.load_pipeline()
+    pipe.check_questions(questions, decoding)
+    encoded = pipe.encode_images([loaded])
+    for question in questions:
+        if len(questions) > 1:
+            typer.echo(question)
+        printer = TextPrinter(pipe.prompts)
+        output = pipe.image_to_text(encoded, question, **asdict(decoding), seed=options.seed, streamer=printer)
+        if options.stats:
+            typer.echo(stats_line(output, decoding.max_new_tokens))
+
+
+@with_options
+def chat(image: ImageFile, options: AnsweringArguments) -> None:
+    """Chat about an image: every line of the input is a question, read together with the turns before it.
+
+    An invalid question is reported, and the chat continues; the exit status is then 2. The shipped models are trained
+    on single questions only, and often answer later ones wrongly: `ask` takes each question by itself.
+    """
+    from showo_turbo.processing.images import load_image
+
+    decoding, loaded = options.decoding_options(), load_image(image)
+    pipe = options.load_pipeline()
+    chat = pipe.chat(loaded)
+    invalid = 0
+    for question in _questions():
+        printer = TextPrinter(pipe.prompts)
+        try:
+            output = chat.ask(question, **asdict(decoding), seed=options.seed, streamer=printer)
+        except InputError as error:
+            report_error(str(error))
+            invalid += 1
+            continue
+        if options.stats:
+            typer.echo(stats_line(output, decoding.max_new_tokens))
+    if invalid:
+        raise typer.Exit(2)
+
+
+def _questions() -> Iterator[str]:
+    """Yield the lines of standard input that are not empty, each after a prompt sign on a terminal."""
+    interactive = sys.stdin.isatty()
+    while True:
+        if interactive:
+            typer.echo("> ", nl=False, err=True)
+        try:
+            line = sys.stdin.readline()
+        except UnicodeDecodeError as error:
+            raise InputError(f"standard input is in another encoding than the terminal's ({error})") from error
+        if not line:
+            return
+        if line.strip():
+            yield line.strip()

@@ -1,0 +1,135 @@
+"""Options that several commands share, and the pipeline that they name.
+
+A command takes groups of options as data classes, of which `with_options` makes options of the command line:
+
+    @with_options                                      @dataclass(frozen=True)
+    def vary(image: ImageFile,                         @declared_options(SamplingOptions)
+             options: DrawingArguments) -> None: ...   class DrawingArguments: ...
+
+    showo-turbo vary IMAGE [--steps INT] [--guidance-scale FLOAT] ... [--seed INT] ...
+"""
+
+from collections.abc import Callable, Container
+from dataclasses import Field, fields, is_dataclass
+from functools import wraps
+from inspect import Parameter, signature
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
+
+import typer
+
+from showo_turbo.checkpoints.names import DEFAULT_MODEL as DEFAULT_MODEL
+from showo_turbo.checkpoints.names import SHIPPED_MODELS, resolve
+from showo_turbo.cli.terminal import quiet_transformers
+from showo_turbo.generation.options import Options, add_options, is_optional, range_in_words, value_type
+
+if TYPE_CHECKING:
+    from showo_turbo.pipelines.pipeline import ShowoPipeline
+
+C = TypeVar("C", bound=type)
+
+DEFAULT_DTYPE = "float32"
+
+Model = Annotated[
+    str, typer.Option(help=f"A shipped model ({', '.join(SHIPPED_MODELS)}), a folder, or a hub name owner/name.")
+]
+Device = Annotated[
+    str | None,
+    typer.Option(help="Device to compute on, such as cpu or cuda; the GPU if there is one, else the CPU, if left out."),
+]
+Dtype = Annotated[str, typer.Option(help="Dtype of the transformer's weights: float32, bfloat16 or float16.")]
+Quantization = Annotated[
+    str | None, typer.Option(help="int8 stores the weights in 8 bits, an approximation; needs torchao.")
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")]
+ImageFile = Annotated[str, typer.Argument(help="An image file: PNG, JPEG or the like.", show_default=False)]
+
+
+def load_pipeline(model: str, device: str | None, dtype: str, quantization: str | None = None) -> "ShowoPipeline":
+    """Load the pipeline that the options name, without messages of the libraries below.
+
+    An unknown name is refused before anything heavy is imported.
+
+    Raises:
+        InputError: as `ShowoPipeline.from_pretrained`.
+    """
+    resolve(model)
+    quiet_transformers()
+    from showo_turbo.pipelines.pipeline import ShowoPipeline
+
+    return ShowoPipeline.from_pretrained(model, device=device, dtype=dtype, quantization=quantization)
+
+
+def declared_options(options: type[Options], only: Container[str] | None = None, **defaults: Any) -> Callable[[C], C]:
+    """Add the options that a class declares to a group of options.
+
+    Args:
+        options: the class that declares them.
+        only: names of the options to add; all if left out.
+        **defaults: defaults that differ from the declared ones.
+    """
+
+    def argument(options: type[Options], declared: Field) -> tuple[Any, Any]:
+        annotation, default = command_line_option(options, declared)
+        return annotation, defaults.get(declared.name, default)
+
+    return add_options(options, argument, only=only)
+
+
+def command_line_option(options: type[Options], declared: Field) -> tuple[Any, Any]:
+    """Return annotation and default of a declared option as typer takes them.
+
+    An option that the checkpoint recommends is None if left out. The command line has no None: 0 stands for it where
+    integers start at 1.
+    """
+    values = range_in_words(declared).removesuffix(", or None")
+    if _zero_is_none(declared):
+        values += ", or 0 for no limit"
+    default = None if options.left_out_is_recommended else declared.default
+    notes = [values, "the model's own choice if left out"] if options.left_out_is_recommended else [values]
+    note = "; ".join(filter(None, notes))
+    help = f"{declared.metadata['help']} {note[:1].upper()}{note[1:]}{'.' if note else ''}".strip()
+    kind: Any = value_type(declared)
+    annotation = kind if default is not None else kind | None
+    return Annotated[annotation, typer.Option(*declared.metadata["flags"], help=help)], default
+
+
+def given_options(options: type[Options], group: object) -> dict[str, Any]:
+    """Return the declared options that a group of options holds and that are given, by name."""
+    given = {}
+    for declared in fields(options):
+        value = getattr(group, declared.name, None)
+        if value is not None:
+            given[declared.name] = None if value == 0 and _zero_is_none(declared) else value
+    return given
+
+
+def _zero_is_none(declared: Field) -> bool:
+    return is_optional(declared) and value_type(declared) is int and declared.metadata["minimum"] == 1
+
+
+def with_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Replace every parameter of a command that is a data class by the fields of the class, as options."""
+    parameters: dict[str, Parameter] = {}
+    groups: dict[str, type] = {}
+    for name, parameter in signature(command).parameters.items():
+        annotation = parameter.annotation
+        if isinstance(annotation, type) and is_dataclass(annotation):
+            groups[name] = annotation
+        else:
+            parameters[name] = parameter
+    for group in groups.values():
+        hints = get_type_hints(group, include_extras=True)
+        for field in fields(group):
+            parameters[field.name] = Parameter(
+                field.name, Parameter.KEYWORD_ONLY, default=field.default, annotation=hints[field.name]
+            )
+
+    @wraps(command)
+    def run(**values: object) -> None:
+        for name, group in groups.items():
+            values[name] = group(**{field.name: values.pop(field.name) for field in fields(group)})
+        command(**values)
+
+    run.__signature__ = signature(command).replace(parameters=list(parameters.values()))  # type: ignore[attr-defined]
+    run.__annotations__ = {name: parameter.annotation for name, parameter in parameters.items()}
+    return run

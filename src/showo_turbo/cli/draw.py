@@ -1,0 +1,296 @@
+"""`showo-turbo generate`, `inpaint`, `extrapolate`, `vary`: images as PNG files, each with a sidecar file.
+
+prompt, arguments, options --new_sidecar--> Sidecar --draw--> NAME.png, NAME.json
+NAME.json ------------------Sidecar.read-------^
+"""
+
+import secrets
+from dataclasses import dataclass, fields, replace
+from math import ceil, sqrt
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from showo_turbo.checkpoints.names import SHIPPED_MODELS
+from showo_turbo.cli.common_options import (
+    DEFAULT_DTYPE,
+    DEFAULT_MODEL,
+    Device,
+    ImageFile,
+    Overwrite,
+    Quantization,
+    declared_options,
+    given_options,
+    load_pipeline,
+    with_options,
+)
+from showo_turbo.cli.output_files import check_outputs, check_png, png_bytes
+from showo_turbo.cli.prompt_files import read_prompts, slug
+from showo_turbo.cli.sidecar import Sidecar, files_in, sidecar_path
+from showo_turbo.cli.terminal import StepProgress, progress_bar
+from showo_turbo.errors import InputError
+from showo_turbo.files import atomic_files, sha256_of_files
+from showo_turbo.generation.options import SamplingOptions
+
+if TYPE_CHECKING:
+    from showo_turbo.pipelines.pipeline import ShowoPipeline
+
+_OUTPUT_HELP = (
+    "For one image a PNG file (out.png if left out); for several an existing folder (the current one if left out), "
+    "which gets files such as 001-a-red-circle.png."
+)
+
+
+@dataclass(frozen=True)
+@declared_options(SamplingOptions)
+class DrawingArguments:
+    """Hold the options of every command that draws; None stands for left out."""
+
+    output: Annotated[Path | None, typer.Option("--output", "-o", help=_OUTPUT_HELP)] = None
+    model: Annotated[
+        str | None, typer.Option(help=f"A shipped model, a folder or a hub name; {DEFAULT_MODEL} if left out.")
+    ] = None
+    seed: Annotated[int | None, typer.Option(help="Seed of every prompt; random if left out.")] = None
+    num_images: Annotated[int | None, typer.Option(help="Images per prompt, in a grid; 1 if left out.")] = None
+    device: Device = None
+    dtype: Annotated[
+        str | None,
+        typer.Option(help=f"Dtype of the weights: float32, bfloat16 or float16; {DEFAULT_DTYPE} if left out."),
+    ] = None
+    quantization: Quantization = None
+    overwrite: Overwrite = False
+
+    def given(self) -> list[str]:
+        """Return the names of the options that are given, those of the output aside."""
+        names = [field.name for field in fields(self) if field.name not in ("output", "overwrite")]
+        return [name for name in names if getattr(self, name) is not None]
+
+    @property
+    def model_name(self) -> str:
+        """Name or path of the model."""
+        return DEFAULT_MODEL if self.model is None else self.model
+
+    def load_pipeline(self) -> "ShowoPipeline":
+        """Load the pipeline that the options name."""
+        dtype = DEFAULT_DTYPE if self.dtype is None else self.dtype
+        return load_pipeline(self.model_name, self.device, dtype, self.quantization)
+
+
+@with_options
+def generate(
+    options: DrawingArguments,
+    prompts: Annotated[list[str] | None, typer.Argument(help="Text of an image; every prompt gives a file.")] = None,
+    prompts_file: Annotated[Path | None, typer.Option(help="A text file with one more prompt on each line.")] = None,
+    height: Annotated[int | None, typer.Option(help="Height in pixels; the model's own if left out.")] = None,
+    width: Annotated[int | None, typer.Option(help="Width in pixels; the model's own if left out.")] = None,
+    skip_existing: Annotated[
+        bool, typer.Option("--skip-existing", help="Resume an interrupted run: skip images that are finished.")
+    ] = False,
+    from_sidecar: Annotated[
+        Path | None,
+        typer.Option(
+            help="Draw an image again from its JSON file, of any command; only -o and --overwrite can be given with it."
+        ),
+    ] = None,
+) -> None:
+    """Draw images.
+
+    Every image NAME.png gets a file NAME.json with all settings; --from-sidecar draws the same image from it again.
+    """
+    own = {"prompts": prompts, "prompts_file": prompts_file, "height": height, "width": width}
+    given = {name: value for name, value in own.items() if value is not None}
+    if from_sidecar is not None:
+        if given or options.given() or skip_existing:
+            names = [*given, *options.given(), *["skip_existing"] * skip_existing]
+            raise InputError(
+                "--from-sidecar takes all settings but the output from the file: leave "
+                f"{', '.join(names).replace('_', '-')} out"
+            )
+        draw_again(from_sidecar, options)
+        return
+    texts = [*(prompts or []), *(read_prompts(prompts_file, "prompts file") if prompts_file else [])]
+    images = image_paths(texts, options.output)
+    if skip_existing:
+        images = {path: prompt for path, prompt in images.items() if not _is_finished(path, prompt)}
+    if not images:
+        return
+    check_outputs([file for path in images for file in (path, sidecar_path(path))], options.overwrite)
+    pipe = options.load_pipeline()
+    size = {name: value for name, value in given.items() if name in ("height", "width")}
+    sidecar = new_sidecar(pipe, "text_to_image", size, "", options)
+    draw(pipe, {path: replace(sidecar, prompt=prompt) for path, prompt in images.items()})
+
+
+@with_options
+def inpaint(
+    image: ImageFile,
+    mask: Annotated[str, typer.Argument(help="An image of the same size, white where to draw.", show_default=False)],
+    prompt: Annotated[str, typer.Argument(help="Text of the whole image.", show_default=False)],
+    options: DrawingArguments,
+) -> None:
+    """Redraw the part of an image that is white in a mask."""
+    edit("inpaint", {"image": image, "mask": mask}, prompt, options)
+
+
+@with_options
+def extrapolate(
+    image: ImageFile,
+    prompt: Annotated[str, typer.Argument(help="Text of the new part.", show_default=False)],
+    options: DrawingArguments,
+    direction: Annotated[
+        list[str], typer.Option(help="left, right, up or down, half an image at a time; may be given several times.")
+    ] = ["left"],  # noqa: B006
+    offset: Annotated[int, typer.Option(help="Codes that are added at a time beyond half an image.")] = 0,
+) -> None:
+    """Extend an image beyond its borders."""
+    edit("extrapolate", {"image": image, "direction": direction, "offset": offset}, prompt, options)
+
+
+@with_options
+def vary(
+    image: ImageFile,
+    prompt: Annotated[str, typer.Argument(help="Text of the whole image.", show_default=False)],
+    options: DrawingArguments,
+    strength: Annotated[float, typer.Option(help="Fraction of the image that is redrawn, up to 1.")] = 0.6,
+) -> None:
+    """Draw a variation of an image: a random part of it is redrawn."""
+    edit("vary", {"image": image, "strength": strength}, prompt, options)
+
+
+def edit(task: str, arguments: dict[str, Any], prompt: str, options: DrawingArguments) -> None:
+    """Run a task that starts from an image, and write one image file.
+
+    Args:
+        task: one of `sidecar.TASKS`.
+        arguments: arguments of the task.
+        prompt: the text.
+        options: options of the command.
+
+    Raises:
+        InputError: if a file cannot be read or written, or as the task.
+    """
+    from showo_turbo.processing.images import load_image
+
+    path = image_path(prompt, options.output)
+    check_outputs([path, sidecar_path(path)], options.overwrite)
+    for name, file in files_in(arguments).items():
+        load_image(arguments[name])
+        arguments[name] = str(file.resolve())
+    pipe = options.load_pipeline()
+    draw(pipe, {path: new_sidecar(pipe, task, arguments, prompt, options)})
+
+
+def new_sidecar(
+    pipe: "ShowoPipeline", task: str, arguments: dict[str, Any], prompt: str, options: DrawingArguments
+) -> Sidecar:
+    """Return all settings of an image; a seed that is not given is chosen at random.
+
+    Raises:
+        InputError: if a sampling option is out of its range.
+    """
+    import torch
+
+    from showo_turbo import __version__
+    from showo_turbo.checkpoints.loading import locate
+    from showo_turbo.checkpoints.published import published_checkpoint
+
+    model = options.model_name
+    is_published = model in SHIPPED_MODELS or published_checkpoint(model)  # then the name implies more than a path
+    return Sidecar(
+        task=task,
+        arguments=arguments,
+        inputs_sha256={name: sha256_of_files(file) for name, file in files_in(arguments).items()},
+        prompt=prompt,
+        seed=secrets.randbelow(2**32) if options.seed is None else options.seed,
+        num_images=1 if options.num_images is None else options.num_images,
+        sampling=pipe.recommended.override(**given_options(SamplingOptions, options)),
+        model=str(Path(model).resolve()) if Path(model).is_dir() and not is_published else model,
+        weights_sha256=locate(model).weights_sha256(),
+        device=str(pipe.device),
+        dtype=str(pipe.model.dtype).removeprefix("torch."),
+        quantization=pipe.model.quantization,
+        showo_turbo=__version__,
+        torch=torch.__version__,
+    )
+
+
+def draw_again(file: Path, options: DrawingArguments) -> None:
+    """Draw the image of a sidecar file again.
+
+    Raises:
+        InputError: if the file cannot be read, or the model or an input has changed.
+    """
+    sidecar = Sidecar.read(file)
+    path = image_path(sidecar.prompt, options.output)
+    check_outputs([path, sidecar_path(path)], options.overwrite)
+    sidecar.check_inputs(file)
+    pipe = load_pipeline(sidecar.model, sidecar.device, sidecar.dtype, sidecar.quantization)
+    from showo_turbo.checkpoints.loading import locate
+
+    if locate(sidecar.model).weights_sha256() != sidecar.weights_sha256:
+        raise InputError(f"model {sidecar.model!r} has other weights than those that made {str(file)!r}")
+    draw(pipe, {path: sidecar})
+
+
+def draw(pipe: "ShowoPipeline", images: dict[Path, Sidecar]) -> None:
+    """Draw and write image files one at a time, so that none depends on the others.
+
+    Raises:
+        InputError: if a prompt is empty or too long, before any image is drawn, or as the task.
+    """
+    from showo_turbo.processing.images import make_grid
+
+    for sidecar in images.values():
+        pipe.prompts.check_prompt(sidecar.prompt)
+    with progress_bar() as progress:
+        on_step = StepProgress(progress, "drawing", len(images))
+        for path, sidecar in images.items():
+            drawn = getattr(pipe, sidecar.task)(
+                prompt=sidecar.prompt,
+                **sidecar.arguments,
+                **vars(sidecar.sampling),
+                num_images_per_prompt=sidecar.num_images,
+                seed=sidecar.seed,
+                callback_on_step_end=on_step,
+            ).images
+            grid = make_grid(drawn, columns=ceil(sqrt(len(drawn))))
+            atomic_files({path: png_bytes(grid), sidecar_path(path): sidecar.to_bytes()})
+    for path in images:
+        typer.echo(path)
+
+
+def image_paths(prompts: list[str], output: Path | None) -> dict[Path, str]:
+    """Return the file of every prompt, and the prompt.
+
+    Raises:
+        InputError: if there is no prompt, or the output does not suit the number of prompts.
+    """
+    if not prompts:
+        raise InputError(
+            'prompt is missing: give one, as in showo-turbo generate "a red circle", or several in --prompts-file'
+        )
+    if len(prompts) == 1:
+        return {image_path(prompts[0], output): prompts[0]}
+    folder = output or Path()
+    if not folder.is_dir():
+        raise InputError(f"output {str(folder)!r} must be a folder that exists, since there are {len(prompts)} prompts")
+    return {folder / f"{number:03}-{slug(prompt)}.png": prompt for number, prompt in enumerate(prompts, start=1)}
+
+
+def image_path(prompt: str, output: Path | None) -> Path:
+    """Return the file of one prompt: `output`, or a file in it that is named after the prompt, or out.png.
+
+    Raises:
+        InputError: if it does not end in .png.
+    """
+    path = output or Path("out.png")
+    path = path / f"{slug(prompt)}.png" if path.is_dir() else path
+    check_png("output", path)
+    return path
+
+
+def _is_finished(path: Path, prompt: str) -> bool:
+    """Return whether there is an image of this prompt with its sidecar, which is written last."""
+    sidecar = sidecar_path(path)
+    return path.exists() and sidecar.exists() and Sidecar.read(sidecar).prompt == prompt
