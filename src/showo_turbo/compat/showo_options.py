@@ -1,7 +1,6 @@
 """Options of the two commands: Show-o's, those of `generation.options` under their own names, and a few more."""
 
 from dataclasses import Field, dataclass, field
-from functools import partial
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -37,10 +36,10 @@ SHOW_O_NAMES = {
 """Show-o's names of sampling options, in order of preference, after the option's own name. Dots lead into sections."""
 
 
-def _argument(options: type[Options], declared: Field, **defaults: Any) -> tuple[Any, Any]:
-    """Return type and default of a declared option in a config; OmegaConf knows no literal types."""
+def _argument(options: type[Options], declared: Field) -> tuple[Any, Any]:
+    """Return type and default of a declared option in a config; OmegaConf does not support literal types."""
     annotation, default = argument_of(options, declared)
-    return (Any if default == RECOMMENDED else annotation), defaults.get(declared.name, default)
+    return (Any if default == RECOMMENDED else annotation), default
 
 
 @dataclass(frozen=True)
@@ -157,7 +156,7 @@ class TextToImageOptions(CommonOptions):
 
 
 @dataclass(frozen=True)
-@add_options(DecodingOptions, partial(_argument, max_new_tokens=100))
+@add_options(DecodingOptions, _argument, max_new_tokens=100)
 class UnderstandingOptions(CommonOptions):
     """Hold the options of `inference_mmu.py`.
 

@@ -7,6 +7,7 @@ The result of a request is that of the method: `pipe.text_to_image(**vars(reques
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
@@ -14,7 +15,7 @@ from torch import Tensor
 from showo_turbo.components import as_list, make_generator
 from showo_turbo.errors import InputError
 from showo_turbo.generation.image_denoiser import masked_state
-from showo_turbo.generation.options import DecodingOptions, SamplingOptions, options_dataclass, options_in
+from showo_turbo.generation.options import DecodingOptions, SamplingOptions, add_options, options_in
 from showo_turbo.generation.trajectory import State
 from showo_turbo.outputs import ImageOutput
 from showo_turbo.pipelines.image_generation import ImageGeneration
@@ -23,7 +24,8 @@ from showo_turbo.processing.images import ImageSource
 from showo_turbo.serving.batching import Job
 
 
-@options_dataclass(SamplingOptions, after="prompt")
+@dataclass(frozen=True, eq=False)
+@add_options(SamplingOptions, after="prompt")
 class ImageRequest:
     """Request images, square ones; its fields are the arguments of `ShowoPipeline.text_to_image`."""
 
@@ -37,7 +39,8 @@ class ImageRequest:
         def __init__(self, prompt: str | Sequence[str], *args: Any, **options: Any) -> None: ...
 
 
-@options_dataclass(DecodingOptions, after="codes")
+@dataclass(frozen=True, eq=False)
+@add_options(DecodingOptions, after="codes")
 class TextRequest:
     """Request answers to questions about images; its fields are the arguments of `ShowoPipeline.image_to_text`."""
 
