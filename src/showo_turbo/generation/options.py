@@ -282,11 +282,12 @@ def argument_of(options: type[Options], declared: Field) -> tuple[Any, Any]:
 
     Options that are recommended by the checkpoint default to None or, where None is a value, to "recommended".
     """
+    annotation: Any = declared.type
     if not options.left_out_is_recommended:
-        return declared.type, declared.default
+        return annotation, declared.default
     if is_optional(declared):
-        return declared.type | Literal["recommended"], RECOMMENDED
-    return declared.type | None, None
+        return annotation | Literal["recommended"], RECOMMENDED
+    return annotation | None, None
 
 
 def takes_options(options: type[Options]) -> Callable[[Callable[P, R]], Callable[P, R]]:
@@ -311,7 +312,7 @@ def takes_options(options: type[Options]) -> Callable[[Callable[P, R]], Callable
             bound = expanded.bind(*args, **kwargs).arguments
             return method(bound.pop("self"), **bound.pop(collected.name, {}), **bound)
 
-        call.__signature__ = expanded
+        call.__signature__ = expanded  # type: ignore[attr-defined]  # read by `inspect.signature`
         call.__doc__ = _document(method, fields(options))
         return call
 

@@ -18,8 +18,8 @@ from showo_turbo.generation.image_denoiser import masked_state
 from showo_turbo.generation.options import DecodingOptions, SamplingOptions, add_options, options_in
 from showo_turbo.generation.trajectory import State
 from showo_turbo.outputs import ImageOutput
-from showo_turbo.pipelines.image_generation import ImageGeneration
-from showo_turbo.pipelines.understanding import EncodedImages, Understanding
+from showo_turbo.pipelines.pipeline import ShowoPipeline
+from showo_turbo.pipelines.understanding import EncodedImages
 from showo_turbo.processing.images import ImageSource
 from showo_turbo.serving.batching import Job
 
@@ -54,7 +54,7 @@ class TextRequest:
         def __init__(self, *args: Any, **options: Any) -> None: ...
 
 
-def prepare_request(pipe: ImageGeneration | Understanding, request: ImageRequest | TextRequest) -> Job:
+def prepare_request(pipe: ShowoPipeline, request: ImageRequest | TextRequest) -> Job:
     """Check a request, encode its images, and build its decoder and first state.
 
     Raises:
@@ -67,7 +67,7 @@ def prepare_request(pipe: ImageGeneration | Understanding, request: ImageRequest
     raise InputError(f"request is {request!r}: expected an ImageRequest or a TextRequest")
 
 
-def _prepare_images(pipe: ImageGeneration, request: ImageRequest) -> Job:
+def _prepare_images(pipe: ShowoPipeline, request: ImageRequest) -> Job:
     arguments = dict(vars(request))
     call = pipe.prepare_images(as_list(arguments.pop("prompt")), **arguments)
     vocabulary, images = call.denoiser.vocabulary, len(call.denoiser.prompt_of_image)
@@ -83,7 +83,7 @@ def _prepare_images(pipe: ImageGeneration, request: ImageRequest) -> Job:
     return Job(call.denoiser, start, output, batch_key)
 
 
-def _prepare_answers(pipe: Understanding, request: TextRequest) -> Job:
+def _prepare_answers(pipe: ShowoPipeline, request: TextRequest) -> Job:
     decoding = DecodingOptions(**options_in(DecodingOptions, request))
     pairs = pipe.pair_questions(request.image, request.prompt, request.codes)
     decoder, guesses = pipe.prepare_answers(pairs, decoding, make_generator(request.seed))
