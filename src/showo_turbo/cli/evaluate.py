@@ -157,13 +157,13 @@ def report(
         typer.Option(help="A student as TITLE=MODEL, with its title in the tables; may be given several times."),
     ] = None,
     guidance_scale: Annotated[
-        list[float], typer.Option(help="Guidance scale of the teacher; may be given several times.")
+        Sequence[float], typer.Option(help="Guidance scale of the teacher; may be given several times.")
     ] = (0.5, 1.0),
     top_k: Annotated[
         list[int] | None, typer.Option(help="Top-k of the students, a column each; their own choice if left out.")
     ] = None,
     steps: Annotated[
-        list[int], typer.Option(help="Steps of text to image; may be given several times.")
+        Sequence[int], typer.Option(help="Steps of text to image; may be given several times.")
     ] = REPORTED_STEPS,
     images_per_prompt: ImagesPerPrompt = 4,
     prompts_file: PromptsFile = None,

@@ -112,9 +112,9 @@ class TextToImageOptions(CommonOptions):
     batch_size: int | None = None
     generation_timesteps: int | None = None
     mask_schedule: MaskSchedule = field(default_factory=MaskSchedule)
-    image_path: str | None = None
-    inpainting_mask_path: str | None = None
-    extra_direction: str | None = None
+    image_path: str = ""
+    inpainting_mask_path: str = ""
+    extra_direction: str = ""
     offset: int = 0
 
     def __post_init__(self) -> None:
@@ -127,9 +127,11 @@ class TextToImageOptions(CommonOptions):
         if self.mask_schedule.params != SigmoidParams():
             raise InputError("mask_schedule.params cannot be changed: leave them at start -3, end 3, tau 1, or out")
         required = {"t2i": (), "inpainting": ("image_path", "inpainting_mask_path"), "extrapolation": ("image_path",)}
-        for name in (*required[self.mode], *(("prompt",) if self.mode != "t2i" else ())):
-            if getattr(self, name) is None:
-                raise InputError(f"mode {self.mode!r} needs {name}: add {name}=...")
+        missing = [name for name in required[self.mode] if not getattr(self, name)]
+        if self.mode != "t2i" and self.prompt is None:
+            missing.append("prompt")
+        if missing:
+            raise InputError(f"mode {self.mode!r} needs {missing[0]}: add {missing[0]}=...")
         if self.mode == "extrapolation" and not split(self.extra_direction):
             raise InputError("mode 'extrapolation' needs extra_direction: left, right, up or down")
         for direction in split(self.extra_direction):
@@ -168,12 +170,12 @@ class UnderstandingOptions(CommonOptions):
         InputError: if there is no folder or no question, or a value is out of its range.
     """
 
-    mmu_image_root: str | None = None
-    question: str | None = None
+    mmu_image_root: str = ""
+    question: str = ""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.mmu_image_root is None:
+        if not self.mmu_image_root:
             raise InputError("mmu_image_root is missing: name a folder of images, mmu_image_root=FOLDER")
         if not split(self.question):
             raise InputError(f"question is missing: add question='...', several separated by {SEPARATOR!r}")
