@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from showo_turbo.scenes.benchmark import ScenePrompt
 
 TASKS = ("all", "text-to-image", "understanding", "reconstruction")
-REPORTED_STEPS = (16, 8, 4, 2, 1)
+REPORTED_STEPS = [16, 8, 4, 2, 1]
+REPORTED_GUIDANCE_SCALES = [0.5, 1.0]
 
 ImagesPerPrompt = Annotated[int, typer.Option(help="Images of every prompt.")]
 PromptsFile = Annotated[
@@ -157,13 +158,13 @@ def report(
         typer.Option(help="A student as TITLE=MODEL, with its title in the tables; may be given several times."),
     ] = None,
     guidance_scale: Annotated[
-        Sequence[float], typer.Option(help="Guidance scale of the teacher; may be given several times.")
-    ] = (0.5, 1.0),
+        list[float], typer.Option(help="Guidance scale of the teacher; may be given several times.")
+    ] = REPORTED_GUIDANCE_SCALES,
     top_k: Annotated[
         list[int] | None, typer.Option(help="Top-k of the students, a column each; their own choice if left out.")
     ] = None,
     steps: Annotated[
-        Sequence[int], typer.Option(help="Steps of text to image; may be given several times.")
+        list[int], typer.Option(help="Steps of text to image; may be given several times.")
     ] = REPORTED_STEPS,
     images_per_prompt: ImagesPerPrompt = 4,
     prompts_file: PromptsFile = None,
