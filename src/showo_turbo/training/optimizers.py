@@ -57,7 +57,7 @@ def build_optimizers(model: nn.Module, config: OptimizerConfig) -> list[Optimize
             from bitsandbytes.optim import AdamW8bit
         except ImportError as error:
             raise InputError(
-                "optimizer.name is 'adamw8bit', which needs bitsandbytes: install it, or choose adamw"
+                "optimizer.name is 'adamw8bit', which needs bitsandbytes: pip install bitsandbytes, or choose adamw"
             ) from error
         return [AdamW8bit(trainable.values(), lr=config.lr, betas=(beta1, beta2), weight_decay=config.weight_decay)]
     hidden = {name: p for name, p in trainable.items() if config.name == "muon" and p.ndim == 2 and ".layers." in name}
