@@ -11,6 +11,7 @@ the results.
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from pathlib import Path
 
 from showo_turbo import __version__
@@ -151,6 +152,7 @@ class Comparison:
                 )
         self.plan, self.path = plan, path
         self._load = load
+        self._weights_sha256 = cache(lambda model: locate(model).weights_sha256())
         self._cells: dict[str, dict] = read_json(path) if path.exists() else {}
         if foreign := [key for key in self._cells if not key.startswith("{")]:
             raise InputError(f"{str(path)!r} is not a report file (it holds {foreign[0]!r}): choose another one")
@@ -174,7 +176,7 @@ class Comparison:
                 self._load(variant.model), plan.prompts, options, plan.images_per_prompt, plan.seed
             ),
             task="text to image",
-            weights=locate(variant.model).weights_sha256(),
+            weights=self._weights_sha256(variant.model),
             options=asdict(options),
             prompts=prompts_sha256(plan.prompts),
             images_per_prompt=plan.images_per_prompt,
@@ -187,7 +189,7 @@ class Comparison:
                 self._load(variant.model), make_question_set(plan.scenes, plan.seed), variant.decoding, plan.seed
             ),
             task="understanding",
-            weights=locate(variant.model).weights_sha256(),
+            weights=self._weights_sha256(variant.model),
             options=asdict(variant.decoding),
             scenes=plan.scenes,
         )
