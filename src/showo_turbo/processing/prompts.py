@@ -19,7 +19,7 @@ from typing import cast
 
 import torch
 from torch import Tensor
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, PhiConfig, PreTrainedTokenizerBase
 
 from showo_turbo.configuration import ShowoConfig
 from showo_turbo.errors import InputError
@@ -33,6 +33,8 @@ TURN = "USER: {} ASSISTANT:"
 
 MAX_QUESTION_CHARACTERS = 1024
 """Length of the longest question in the data that Show-o Turbo (arXiv 2502.05415) was distilled on."""
+
+_TOKENIZER_FILES = ("tokenizer.json", "vocab.json")
 
 
 @dataclass(frozen=True)
@@ -56,22 +58,29 @@ def left_pad(rows: Sequence[Sequence[int]], pad_id: int, device: torch.device | 
     return PaddedBatch(ids, torch.arange(length, device=device) < pads[:, None])
 
 
-def load_text_tokenizer(folder_or_name: str | Path) -> PreTrainedTokenizerBase:
-    """Load the text tokenizer of a folder or hub name and add Show-o's special tokens.
+def load_text_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
+    """Load the text tokenizer of a folder and add Show-o's special tokens.
 
-    As published, `[PAD]` is added as the padding token and the others as plain tokens.
+    As published, `[PAD]` is added as the padding token and the others as plain tokens. Python files of the folder are
+    never executed: a tokenizer with code of its own is read from its `tokenizer.json`.
 
     Raises:
         InputError: if there is no tokenizer, or its bos and eos are not one and the same token.
     """
+    if not any((Path(folder) / name).is_file() for name in _TOKENIZER_FILES):
+        raise InputError(
+            f"text tokenizer: none could be loaded from {str(folder)!r}: expected tokenizer.json, or vocab.json and "
+            "merges.txt in it"
+        )
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder_or_name)
+        # The config is a plain one, so that the folder's own cannot name code either.
+        tokenizer = AutoTokenizer.from_pretrained(folder, config=PhiConfig(), trust_remote_code=False)
     except Exception as error:  # a damaged file raises exceptions of any type
         reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise InputError(f"text tokenizer: none could be loaded from {str(folder_or_name)!r} ({reason})") from error
+        raise InputError(f"text tokenizer: none could be loaded from {str(folder)!r} ({reason})") from error
     if tokenizer.eos_token_id is None or tokenizer.bos_token_id != tokenizer.eos_token_id:
         raise InputError(
-            f"text tokenizer {str(folder_or_name)!r}: bos is id {tokenizer.bos_token_id} and eos is id "
+            f"text tokenizer {str(folder)!r}: bos is id {tokenizer.bos_token_id} and eos is id "
             f"{tokenizer.eos_token_id}; Show-o needs one end-of-text token that is both"
         )
     tokenizer.add_special_tokens({"pad_token": SPECIAL_TOKENS[0]})
@@ -130,13 +139,13 @@ class PromptBuilder:
         self.max_text_length = max_text_length
 
     @classmethod
-    def from_pretrained(cls, folder_or_name: str | Path, config: ShowoConfig) -> "PromptBuilder":
-        """Load the text tokenizer of a folder or hub name for the checkpoint described by `config`.
+    def from_pretrained(cls, folder: str | Path, config: ShowoConfig) -> "PromptBuilder":
+        """Load the text tokenizer of a folder for the checkpoint described by `config`.
 
         Raises:
             InputError: if there is none, or it does not fit the checkpoint.
         """
-        tokenizer = load_text_tokenizer(folder_or_name)
+        tokenizer = load_text_tokenizer(folder)
         return cls(tokenizer, build_vocabulary(tokenizer, config), config.max_text_length)
 
     def encode(self, text: str) -> list[int]:
