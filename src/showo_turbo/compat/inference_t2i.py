@@ -73,7 +73,7 @@ def _prompts(options: TextToImageOptions) -> list[str]:
 
 def _check_images(options: TextToImageOptions) -> None:
     """Check that the images to edit can be read, before a model is loaded."""
-    from showo_turbo.processing.images import open_image
+    from showo_turbo.processing.image_files import open_image
 
     paths = {"t2i": (), "inpainting": (options.image_path, options.inpainting_mask_path)}
     for path in paths.get(options.mode, (options.image_path,)):

@@ -13,7 +13,8 @@ from torch import Tensor
 from showo_turbo.errors import InputError
 from showo_turbo.generation.scheduler import Generators, split_rows
 from showo_turbo.models.magvit_v2 import grid_shape
-from showo_turbo.processing.images import ImageSource, mask_to_grid, open_image
+from showo_turbo.processing.image_files import ImageSource, open_image
+from showo_turbo.processing.images import mask_to_grid
 
 
 def split_grids(tensor: Tensor) -> list[Tensor]:

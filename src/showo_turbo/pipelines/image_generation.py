@@ -31,7 +31,7 @@ from showo_turbo.generation.options import SamplingOptions, takes_options
 from showo_turbo.generation.scheduler import Generators, UnmaskingScheduler
 from showo_turbo.outputs import ImageOutput
 from showo_turbo.pipelines.image_editing import check_strength, draw_unknown, read_mask, split_grids, split_masks
-from showo_turbo.processing.images import ImageSource, open_image
+from showo_turbo.processing.image_files import ImageSource, open_image
 from showo_turbo.validation import check_integer
 
 StepCallback = Callable[[Components, int, int, dict[str, Any]], object]

@@ -7,49 +7,17 @@ Resizing and rounding are pixel-exact with the published models; the last step t
 """
 
 from collections.abc import Sequence
-from contextlib import nullcontext
-from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import torch
 from einops import rearrange
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
 from showo_turbo.errors import InputError
-
-ImageSource = str | Path | BinaryIO | Image.Image
-"""Path, open binary file or PIL image."""
+from showo_turbo.processing.image_files import ImageSource, open_image
 
 _LARGEST_ASPECT_RATIO = 50
-
-
-def open_image(source: ImageSource) -> Image.Image:
-    """Read an image in its own color mode and apply its EXIF orientation.
-
-    Raises:
-        InputError: if the file does not exist, is not an image that PIL can read, or has no pixels.
-    """
-    if not isinstance(source, (str, Path, Image.Image)) and not hasattr(source, "read"):
-        raise InputError(f"image is a {type(source).__name__}; expected a path, an open binary file or a PIL image")
-    name = f"image {str(source)!r}" if isinstance(source, (str, Path)) else "image"
-    try:
-        with nullcontext(source) if isinstance(source, Image.Image) else Image.open(source) as image:
-            image.load()
-            try:
-                upright = ImageOps.exif_transpose(image)
-            except Exception:  # damaged metadata raises exceptions of many types
-                upright = image
-    except FileNotFoundError:
-        raise InputError(f"{name} does not exist: expected the path of an image file") from None
-    except (OSError, SyntaxError, ValueError, RuntimeError, Image.DecompressionBombError) as error:
-        raise InputError(f"{name} cannot be read ({error}): expected a whole PNG, JPEG or the like") from error
-    if 0 in upright.size:
-        raise InputError(f"{name} has no pixels: its size is {upright.width} x {upright.height}")
-    if upright.mode.startswith("I;16"):  # 16 bits: PIL's own conversion would clip at 255
-        return Image.fromarray((np.asarray(upright) / 257).round().astype(np.uint8))
-    return upright
 
 
 def load_image(source: ImageSource) -> Image.Image:
@@ -58,7 +26,10 @@ def load_image(source: ImageSource) -> Image.Image:
     Raises:
         InputError: as `open_image`.
     """
-    return open_image(source).convert("RGB")
+    image = open_image(source)
+    if image.mode == "P" and image.has_transparency_data:
+        image = image.convert("RGBA")  # Pillow warns of one step
+    return image.convert("RGB")
 
 
 def resize_and_crop(image: Image.Image, resolution: int) -> Image.Image:
