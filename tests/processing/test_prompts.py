@@ -103,3 +103,17 @@ def test_a_text_of_any_length_is_bounded_before_it_is_tokenized(
 def test_a_long_text_is_shortened_in_messages(tiny_prompts: PromptBuilder) -> None:
     with pytest.raises(InputError, match=r"^prompt 'a{30} \.\.\. a{29}\\udce9' is in another encoding"):
         tiny_prompts.check_prompt("a" * 5000 + "\udce9")
+
+
+@pytest.mark.parametrize("damaged", ["\ufeff{}", "{}\r", "\ufeff{}\r", "{}\r\r"])
+def test_byte_order_marks_and_carriage_returns_change_nothing(damaged: str, tiny_prompts: PromptBuilder) -> None:
+    assert tiny_prompts.check_prompt(damaged.format("a red car")) == "a red car"
+    assert tiny_prompts.check_question(damaged.format("What is this?")) == "What is this?"
+
+
+def test_line_ends_are_newlines(tiny_prompts: PromptBuilder) -> None:
+    assert tiny_prompts.check_prompt(" a\r\nred\rcar ") == " a\nred\ncar "
+    assert tiny_prompts.check_question("What\r\nis\rthis?\r\n") == "What is this?"
+    for check in (tiny_prompts.check_prompt, tiny_prompts.check_question):
+        with pytest.raises(InputError, match="is empty"):
+            check("\ufeff\r\n")

@@ -60,6 +60,9 @@ _WHITE = {"I": (255, 65535), "F": (1, 255, 65535)}
 _OVERSHOOT = 0.1
 """Fraction of white by which levels in floating point may be negative, as resampling makes them."""
 
+_STRAIGHT_ALPHA = {"La": "LA", "RGBa": "RGBA"}
+"""Color modes with premultiplied alpha, which Pillow converts to few others."""
+
 _EXIF_ORIENTATION = 0x0112
 _TO_UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -175,6 +178,10 @@ def _as_8_bits(image: Image.Image, name: str) -> Image.Image:
     if image.mode.startswith("I;16") or image.mode in _WHITE:
         white = _white_level(image, name)
         return _in_bands(image, "L", lambda band: _scale_levels(band, white, name), factor)
+    if image.mode == "LAB":
+        raise InputError(f"{name} has the color mode LAB, which is not converted: save it as RGB")
+    if image.mode in _STRAIGHT_ALPHA:
+        image = image.convert(_STRAIGHT_ALPHA[image.mode])
     if factor == 1:
         return image
     mode = "RGBA" if image.has_transparency_data else "L" if image.mode in ("1", "L") else "RGB"

@@ -26,7 +26,11 @@ def load_image(source: ImageSource) -> Image.Image:
     Raises:
         InputError: as `open_image`.
     """
-    image = open_image(source)
+    return to_rgb(open_image(source))
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Convert an image, as `open_image` returns it, to RGB; transparency is dropped."""
     if image.mode == "P" and image.has_transparency_data:
         image = image.convert("RGBA")  # Pillow warns of one step
     return image.convert("RGB")
@@ -91,27 +95,6 @@ def pixels_to_images(pixels: Tensor) -> list[Image.Image]:
     levels = ((pixels.detach().float().cpu() + 1) / 2).clamp(0, 1) * 255
     levels = rearrange(levels.to(torch.uint8), "batch channel height width -> batch height width channel")
     return [Image.fromarray(image.numpy()) for image in levels.contiguous()]
-
-
-def mask_to_grid(mask: ImageSource, resolution: int, grid_size: int) -> Tensor:
-    """Convert a mask image to a mask of codes: bool (grid_size, grid_size), True where the mask is white.
-
-    The mask is resized and cropped as its image is. A code is masked if the mean brightness of its pixels is at least
-    half of white.
-
-    Args:
-        mask: black and white (or gray) image of the same size as the image.
-        resolution: side of the square that the image is cropped to, in pixels.
-        grid_size: codes along that side.
-
-    Raises:
-        InputError: as `open_image` and `resize_and_crop`, or if `grid_size` is not in 1..resolution.
-    """
-    if not 1 <= grid_size <= resolution:
-        raise InputError(f"grid_size is {grid_size}; expected 1..{resolution} codes along {resolution} pixels")
-    square = resize_and_crop(open_image(mask).convert("L"), resolution)
-    brightness = np.array(square.resize((grid_size, grid_size), Image.Resampling.BOX))
-    return torch.from_numpy(brightness / 255 >= 0.5)
 
 
 def make_grid(images: Sequence[Image.Image], columns: int) -> Image.Image:

@@ -105,13 +105,18 @@ def build_vocabulary(tokenizer: PreTrainedTokenizerBase, config: ShowoConfig) ->
     return Vocabulary(config.llm_vocab_size, config.codebook_size, tokenizer.eos_token_id)
 
 
+def plain_line_ends(text: str) -> str:
+    """Return a text without byte order marks and carriage returns; line ends are `\\n`, as when a file is read."""
+    return text.replace("\ufeff", "").replace("\r\n", "\n").rstrip("\r").replace("\r", "\n")
+
+
 def clean_question(question: str) -> str:
     """Return a question in the form that models are trained on: one line, without "<image>".
 
     Raises:
         InputError: if it is empty or longer than 1,024 characters.
     """
-    cleaned = question.replace("<image>", "").replace("\n", " ").strip()
+    cleaned = plain_line_ends(question).replace("<image>", "").replace("\n", " ").strip()
     if not cleaned:
         raise InputError("question is empty: ask something about the image")
     if len(cleaned) > MAX_QUESTION_CHARACTERS:
@@ -209,8 +214,11 @@ class PromptBuilder:
         ids = self.encode(text)
         return ids if ids[:1] == [self.vocabulary.end_of_text_id] else [self.vocabulary.end_of_text_id, *ids]
 
-    def check_prompt(self, prompt: object) -> None:
+    def check_prompt(self, prompt: object) -> str:
         """Check a text-to-image prompt.
+
+        Returns:
+            The prompt in the form of `plain_line_ends`.
 
         Raises:
             InputError: if it is not a text, is empty, cannot be encoded as UTF-8, contains a reserved token, or is
@@ -223,6 +231,7 @@ class PromptBuilder:
                 f"prompt is too long: it has {len(prompt):,} characters, and the model takes {self.max_text_length} "
                 "tokens: shorten it"
             )
+        prompt = plain_line_ends(prompt)
         if not prompt.strip():
             raise InputError("prompt is empty: say what the image should show")
         self._check_characters("prompt", prompt)
@@ -231,6 +240,7 @@ class PromptBuilder:
                 f"prompt is too long: the model takes {self.max_text_length} tokens, and its end, "
                 f"{_shown(end.strip())}, would be cut: shorten it"
             )
+        return prompt
 
     def check_question(self, question: object) -> str:
         """Check a question about an image.
