@@ -31,7 +31,7 @@ from showo_turbo.generation.options import SamplingOptions, takes_options
 from showo_turbo.generation.scheduler import Generators, UnmaskingScheduler
 from showo_turbo.outputs import ImageOutput
 from showo_turbo.pipelines.image_editing import check_strength, draw_unknown, read_mask, split_grids, split_masks
-from showo_turbo.processing.images import ImageSource, open_image
+from showo_turbo.processing.image_files import ImageSource, open_image
 from showo_turbo.validation import check_integer
 
 StepCallback = Callable[[Components, int, int, dict[str, Any]], object]
@@ -116,8 +116,8 @@ class ImageGeneration(Components):
 
         Args:
             image: a path, an open file, a PIL image, or a list of these.
-            mask: an image of the same size, white where to redraw (a code is redrawn if half of its square is white),
-                or bool over the codes, shaped as `codes`. One for all images, or one for each.
+            mask: an image of the same size, white or transparent where to redraw (see `processing.masks`), or bool over
+                the codes, shaped as `codes`. One for all images, or one for each.
             prompt: what the whole image shows, one text or several.
             codes: the image as codes, in place of `image`.
             **options: as for `text_to_image`.
@@ -230,8 +230,7 @@ class ImageGeneration(Components):
             )
         num_codes, vocabulary = self.model.config.num_vq_tokens, self.prompts.vocabulary
         scheduler = UnmaskingScheduler.from_options(sampling, vocabulary.codebook_size, num_codes)
-        for prompt in prompts:
-            self.prompts.check_prompt(prompt)
+        prompts = [self.prompts.check_prompt(prompt) for prompt in prompts]
         rows = [row for prompt in prompts for row in [self.prompts.text_to_image(prompt)] * num_images_per_prompt]
         denoiser = ImageDenoiser(
             self.model,

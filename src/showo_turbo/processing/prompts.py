@@ -35,6 +35,13 @@ MAX_QUESTION_CHARACTERS = 1024
 """Length of the longest question in the data that Show-o Turbo (arXiv 2502.05415) was distilled on."""
 
 _TOKENIZER_FILES = ("tokenizer.json", "vocab.json")
+MAX_PROMPT_CHARACTERS = 1 << 16
+"""Length of the longest text that is tokenized to see whether it fits as a prompt."""
+
+MAX_TEXT_CHARACTERS = 1 << 20
+"""Part of a training text that is tokenized; far more than any model's positions."""
+
+_SHOWN_CHARACTERS = 60
 
 
 @dataclass(frozen=True)
@@ -107,13 +114,18 @@ def build_vocabulary(tokenizer: PreTrainedTokenizerBase, config: ShowoConfig) ->
     return Vocabulary(config.llm_vocab_size, config.codebook_size, tokenizer.eos_token_id)
 
 
+def plain_line_ends(text: str) -> str:
+    """Return a text without byte order marks and carriage returns; line ends are `\\n`, as when a file is read."""
+    return text.replace("\ufeff", "").replace("\r\n", "\n").rstrip("\r").replace("\r", "\n")
+
+
 def clean_question(question: str) -> str:
     """Return a question in the form that models are trained on: one line, without "<image>".
 
     Raises:
         InputError: if it is empty or longer than 1,024 characters.
     """
-    cleaned = question.replace("<image>", "").replace("\n", " ").strip()
+    cleaned = plain_line_ends(question).replace("<image>", "").replace("\n", " ").strip()
     if not cleaned:
         raise InputError("question is empty: ask something about the image")
     if len(cleaned) > MAX_QUESTION_CHARACTERS:
@@ -207,16 +219,19 @@ class PromptBuilder:
         return [self.vocabulary.mmu_id, self.vocabulary.soi_id, *ids, self.vocabulary.eoi_id]
 
     def language_modelling(self, text: str) -> list[int]:
-        """Return `[sot] text [eot]`."""
-        return [*self._start_with_sot(text), self.vocabulary.end_of_text_id]
+        """Return `[sot] text [eot]`; of a text longer than `MAX_TEXT_CHARACTERS`, only the start is used."""
+        return [*self._start_with_sot(text[:MAX_TEXT_CHARACTERS]), self.vocabulary.end_of_text_id]
 
     def _start_with_sot(self, text: str) -> list[int]:
         """Return `[sot] text`; a `[sot]` at the start of the text is not repeated."""
         ids = self.encode(text)
         return ids if ids[:1] == [self.vocabulary.end_of_text_id] else [self.vocabulary.end_of_text_id, *ids]
 
-    def check_prompt(self, prompt: object) -> None:
+    def check_prompt(self, prompt: object) -> str:
         """Check a text-to-image prompt.
+
+        Returns:
+            The prompt in the form of `plain_line_ends`.
 
         Raises:
             InputError: if it is not a text, is empty, cannot be encoded as UTF-8, contains a reserved token, or is
@@ -224,14 +239,21 @@ class PromptBuilder:
         """
         if not isinstance(prompt, str):
             raise InputError(f"prompt is {prompt!r}: expected a text")
+        if len(prompt) > MAX_PROMPT_CHARACTERS:
+            raise InputError(
+                f"prompt is too long: it has {len(prompt):,} characters, and the model takes {self.max_text_length} "
+                "tokens: shorten it"
+            )
+        prompt = plain_line_ends(prompt)
         if not prompt.strip():
             raise InputError("prompt is empty: say what the image should show")
         self._check_characters("prompt", prompt)
         if end := self.truncated_end(prompt):
             raise InputError(
-                f"prompt is too long: the model takes {self.max_text_length} tokens, and its end, {end.strip()!r}, "
-                "would be cut: shorten it"
+                f"prompt is too long: the model takes {self.max_text_length} tokens, and its end, "
+                f"{_shown(end.strip())}, would be cut: shorten it"
             )
+        return prompt
 
     def check_question(self, question: object) -> str:
         """Check a question about an image.
@@ -252,7 +274,15 @@ class PromptBuilder:
     def _check_characters(self, name: str, text: str) -> None:
         """Raise `InputError` if a text cannot be encoded as UTF-8 or contains a reserved token."""
         if not text.isascii() and text.encode(errors="replace").decode() != text:
-            raise InputError(f"{name} {text!r} is in another encoding than the terminal's or file's: give it in UTF-8")
+            raise InputError(
+                f"{name} {_shown(text)} is in another encoding than the terminal's or file's: give it in UTF-8"
+            )
         for token in (*SPECIAL_TOKENS, self.tokenizer.eos_token):
             if token in text:
                 raise InputError(f"{name} holds {token!r}, which is a reserved token of the model: take it out")
+
+
+def _shown(text: str) -> str:
+    """Return a text in quotes, without its middle if it is long."""
+    half = _SHOWN_CHARACTERS // 2
+    return repr(text if len(text) <= _SHOWN_CHARACTERS else f"{text[:half]} ... {text[-half:]}")
