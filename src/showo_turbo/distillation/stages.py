@@ -120,10 +120,13 @@ def _run_stage(config: DistillationConfig, stage: Stage, previous: str | Path) -
         images: ImageRollouts = trajectories
         if stage.image.on_policy.prompts:
             captions = data.open(CaptionSample, stage.image.on_policy.prompts, log="captions_on_policy")
-            images = OnPolicyRollouts(teacher, captions, stage.image, seed, trajectories)
+            state = PartialState()
+            images = OnPolicyRollouts(
+                teacher, captions, stage.image, seed, trajectories, state.process_index, state.num_processes
+            )
         texts = data.open(TextSample, stage.language.batch_size) if stage.language.weight else None
-        student, process = prepare_student(initial.model, stage), PartialState().process_index
-        train(ConsistencyTask(stage, teacher, student, images, trajectories, texts, process), stage.loop)
+        student = prepare_student(initial.model, stage)
+        train(ConsistencyTask(stage, teacher, student, images, trajectories, texts), stage.loop)
     return output / "model"
 
 
@@ -187,6 +190,5 @@ def _teacher_trajectories(
     write_missing_files(folder, fresh, files.count, files.num_dialogues, state.process_index, state.num_processes)
     data.close()  # the samples are in the files now
     state.wait_for_everyone()
-    return StoredTrajectories(
-        folder, image_batch_size, stage.text.batch_size, f"{stage.loop.seed}/{state.process_index}"
-    )
+    # The spelling of a seed must stay as it is, or runs are not reproducible across versions.
+    return StoredTrajectories(folder, image_batch_size, stage.text.batch_size, f"{stage.loop.seed}/0")

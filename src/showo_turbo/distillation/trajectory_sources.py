@@ -1,7 +1,7 @@
 """The teacher's trajectories of a stage: generated for every batch, or read from files written before the stage.
 
-Both are functions of the number of the batch, so a resumed run learns from the same trajectories as an uninterrupted
-one.
+Both are functions of the number of the batch, counted over all processes, so a resumed run learns from the same
+trajectories as an uninterrupted one, on any number of processes.
 """
 
 import random
@@ -95,13 +95,13 @@ class FreshTrajectories(ImageRollouts, TextRollouts):
     def answers(self, batch: int) -> list[JacobiTrajectory]:
         """Return all blocks of new answers to a batch of dialogues."""
         assert self.dialogues is not None  # the text term is used
-        rng = random.Random(f"{self.seed}/answers/{self.dialogues.stream.rank}/{batch}")
+        rng = random.Random(f"{self.seed}/answers/0/{batch}")
         return roll_out_answers(self.text_teacher, self.dialogues.batch(batch), self.text, rng)
 
     def texts(self, batch: int) -> list[JacobiTrajectory]:
         """Return a random subset of the blocks."""
         assert self.dialogues is not None  # the text term is used
-        rng = random.Random(f"{self.seed}/blocks/{self.dialogues.stream.rank}/{batch}")
+        rng = random.Random(f"{self.seed}/blocks/0/{batch}")
         return _sample(self.answers(batch), self.text.batch_size, rng)
 
 

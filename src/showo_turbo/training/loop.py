@@ -4,8 +4,9 @@ A task defines its model, its optimizers, its batches and their losses; the loop
 the weights, checkpoints and the log.
 
 Decisions:
-- Data follows from (seed, step), or from a position in the task's state, so a resumed run reads the same samples as an
-  uninterrupted one, and a checkpoint needs no random state.
+- Data follows from the seed and the number of a batch, counted over all processes and stored in the checkpoint. So a
+  resumed run reads the same samples as an uninterrupted one, on any number of processes, and a checkpoint needs no
+  random state. A step of two processes reads the batches of a step of one process that accumulates twice as many.
 - A step computes the `forward` of one module, so that accelerate's wrappers (DDP, autocast) work however a task calls
   its model. Batches are built outside of it in full precision: teachers and tokenizers run there.
 - A NaN or infinite loss or gradient changes nothing: weights, optimizers and EMA stay as they are, the step and its
@@ -192,6 +193,7 @@ class _Trainer:
         self.schedules = [_learning_rate_schedule(optimizer, config) for optimizer in self.optimizers]
         self.stateful = [task.model, self.average or task.model, *self.optimizers, *self.schedules]
         self.step, self.skipped_in_a_row = 0, 0
+        self.num_batches = 0  # that all processes together have read
         seconds = self._resume()
         log, self.skipped_log = self.folder / "log.jsonl", self.folder / "skipped.jsonl"
         if accelerator.is_main_process:  # a killed run may have logged steps after its newest checkpoint
@@ -218,12 +220,14 @@ class _Trainer:
 
     def _take_step(self) -> None:
         """Run forward and backward over the batches of a step; update the weights if loss and gradients are finite."""
-        count = self.config.gradient_accumulation_steps
+        count, processes = self.config.gradient_accumulation_steps, self.accelerator.num_processes
         batches, losses = [], []
-        for number in range(self.step * count, (self.step + 1) * count):
+        end = self.num_batches + count * processes
+        for number in range(self.num_batches + self.accelerator.process_index, end, processes):
             batches.append(self.task.batch(number))
             losses.append(self.loss_module(self.ema_model, batches[-1]))
             self.accelerator.backward(losses[-1].total / count)
+        self.num_batches = end
         norm = self.accelerator.clip_grad_norm_(self.task.model.parameters(), self.config.clip_norm)
         finite = bool(torch.isfinite(norm)) and all(bool(torch.isfinite(one.total)) for one in losses)
         if self._true_on_all(finite):
@@ -274,7 +278,13 @@ class _Trainer:
         if not self.accelerator.is_main_process:
             return
         parts = [stateful.state_dict() for stateful in self.stateful]
-        state = {"step": self.step, "seconds": self.log.seconds, "tasks": tasks, "parts": parts}
+        state = {
+            "step": self.step,
+            "batches": self.num_batches,
+            "seconds": self.log.seconds,
+            "tasks": tasks,
+            "parts": parts,
+        }
         try:
             self.task.export(self.ema_model, self.folder)
             write_checkpoint(self.folder / "checkpoints", self.step, state)
@@ -293,9 +303,10 @@ class _Trainer:
             return 0.0
         for stateful, state in zip(self.stateful, saved["parts"], strict=True):
             stateful.load_state_dict(state)
-        if self.accelerator.process_index < len(saved["tasks"]):  # a new process begins with the task's initial state
-            self.task.load_state_dict(saved["tasks"][self.accelerator.process_index])
+        tasks = saved["tasks"]  # one of each process; additional processes restore that of an earlier one
+        self.task.load_state_dict(tasks[self.accelerator.process_index % len(tasks)])
         self.step = saved["step"]
+        self.num_batches = saved.get("batches", self.step * self.config.gradient_accumulation_steps * len(tasks))
         return saved["seconds"]
 
 
