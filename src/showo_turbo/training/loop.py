@@ -146,7 +146,8 @@ def train(task: Task[Any, Any], config: LoopConfig) -> None:
     """Run a task to its last step, from its newest checkpoint if the output folder holds one.
 
     Raises:
-        InputError: as `check_environment`; if too many steps in a row are skipped, or the last step cannot be saved.
+        InputError: as `check_environment`; if all checkpoints are damaged, too many steps in a row are skipped, or the
+            last step cannot be saved.
     """
     check_environment(config)
     set_num_threads(config)
