@@ -206,6 +206,7 @@ def report(
     from showo_turbo.device import parse_device, parse_dtype
     from showo_turbo.evaluation.comparison import Comparison, ComparisonPlan, image_variants, text_variants
     from showo_turbo.evaluation.comparison_tables import text_to_image_table, understanding_table
+    from showo_turbo.locks import lock_file
 
     plan = ComparisonPlan(
         image_variants=image_variants(teacher, students, guidance_scale, top_k or [None]),
@@ -218,12 +219,13 @@ def report(
         device=parse_device(device).type,
         dtype=str(parse_dtype(dtype)).removeprefix("torch."),
     )
-    comparison = Comparison(plan, output, lru_cache(maxsize=1)(lambda name: load_pipeline(name, device, dtype)))
-    image_scores = comparison.image_scores()
-    typer.echo(f"{text_to_image_table(plan, image_scores)}\n")
-    if plot is not None:
-        atomic_files({plot: score_chart(plan, image_scores)})
-    typer.echo(f"{understanding_table(plan, comparison.text_scores())}\n")
+    with lock_file(output):
+        comparison = Comparison(plan, output, lru_cache(maxsize=1)(lambda name: load_pipeline(name, device, dtype)))
+        image_scores = comparison.image_scores()
+        typer.echo(f"{text_to_image_table(plan, image_scores)}\n")
+        if plot is not None:
+            atomic_files({plot: score_chart(plan, image_scores)})
+        typer.echo(f"{understanding_table(plan, comparison.text_scores())}\n")
 
 
 def _parse_students(given: list[str]) -> dict[str, str]:

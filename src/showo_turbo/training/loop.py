@@ -17,7 +17,7 @@ Decisions:
 import logging
 import os
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -35,64 +35,13 @@ from transformers import get_constant_schedule_with_warmup, get_wsd_schedule
 from showo_turbo.errors import InputError
 from showo_turbo.files import append_json_line, drop_json_lines_after
 from showo_turbo.training.log import TrainingLog
+from showo_turbo.training.loop_config import CHANGEABLE_ON_RESUME, LoopConfig
+from showo_turbo.training.processes import make_accelerator
 from showo_turbo.training.run_manifest import check_or_write_manifest
 from showo_turbo.training.state import newest_step, read_newest, write_checkpoint
 from showo_turbo.training.task import StepLosses, Task
-from showo_turbo.validation import check_fraction, check_integer, check_number, check_seed
 
 logger = logging.getLogger(__name__)
-
-_CHANGEABLE_ON_RESUME = ("output", "steps", "max_skipped", "log_steps", "checkpoint_minutes", "tracker", "threads")
-"""Fields of a LoopConfig that a resumed run may change."""
-
-
-@dataclass(frozen=True)
-class LoopConfig:
-    """Configure the training loop.
-
-    Attributes:
-        output: folder of the run: `checkpoints/`, `log.jsonl`, `skipped.jsonl` and the task's export.
-        steps: total number of optimizer steps.
-        seed: of weights and data.
-        warmup_steps: steps over which the learning rate rises linearly.
-        decay_share: fraction of the steps, at the end, over which the learning rate falls linearly to zero; 0 keeps it
-            constant.
-        ema_decay: decay of the EMA of the weights, which is exported; 0 exports the weights themselves.
-        clip_norm: maximum gradient norm.
-        gradient_accumulation_steps: batches per step.
-        max_skipped: number of skipped steps in a row that ends the training.
-        log_steps: steps between two lines of the log; the last step has a line as well.
-        checkpoint_minutes: minutes between two checkpoints.
-        tracker: "tensorboard", "wandb", "trackio" or another tracker of accelerate; none if left out.
-        threads: number of CPU threads; torch's default if left out.
-    """
-
-    output: str = "runs/unnamed"
-    steps: int = 1000
-    seed: int = 0
-    warmup_steps: int = 100
-    decay_share: float = 0.4
-    ema_decay: float = 0.999
-    clip_norm: float = 1.0
-    gradient_accumulation_steps: int = 1
-    max_skipped: int = 20
-    log_steps: int = 50
-    checkpoint_minutes: float = 3.0
-    tracker: str | None = None
-    threads: int | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("steps", "gradient_accumulation_steps", "max_skipped", "log_steps"):
-            check_integer(f"loop.{name}", getattr(self, name), 1)
-        if self.threads is not None:
-            check_integer("loop.threads", self.threads, 1)
-        check_seed("loop.seed", self.seed)
-        check_integer("loop.warmup_steps", self.warmup_steps, 0)
-        check_number("loop.checkpoint_minutes", self.checkpoint_minutes, 0)
-        for name in ("decay_share", "ema_decay"):
-            check_fraction(f"loop.{name}", getattr(self, name))
-        if not self.clip_norm > 0:
-            raise InputError(f"loop.clip_norm is {self.clip_norm}: choose more than 0; .inf disables clipping")
 
 
 def check_environment(config: LoopConfig) -> None:
@@ -114,7 +63,7 @@ def check_environment(config: LoopConfig) -> None:
             f"{processes} processes were started for {devices} device(s): start one for each, or set "
             "ACCELERATE_USE_CPU=true to run on the CPU"
         )
-    precision = _accelerator().mixed_precision
+    precision = make_accelerator().mixed_precision
     if precision not in ("no", "bf16"):
         raise InputError(f"accelerate's mixed precision is {precision!r}: choose 'bf16' or 'no'")
 
@@ -131,8 +80,8 @@ def check_or_write_run_manifest(config: LoopConfig, settings: dict[str, Any], co
         InputError: if the folder holds a run of other settings.
     """
     output = Path(config.output)
-    loop = {name: value for name, value in asdict(config).items() if name not in _CHANGEABLE_ON_RESUME}
-    settings = settings | {"loop": loop, "mixed_precision": _accelerator().mixed_precision}
+    loop = {name: value for name, value in asdict(config).items() if name not in CHANGEABLE_ON_RESUME}
+    settings = settings | {"loop": loop, "mixed_precision": make_accelerator().mixed_precision}
     check_or_write_manifest(output / "run.json", settings, content, newest_step(output / "checkpoints") is not None)
 
 
@@ -151,7 +100,7 @@ def train(task: Task[Any, Any], config: LoopConfig) -> None:
     """
     check_environment(config)
     set_num_threads(config)
-    accelerator = _accelerator(log_with=config.tracker, project_dir=config.output if config.tracker else None)
+    accelerator = make_accelerator(log_with=config.tracker, project_dir=config.output if config.tracker else None)
     Path(config.output).mkdir(parents=True, exist_ok=True)
     if config.tracker:
         accelerator.init_trackers(Path(config.output).name)
@@ -159,11 +108,6 @@ def train(task: Task[Any, Any], config: LoopConfig) -> None:
     accelerator.wait_for_everyone()  # the export of the main process is complete when any process returns
     for tracker in accelerator.trackers:  # `end_training` would also destroy the process group, which a next stage uses
         tracker.finish()
-
-
-def _accelerator(**options: Any) -> Accelerator:
-    """Build accelerate's Accelerator; on a CPU it needs `cpu=True`, or the processes are not connected."""
-    return Accelerator(cpu=not torch.accelerator.is_available(), **options)
 
 
 class _LossModule(nn.Module):
