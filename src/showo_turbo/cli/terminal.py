@@ -54,6 +54,8 @@ class TextPrinter:
             return
         self.ids += value.tolist()
         text = self._text()
+        if self.prompts.cleans_up_spaces:  # the spacing of the last word may change
+            text = text[: max(text.rfind(" "), len(self.printed))]
         if not text.endswith("\N{REPLACEMENT CHARACTER}"):
             self._print(text)
 

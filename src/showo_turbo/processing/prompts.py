@@ -145,10 +145,14 @@ class PromptBuilder:
             tokenizer: an extended text tokenizer, see `load_text_tokenizer`.
             vocabulary: the id layout, see `build_vocabulary`.
             max_text_length: longest `[sot] text [eot]` of text to image, in tokens.
+
+        Attributes:
+            truncates_prompts: if set, `check_prompt` lets longer prompts pass, which `text_to_image` truncates.
         """
         self.tokenizer = tokenizer
         self.vocabulary = vocabulary
         self.max_text_length = max_text_length
+        self.truncates_prompts = False
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, config: ShowoConfig) -> "PromptBuilder":
@@ -175,8 +179,17 @@ class PromptBuilder:
         return self._decode(text_ids)
 
     def _decode(self, ids: list[int]) -> str:
-        text = self.tokenizer.decode(ids, clean_up_tokenization_spaces=False)
-        return cast(str, text)  # a list of texts only for a list of id lists
+        # Casts: a list of texts is returned only for a list of id lists.
+        text = cast(str, self.tokenizer.decode(ids, clean_up_tokenization_spaces=False))
+        return self.tokenizer.clean_up_tokenization(text) if self.cleans_up_spaces else text
+
+    @property
+    def cleans_up_spaces(self) -> bool:
+        """Whether decoded texts lose spaces before punctuation: the tokenizer config's `clean_up_tokenization_spaces`.
+
+        transformers ignores it for byte-level BPE since version 5; the published answers follow it.
+        """
+        return bool(self.tokenizer.clean_up_tokenization_spaces)
 
     def text_to_image(self, prompt: str) -> list[int]:
         """Return `[t2i] [sot] text [eot]`, truncated before `[eot]` to at most 1 + max_text_length ids."""
@@ -235,7 +248,7 @@ class PromptBuilder:
 
         Raises:
             InputError: if it is not a text, is empty, cannot be encoded as UTF-8, contains a reserved token, or is
-                longer than the model takes.
+                longer than the model takes (see `truncates_prompts`).
         """
         if not isinstance(prompt, str):
             raise InputError(f"prompt is {prompt!r}: expected a text")
@@ -248,10 +261,10 @@ class PromptBuilder:
         if not prompt.strip():
             raise InputError("prompt is empty: say what the image should show")
         self._check_characters("prompt", prompt)
-        if end := self.truncated_end(prompt):
+        if not self.truncates_prompts and (end := self.truncated_end(prompt)):
             raise InputError(
                 f"prompt is too long: the model takes {self.max_text_length} tokens, and its end, "
-                f"{_shown(end.strip())}, would be cut: shorten it"
+                f"{shown(end.strip())}, would be cut: shorten it"
             )
         return prompt
 
@@ -275,14 +288,14 @@ class PromptBuilder:
         """Raise `InputError` if a text cannot be encoded as UTF-8 or contains a reserved token."""
         if not text.isascii() and text.encode(errors="replace").decode() != text:
             raise InputError(
-                f"{name} {_shown(text)} is in another encoding than the terminal's or file's: give it in UTF-8"
+                f"{name} {shown(text)} is in another encoding than the terminal's or file's: give it in UTF-8"
             )
         for token in (*SPECIAL_TOKENS, self.tokenizer.eos_token):
             if token in text:
                 raise InputError(f"{name} holds {token!r}, which is a reserved token of the model: take it out")
 
 
-def _shown(text: str) -> str:
+def shown(text: str) -> str:
     """Return a text in quotes, without its middle if it is long."""
     half = _SHOWN_CHARACTERS // 2
     return repr(text if len(text) <= _SHOWN_CHARACTERS else f"{text[:half]} ... {text[-half:]}")
