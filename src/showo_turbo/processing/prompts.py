@@ -19,7 +19,7 @@ from typing import cast
 
 import torch
 from torch import Tensor
-from transformers import AutoTokenizer, PhiConfig, PreTrainedTokenizerBase
+from transformers import AddedToken, AutoTokenizer, PhiConfig, PreTrainedTokenizerBase
 
 from showo_turbo.configuration import ShowoConfig
 from showo_turbo.errors import InputError
@@ -91,7 +91,8 @@ def load_text_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
             f"{tokenizer.eos_token_id}; Show-o needs one end-of-text token that is both"
         )
     tokenizer.add_special_tokens({"pad_token": SPECIAL_TOKENS[0]})
-    tokenizer.add_tokens(list(SPECIAL_TOKENS[1:]))
+    # Otherwise a normalizer that lowercases would make a special token of <|SOI|>, which no check refuses.
+    tokenizer.add_tokens([AddedToken(token, normalized=False) for token in SPECIAL_TOKENS[1:]])
     return tokenizer
 
 
