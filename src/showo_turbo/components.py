@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from math import isqrt
 from typing import Any, Self, TypeVar
 
+import numpy as np
 import torch
 from einops import rearrange
 from torch import Tensor
@@ -190,8 +191,9 @@ class Components:
 
 
 def as_list(value: Any) -> list:
-    """Return one value or several as a list."""
-    return list(value) if isinstance(value, list | tuple) else [value]
+    """Return one value or several as a list; an array of four dimensions is several images."""
+    is_batch = isinstance(value, np.ndarray | Tensor) and value.ndim == 4
+    return list(value) if is_batch or isinstance(value, list | tuple) else [value]
 
 
 def distinct(values: Sequence[T]) -> tuple[list[T], list[int]]:

@@ -192,7 +192,7 @@ class LookupFreeQuantizer(nn.Module):
         super().__init__()
         powers = 2 ** torch.arange(latent_channels - 1, -1, -1)
         bits = torch.arange(2**latent_channels)[:, None] // powers % 2
-        self.register_buffer("embedding", 2.0 * bits - 1.0)
+        self.register_buffer("embedding", 2.0 * bits.float() - 1.0)
         self.register_buffer("power_vals", powers)
 
     def forward(self, latents: Tensor) -> Tensor:
