@@ -87,6 +87,35 @@ def test_a_resumed_run_has_the_weights_of_an_uninterrupted_one(tmp_path: Path) -
     assert set(lines[0]) == {"step", "seconds", "loss", "error", "gradient_norm", "samples_per_second"}
 
 
+def without_times(log: Path) -> list[dict]:
+    return [
+        {name: line[name] for name in line if name not in ("seconds", "samples_per_second")} for line in lines_of(log)
+    ]
+
+
+@pytest.mark.parametrize("saved_at", [1, 3, 4])
+def test_the_log_of_a_resumed_run_has_the_lines_of_an_uninterrupted_one(tmp_path: Path, saved_at: int) -> None:
+    """Also where the checkpoint is between two lines, and where lines were written after it."""
+    settings = {"steps": 9, "log_steps": 3, "decay_share": 0.0}
+    bad = (2, 6)
+    train(Regression(bad), config(tmp_path / "whole", **settings))
+    with pytest.raises(KeyboardInterrupt):
+        train(Regression(bad, stop_at=saved_at), config(tmp_path / "parts", **settings))
+    with pytest.raises(KeyboardInterrupt):
+        train(Regression(bad, stop_at=8), config(tmp_path / "parts", **settings, checkpoint_minutes=10.0))
+    train(Regression(bad), config(tmp_path / "parts", **settings))
+    for log in ("log.jsonl", "skipped.jsonl"):
+        assert without_times(tmp_path / "parts" / log) == without_times(tmp_path / "whole" / log)
+
+
+def test_steps_that_were_skipped_in_a_row_are_counted_on(tmp_path: Path) -> None:
+    bad = (2, 3, 4, 5)
+    with pytest.raises(KeyboardInterrupt):
+        train(Regression(bad, stop_at=4), config(tmp_path, max_skipped=4))
+    with pytest.raises(InputError, match="the last 4 steps had no finite loss"):
+        train(Regression(bad), config(tmp_path, max_skipped=4))
+
+
 def test_a_resumed_run_drops_the_log_lines_after_its_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         train(Regression(stop_at=5, bad_batches=(1, 4)), config(tmp_path, log_steps=1))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from showo_turbo.files import read_json_lines
+from showo_turbo.files import atomic_file, read_json_lines
 
 _NOT_LOSSES = ("step", "seconds", "gradient_norm", "samples_per_second", "passes_per_block")
 
@@ -23,4 +23,5 @@ def plot_curve(log: Path, image: Path) -> None:
     axes.set(xlabel=f"step ({lines[-1]['seconds'] / 60:.0f} minutes in all)", ylabel="loss", yscale="log")
     axes.legend()
     axes.grid(alpha=0.3)
-    figure.savefig(image, dpi=110)
+    with atomic_file(image) as file:
+        figure.savefig(file, dpi=110, format="png")
