@@ -59,7 +59,8 @@ def check_environment(config: LoopConfig) -> None:
             f"loop.tracker is {config.tracker!r}, and installed here: {', '.join(trackers) or 'none'}; "
             "choose one of these, or leave it out"
         )
-    processes, devices = int(os.environ.get("LOCAL_WORLD_SIZE", "1")), torch.accelerator.device_count()
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    devices = torch.accelerator.device_count() if torch.accelerator.is_available() else 0
     if 0 < devices < processes and not parse_flag_from_env("ACCELERATE_USE_CPU"):
         raise InputError(
             f"{processes} processes were started for {devices} device(s): start one for each, or set "
@@ -168,7 +169,7 @@ class _Trainer:
                 self.step += 1
                 bar.update()
                 done = self.step == config.steps
-                if (done or self.step % config.log_steps == 0) and self.log.steps:
+                if (done or config.is_logged(self.step)) and self.log.steps:
                     bar.set_postfix(self.log.write(self.step))
                 stopped_by = max(self._of_all(signals.received or 0))
                 if all(self._of_all(done or time.monotonic() - self.saved_at > config.checkpoint_minutes * 60)):
