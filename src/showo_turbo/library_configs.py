@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any, TypeVar
 
-from transformers import PreTrainedConfig
+from transformers import PhiConfig, PreTrainedConfig
 
 Config = TypeVar("Config", bound=PreTrainedConfig)
 
@@ -26,3 +26,8 @@ def create_config(cls: type[Config], values: Mapping[str, Any]) -> Config:
     own = {field.name for field in fields(cls)} - {field.name for field in fields(PreTrainedConfig)}
     known = own | set(_ROTARY_FIELDS) if "rope_parameters" in own else own
     return cls(**{name: value for name, value in values.items() if name in known})
+
+
+def create_phi_config(values: Mapping[str, Any]) -> PhiConfig:
+    """Create a Phi config as `create_config`."""
+    return create_config(PhiConfig, values)

@@ -10,6 +10,7 @@ from showo_turbo.checkpoints.card import model_card
 from showo_turbo.checkpoints.loading import IMAGE_TOKENIZER_FOLDER, TEXT_FOLDER, VISION_FOLDER
 from showo_turbo.checkpoints.names import CARD
 from showo_turbo.components import Components
+from showo_turbo.configuration import BackboneConfig
 from showo_turbo.errors import InputError
 from showo_turbo.files import write_json
 from showo_turbo.models.clip_vision import ClipVisionTower
@@ -46,7 +47,10 @@ def save_showo(folder: Path, model: Showo, prompts: PromptBuilder) -> None:
 
 def save_text_tokenizer(folder: Path, model: Showo, prompts: PromptBuilder) -> None:
     """Save the Phi config and the text tokenizer."""
-    model.showo.config.save_pretrained(folder)
+    from transformers import PhiConfig
+
+    config = model.showo.config
+    (PhiConfig(**config.to_dict()) if isinstance(config, BackboneConfig) else config).save_pretrained(folder)
     prompts.tokenizer.save_pretrained(folder)
 
 

@@ -4,11 +4,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from transformers import CLIPVisionConfig, CLIPVisionModel
 
 from showo_turbo.checkpoints.weights import Weights, fit_weights, open_weights
 from showo_turbo.files import read_json
-from showo_turbo.library_configs import create_config
 from showo_turbo.models.clip_vision import ClipVisionTower
 
 _VISION_PREFIX = "vision_model."
@@ -21,6 +19,10 @@ def load_vision_tower(folder: Path, dtype: torch.dtype = torch.float32) -> ClipV
     Raises:
         InputError: if config or weights cannot be read, or do not fit each other.
     """
+    from transformers import CLIPVisionConfig, CLIPVisionModel
+
+    from showo_turbo.library_configs import create_config
+
     values = read_json(folder / "config.json")
     config = create_config(CLIPVisionConfig, values.get("vision_config", values))
     with torch.device("meta"):

@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 
 from showo_turbo.checkpoints.names import DEFAULT_MODEL as DEFAULT_MODEL
-from showo_turbo.checkpoints.names import SHIPPED_MODELS, resolve
-from showo_turbo.cli.terminal import quiet_transformers
+from showo_turbo.checkpoints.names import SHIPPED_MODELS
+from showo_turbo.cli.early_checks import check_model
+from showo_turbo.cli.terminal import loading, quiet_transformers
 from showo_turbo.generation.options import Options, is_optional, range_in_words, value_type
 
 if TYPE_CHECKING:
@@ -48,16 +49,17 @@ ImageFile = Annotated[str, typer.Argument(help="An image file: PNG, JPEG or the 
 def load_pipeline(model: str, device: str | None, dtype: str, quantization: str | None = None) -> "ShowoPipeline":
     """Load the pipeline that the options name, without messages of the libraries below.
 
-    An unknown name is refused before anything heavy is imported.
+    Unknown names are refused before anything heavy is imported; a spinner shows that the model is loading.
 
     Raises:
         InputError: as `ShowoPipeline.from_pretrained`.
     """
-    resolve(model)
+    check_model(model, dtype, quantization)
     quiet_transformers()
-    from showo_turbo.pipelines.pipeline import ShowoPipeline
+    with loading(model):
+        from showo_turbo.pipelines.pipeline import ShowoPipeline
 
-    return ShowoPipeline.from_pretrained(model, device=device, dtype=dtype, quantization=quantization)
+        return ShowoPipeline.from_pretrained(model, device=device, dtype=dtype, quantization=quantization)
 
 
 def command_line_option(options: type[Options], declared: Field) -> tuple[Any, Any]:
