@@ -3,12 +3,15 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from dataclasses import field as declare
+from math import isqrt
 from pathlib import Path
 from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 from showo_turbo.errors import InputError
 from showo_turbo.files import read_json
+from showo_turbo.library_configs import check_config_numbers, create_config
+from showo_turbo.validation import check_integer, shown
 from showo_turbo.vocabulary import SPECIAL_TOKENS
 
 if TYPE_CHECKING:
@@ -28,6 +31,17 @@ _FORMER_PHI_NAMES = {
 """Names of fields in the first downloads of phi-1_5, and transformers' names of them."""
 
 
+_MAX_SIZES = {
+    "vocab_size": 1 << 24,
+    "llm_vocab_size": 1 << 22,
+    "codebook_size": 1 << 20,
+    "num_vq_tokens": 1 << 16,
+    "max_text_length": 1 << 16,
+    "clip_feature_size": 1 << 16,
+}
+"""Largest values of the sizes of a config."""
+
+
 @dataclass(frozen=True)
 class ShowoConfig:
     """Hold a Show-o `config.json`; the sizes of the backbone are in the Phi config at `llm_model_path`.
@@ -45,7 +59,7 @@ class ShowoConfig:
             of them use 1024.
 
     Raises:
-        InputError: if the sizes contradict each other.
+        InputError: if a size is outside its range, or the sizes contradict each other.
     """
 
     vocab_size: int = 58498
@@ -58,6 +72,10 @@ class ShowoConfig:
     clip_feature_size: int = 1024
 
     def __post_init__(self) -> None:
+        for name, maximum in _MAX_SIZES.items():
+            check_integer(f"config: {name}", getattr(self, name), 1, maximum)
+        if isqrt(self.num_vq_tokens) ** 2 != self.num_vq_tokens:
+            raise InputError(f"config: num_vq_tokens is {self.num_vq_tokens}: expected the square of a whole number")
         expected = self.llm_vocab_size + len(SPECIAL_TOKENS) + self.codebook_size + 1
         if self.vocab_size != expected:
             raise InputError(
@@ -80,8 +98,8 @@ class ShowoConfig:
         for field in fields(cls):
             if type(given.get(field.name, field.default)) is not type(field.default):
                 raise InputError(
-                    f"config.json has {field.name} {given[field.name]!r}: expected a {type(field.default).__name__}, "
-                    f"such as {field.default!r}"
+                    f"config.json has {field.name} {shown(given[field.name])}: expected a "
+                    f"{type(field.default).__name__}, such as {field.default!r}"
                 )
         return cls(**given)
 
@@ -153,12 +171,25 @@ def load_phi_config(folder: str | Path, vocab_size: int) -> "PhiConfig | Backbon
         InputError: if there is no config, or it is no JSON object.
         Exception: of any type, if transformers refuses a value.
     """
-    values = _with_current_names(read_json(Path(folder) / "config.json"))
-    config: PhiConfig | BackboneConfig | None = BackboneConfig.from_plain(values)
-    if config is None:
-        from showo_turbo.library_configs import create_phi_config
+    path = Path(folder) / "config.json"
+    values = _with_current_names(read_json(path))
+    try:
+        check_config_numbers(values)
+        config: PhiConfig | BackboneConfig | None = BackboneConfig.from_plain(values)
+        if config is None:
+            from transformers import PhiConfig
 
-        config = create_phi_config(values)
+            config = create_config(PhiConfig, values)
+    except InputError as error:
+        raise InputError(f"Phi config {str(path)!r}: {error}") from error
+    heads, key_value_heads = config.num_attention_heads, config.num_key_value_heads or config.num_attention_heads
+    rotary = int(config.hidden_size // heads * config.rope_parameters.get("partial_rotary_factor", 1.0))
+    if config.hidden_size % heads or heads % key_value_heads or rotary < 2 or rotary % 2:
+        raise InputError(
+            f"Phi config {str(path)!r}: hidden_size {config.hidden_size}, num_attention_heads {heads}, "
+            f"num_key_value_heads {key_value_heads} and {rotary} rotary channels: expected an even number of rotary "
+            "channels, heads that divide hidden_size, and key-value heads that divide the heads"
+        )
     config.qk_layernorm = True
     config.vocab_size = vocab_size
     return config

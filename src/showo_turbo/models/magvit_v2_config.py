@@ -4,8 +4,21 @@ from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 
 from showo_turbo.errors import InputError
+from showo_turbo.validation import shown
 
 _MAX_LATENT_CHANNELS = 20
+_MAX_LEVELS = 10
+_MAX_SIZES = {
+    "in_channels": 16,
+    "patch_size": 256,
+    "base_channels": 4096,
+    "encoder_channel_multipliers": 64,
+    "encoder_num_blocks": 64,
+    "decoder_channel_multipliers": 64,
+    "decoder_num_blocks": 64,
+    "norm_num_groups": 4096,
+}
+"""Largest value of every size."""
 
 
 @dataclass(frozen=True)
@@ -59,13 +72,17 @@ class MagvitV2Config:
         value = getattr(self, name)
         if isinstance(getattr(type(self), name), tuple):
             if not isinstance(value, (tuple, list)) or not value:
-                raise InputError(f"{name} is {value!r}; expected one positive whole number for every level")
+                raise InputError(f"{name} is {shown(value)}; expected one positive whole number for every level")
+            if len(value) > _MAX_LEVELS:
+                raise InputError(f"{name} has {len(value):,} levels; at most {_MAX_LEVELS}")
             object.__setattr__(self, name, tuple(value))
             numbers = tuple(value)
         else:
             numbers = (value,)
         if any(type(number) is not int or number < 1 for number in numbers):
-            raise InputError(f"{name} is {value!r}; expected positive whole numbers only")
+            raise InputError(f"{name} is {shown(value)}; expected positive whole numbers only")
+        if max(numbers) > _MAX_SIZES.get(name, max(numbers)):
+            raise InputError(f"{name} is {shown(value)}; at most {_MAX_SIZES[name]:,}")
 
     def _check_levels(self) -> None:
         names = (

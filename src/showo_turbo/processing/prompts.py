@@ -281,7 +281,7 @@ class PromptBuilder:
         if not self.truncates_prompts and (end := self.truncated_end(prompt)):
             raise InputError(
                 f"prompt is too long: the model takes {self.max_text_length} tokens, and its end, "
-                f"{shown(end.strip())}, would be cut: shorten it"
+                f"{abbreviated(end.strip())}, would be cut: shorten it"
             )
         return prompt
 
@@ -305,14 +305,14 @@ class PromptBuilder:
         """Raise `InputError` if a text cannot be encoded as UTF-8 or contains a reserved token."""
         if not text.isascii() and text.encode(errors="replace").decode() != text:
             raise InputError(
-                f"{name} {shown(text)} is in another encoding than the terminal's or file's: give it in UTF-8"
+                f"{name} {abbreviated(text)} is in another encoding than the terminal's or file's: give it in UTF-8"
             )
         for token in (*SPECIAL_TOKENS, self.tokenizer.eos_token):
             if token in text:
                 raise InputError(f"{name} holds {token!r}, which is a reserved token of the model: take it out")
 
 
-def shown(text: str) -> str:
+def abbreviated(text: str) -> str:
     """Return a text in quotes, without its middle if it is long."""
     half = _SHOWN_CHARACTERS // 2
     return repr(text if len(text) <= _SHOWN_CHARACTERS else f"{text[:half]} ... {text[-half:]}")
