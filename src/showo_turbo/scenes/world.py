@@ -1,0 +1,77 @@
+"""A world: scenes with everything that training and evaluation need of them."""
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from showo_turbo.errors import InputError
+from showo_turbo.scenes.language import Language
+from showo_turbo.scenes.scene import Detection, Look, Scene
+from showo_turbo.scenes.split import Split
+
+
+@dataclass(frozen=True)
+class World:
+    """Hold a world.
+
+    Attributes:
+        name: in configurations.
+        resolution: side of an image in pixels.
+        num_places: objects are at the first places of `scene.PLACES`, as many as this.
+        looks: all (noun, color) of objects.
+        backgrounds: all backgrounds.
+        random_scene: generates any scene from a random generator.
+        render_array: renders a scene as an array, uint8 (resolution, resolution, 3).
+        detect: detects the scene of an image, without a neural network.
+        language: captions, descriptions, questions and answers.
+        split: combinations that are held out of training.
+        benchmark: JSONL file of held-out prompts.
+        demo: prompts, each with a question about its image.
+        allows_other_objects: whether an image may show more objects than its prompt names, as GenEval allows it.
+    """
+
+    name: str
+    resolution: int
+    num_places: int
+    looks: Sequence[Look]
+    backgrounds: tuple[str, ...]
+    random_scene: Callable[[random.Random], Scene]
+    render_array: Callable[[Scene], np.ndarray]
+    detect: Callable[[Image.Image | np.ndarray], Detection]
+    language: Language
+    split: Split
+    benchmark: Path
+    demo: dict[str, str]
+    allows_other_objects: bool
+
+    def render(self, scene: Scene) -> Image.Image:
+        """Render a scene as an RGB PIL image."""
+        return Image.fromarray(self.render_array(scene))
+
+    def training_scene(self, rng: random.Random) -> Scene:
+        """Generate a scene without held-out combinations."""
+        while not self.split.is_training_scene(scene := self.random_scene(rng)):
+            pass
+        return scene
+
+    def held_out_scene(self, rng: random.Random, subset: str = "test") -> Scene:
+        """Generate a scene of the "test" or "validation" subset: with at least one of its combinations."""
+        while self.split.subset_of_scene(scene := self.random_scene(rng)) != subset:
+            pass
+        return scene
+
+    def check_resolution(self, resolution: int) -> None:
+        """Check that a model generates images of this world's resolution, pixels along a side.
+
+        Raises:
+            InputError: if the resolution differs.
+        """
+        if resolution != self.resolution:
+            raise InputError(
+                f"the model draws {resolution} x {resolution} pixels, the built-in world has "
+                f"{self.resolution} x {self.resolution}"
+            )
