@@ -10,7 +10,7 @@ DISTIL := ACCELERATE_USE_CPU=true OMP_NUM_THREADS=1 $(RUN)/torchrun --nproc_per_
 
 PIP := $(RUN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help venv demo test slow lint types format docs reproduce
+.PHONY: help venv demo test slow lint format docs reproduce
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -31,11 +31,9 @@ venv: $(VENV)/.installed-dev  ## create .venv with everything needed for develop
 demo: $(VENV)/.installed  ## draw images and answer questions: outputs/demo.png
 	$(RUN)/showo-turbo demo
 
-lint: $(VENV)/.installed-dev  ## check formatting and style
+lint: $(VENV)/.installed-dev  ## check formatting, style and types
 	$(RUN)/ruff format --check .
 	$(RUN)/ruff check .
-
-types: $(VENV)/.installed-dev  ## check types with mypy
 	$(RUN)/mypy
 
 test: lint  ## lint, then run the fast tests

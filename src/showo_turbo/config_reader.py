@@ -3,7 +3,7 @@
 import difflib
 from dataclasses import is_dataclass
 from pathlib import Path
-from typing import TypeVar, get_type_hints
+from typing import TypeVar, cast, get_type_hints
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
@@ -36,15 +36,17 @@ def read_config(cls: type[T], arguments: list[str]) -> T:
     layers = [_read_file(Path(value)) for key, value in pairs if key == "config"]
     layers.append(_read_arguments(cls, [(key, value) for key, value in pairs if key != "config"]))
     settings = OmegaConf.structured(cls, flags={"readonly": False})
-    known = _dotted_keys(OmegaConf.to_container(settings))
+    known = _dotted_keys(cast(dict, OmegaConf.to_container(settings)))  # of a mapping, so a dict
     for layer in layers:
-        for key in sorted(_dotted_keys(OmegaConf.to_container(layer)) - known):
+        for key in sorted(_dotted_keys(cast(dict, OmegaConf.to_container(layer))) - known):
             nearest = difflib.get_close_matches(key, known, n=1, cutoff=0.0)[0]
             raise InputError(f"unknown setting {key!r}; the nearest known one is {nearest!r}")
     try:
-        return OmegaConf.to_object(OmegaConf.merge(settings, *layers))
+        merged = OmegaConf.to_object(OmegaConf.merge(settings, *layers))
     except OmegaConfBaseException as error:
         raise InputError(f"setting {error.full_key}: {_first_line(error)}") from error
+    assert isinstance(merged, cls)  # `structured` made the settings of this class
+    return merged
 
 
 def _read_arguments(cls: type, pairs: list[tuple[str, str]]) -> DictConfig:
@@ -87,7 +89,7 @@ def _read_file(path: Path) -> DictConfig:
         raise InputError(f"config file {str(path)!r} cannot be read ({error.strerror or error})") from error
     except (YAMLError, ValueError, OmegaConfBaseException) as error:
         raise InputError(f"config file {str(path)!r} is not YAML: {_first_line(error)}") from error
-    if not OmegaConf.is_dict(loaded):
+    if not isinstance(loaded, DictConfig):
         raise InputError(f"config file {str(path)!r} holds no keys: write `key: value` lines")
     return loaded
 

@@ -47,7 +47,7 @@ def atomic_files(contents: Mapping[Path, bytes]) -> None:
         OSError: if the disk is full or the like; then no temporary file is left behind.
     """
     with ExitStack() as stack:  # renames in reverse order of entering
-        for path, content in reversed(contents.items()):
+        for path, content in reversed(list(contents.items())):
             stack.enter_context(atomic_file(path)).write_bytes(content)
 
 

@@ -22,8 +22,12 @@ def check_number(name: str, value: object, minimum: float | None = None) -> None
     Raises:
         InputError: if the value is not an `int` or a `float`, is NaN or infinite, or is less than `minimum`.
     """
-    is_finite = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
-    if not is_finite or (minimum is not None and value < minimum):
+    if (
+        not isinstance(value, int | float)
+        or isinstance(value, bool)
+        or not abs(value) <= sys.float_info.max
+        or (minimum is not None and value < minimum)
+    ):
         raise InputError(f"{name} is {value!r}: choose a finite number" + _or_more(minimum))
 
 
@@ -43,7 +47,7 @@ def check_seed(name: str, value: object) -> None:
     Raises:
         InputError: if it is not an integer from 0 to 2**63 - 1.
     """
-    if isinstance(value, bool) or not isinstance(value, Integral) or not 0 <= value < 2**63:
+    if isinstance(value, bool) or not isinstance(value, Integral) or not 0 <= int(value) < 2**63:
         raise InputError(f"{name} is {value!r}: choose a whole number from 0 to 2**63 - 1")
 
 

@@ -7,8 +7,7 @@ import pytest
 import torch
 
 from showo_turbo.errors import InputError
-from showo_turbo.generation.scheduler import UnmaskingScheduler
-from showo_turbo.generation.scheduler import mask_schedule
+from showo_turbo.generation.scheduler import UnmaskingScheduler, mask_schedule
 
 
 @pytest.fixture(scope="module")

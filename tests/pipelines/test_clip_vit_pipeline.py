@@ -202,7 +202,7 @@ def test_the_documented_command_answers(
         f"model.showo.pretrained_model_path={published}",
         "model.showo.w_clip_vit=true",
         f"model.clip_model_name={clip}",
-        f"mmu_image_root={tmp_path / 'pictures'}",
+        f"mmu_image_root={tmp_path / 'images'}",
         "question=What?",
         "max_new_tokens=8",
         "device=cpu",

@@ -1,4 +1,4 @@
-"""Inpainting, extrapolation, variation, non-square images: known codes stay bit for bit, results equal the published."""
+"""Inpainting, extrapolation, variation, non-square: known codes stay bit for bit, outputs equal the published."""
 
 from collections.abc import Callable
 from pathlib import Path

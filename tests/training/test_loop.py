@@ -20,7 +20,7 @@ from showo_turbo.training.loop import LoopConfig, train
 from showo_turbo.training.task import StepLosses, Task
 
 
-class Regression(Task[int]):
+class Regression(Task[nn.Linear, int]):
     """Fit a line to points; the number of processed batches is its state."""
 
     def __init__(self, bad_batches: tuple[int, ...] = (), stop_at: int | None = None) -> None:
@@ -39,7 +39,7 @@ class Regression(Task[int]):
     def sample_names(self, batch: int) -> list[str]:
         return [f"sample {batch}"]
 
-    def losses(self, ema_model: nn.Module, batch: int) -> StepLosses:
+    def losses(self, ema_model: nn.Linear, batch: int) -> StepLosses:
         self.batches += 1
         x = torch.randn(8, 3, generator=torch.Generator().manual_seed(batch))
         loss = (self.model(x) - x.sum(1, keepdim=True)).square().mean()
@@ -47,7 +47,7 @@ class Regression(Task[int]):
             loss = loss * torch.nan
         return StepLosses(loss, {"error": loss}, 8)
 
-    def export(self, model: nn.Module, folder: Path) -> None:
+    def export(self, model: nn.Linear, folder: Path) -> None:
         torch.save(model.state_dict(), folder / "model.pt")
 
     def state_dict(self) -> dict[str, Any]:
@@ -259,7 +259,7 @@ def test_accumulated_batches_equal_one_larger_batch(tmp_path: Path) -> None:
     """Two batches per step update the weights like the mean of their losses."""
 
     class Both(Regression):
-        def losses(self, ema_model: nn.Module, batch: int) -> StepLosses:
+        def losses(self, ema_model: nn.Linear, batch: int) -> StepLosses:
             first, second = (super(Both, self).losses(ema_model, number) for number in (2 * batch, 2 * batch + 1))
             return StepLosses((first.total + second.total) / 2, {}, 16)
 

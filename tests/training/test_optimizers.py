@@ -27,6 +27,18 @@ def test_muon_fits_a_linear_map() -> None:
     assert (weight - target).abs().mean() < 0.1
 
 
+def test_muon_runs_a_closure_before_its_update() -> None:
+    weight = torch.nn.Parameter(torch.ones(2, 3))
+
+    def closure() -> float:
+        loss = weight.square().sum()
+        loss.backward()
+        return loss.item()
+
+    assert Muon([weight]).step(closure) == 6.0
+    assert (weight < 1).all()
+
+
 @pytest.mark.parametrize("name", ["adamw", "muon"])
 def test_every_trainable_parameter_has_one_optimizer(make_random_model, name: str) -> None:
     model = make_random_model(0)

@@ -74,7 +74,7 @@ class CudaGraphRunner:
         if signature not in self._seen:
             self._remember(signature, None)
         elif self._seen[signature] is None and self._record is not None:
-            self._remember(signature, self._try_to_record(inputs, call))
+            self._remember(signature, self._try(self._record, inputs, call))
         else:
             self._seen.move_to_end(signature)
         recording = self._seen[signature]
@@ -115,10 +115,10 @@ class CudaGraphRunner:
         while sum(free.nbytes for free in list(self._free.values())) > _MAX_FREE_BYTES:
             self._free.pop(next(iter(list(self._free)), 0), None)
 
-    def _try_to_record(self, inputs: Sequence[Tensor], call: Callable[[], Tensor]) -> Recording | None:
+    def _try(self, record: Recorder, inputs: Sequence[Tensor], call: Callable[[], Tensor]) -> Recording | None:
         """Record a pass; on failure return None and record no more."""
         try:
-            return Recording(inputs, *self._record(call))
+            return Recording(inputs, *record(call))
         except RuntimeError as error:
             logger.warning("no more forward passes are recorded, they run eagerly: %s", error)
             self._record = None

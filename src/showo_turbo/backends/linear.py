@@ -6,7 +6,7 @@
 
 Decisions:
 - torch uses MKL for float32, which is slow on AMD CPUs. oneDNN took half of the time for weights of 2048 x 8192 with 16
-  rows, and 3/4 with 260 (docs/speed.md). Weights that fit in the cache gain nothing, except where GELU is fused.
+  rows, and 3/4 with 260 (docs/lab/speed.md). Weights that fit in the cache gain nothing, except where GELU is fused.
   oneDNN's operators have no gradients, so they run only with autograd off; `torch.backends.mkldnn.enabled = False`
   disables them.
 - Modules upcast their weights to the precision of their input. The precision of the arithmetic is therefore decided in

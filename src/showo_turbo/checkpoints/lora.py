@@ -121,7 +121,7 @@ def merge_adapter(base: Weights, folder: Path) -> Weights:
 
 def _low_rank_updates(tensors: dict[str, Tensor], scale: AdapterScale, source: str) -> dict[str, LowRankUpdate]:
     """Pair the LoRA factors of an adapter: updates by the name of their weight."""
-    pairs = {}
+    pairs: dict[tuple[str, bool], dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         if factor := _FACTOR.fullmatch(name):
             pair = pairs.setdefault((factor["module"], bool(factor["embedding"])), {})

@@ -23,7 +23,7 @@ def load_vision_tower(folder: Path, dtype: torch.dtype = torch.float32) -> ClipV
     read_json(folder / "config.json")  # transformers uses another CLIP's config if the file is missing
     config = CLIPVisionConfig.from_pretrained(folder)
     with torch.device("meta"):
-        tower = CLIPVisionModel(config).to(dtype)
+        tower = CLIPVisionModel(config).to(dtype)  # type: ignore[arg-type]  # transformers' decorator hides the signature
     fit_weights(tower, _vision_weights(open_weights(folder)))
     # Position ids are not stored, so they are still on the meta device.
     tower.embeddings.position_ids = torch.arange(tower.embeddings.num_positions)[None]

@@ -86,7 +86,8 @@ def _stream_pickle(file: Path) -> Iterator[tuple[str, Tensor]]:
 
 def _batches(layout: dict[str, Tensor]) -> Iterator[list[str]]:
     """Group the names of tensors by at most `_BYTES_PER_MAP`; a larger tensor is a group of its own."""
-    names, size = [], 0
+    names: list[str] = []
+    size = 0
     for name, tensor in layout.items():
         if names and size + tensor.nbytes > _BYTES_PER_MAP:
             yield names

@@ -112,7 +112,7 @@ def _read_index(index: Path) -> dict[str, str]:
 
 def _indexed_tensors(index: Path, layouts: dict[Path, dict[str, Tensor]]) -> dict[Path, dict[str, Tensor]]:
     """Select the tensors in shards that their index names."""
-    chosen = {file: {} for file in layouts}
+    chosen: dict[Path, dict[str, Tensor]] = {file: {} for file in layouts}
     for name, shard in _read_index(index).items():
         file = index.parent / shard
         if name not in layouts[file]:

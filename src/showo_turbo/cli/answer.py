@@ -15,7 +15,7 @@ from showo_turbo.cli.common_options import (
     ImageFile,
     Model,
     Quantization,
-    declared_options,
+    command_line_option,
     given_options,
     load_pipeline,
     with_options,
@@ -23,7 +23,7 @@ from showo_turbo.cli.common_options import (
 from showo_turbo.cli.exit_status import report_error
 from showo_turbo.cli.terminal import TextPrinter, stats_line
 from showo_turbo.errors import InputError
-from showo_turbo.generation.options import DecodingOptions
+from showo_turbo.generation.options import DecodingOptions, add_options
 from showo_turbo.validation import check_seed
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-@declared_options(DecodingOptions)
+@add_options(DecodingOptions, command_line_option)
 class AnsweringArguments:
     """Hold the options of every command that answers."""
 
@@ -57,7 +57,7 @@ class AnsweringArguments:
 
 
 @dataclass(frozen=True)
-@declared_options(DecodingOptions, max_new_tokens=128)
+@add_options(DecodingOptions, command_line_option, max_new_tokens=128)
 class DescribingArguments(AnsweringArguments):
     """Hold the options of `describe`, whose answers are longer."""
 
@@ -110,12 +110,12 @@ def chat(image: ImageFile, options: AnsweringArguments) -> None:
 
     decoding, loaded = options.decoding_options(), load_image(image)
     pipe = options.load_pipeline()
-    chat = pipe.chat(loaded)
+    conversation = pipe.chat(loaded)
     invalid = 0
     for question in _questions():
         printer = TextPrinter(pipe.prompts)
         try:
-            output = chat.ask(question, **asdict(decoding), seed=options.seed, streamer=printer)
+            output = conversation.ask(question, **asdict(decoding), seed=options.seed, streamer=printer)
         except InputError as error:
             report_error(str(error))
             invalid += 1

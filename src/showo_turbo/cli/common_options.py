@@ -2,30 +2,31 @@
 
 A command takes groups of options as data classes, of which `with_options` makes options of the command line:
 
-    @with_options                                      @dataclass(frozen=True)
-    def vary(image: ImageFile,                         @declared_options(SamplingOptions)
-             options: DrawingArguments) -> None: ...   class DrawingArguments: ...
+    @dataclass(frozen=True)
+    @add_options(SamplingOptions, command_line_option)
+    class DrawingArguments: ...
+
+    @with_options
+    def vary(image: ImageFile, options: DrawingArguments) -> None: ...
 
     showo-turbo vary IMAGE [--steps INT] [--guidance-scale FLOAT] ... [--seed INT] ...
 """
 
-from collections.abc import Callable, Container
+from collections.abc import Callable
 from dataclasses import Field, fields, is_dataclass
 from functools import wraps
 from inspect import Parameter, signature
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
 from showo_turbo.checkpoints.names import DEFAULT_MODEL as DEFAULT_MODEL
 from showo_turbo.checkpoints.names import SHIPPED_MODELS, resolve
 from showo_turbo.cli.terminal import quiet_transformers
-from showo_turbo.generation.options import Options, add_options, is_optional, range_in_words, value_type
+from showo_turbo.generation.options import Options, is_optional, range_in_words, value_type
 
 if TYPE_CHECKING:
     from showo_turbo.pipelines.pipeline import ShowoPipeline
-
-C = TypeVar("C", bound=type)
 
 DEFAULT_DTYPE = "float32"
 
@@ -57,22 +58,6 @@ def load_pipeline(model: str, device: str | None, dtype: str, quantization: str 
     from showo_turbo.pipelines.pipeline import ShowoPipeline
 
     return ShowoPipeline.from_pretrained(model, device=device, dtype=dtype, quantization=quantization)
-
-
-def declared_options(options: type[Options], only: Container[str] | None = None, **defaults: Any) -> Callable[[C], C]:
-    """Add the options that a class declares to a group of options.
-
-    Args:
-        options: the class that declares them.
-        only: names of the options to add; all if left out.
-        **defaults: defaults that differ from the declared ones.
-    """
-
-    def argument(options: type[Options], declared: Field) -> tuple[Any, Any]:
-        annotation, default = command_line_option(options, declared)
-        return annotation, defaults.get(declared.name, default)
-
-    return add_options(options, argument, only=only)
 
 
 def command_line_option(options: type[Options], declared: Field) -> tuple[Any, Any]:

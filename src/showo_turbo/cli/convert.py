@@ -55,8 +55,8 @@ def convert(
         "base": base,
         "vision_tower": vision_tower,
     }
-    dtype = dtype or locate(source, **components).stored_dtype()
-    pipe = ShowoPipeline.from_pretrained(source, device="cpu", dtype=dtype, **components)
+    stored_dtype = dtype or locate(source, **components).stored_dtype()
+    pipe = ShowoPipeline.from_pretrained(source, device="cpu", dtype=stored_dtype, **components)
     with atomic_folder(output) as folder:
         if to == "published":
             save_published(folder, pipe, llm_model_path or TEXT_FOLDER)

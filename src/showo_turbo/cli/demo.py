@@ -1,7 +1,7 @@
 """`showo-turbo demo`: images of eight prompts in one file, and the model's answers about them."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -10,6 +10,9 @@ from showo_turbo.cli.output_files import check_outputs, png_bytes
 from showo_turbo.cli.terminal import StepProgress, progress_bar
 from showo_turbo.files import atomic_files
 from showo_turbo.validation import check_seed
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 DEFAULT_OUTPUT = Path("outputs/demo.png")
 COLUMNS = 4
@@ -54,7 +57,8 @@ def demo(
     with progress_bar() as progress:
         on_step = StepProgress(progress, "drawing")
         generators = [torch.Generator().manual_seed((seed + row) % 2**63) for row in range(len(prompts))]
-        images = pipe.text_to_image(prompts, generator=generators, callback_on_step_end=on_step).images
+        drawn = pipe.text_to_image(prompts, generator=generators, callback_on_step_end=on_step)
+    images = cast("list[Image]", drawn.images)  # PIL is the default output type
     answers = pipe.image_to_text(images, questions, seed=seed).texts
     cells = [label_image(image, prompt, HEIGHT) for image, prompt in zip(images, prompts, strict=True)]
     atomic_files({path: png_bytes(make_grid(cells, COLUMNS))})

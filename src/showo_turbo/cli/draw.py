@@ -20,7 +20,7 @@ from showo_turbo.cli.common_options import (
     ImageFile,
     Overwrite,
     Quantization,
-    declared_options,
+    command_line_option,
     given_options,
     load_pipeline,
     with_options,
@@ -31,7 +31,7 @@ from showo_turbo.cli.sidecar import Sidecar, files_in, sidecar_path
 from showo_turbo.cli.terminal import StepProgress, progress_bar
 from showo_turbo.errors import InputError
 from showo_turbo.files import atomic_files, sha256_of_files
-from showo_turbo.generation.options import SamplingOptions
+from showo_turbo.generation.options import SamplingOptions, add_options
 
 if TYPE_CHECKING:
     from showo_turbo.pipelines.pipeline import ShowoPipeline
@@ -43,7 +43,7 @@ _OUTPUT_HELP = (
 
 
 @dataclass(frozen=True)
-@declared_options(SamplingOptions)
+@add_options(SamplingOptions, command_line_option)
 class DrawingArguments:
     """Hold the options of every command that draws; None stands for left out."""
 

@@ -16,7 +16,7 @@ from showo_turbo.cli.common_options import (
     Model,
     Overwrite,
     Quantization,
-    declared_options,
+    command_line_option,
     given_options,
     load_pipeline,
     with_options,
@@ -24,7 +24,7 @@ from showo_turbo.cli.common_options import (
 from showo_turbo.cli.output_files import check_outputs, check_png
 from showo_turbo.errors import InputError
 from showo_turbo.files import atomic_files, write_json
-from showo_turbo.generation.options import DecodingOptions, SamplingOptions
+from showo_turbo.generation.options import DecodingOptions, SamplingOptions, add_options
 from showo_turbo.scenes.benchmark import benchmark_prompts
 from showo_turbo.validation import check_integer, check_number, check_seed
 
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from showo_turbo.scenes.benchmark import ScenePrompt
 
 TASKS = ("all", "text-to-image", "understanding", "reconstruction")
+REPORTED_STEPS = [16, 8, 4, 2, 1]
+REPORTED_GUIDANCE_SCALES = [0.5, 1.0]
 
 ImagesPerPrompt = Annotated[int, typer.Option(help="Images of every prompt.")]
 PromptsFile = Annotated[
@@ -46,13 +48,13 @@ Seed = Annotated[int, typer.Option(help="Seed of the images and of the choice of
 
 
 @dataclass(frozen=True)
-@declared_options(SamplingOptions)
+@add_options(SamplingOptions, command_line_option)
 class SamplingArguments:
     """Hold the sampling options of `evaluate`."""
 
 
 @dataclass(frozen=True)
-@declared_options(DecodingOptions, only=("decoding", "block_length"))
+@add_options(DecodingOptions, command_line_option, only=("decoding", "block_length"))
 class BlockDecodingArguments:
     """Hold the decoding options of `evaluate`."""
 
@@ -157,18 +159,13 @@ def report(
     ] = None,
     guidance_scale: Annotated[
         list[float], typer.Option(help="Guidance scale of the teacher; may be given several times.")
-    ] = (0.5, 1.0),
+    ] = REPORTED_GUIDANCE_SCALES,
     top_k: Annotated[
-        list[int] | None,
-        typer.Option(help="Top-k of the students, a column each; their own choice if left out."),
+        list[int] | None, typer.Option(help="Top-k of the students, a column each; their own choice if left out.")
     ] = None,
-    steps: Annotated[list[int], typer.Option(help="Steps of text to image; may be given several times.")] = (
-        16,
-        8,
-        4,
-        2,
-        1,
-    ),
+    steps: Annotated[
+        list[int], typer.Option(help="Steps of text to image; may be given several times.")
+    ] = REPORTED_STEPS,
     images_per_prompt: ImagesPerPrompt = 4,
     prompts_file: PromptsFile = None,
     scenes: Scenes = 300,

@@ -49,8 +49,9 @@ def scene_pool(settings: Settings = None) -> None:
 
     config = read_config(ScenePoolConfig, settings or [])
     name = config.image_tokenizer
-    folder = locate(name).image_tokenizer if name in SHIPPED_MODELS else resolve(name, IMAGE_TOKENIZER)
-    build_scene_pool(Path(config.output), load_image_tokenizer(folder), config.count, config.seed)
+    shipped = locate(name).image_tokenizer if name in SHIPPED_MODELS else None
+    image_tokenizer = load_image_tokenizer(shipped or resolve(name, IMAGE_TOKENIZER))
+    build_scene_pool(Path(config.output), image_tokenizer, config.count, config.seed)
 
 
 @pretrain.command()

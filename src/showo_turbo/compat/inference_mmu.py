@@ -28,7 +28,7 @@ def run(options: UnderstandingOptions) -> None:
     with folder.opened():
         results = _answer_all(options, images)
         folder.write_results(results)
-    captions = {path: [] for path in images}
+    captions: dict[Path, list[str]] = {path: [] for path in images}
     for result in results:
         captions[Path(result["image"])].append(f"User: {result['question']}\n Answer : {result['answer']}\n")
     captioned = ((load_image(path), "".join(lines)) for path, lines in captions.items())

@@ -7,7 +7,7 @@ import secrets
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from showo_turbo.cli.prompt_files import read_prompts
 from showo_turbo.compat.output_folder import OutputFolder, image_names
@@ -20,9 +20,10 @@ if TYPE_CHECKING:
     import torch
     from PIL.Image import Image
 
+    from showo_turbo.outputs import Images
     from showo_turbo.pipelines.pipeline import ShowoPipeline
 
-Draw = Callable[["ShowoPipeline", TextToImageOptions, list[str], "torch.Generator"], Iterator["list[Image]"]]
+Draw = Callable[["ShowoPipeline", TextToImageOptions, list[str], "torch.Generator"], Iterator["Images"]]
 """Yields the images of a mode's prompts, one batch at a time."""
 
 
@@ -51,7 +52,7 @@ def run(options: TextToImageOptions) -> None:
 def _prompts(options: TextToImageOptions) -> list[str]:
     """Return the prompts; for extrapolation one per direction."""
     if options.mode == "inpainting":
-        return [options.prompt]
+        return [options.prompt or ""]
     if options.mode == "extrapolation":
         prompts, directions = split(options.prompt), split(options.extra_direction)
         if len(prompts) not in (1, len(directions)):
@@ -61,10 +62,10 @@ def _prompts(options: TextToImageOptions) -> list[str]:
         return prompts * (len(directions) // len(prompts))
     if options.prompt is not None and options.validation_prompts_file is not None:
         raise InputError("prompt and validation_prompts_file are both given: leave one out")
-    named = options.validation_prompts_file or options.dataset.params.validation_prompts_file
-    if options.prompt is None and named is None:
-        raise InputError("prompt is missing: add prompt='...' or validation_prompts_file=FILE")
     if options.prompt is None:
+        named = options.validation_prompts_file or options.dataset.params.validation_prompts_file
+        if named is None:
+            raise InputError("prompt is missing: add prompt='...' or validation_prompts_file=FILE")
         return read_prompts(Path(named), "validation_prompts_file")
     if not split(options.prompt):
         raise InputError(f"prompt is {options.prompt!r}, which holds no text: say what the images should show")
@@ -88,7 +89,8 @@ def _draw_all(options: TextToImageOptions, prompts: list[str], seed: int, folder
     prompts = [shorten(pipe, prompt) for prompt in prompts]
     draw: Draw = {"t2i": _text_to_image, "inpainting": _inpaint, "extrapolation": _extrapolate}[options.mode]
     images: list[Image] = []
-    for batch in draw(pipe, options, prompts, torch.Generator().manual_seed(seed)):
+    for drawn in draw(pipe, options, prompts, torch.Generator().manual_seed(seed)):
+        batch = cast("list[Image]", drawn)  # PIL is the default output type
         names = folder.names[len(images) : len(images) + len(batch)]
         folder.write_images(dict(zip(names, batch, strict=True)))
         print(*(folder.path / name for name in names), sep="\n", flush=True)
@@ -109,7 +111,7 @@ def shorten(pipe: "ShowoPipeline", prompt: str) -> str:
 
 def _text_to_image(
     pipe: "ShowoPipeline", options: TextToImageOptions, prompts: list[str], generator: "torch.Generator"
-) -> "Iterator[list[Image]]":
+) -> "Iterator[Images]":
     """Draw one batch of prompts after the other."""
     size = options.images_per_batch
     for first in range(0, len(prompts), size):
@@ -119,7 +121,7 @@ def _text_to_image(
 
 def _inpaint(
     pipe: "ShowoPipeline", options: TextToImageOptions, prompts: list[str], generator: "torch.Generator"
-) -> "Iterator[list[Image]]":
+) -> "Iterator[Images]":
     """Redraw the masked part; image and mask are each cropped to the model's square, so their sizes may differ."""
     from showo_turbo.processing.images import load_image, resize_and_crop
 
@@ -135,7 +137,7 @@ def _inpaint(
 
 def _extrapolate(
     pipe: "ShowoPipeline", options: TextToImageOptions, prompts: list[str], generator: "torch.Generator"
-) -> "Iterator[list[Image]]":
+) -> "Iterator[Images]":
     """Extend the image in one direction after the other, each with its own prompt."""
     codes = pipe.encode_image(options.image_path).repeat(options.images_per_batch, 1)
     for prompt, direction in zip(prompts, split(options.extra_direction), strict=True):

@@ -1,7 +1,7 @@
 """The results of a command: images and a list of results in one folder, written atomically."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
@@ -53,7 +53,7 @@ class OutputFolder:
         """Write images by file name."""
         atomic_files({self.path / name: png_bytes(image) for name, image in images.items()})
 
-    def write_results(self, results: list[dict[str, object]]) -> None:
+    def write_results(self, results: Sequence[Mapping[str, object]]) -> None:
         """Write the list of results, one JSON object per line."""
         lines = "".join(json.dumps(result, ensure_ascii=False) + "\n" for result in results)
         atomic_files({self.path / self.results: lines.encode()})

@@ -1,7 +1,6 @@
 """Options of the two commands: Show-o's, those of `generation.options` under their own names, and a few more."""
 
 from dataclasses import Field, dataclass, field
-from functools import partial
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -37,10 +36,10 @@ SHOW_O_NAMES = {
 """Show-o's names of sampling options, in order of preference, after the option's own name. Dots lead into sections."""
 
 
-def _argument(options: type[Options], declared: Field, **defaults: Any) -> tuple[Any, Any]:
-    """Return type and default of a declared option in a config; OmegaConf knows no literal types."""
+def _argument(options: type[Options], declared: Field) -> tuple[Any, Any]:
+    """Return type and default of a declared option in a config; OmegaConf does not support literal types."""
     annotation, default = argument_of(options, declared)
-    return (Any if default == RECOMMENDED else annotation), defaults.get(declared.name, default)
+    return (Any if default == RECOMMENDED else annotation), default
 
 
 @dataclass(frozen=True)
@@ -113,9 +112,9 @@ class TextToImageOptions(CommonOptions):
     batch_size: int | None = None
     generation_timesteps: int | None = None
     mask_schedule: MaskSchedule = field(default_factory=MaskSchedule)
-    image_path: str | None = None
-    inpainting_mask_path: str | None = None
-    extra_direction: str | None = None
+    image_path: str = ""
+    inpainting_mask_path: str = ""
+    extra_direction: str = ""
     offset: int = 0
 
     def __post_init__(self) -> None:
@@ -128,9 +127,11 @@ class TextToImageOptions(CommonOptions):
         if self.mask_schedule.params != SigmoidParams():
             raise InputError("mask_schedule.params cannot be changed: leave them at start -3, end 3, tau 1, or out")
         required = {"t2i": (), "inpainting": ("image_path", "inpainting_mask_path"), "extrapolation": ("image_path",)}
-        for name in (*required[self.mode], *(("prompt",) if self.mode != "t2i" else ())):
-            if getattr(self, name) is None:
-                raise InputError(f"mode {self.mode!r} needs {name}: add {name}=...")
+        missing = [name for name in required[self.mode] if not getattr(self, name)]
+        if self.mode != "t2i" and self.prompt is None:
+            missing.append("prompt")
+        if missing:
+            raise InputError(f"mode {self.mode!r} needs {missing[0]}: add {missing[0]}=...")
         if self.mode == "extrapolation" and not split(self.extra_direction):
             raise InputError("mode 'extrapolation' needs extra_direction: left, right, up or down")
         for direction in split(self.extra_direction):
@@ -157,7 +158,7 @@ class TextToImageOptions(CommonOptions):
 
 
 @dataclass(frozen=True)
-@add_options(DecodingOptions, partial(_argument, max_new_tokens=100))
+@add_options(DecodingOptions, _argument, max_new_tokens=100)
 class UnderstandingOptions(CommonOptions):
     """Hold the options of `inference_mmu.py`.
 
@@ -169,12 +170,12 @@ class UnderstandingOptions(CommonOptions):
         InputError: if there is no folder or no question, or a value is out of its range.
     """
 
-    mmu_image_root: str | None = None
-    question: str | None = None
+    mmu_image_root: str = ""
+    question: str = ""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.mmu_image_root is None:
+        if not self.mmu_image_root:
             raise InputError("mmu_image_root is missing: name a folder of images, mmu_image_root=FOLDER")
         if not split(self.question):
             raise InputError(f"question is missing: add question='...', several separated by {SEPARATOR!r}")

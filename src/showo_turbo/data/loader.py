@@ -20,6 +20,7 @@ import multiprocessing
 import pickle
 from collections.abc import Iterator, Sequence
 from itertools import islice
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch.utils.data import DataLoader, Dataset
@@ -31,11 +32,13 @@ from showo_turbo.errors import InputError
 
 _START_METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
 
+S = TypeVar("S", bound=Sample)
 
-class SampleLoader:
+
+class SampleLoader(Generic[S]):
     """Read the batches of one process by number."""
 
-    def __init__(self, stream: MixedStream, batch_size: int, num_workers: int = 0) -> None:
+    def __init__(self, stream: MixedStream[S], batch_size: int, num_workers: int = 0) -> None:
         """Configure the loader; the first batch starts the workers.
 
         Args:
@@ -47,7 +50,7 @@ class SampleLoader:
         self.stream, self.batch_size, self.num_workers = stream, batch_size, num_workers
         self.close()
 
-    def batch(self, number: int) -> list[Sample]:
+    def batch(self, number: int) -> list[S]:
         """Return the samples of a batch, counted from 0. Any order is possible; only batches in order are prefetched.
 
         Raises:
@@ -63,7 +66,7 @@ class SampleLoader:
         self._batches: Iterator[bytes] = iter(())
         self._next_number: int | None = None
 
-    def _prefetched(self, number: int) -> Prefetched:
+    def _prefetched(self, number: int) -> Prefetched[S]:
         if number != self._next_number:
             self.close()
             self._batches = self._start_workers(number)
@@ -75,7 +78,7 @@ class SampleLoader:
     def _start_workers(self, first: int) -> Iterator[bytes]:
         context = multiprocessing.get_context(_START_METHOD)
         context.set_forkserver_preload([__name__])
-        loader: DataLoader[Prefetched] = DataLoader(
+        loader: DataLoader[Prefetched[S]] = DataLoader(
             _SampleReader([one.source for one in self.stream.sources]),
             batch_size=None,
             sampler=_requests(self.stream, self.batch_size, first),
@@ -87,14 +90,14 @@ class SampleLoader:
         return iter(loader)
 
 
-class _SampleReader(Dataset[Prefetched]):
+class _SampleReader(Dataset[Prefetched[S]]):
     """Read samples in a worker: a map-style data set whose items are batches."""
 
-    def __init__(self, sources: Sequence[Source]) -> None:
+    def __init__(self, sources: Sequence[Source[S]]) -> None:
         self.sources = sources
 
-    def __getitem__(self, batch: list[tuple[int, int]]) -> Prefetched:
-        samples: dict[tuple[int, int], Sample | BadSampleError] = {}
+    def __getitem__(self, batch: list[tuple[int, int]]) -> Prefetched[S]:
+        samples: dict[tuple[int, int], S | BadSampleError] = {}
         for number, index in batch:
             try:
                 samples[number, index] = self.sources[number][index]
@@ -105,7 +108,7 @@ class _SampleReader(Dataset[Prefetched]):
         return samples
 
 
-def _requests(stream: MixedStream, batch_size: int, first: int) -> Iterator[list[tuple[int, int]]]:
+def _requests(stream: MixedStream[Any], batch_size: int, first: int) -> Iterator[list[tuple[int, int]]]:
     """Yield (source, index) of the samples to prefetch for each batch: the first candidates not known to be bad."""
     number = first
     while True:
@@ -119,7 +122,7 @@ def _requests(stream: MixedStream, batch_size: int, first: int) -> Iterator[list
         number += 1
 
 
-def _positions(stream: MixedStream, batch_size: int, number: int) -> range:
+def _positions(stream: MixedStream[Any], batch_size: int, number: int) -> range:
     """Return the positions of a batch of this process in the stream."""
     size = batch_size * stream.world_size
     return range(number * size + stream.rank, (number + 1) * size, stream.world_size)

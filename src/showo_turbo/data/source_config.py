@@ -13,6 +13,7 @@ import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any, TypeVar
 
 from showo_turbo.data.bad_samples import BadSamples
 from showo_turbo.data.mixture import Mixture
@@ -27,6 +28,8 @@ from showo_turbo.data.sources.source import Source
 from showo_turbo.data.sources.webdataset import WebDataset
 from showo_turbo.data.stream import MixedStream, WeightedSource, check_names
 from showo_turbo.errors import InputError
+
+S = TypeVar("S", CaptionSample, DialogueSample, TextSample)
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,7 @@ class SourceConfig:
 class _Kind:
     """Describe a kind of source: its class, the class of its samples, and its options."""
 
-    open: Callable[..., Source]
+    open: Callable[..., Source[Any]]
     samples: type[Sample]
     options: tuple[str, ...] = ()
 
@@ -122,14 +125,14 @@ def check_sources(configs: Sequence[SourceConfig], samples: type[Sample]) -> Non
 
 def open_stream(
     configs: Sequence[SourceConfig],
-    samples: type[Sample],
+    samples: type[S],
     seed: int,
     *,
     rank: int = 0,
     world_size: int = 1,
     log: str | Path | None = None,
-    check: Callable[[Sample], None] | None = None,
-) -> MixedStream:
+    check: Callable[[S], None] | None = None,
+) -> MixedStream[S]:
     """Open all sources and mix them.
 
     Args:
@@ -145,11 +148,13 @@ def open_stream(
         InputError: if `check_sources` does, or a file does not have the format of its kind.
     """
     check_sources(configs, samples)
-    sources = [WeightedSource(config.title, _open(config), config.weight) for config in configs]
+    sources: list[WeightedSource[S]] = [
+        WeightedSource(config.title, _open(config), config.weight) for config in configs
+    ]
     return MixedStream(sources, seed, rank=rank, world_size=world_size, bad_samples=BadSamples(log), check=check)
 
 
-def _open(config: SourceConfig) -> Source:
+def _open(config: SourceConfig) -> Source[Any]:
     try:
         return KINDS[config.kind].open(config.path, **config.options)
     except InputError as error:

@@ -15,6 +15,7 @@ Decisions:
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Generic, TypeVar
 
 import numpy as np
 
@@ -26,7 +27,9 @@ from showo_turbo.errors import InputError
 
 _MAX_BAD_IN_A_ROW = 1000
 
-Prefetched = Mapping[tuple[int, int], Sample | BadSampleError]
+S = TypeVar("S", bound=Sample)
+
+Prefetched = Mapping[tuple[int, int], S | BadSampleError]
 """Samples that were read in advance, or their errors, by number of the source and index."""
 
 
@@ -42,7 +45,7 @@ def check_names(names: Sequence[str]) -> None:
 
 
 @dataclass(frozen=True)
-class WeightedSource:
+class WeightedSource(Generic[S]):
     """Hold a source of a stream with its weight.
 
     Attributes:
@@ -52,11 +55,11 @@ class WeightedSource:
     """
 
     name: str
-    source: Source
+    source: Source[S]
     weight: float = 1.0
 
 
-class MixedStream:
+class MixedStream(Generic[S]):
     """Mix the samples of several sources by weight. Each sample of a source comes once per epoch of that source.
 
     Attributes:
@@ -66,13 +69,13 @@ class MixedStream:
 
     def __init__(
         self,
-        sources: Sequence[WeightedSource],
+        sources: Sequence[WeightedSource[S]],
         seed: int,
         *,
         rank: int = 0,
         world_size: int = 1,
         bad_samples: BadSamples | None = None,
-        check: Callable[[Sample], None] | None = None,
+        check: Callable[[S], None] | None = None,
     ) -> None:
         """Start at position 0.
 
@@ -102,7 +105,7 @@ class MixedStream:
         # Two epochs of each source, since prefetched batches may be in the next one.
         self._order = lru_cache(maxsize=2 * len(self.sources))(self._shuffled_indices)
 
-    def take(self, count: int) -> list[Sample]:
+    def take(self, count: int) -> list[S]:
         """Return the next `count` samples of this process.
 
         Raises:
@@ -121,7 +124,7 @@ class MixedStream:
         count = min(len(order), _MAX_BAD_IN_A_ROW)
         return number, (int(order[candidate % len(order)]) for candidate in range(start, start + count))
 
-    def sample_at(self, position: int, prefetched: Prefetched | None = None) -> Sample:
+    def sample_at(self, position: int, prefetched: Prefetched[S] | None = None) -> S:
         """Return the sample at a position of the whole stream; `self.position` stays as it is.
 
         Args:
@@ -166,7 +169,7 @@ class MixedStream:
         rng = np.random.default_rng([self.seed, number, epoch])
         return rng.permutation(len(self.sources[number].source))
 
-    def _fetch(self, number: int, index: int, prefetched: Prefetched) -> Sample | None:
+    def _fetch(self, number: int, index: int, prefetched: Prefetched[S]) -> S | None:
         """Return a sample, or None if it is bad."""
         chosen = self.sources[number]
         if (chosen.name, index) in self.bad_samples:

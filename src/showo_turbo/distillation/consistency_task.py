@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 
 from showo_turbo.checkpoints.saving import save_checkpoint
-from showo_turbo.data.loader import SampleLoader
+from showo_turbo.data import SampleLoader, TextSample
 from showo_turbo.distillation.config import ImageTerm, Stage
 from showo_turbo.distillation.image_trajectories import ImageTrajectories
 from showo_turbo.distillation.objectives import (
@@ -51,7 +51,7 @@ class DistillationBatch:
     texts: list[list[int]]
 
 
-class ConsistencyTask(Task[DistillationBatch]):
+class ConsistencyTask(Task[Showo, DistillationBatch]):
     """Train a student on the trajectories of a teacher."""
 
     def __init__(
@@ -61,7 +61,7 @@ class ConsistencyTask(Task[DistillationBatch]):
         student: Showo,
         images: ImageRollouts,
         answers: TextRollouts,
-        texts: SampleLoader | None,
+        texts: SampleLoader[TextSample] | None,
         process: int = 0,
     ) -> None:
         """Set model and data.
@@ -102,16 +102,17 @@ class ConsistencyTask(Task[DistillationBatch]):
                 self.passes_per_block = passes_per_block(self.model, probe, prompts.vocabulary)
         iterates = [sample_iterate(block, stage.text.segments, rng) for block in blocks]
         if stage.language.weight:
+            assert self.texts is not None  # given for this term
             rows = [prompts.language_modelling(sample.text) for sample in self.texts.batch(number)]
             texts = [row[: stage.language.max_length] for row in rows]
         return DistillationBatch(images, iterates, texts)
 
-    def losses(self, ema_model: nn.Module, batch: DistillationBatch) -> StepLosses:
+    def losses(self, ema_model: Showo, batch: DistillationBatch) -> StepLosses:
         """Compute the weighted sum of all terms that have a weight."""
         stage, vocabulary = self.stage, self.teacher.prompts.vocabulary
-        target = getattr(ema_model, "module", ema_model) if stage.average_target else self.model
+        target = ema_model if stage.average_target else self.model
         parts: dict[str, Tensor] = {}
-        if stage.image.weight:
+        if batch.images is not None:
             parts["image"] = image_consistency(self.model, target, batch.images, vocabulary, stage.image.self_weight)
         if stage.text.weight:
             parts["text"], parts["autoregressive"] = text_consistency(self.model, target, batch.blocks, vocabulary)
@@ -123,7 +124,8 @@ class ConsistencyTask(Task[DistillationBatch]):
             "autoregressive": stage.text.weight * stage.text.autoregressive_weight,
             "language": stage.language.weight,
         }
-        total = sum(weights[name] * part for name, part in parts.items())
+        weighted = (weights[name] * part for name, part in parts.items())
+        total = sum(weighted, torch.zeros((), device=self.model.device))
         probes = {} if self.passes_per_block is None else {"passes_per_block": self.passes_per_block}
         return StepLosses(total, parts | probes, stage.samples_per_batch)
 
@@ -147,7 +149,7 @@ class ConsistencyTask(Task[DistillationBatch]):
         """Restore the state of on-policy rollouts."""
         self.images.load_state_dict(state)
 
-    def export(self, model: nn.Module, folder: Path) -> None:
+    def export(self, model: Showo, folder: Path) -> None:
         """Write a complete checkpoint with float16 weights, a sample sheet and the loss curves."""
         pipe = replace(self.teacher, model=merge_adapters(model), recommended=self.stage.sampling)
         if pipe.image_tokenizer is not None and self.sheet_prompts:

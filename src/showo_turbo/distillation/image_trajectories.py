@@ -133,6 +133,7 @@ def record_images(
         state = after
         if state.forward_passes in ends:
             labels_by_end[state.forward_passes] = labels
+    assert labels is not None  # the first state has masked positions
     # A rollout that ends early has its last labels at all later ends.
     labels_by_end = {end: labels_by_end.get(end, labels) for end in ends}
     return ImageTrajectories(prompts, denoiser.vocabulary.ids_to_codes(state.ids), unmask_steps, labels_by_end)

@@ -89,7 +89,8 @@ def text_consistency(
     any block, both terms are a zero loss that touches every parameter, so that DDP finds all gradients.
     """
     if not samples:
-        zero = sum(parameter.flatten()[0] for parameter in student.parameters() if parameter.requires_grad) * 0.0
+        entries = (parameter.flatten()[0] for parameter in student.parameters() if parameter.requires_grad)
+        zero = sum(entries, torch.zeros((), device=student.device)) * 0.0
         return zero, zero
     sampled = torch.stack([one.trajectory.iterates[one.step] for one in samples]).to(student.device)
     end = torch.stack([one.trajectory.iterates[one.end] for one in samples]).to(student.device)

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from showo_turbo.data.loader import SampleLoader
+from showo_turbo.data import CaptionSample, SampleLoader
 from showo_turbo.distillation.config import ImageTerm
 from showo_turbo.distillation.image_trajectories import ImageTrajectories
 from showo_turbo.distillation.rollouts import roll_out_images
@@ -22,7 +22,12 @@ class OnPolicyRollouts(ImageRollouts):
     """
 
     def __init__(
-        self, pipe: ShowoPipeline, captions: SampleLoader, image: ImageTerm, seed: int, teacher_rollouts: ImageRollouts
+        self,
+        pipe: ShowoPipeline,
+        captions: SampleLoader[CaptionSample],
+        image: ImageTerm,
+        seed: int,
+        teacher_rollouts: ImageRollouts,
     ) -> None:
         """Set the sources of prompts and labels.
 
@@ -35,12 +40,13 @@ class OnPolicyRollouts(ImageRollouts):
         """
         self.pipe, self.captions, self.image, self.seed = pipe, captions, image, seed
         self.teacher_rollouts = teacher_rollouts
-        self._group, self._rollouts = -1, None
+        self._group = -1
+        self._rollouts: ImageTrajectories | None = None
 
     def images(self, batch: int, student: Showo) -> ImageTrajectories:
         """Return random rollouts out of the current ones, and teacher rollouts for the rest of the batch."""
         group = batch // self.image.on_policy.batches
-        if group != self._group:
+        if self._rollouts is None or group != self._group:
             self._group, self._rollouts = group, self._roll_out(group, student)
         # The spelling of a seed must stay as it is, or runs are not reproducible across versions.
         rng = random.Random(f"{self.seed}/own way/{self.captions.stream.rank}/{batch}")

@@ -1,20 +1,23 @@
 """Data loaders of a stage, without the samples that its teacher cannot use."""
 
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any, TypeVar
 
 from accelerate import PartialState
 from PIL import Image
 
 from showo_turbo.checkpoints.image_tokenizer import fingerprint
-from showo_turbo.data import CaptionSample, DialogueSample, TextSample, open_stream
-from showo_turbo.data.loader import SampleLoader
+from showo_turbo.data import CaptionSample, DialogueSample, Sample, SampleLoader, TextSample, open_stream
 from showo_turbo.data.sources.scenes import SceneDialogues
 from showo_turbo.distillation.config import DistillationConfig, Stage
 from showo_turbo.distillation.rollouts import dialogue_ids
 from showo_turbo.errors import InputError
 from showo_turbo.pipelines.pipeline import ShowoPipeline
 from showo_turbo.processing.images import check_aspect_ratio
+
+S = TypeVar("S", CaptionSample, DialogueSample, TextSample)
 
 SOURCES = (
     ("captions", CaptionSample, "image"),
@@ -37,15 +40,15 @@ class StageData:
             output: the stage's folder, for these logs.
         """
         self.config, self.stage, self.teacher, self.output = config, stage, teacher, output
-        self._loaders: list[SampleLoader] = []
+        self._loaders: list[SampleLoader[Any]] = []
 
     def open(
-        self, sources: str, batch_size: int, seed: int | None = None, sharded: bool = True, log: str | None = None
-    ) -> SampleLoader:
-        """Open the loader of some sources.
+        self, samples: type[S], batch_size: int, seed: int | None = None, sharded: bool = True, log: str | None = None
+    ) -> SampleLoader[S]:
+        """Open the loader of the sources of a class of samples.
 
         Args:
-            sources: their config key.
+            samples: the class, one of `SOURCES`.
             batch_size: samples in a batch of this process.
             seed: of mixture and order; the stage's if left out.
             sharded: read this process's slice of the samples; otherwise every process reads all.
@@ -56,26 +59,27 @@ class StageData:
         """
         state = PartialState()
         rank, world_size = (state.process_index, state.num_processes) if sharded else (0, 1)
-        kind = next(kind for name, kind, _ in SOURCES if name == sources)
-        checks = {
+        sources = next(name for name, kind, _ in SOURCES if kind is samples)
+        checks: dict[type[Sample], Callable[[Any], None]] = {
             CaptionSample: lambda sample: self.teacher.prompts.check_prompt(sample.text),
             DialogueSample: self._check_dialogue,
         }
         self.output.mkdir(parents=True, exist_ok=True)
         stream = open_stream(
             getattr(self.config, sources),
-            kind,
+            samples,
             self.stage.loop.seed if seed is None else seed,
             rank=rank,
             world_size=world_size,
             log=self.output / f"bad_{log or sources}_{state.process_index}.jsonl",
-            check=checks.get(kind),
+            check=checks.get(samples),
         )
         for weighted in stream.sources:
             if isinstance(weighted.source, SceneDialogues):
                 self._check_image_tokenizer(weighted.name, weighted.source)
-        self._loaders.append(SampleLoader(stream, batch_size, self.config.num_workers))
-        return self._loaders[-1]
+        loader = SampleLoader(stream, batch_size, self.config.num_workers)
+        self._loaders.append(loader)
+        return loader
 
     def close(self) -> None:
         """Stop the worker processes of all loaders; a later batch starts new ones."""

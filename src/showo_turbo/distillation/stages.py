@@ -9,7 +9,7 @@ from typing import Any
 from accelerate import PartialState
 
 from showo_turbo.checkpoints.loading import CheckpointFiles, locate
-from showo_turbo.data import check_sources
+from showo_turbo.data import CaptionSample, DialogueSample, TextSample, check_sources
 from showo_turbo.distillation.config import ORIGINAL, PREVIOUS, DistillationConfig, OnPolicy, Stage
 from showo_turbo.distillation.consistency_task import ConsistencyTask
 from showo_turbo.distillation.on_policy import OnPolicyRollouts
@@ -36,7 +36,8 @@ def distill(config: DistillationConfig) -> Path:
         InputError: if a source or a teacher is missing or does not fit; before any computation.
     """
     names = {name for stage in config.stages for name in (stage.teacher, stage.student, stage.text.teacher)}
-    for name in sorted((names | {config.teacher, config.student}) - {PREVIOUS, ORIGINAL, None}):
+    names |= {config.teacher, config.student}
+    for name in sorted(name for name in names if name is not None and name not in (PREVIOUS, ORIGINAL)):
         locate(name, config.image_tokenizer, config.text_tokenizer)
     _check_teachers(config)
     _check_not_extended(config)
@@ -49,6 +50,7 @@ def distill(config: DistillationConfig) -> Path:
     for stage in config.stages:
         student = _run_stage(config, stage, student)
     PartialState().destroy_process_group()
+    assert isinstance(student, Path)  # there is at least one stage
     return student
 
 
@@ -58,7 +60,7 @@ def _check_teachers(config: DistillationConfig) -> None:
     Raises:
         InputError: if they do not.
     """
-    previous = config.student or config.teacher
+    previous: str | Path = config.student or config.teacher
     for stage in config.stages:
         teacher = _resolve_name(config, stage.teacher, previous)
         model = locate(teacher, config.image_tokenizer, config.text_tokenizer).config
@@ -101,11 +103,10 @@ def _run_stage(config: DistillationConfig, stage: Stage, previous: str | Path) -
     stage = replace(stage, loop=replace(stage.loop, output=str(output), seed=seed))
     set_num_threads(stage.loop)  # before the rollouts of the teachers
 
-    models = {
-        name: _load(config, name, previous, config.dtype) for name in {stage.teacher, stage.text.teacher} - {None}
-    }
+    text_teacher_name = stage.text.teacher or stage.teacher
+    models = {name: _load(config, name, previous, config.dtype) for name in {stage.teacher, text_teacher_name}}
     files, teacher = models[stage.teacher]
-    text_files, text_teacher = models[stage.text.teacher or stage.teacher]
+    text_files, text_teacher = models[text_teacher_name]
     initial_files, initial = _load(config, stage.student or stage.teacher, previous, "float32")
     for name, pipe in ((stage.text.teacher, text_teacher), (stage.student, initial)):
         _check_same_codes(name, pipe, teacher)
@@ -118,9 +119,9 @@ def _run_stage(config: DistillationConfig, stage: Stage, previous: str | Path) -
         trajectories = _teacher_trajectories(data, text_teacher, teacher_digests)
         images: ImageRollouts = trajectories
         if stage.image.on_policy.prompts:
-            captions = data.open("captions", stage.image.on_policy.prompts, log="captions_on_policy")
+            captions = data.open(CaptionSample, stage.image.on_policy.prompts, log="captions_on_policy")
             images = OnPolicyRollouts(teacher, captions, stage.image, seed, trajectories)
-        texts = data.open("texts", stage.language.batch_size) if stage.language.weight else None
+        texts = data.open(TextSample, stage.language.batch_size) if stage.language.weight else None
         student, process = prepare_student(initial.model, stage), PartialState().process_index
         train(ConsistencyTask(stage, teacher, student, images, trajectories, texts, process), stage.loop)
     return output / "model"
@@ -174,9 +175,9 @@ def _teacher_trajectories(
     text = replace(stage.text, batch_size=files.batch_size if stored else stage.text.batch_size)
     captions = dialogues = None
     if stage.image.weight and stage.image.teacher_batch_size:
-        captions = data.open("captions", image.batch_size, seed, sharded=not stored)
+        captions = data.open(CaptionSample, image.batch_size, seed, sharded=not stored)
     if stage.text.weight:
-        dialogues = data.open("dialogues", text.batch_size, seed, sharded=not stored)
+        dialogues = data.open(DialogueSample, text.batch_size, seed, sharded=not stored)
     fresh = FreshTrajectories(data.teacher, text_teacher, captions, dialogues, image, text, seed)
     if not stored:
         return fresh

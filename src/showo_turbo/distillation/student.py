@@ -29,9 +29,14 @@ def _add_adapters(model: Showo, stage: Stage) -> None:
     try:
         from peft import LoraConfig, inject_adapter_in_model
     except ImportError as error:
-        raise InputError(f"stage {stage.name!r} has adapters (lora.rank), which need peft: install it") from error
+        reason = "has adapters (lora.rank), which need peft: pip install 'showo-turbo[train]'"
+        raise InputError(f"stage {stage.name!r} {reason}") from error
     lora = stage.lora
-    config = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules=list(lora.targets))
+    config = LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,  # type: ignore[arg-type]  # peft takes any number
+        target_modules=list(lora.targets),
+    )
     try:
         with torch.random.fork_rng([model.device] if model.device.type == "cuda" else []):
             torch.manual_seed(stage.loop.seed)

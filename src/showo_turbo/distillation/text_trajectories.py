@@ -12,7 +12,7 @@ Decisions:
 - A block in which one id repeats ten times or more is degenerate and is left out, as published.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -62,7 +62,7 @@ def record_texts(decoder: TextDecoder, guesses: Tensor) -> list[JacobiTrajectory
 
 
 def _record_block(
-    states: list[State], row: int, prompt: list[int], first: int, length: int, end_of_text_id: int
+    states: list[State], row: int, prompt: Sequence[int], first: int, length: int, end_of_text_id: int
 ) -> JacobiTrajectory | None:
     """Return the trajectory of the block of a row at `first`; None after the end of text or if it is degenerate."""
     before = states[-1].ids[row, :first].tolist()

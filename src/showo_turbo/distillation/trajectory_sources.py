@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from tqdm import tqdm
 
-from showo_turbo.data.loader import SampleLoader
+from showo_turbo.data import CaptionSample, DialogueSample, SampleLoader
 from showo_turbo.distillation import trajectory_files
 from showo_turbo.distillation.config import ImageTerm, TextTerm
 from showo_turbo.distillation.image_trajectories import ImageTrajectories
@@ -75,8 +75,8 @@ class FreshTrajectories(ImageRollouts, TextRollouts):
         self,
         image_teacher: ShowoPipeline,
         text_teacher: ShowoPipeline,
-        captions: SampleLoader | None,
-        dialogues: SampleLoader | None,
+        captions: SampleLoader[CaptionSample] | None,
+        dialogues: SampleLoader[DialogueSample] | None,
         image: ImageTerm,
         text: TextTerm,
         seed: int,
@@ -88,16 +88,19 @@ class FreshTrajectories(ImageRollouts, TextRollouts):
 
     def images(self, batch: int, student: Showo | None = None) -> ImageTrajectories:
         """Return new rollouts of the teacher."""
+        assert self.captions is not None  # the image term is used
         prompts = [sample.text for sample in self.captions.batch(batch)]
         return roll_out_images(self.image_teacher, prompts, self.image)
 
     def answers(self, batch: int) -> list[JacobiTrajectory]:
         """Return all blocks of new answers to a batch of dialogues."""
+        assert self.dialogues is not None  # the text term is used
         rng = random.Random(f"{self.seed}/answers/{self.dialogues.stream.rank}/{batch}")
         return roll_out_answers(self.text_teacher, self.dialogues.batch(batch), self.text, rng)
 
     def texts(self, batch: int) -> list[JacobiTrajectory]:
         """Return a random subset of the blocks."""
+        assert self.dialogues is not None  # the text term is used
         rng = random.Random(f"{self.seed}/blocks/{self.dialogues.stream.rank}/{batch}")
         return _sample(self.answers(batch), self.text.batch_size, rng)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 from PIL import Image
@@ -37,7 +38,8 @@ def evaluate_reconstruction(pipe: ShowoPipeline, scenes: Sequence[Scene]) -> Rec
     """
     check_resolution(pipe.resolution)
     images = [render(scene) for scene in scenes]
-    reconstructions = [pipe.decode_codes(pipe.encode_image(image))[0] for image in tqdm(images, desc="reconstructing")]
+    decoded = [pipe.decode_codes(pipe.encode_image(image)) for image in tqdm(images, desc="reconstructing")]
+    reconstructions = [cast(list[Image.Image], one)[0] for one in decoded]  # PIL is the default output type
     difference = _stack(images) - _stack(reconstructions)
     return ReconstructionResult(
         renders=_accuracy(scenes, images),

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import cast
 
 import torch
 from PIL import Image
@@ -64,7 +65,7 @@ def generate_images(
     Prompt i has its own random generator, seeded by `seed * 100003 + i`, so images do not depend on `batch_size` (in
     prompts).
     """
-    images = []
+    images: list[list[Image.Image]] = []
     numbered = list(enumerate(prompts))
     for first in tqdm(range(0, len(numbered), batch_size), desc=f"{options.num_inference_steps} steps"):
         batch = numbered[first : first + batch_size]
@@ -74,8 +75,8 @@ def generate_images(
             num_images_per_prompt=images_per_prompt,
             generator=[torch.Generator().manual_seed(_seed_of(seed, number)) for number, _ in batch],
         )
-        starts = range(0, len(output.images), images_per_prompt)
-        images += [output.images[start : start + images_per_prompt] for start in starts]
+        drawn = cast(list[Image.Image], output.images)  # PIL is the default output type
+        images += [drawn[start : start + images_per_prompt] for start in range(0, len(drawn), images_per_prompt)]
     return images
 
 

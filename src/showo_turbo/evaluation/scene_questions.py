@@ -46,8 +46,8 @@ def true_facts(text: str, scene: Scene) -> list[float]:
     facts = []
     for described in objects:
         actual = scene.at(described.place)
-        facts += [float(actual is not None), float(bool(actual) and actual.color == described.color)]
-        facts.append(float(bool(actual) and actual.shape == described.shape))
+        facts += [float(actual is not None), float(actual is not None and actual.color == described.color)]
+        facts.append(float(actual is not None and actual.shape == described.shape))
     if background is not None:
         facts.append(float(background == scene.background))
     return facts or [0.0]

@@ -16,6 +16,7 @@ Decisions:
 """
 
 from collections.abc import Iterator, Sequence
+from typing import cast
 
 import torch
 from einops import rearrange
@@ -93,7 +94,7 @@ class ImageDenoiser:
             )
         self.model, self.vocabulary, self.scheduler = model, vocabulary, scheduler
         self.guidance_scale, self.generator = guidance_scale, generator
-        self.num_codes, self.unconditional = num_codes, unconditional
+        self.num_codes, self.unconditional = num_codes, tuple(unconditional or ())
         self.prompts = list(dict.fromkeys(map(tuple, prompts)))
         self.prompt_of_image = [self.prompts.index(tuple(prompt)) for prompt in prompts]
         self._forward: ImageForward | None = None
@@ -102,13 +103,13 @@ class ImageDenoiser:
     def batch(cls, denoisers: Sequence["ImageDenoiser"]) -> "ImageDenoiser":
         """Join denoisers with the same options and numbers of images; each image keeps its generator and result."""
         prompts = [one.prompts[prompt] for one in denoisers for prompt in one.prompt_of_image]
-        return denoisers[0]._for_images(prompts, [one.generator for one in denoisers])
+        generators = cast("list[torch.Generator]", [one.generator for one in denoisers])
+        return denoisers[0]._for_images(prompts, generators)
 
     def select(self, rows: Sequence[int]) -> "ImageDenoiser":
         """Return a denoiser for some of the denoisers that were joined, given as the indices of their images."""
-        generators = [
-            source for own, source in split_rows(len(self.prompt_of_image), self.generator) if own.start in rows
-        ]
+        sources = split_rows(len(self.prompt_of_image), self.generator)
+        generators = cast("list[torch.Generator]", [source for own, source in sources if own.start in rows])
         selected = self._for_images([self.prompts[self.prompt_of_image[row]] for row in rows], generators)
         forward = self._forward
         if forward is not None and not forward.num_unread:
@@ -189,34 +190,38 @@ class ImageDenoiser:
         """
         ids, scored = state.mask_unsettled(self.vocabulary.mask_id).cpu(), scored.cpu()
         if self.guidance_scale == 0:
-            self._forward = self._forward or ImageForward(self.model, self.vocabulary, self.prompts)
-            return (yield from self._forward.logits(self.prompt_of_image, ids, scored))
-        fully_masked = not state.settled.any()
-        masked = self._unconditional_masked_logits() if fully_masked else None
-        if self._forward is None:
-            prompts, prefix = [*self.prompts, self.unconditional], self._unconditional_prefix()
-            self._forward = ImageForward(self.model, self.vocabulary, prompts, [prefix])
-        if fully_masked:
-            conditional, rows = yield from self._forward.logits(self.prompt_of_image, ids, scored)
+            return (yield from self._prompts_forward().logits(self.prompt_of_image, ids, scored))
+        if not state.settled.any():
+            masked = self._unconditional_masked_logits()  # first, since its pass may read the unconditional prompt
+            conditional, rows = yield from self._prompts_forward().logits(self.prompt_of_image, ids, scored)
             unconditional = masked.repeat(len(conditional) // len(masked), 1)
         else:
-            prompt_of_image = [*self.prompt_of_image, *[len(self.prompts)] * len(ids)]
-            logits, rows = yield from self._forward.logits(prompt_of_image, ids.repeat(2, 1), scored.repeat(2, 1))
+            prompt_of_image, ids = [*self.prompt_of_image, *[len(self.prompts)] * len(ids)], ids.repeat(2, 1)
+            logits, rows = yield from self._prompts_forward().logits(prompt_of_image, ids, scored.repeat(2, 1))
             conditional, unconditional = logits[rows].chunk(2)
             rows = ALL_ROWS
         guided = conditional.mul_(1 + self.guidance_scale).sub_(unconditional.mul_(self.guidance_scale))  # own tensors
         return guided, rows
 
+    def _prompts_forward(self) -> "ImageForward":
+        """Return the KV cache of all prompts, the unconditional one last, allocated at the first use."""
+        if self._forward is None and self.guidance_scale > 0:
+            prompts, prefix = [*self.prompts, self.unconditional], self._unconditional_prefix()
+            self._forward = ImageForward(self.model, self.vocabulary, prompts, [prefix])
+        elif self._forward is None:
+            self._forward = ImageForward(self.model, self.vocabulary, self.prompts)
+        return self._forward
+
     def _unconditional_prefix(self) -> Tensor:
         """Return the KV cache of the unconditional prompt, (layers, 2, length, heads, head size)."""
-        prompt = tuple(self.unconditional)
+        prompt = self.unconditional
         return self.model.derived(
             ("unconditional prefix", prompt), lambda: ImageForward(self.model, self.vocabulary, [prompt]).prefix(0)
         )
 
     def _unconditional_masked_logits(self) -> Tensor:
         """Return logits of a fully masked image under the unconditional prompt, float32 (num_codes, codebook_size)."""
-        prompt = tuple(self.unconditional)
+        prompt = self.unconditional
 
         def compute() -> Tensor:
             forward, start = (

@@ -25,7 +25,8 @@ def allocate_kv_buffer(owner: object, model: Showo, sequences: int, length: int,
     config = model.showo.config
     size = config.hidden_size // config.num_attention_heads
     layers = config.num_hidden_layers if layers is None else layers
-    shape = (layers, 2, sequences, length, config.num_key_value_heads, size)
+    heads = config.num_key_value_heads or config.num_attention_heads
+    shape = (layers, 2, sequences, length, heads, size)
     like = torch.empty(0, dtype=arithmetic_dtype(model.showo.lm_head.weight), device=model.device)
     return like.new_zeros(shape) if model.cuda_graphs is None else model.cuda_graphs.allocate(owner, shape, like)
 

@@ -1,9 +1,8 @@
 """Declare every option of image sampling and text decoding once; all other places derive from these two classes.
 
     SamplingOptions ---+--> arguments of text_to_image, inpaint, image_to_text, ...        takes_options
-    DecodingOptions ---+--> fields of requests                                             options_dataclass
-                       +--> options of the command line and of Show-o's commands           add_options
-                       +--> keys of sidecar files                                          the class itself
+    DecodingOptions ---+--> fields of requests and of the options of commands              add_options
+                       +--> keys of sidecar files and of `generation.json`                 the classes themselves
 
 Decisions:
 - A field holds type, default, range and help. `option` declares it; `check_option` is the only check of its range.
@@ -283,11 +282,12 @@ def argument_of(options: type[Options], declared: Field) -> tuple[Any, Any]:
 
     Options that are recommended by the checkpoint default to None or, where None is a value, to "recommended".
     """
+    annotation: Any = declared.type
     if not options.left_out_is_recommended:
-        return declared.type, declared.default
+        return annotation, declared.default
     if is_optional(declared):
-        return declared.type | Literal["recommended"], RECOMMENDED
-    return declared.type | None, None
+        return annotation | Literal["recommended"], RECOMMENDED
+    return annotation | None, None
 
 
 def takes_options(options: type[Options]) -> Callable[[Callable[P, R]], Callable[P, R]]:
@@ -312,7 +312,7 @@ def takes_options(options: type[Options]) -> Callable[[Callable[P, R]], Callable
             bound = expanded.bind(*args, **kwargs).arguments
             return method(bound.pop("self"), **bound.pop(collected.name, {}), **bound)
 
-        call.__signature__ = expanded
+        call.__signature__ = expanded  # type: ignore[attr-defined]  # read by `inspect.signature`
         call.__doc__ = _document(method, fields(options))
         return call
 
@@ -324,6 +324,7 @@ def add_options(
     argument: Callable[[type[Options], Field], tuple[Any, Any]] = argument_of,
     after: str | None = None,
     only: Container[str] | None = None,
+    **defaults: Any,
 ) -> Callable[[C], C]:
     """Add the options of a class to another class, as attributes that `dataclass` then makes fields.
 
@@ -332,6 +333,7 @@ def add_options(
         argument: returns type and default of an option's attribute.
         after: own attribute that the options follow; they come first if left out.
         only: names of the options to add; all if left out.
+        **defaults: defaults that differ from those that `argument` returns.
     """
 
     def decorate(cls: C) -> C:
@@ -339,7 +341,7 @@ def add_options(
         added: dict[str, Any] = {}
         for declared in chosen:
             added[declared.name], default = argument(options, declared)
-            setattr(cls, declared.name, default)
+            setattr(cls, declared.name, defaults.get(declared.name, default))
         annotations = {} if after else dict(added)
         for name, annotation in cls.__annotations__.items():
             annotations[name] = annotation
@@ -347,16 +349,6 @@ def add_options(
                 annotations |= added
         cls.__annotations__ = annotations
         cls.__doc__ = _document(cls, chosen)
-        return cls
-
-    return decorate
-
-
-def options_dataclass(options: type[Options], after: str) -> Callable[[C], C]:
-    """Make a class a frozen data class that has the options of another class as fields, after one of its own."""
-
-    def decorate(cls: C) -> C:
-        dataclass(frozen=True, eq=False)(add_options(options, after=after)(cls))
         return cls
 
     return decorate

@@ -132,9 +132,8 @@ class UnmaskingScheduler:
         Raises:
             InputError: if an option is out of its range.
         """
-        for name, value in (("temperature", temperature), ("order", order)):
-            check_option(SamplingOptions, name, value)
-        for name, value in (("sampled_steps", sampled_steps), ("early_exit", early_exit)):
+        checked = {"temperature": temperature, "order": order, "sampled_steps": sampled_steps, "early_exit": early_exit}
+        for name, value in checked.items():
             check_option(SamplingOptions, name, value)
         if top_k is not None and not 1 <= top_k <= codebook_size:
             raise InputError(f"top_k is {top_k}: choose 1 to {codebook_size} (the codebook's size), or None")

@@ -22,7 +22,7 @@ Decisions:
 from collections.abc import Callable, Iterator, Sequence
 from copy import copy
 from itertools import islice
-from typing import Protocol
+from typing import Protocol, cast
 
 import torch
 from torch import Tensor
@@ -199,7 +199,10 @@ class TextDecoder:
     def batch(cls, decoders: Sequence["TextDecoder"]) -> "TextDecoder":
         """Join decoders with the same options; each keeps its own drafts."""
         first = decoders[0]
-        rows = [(one.drafts, row) for one in decoders for row in range(one.sequences)]
+        drafts = None
+        if first.drafts is not None:
+            rows = [(cast(Drafts, one.drafts), row) for one in decoders for row in range(one.sequences)]
+            drafts = SeparateDrafts(rows)
         return cls(
             first.model,
             first.vocabulary,
@@ -208,7 +211,7 @@ class TextDecoder:
             first.block_length,
             first.choose,
             sliding_window=first.sliding_window,
-            drafts=first.drafts and SeparateDrafts(rows),
+            drafts=drafts,
         )
 
     def select(self, rows: Sequence[int]) -> "TextDecoder":
@@ -217,7 +220,7 @@ class TextDecoder:
         selected.prompts = [self.prompts[row] for row in rows]
         selected._prefix_lengths = [self._prefix_lengths[row] for row in rows]
         selected._lengths, selected._sequences = self._lengths[rows], self._sequences[rows]
-        selected.drafts = self.drafts and self.drafts.select(rows)
+        selected.drafts = self.drafts and cast(SeparateDrafts, self.drafts).select(rows)
         selected._forward = self._forward and self._forward.select(rows)
         return selected
 

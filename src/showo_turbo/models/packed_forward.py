@@ -24,7 +24,7 @@ Decisions:
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Protocol
+from typing import Protocol, cast
 
 import torch
 from torch import Tensor
@@ -176,27 +176,29 @@ def packed_forward(phi: PhiModel, ops: LayerOps, embeddings: Tensor, groups: Seq
     """
     hidden = embeddings
     positions = torch.cat([group.positions for group in groups])
-    rotary = tuple(table[0, :, None].chunk(2, -1)[0] for table in phi.rotary_emb(hidden, positions[None]))
+    cosines, sines = phi.rotary_emb(hidden, positions[None])
+    rotary = cosines[0, :, None].chunk(2, -1)[0], sines[0, :, None].chunk(2, -1)[0]
     counts = [group.layout.size for group in groups]
-    last = len(phi.layers) - 1
-    for number, layer in enumerate(phi.layers):
+    layers = cast("Sequence[PhiDecoderLayer]", phi.layers)
+    for number, layer in enumerate(layers):
+        last = number == len(layers) - 1
         normed, keys, values = ops.project_keys_values(layer, hidden, rotary)
         attended = [
             group.cache.update(number, *own)
             for group, *own in zip(groups, keys.split(counts), values.split(counts), strict=True)
         ]
-        if number == last:
+        if last:
             first_rows = accumulate(counts, initial=0)
             scored = torch.cat([group.scored_rows + first for group, first in zip(groups, first_rows, strict=False)])
-            hidden, normed, *rotary = (one[scored] for one in (hidden, normed, *rotary))
+            hidden, normed, rotary = hidden[scored], normed[scored], (rotary[0][scored], rotary[1][scored])
             if not len(hidden):
                 return hidden
             counts = [group.scored_layout.size for group in groups]
-        queries = ops.project_queries(layer, normed, tuple(rotary))
+        queries = ops.project_queries(layer, normed, rotary)
         mixed = [
-            group.attend(own, columns, number == last, layer.self_attn.scaling)
+            group.attend(own, columns, last, layer.self_attn.scaling)
             for group, own, columns in zip(groups, queries.split(counts), attended, strict=True)
         ]
-        mixed = (torch.cat(mixed) if len(mixed) > 1 else mixed[0]).flatten(1)
-        hidden = ops.mlp_and_residual(layer, hidden, normed, mixed)
+        joined = torch.cat(mixed) if len(mixed) > 1 else mixed[0]
+        hidden = ops.mlp_and_residual(layer, hidden, normed, joined.flatten(1))
     return phi.final_layernorm(hidden)

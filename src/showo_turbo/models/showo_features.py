@@ -29,7 +29,7 @@ class FeatureShowo(Showo):
         self.config, self.showo, self.mm_projector = model.config, model.showo, model.mm_projector
         self.layer_ops, self.cuda_graphs = model.layer_ops, model.cuda_graphs
         self.num_features = features.shape[1]
-        features = features.to(model.device, arithmetic_dtype(self.mm_projector[0].weight))
+        features = features.to(model.device, arithmetic_dtype(next(self.mm_projector.parameters())))
         self.features = self.mm_projector(features).flatten(0, 1)
 
     def feature_indices(self, images: list[int]) -> Tensor:

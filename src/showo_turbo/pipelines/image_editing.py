@@ -77,6 +77,7 @@ def read_mask(mask: ImageSource | Tensor, image: Image | Tensor, resolution: int
             raise InputError(
                 f"mask is {_by(opened.size)} pixels and the image {_by(image.size)}: give a mask of the image's size"
             )
+        assert resolution is not None  # given with every image
         mask = mask_to_grid(opened, resolution, grid_size)
     if not mask.any():
         raise InputError("mask is empty, nothing would be drawn: paint what is to be drawn anew in white")

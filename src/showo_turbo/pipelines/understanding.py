@@ -152,9 +152,12 @@ class Understanding(Components):
         Raises:
             InputError: if an image cannot be read, or a question is empty or too long.
         """
-        encoded = pairs.model is not None
-        questions = self.check_questions(pairs.questions, options, len(pairs.images[0]) if encoded else None)
-        images = EncodedImages(pairs.model, torch.stack(pairs.images)) if encoded else self.encode_images(pairs.images)
+        if pairs.model is None:
+            questions = self.check_questions(pairs.questions, options)
+            images = self.encode_images(pairs.images)
+        else:
+            questions = self.check_questions(pairs.questions, options, len(pairs.images[0]))
+            images = EncodedImages(pairs.model, torch.stack(pairs.images))
         rows = [self.prompts.understanding(row, one) for row, one in zip(images.rows.tolist(), questions, strict=True)]
         return TextDecoder.from_options(images.model, self.prompts.vocabulary, rows, options, generator)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 from torch.optim import Optimizer
 
@@ -62,7 +62,7 @@ class ImageTokenizerTrainingConfig:
             check_number(name, getattr(self, name), 0)
 
 
-class ImageTokenizerTraining(Task[Tensor]):
+class ImageTokenizerTraining(Task[MagvitV2, Tensor]):
     """Train an image tokenizer: the task of `showo-turbo pretrain image-tokenizer`."""
 
     def __init__(self, config: ImageTokenizerTrainingConfig) -> None:
@@ -81,7 +81,7 @@ class ImageTokenizerTraining(Task[Tensor]):
         pixels = scene_pixels([training_scene(rng) for _ in range(self.config.batch_size)])
         return pixels.to(next(self.model.parameters()).device)
 
-    def losses(self, ema_model: nn.Module, pixels: Tensor) -> StepLosses:
+    def losses(self, ema_model: MagvitV2, pixels: Tensor) -> StepLosses:
         """Compute absolute and squared error of the reconstruction, and the commitment loss."""
         output = self.model(pixels)
         l1 = F.l1_loss(output.reconstruction, pixels)
@@ -90,6 +90,6 @@ class ImageTokenizerTraining(Task[Tensor]):
         loss = l1 + self.config.mse_weight * mse + self.config.commitment_weight * commitment
         return StepLosses(loss, {"l1": l1, "mse": mse, "commitment": commitment}, len(pixels))
 
-    def export(self, model: nn.Module, folder: Path) -> None:
+    def export(self, model: MagvitV2, folder: Path) -> None:
         """Write config and float16 weights."""
         save_image_tokenizer(folder, deepcopy(model).half())

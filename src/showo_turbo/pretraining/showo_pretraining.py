@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 from torch.optim import Optimizer
 from transformers import PhiConfig
@@ -115,10 +115,8 @@ class ShowoPretrainingConfig:
         )
 
 
-class ShowoPretraining(Task[tuple[PretrainingBatch, PretrainingBatch]]):
+class ShowoPretraining(Task[Showo, tuple[PretrainingBatch, PretrainingBatch]]):
     """Pre-train the transformer: the task of `showo-turbo pretrain showo`."""
-
-    model: Showo
 
     def __init__(self, config: ShowoPretrainingConfig) -> None:
         """Load text tokenizer and scene pool, and initialise the model from the seed or from `config.init_from`."""
@@ -140,7 +138,7 @@ class ShowoPretraining(Task[tuple[PretrainingBatch, PretrainingBatch]]):
         device = self.model.device
         return self._text_to_image(number).to(device), self._understanding(number).to(device)
 
-    def losses(self, ema_model: nn.Module, batch: tuple[PretrainingBatch, PretrainingBatch]) -> StepLosses:
+    def losses(self, ema_model: Showo, batch: tuple[PretrainingBatch, PretrainingBatch]) -> StepLosses:
         """Compute the mean cross entropy of masked codes and of answer tokens."""
         vocabulary = self.prompts.vocabulary
         image = _cross_entropy(self.model, batch[0], vocabulary.image_offset, vocabulary.mask_id)
@@ -149,7 +147,7 @@ class ShowoPretraining(Task[tuple[PretrainingBatch, PretrainingBatch]]):
         count = self.config.text_to_image_batch_size + self.config.understanding_batch_size
         return StepLosses(total, {"image": image, "answers": answers}, count)
 
-    def export(self, model: nn.Module, folder: Path) -> None:
+    def export(self, model: Showo, folder: Path) -> None:
         """Write transformer and text tokenizer, with float16 weights."""
         save_showo(folder, deepcopy(model).half(), self.prompts)
 

@@ -15,6 +15,7 @@ Decisions:
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -150,7 +151,11 @@ class PromptBuilder:
                 break
             if token < self.vocabulary.llm_vocab_size:
                 text_ids.append(token)
-        return self.tokenizer.decode(text_ids, clean_up_tokenization_spaces=False)
+        return self._decode(text_ids)
+
+    def _decode(self, ids: list[int]) -> str:
+        text = self.tokenizer.decode(ids, clean_up_tokenization_spaces=False)
+        return cast(str, text)  # a list of texts only for a list of id lists
 
     def text_to_image(self, prompt: str) -> list[int]:
         """Return `[t2i] [sot] text [eot]`, truncated before `[eot]` to at most 1 + max_text_length ids."""
@@ -164,7 +169,7 @@ class PromptBuilder:
     def truncated_end(self, prompt: str) -> str:
         """Return the end of a prompt that `text_to_image` truncates; empty if the prompt fits."""
         ids = self._start_with_sot(prompt)[self.max_text_length - 1 :]
-        return self.tokenizer.decode(ids, clean_up_tokenization_spaces=False)
+        return self._decode(ids)
 
     def understanding(self, codes: Iterable[int] | Tensor, question: str) -> list[int]:
         """Return `[mmu] [soi] codes [eoi] [sot] USER: question ASSISTANT:`, which the answer follows.

@@ -7,6 +7,7 @@ The result of a request is that of the method: `pipe.text_to_image(**vars(reques
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
@@ -14,16 +15,17 @@ from torch import Tensor
 from showo_turbo.components import as_list, make_generator
 from showo_turbo.errors import InputError
 from showo_turbo.generation.image_denoiser import masked_state
-from showo_turbo.generation.options import DecodingOptions, SamplingOptions, options_dataclass, options_in
+from showo_turbo.generation.options import DecodingOptions, SamplingOptions, add_options, options_in
 from showo_turbo.generation.trajectory import State
 from showo_turbo.outputs import ImageOutput
-from showo_turbo.pipelines.image_generation import ImageGeneration
-from showo_turbo.pipelines.understanding import EncodedImages, Understanding
+from showo_turbo.pipelines.pipeline import ShowoPipeline
+from showo_turbo.pipelines.understanding import EncodedImages
 from showo_turbo.processing.images import ImageSource
 from showo_turbo.serving.batching import Job
 
 
-@options_dataclass(SamplingOptions, after="prompt")
+@dataclass(frozen=True, eq=False)
+@add_options(SamplingOptions, after="prompt")
 class ImageRequest:
     """Request images, square ones; its fields are the arguments of `ShowoPipeline.text_to_image`."""
 
@@ -37,7 +39,8 @@ class ImageRequest:
         def __init__(self, prompt: str | Sequence[str], *args: Any, **options: Any) -> None: ...
 
 
-@options_dataclass(DecodingOptions, after="codes")
+@dataclass(frozen=True, eq=False)
+@add_options(DecodingOptions, after="codes")
 class TextRequest:
     """Request answers to questions about images; its fields are the arguments of `ShowoPipeline.image_to_text`."""
 
@@ -51,7 +54,7 @@ class TextRequest:
         def __init__(self, *args: Any, **options: Any) -> None: ...
 
 
-def prepare_request(pipe: ImageGeneration | Understanding, request: ImageRequest | TextRequest) -> Job:
+def prepare_request(pipe: ShowoPipeline, request: ImageRequest | TextRequest) -> Job:
     """Check a request, encode its images, and build its decoder and first state.
 
     Raises:
@@ -64,7 +67,7 @@ def prepare_request(pipe: ImageGeneration | Understanding, request: ImageRequest
     raise InputError(f"request is {request!r}: expected an ImageRequest or a TextRequest")
 
 
-def _prepare_images(pipe: ImageGeneration, request: ImageRequest) -> Job:
+def _prepare_images(pipe: ShowoPipeline, request: ImageRequest) -> Job:
     arguments = dict(vars(request))
     call = pipe.prepare_images(as_list(arguments.pop("prompt")), **arguments)
     vocabulary, images = call.denoiser.vocabulary, len(call.denoiser.prompt_of_image)
@@ -80,7 +83,7 @@ def _prepare_images(pipe: ImageGeneration, request: ImageRequest) -> Job:
     return Job(call.denoiser, start, output, batch_key)
 
 
-def _prepare_answers(pipe: Understanding, request: TextRequest) -> Job:
+def _prepare_answers(pipe: ShowoPipeline, request: TextRequest) -> Job:
     decoding = DecodingOptions(**options_in(DecodingOptions, request))
     pairs = pipe.pair_questions(request.image, request.prompt, request.codes)
     decoder, guesses = pipe.prepare_answers(pairs, decoding, make_generator(request.seed))

@@ -141,7 +141,7 @@ def set_num_threads(config: LoopConfig) -> None:
         torch.set_num_threads(config.threads)
 
 
-def train(task: Task, config: LoopConfig) -> None:
+def train(task: Task[Any, Any], config: LoopConfig) -> None:
     """Run a task to its last step, from its newest checkpoint if the output folder holds one.
 
     Raises:
@@ -167,7 +167,7 @@ def _accelerator(**options: Any) -> Accelerator:
 class _LossModule(nn.Module):
     """Compute the losses of a batch in the forward pass of a module, whose parameters are the model's."""
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: Task[Any, Any]) -> None:
         super().__init__()
         self.model = task.model
         self.losses = task.losses
@@ -179,17 +179,18 @@ class _LossModule(nn.Module):
 class _Trainer:
     """Run one call of `train`."""
 
-    def __init__(self, task: Task, config: LoopConfig, accelerator: Accelerator) -> None:
+    def __init__(self, task: Task[Any, Any], config: LoopConfig, accelerator: Accelerator) -> None:
         """Prepare model, EMA, optimizers and schedules, and resume from the newest checkpoint."""
         self.task, self.config, self.accelerator = task, config, accelerator
         self.folder = Path(config.output)
         self.loss_module = accelerator.prepare(_LossModule(task))
-        self.ema_model = task.model
+        self.average = None
         if config.ema_decay:
-            self.ema_model = AveragedModel(task.model, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay))
+            self.average = AveragedModel(task.model, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay))
+        self.ema_model = task.model if self.average is None else self.average.module
         self.optimizers = [accelerator.prepare(optimizer) for optimizer in task.optimizers()]
         self.schedules = [_learning_rate_schedule(optimizer, config) for optimizer in self.optimizers]
-        self.stateful = [task.model, self.ema_model, *self.optimizers, *self.schedules]
+        self.stateful = [task.model, self.average or task.model, *self.optimizers, *self.schedules]
         self.step, self.skipped_in_a_row = 0, 0
         seconds = self._resume()
         log, self.skipped_log = self.folder / "log.jsonl", self.folder / "skipped.jsonl"
@@ -229,8 +230,8 @@ class _Trainer:
             self.skipped_in_a_row = 0
             for optimizer in self.optimizers:
                 optimizer.step()
-            if isinstance(self.ema_model, AveragedModel):
-                self.ema_model.update_parameters(self.task.model)
+            if self.average is not None:
+                self.average.update_parameters(self.task.model)
             for one in losses:
                 self.log.add({"loss": one.total, **one.parts, "gradient_norm": norm}, one.count)
         else:
@@ -274,9 +275,8 @@ class _Trainer:
             return
         parts = [stateful.state_dict() for stateful in self.stateful]
         state = {"step": self.step, "seconds": self.log.seconds, "tasks": tasks, "parts": parts}
-        model = self.ema_model.module if isinstance(self.ema_model, AveragedModel) else self.ema_model
         try:
-            self.task.export(model, self.folder)
+            self.task.export(self.ema_model, self.folder)
             write_checkpoint(self.folder / "checkpoints", self.step, state)
         except OSError as error:
             if self.step == self.config.steps:

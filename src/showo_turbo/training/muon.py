@@ -6,7 +6,8 @@ Decisions:
 - Matrices of one shape are iterated as a batch.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import overload
 
 import torch
 from torch import Tensor, nn
@@ -41,29 +42,40 @@ class Muon(Optimizer):
     ) -> None:
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
 
+    @overload
+    def step(self, closure: None = None) -> None: ...
+
+    @overload
+    def step(self, closure: Callable[[], float]) -> float: ...
+
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:
-        """Update all matrices that have a gradient."""
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:
+        """Update all matrices that have a gradient, after running the closure, whose loss is returned."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
         for group in self.param_groups:
-            by_shape: dict[torch.Size, list[nn.Parameter]] = {}
+            by_shape: dict[torch.Size, list[tuple[nn.Parameter, Tensor]]] = {}
             for parameter in group["params"]:
                 if parameter.grad is not None:
-                    by_shape.setdefault(parameter.shape, []).append(parameter)
-            for parameters in by_shape.values():
-                self._update_batch(parameters, group)
+                    by_shape.setdefault(parameter.shape, []).append((parameter, parameter.grad))
+            for matrices in by_shape.values():
+                self._update_batch(matrices, group)
+        return loss
 
-    def _update_batch(self, parameters: list[nn.Parameter], group: dict) -> None:
-        """Update matrices of one shape."""
+    def _update_batch(self, matrices: list[tuple[nn.Parameter, Tensor]], group: dict) -> None:
+        """Update matrices of one shape by their gradients."""
         directions = []
-        for parameter in parameters:
+        for parameter, gradient in matrices:
             state = self.state[parameter]
             if "momentum_buffer" not in state:
                 state["momentum_buffer"] = torch.zeros_like(parameter)
             momentum = state["momentum_buffer"]
-            momentum.lerp_(parameter.grad, 1 - group["momentum"])
-            directions.append(torch.lerp(parameter.grad, momentum, group["momentum"]))
-        rows, columns = parameters[0].shape
+            momentum.lerp_(gradient, 1 - group["momentum"])
+            directions.append(torch.lerp(gradient, momentum, group["momentum"]))
+        rows, columns = matrices[0][0].shape
         scale = max(1.0, rows / columns) ** 0.5
-        for parameter, update in zip(parameters, orthogonalize(torch.stack(directions)), strict=True):
+        for (parameter, _), update in zip(matrices, orthogonalize(torch.stack(directions)), strict=True):
             parameter.mul_(1 - group["lr"] * group["weight_decay"])
             parameter.add_(update, alpha=-group["lr"] * scale)

@@ -51,20 +51,22 @@ def build_optimizers(model: nn.Module, config: OptimizerConfig) -> list[Optimize
         InputError: if "adamw8bit" is configured and bitsandbytes is not installed.
     """
     trainable = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
-    settings = {"lr": config.lr, "betas": config.betas, "weight_decay": config.weight_decay}
+    beta1, beta2 = config.betas
     if config.name == "adamw8bit":
         try:
             from bitsandbytes.optim import AdamW8bit
         except ImportError as error:
             raise InputError(
-                "optimizer.name is 'adamw8bit', which needs bitsandbytes: install it, or choose adamw"
+                "optimizer.name is 'adamw8bit', which needs bitsandbytes: pip install bitsandbytes, or choose adamw"
             ) from error
-        return [AdamW8bit(trainable.values(), **settings)]
+        return [AdamW8bit(trainable.values(), lr=config.lr, betas=(beta1, beta2), weight_decay=config.weight_decay)]
     hidden = {name: p for name, p in trainable.items() if config.name == "muon" and p.ndim == 2 and ".layers." in name}
     others = [parameter for name, parameter in trainable.items() if name not in hidden]
     optimizers: list[Optimizer] = []
     if hidden:
         optimizers.append(Muon(hidden.values(), lr=config.muon_lr, weight_decay=config.weight_decay))
     if others:  # LoRA adapters are all hidden matrices
-        optimizers.append(torch.optim.AdamW(others, **settings))
+        optimizers.append(
+            torch.optim.AdamW(others, lr=config.lr, betas=(beta1, beta2), weight_decay=config.weight_decay)
+        )
     return optimizers

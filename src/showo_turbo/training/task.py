@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 
 from showo_turbo.errors import InputError
 
+Model = TypeVar("Model", bound=nn.Module)
 Batch = TypeVar("Batch")
 
 
@@ -28,10 +29,10 @@ class StepLosses:
     count: int
 
 
-class Task(ABC, Generic[Batch]):
+class Task(ABC, Generic[Model, Batch]):
     """Define a training: `model` is the module that is trained."""
 
-    model: nn.Module
+    model: Model
 
     @abstractmethod
     def optimizers(self) -> list[Optimizer]:
@@ -42,7 +43,7 @@ class Task(ABC, Generic[Batch]):
         """Return batch `number`, from 0, on the model's device; runs outside of autocast."""
 
     @abstractmethod
-    def losses(self, ema_model: nn.Module, batch: Batch) -> StepLosses:
+    def losses(self, ema_model: Model, batch: Batch) -> StepLosses:
         """Compute the losses of a batch; `ema_model` is the EMA of the model, or the model if there is no EMA."""
 
     def sample_names(self, batch: Batch) -> list[str]:
@@ -51,7 +52,7 @@ class Task(ABC, Generic[Batch]):
         return []
 
     @abstractmethod
-    def export(self, model: nn.Module, folder: Path) -> None:
+    def export(self, model: Model, folder: Path) -> None:
         """Write a model in the layout that the library loads."""
 
     def state_dict(self) -> dict[str, Any]:

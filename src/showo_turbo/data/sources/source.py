@@ -1,18 +1,20 @@
 """The interface of a source, and the caption format that sources share."""
 
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from showo_turbo.data.samples import Sample
 from showo_turbo.errors import InputError
 
+S = TypeVar("S", bound=Sample, covariant=True)
 
-class Source(Protocol):
+
+class Source(Protocol[S]):
     """Give samples by index."""
 
     def __len__(self) -> int:
         """Return the number of samples, including bad ones."""
 
-    def __getitem__(self, index: int) -> Sample:
+    def __getitem__(self, index: int) -> S:
         """Read one sample. The same index always gives the same sample.
 
         Raises:
