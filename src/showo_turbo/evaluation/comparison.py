@@ -29,6 +29,8 @@ from showo_turbo.generation.options import DecodingOptions, SamplingOptions
 from showo_turbo.generation.scheduler import UnmaskingScheduler
 from showo_turbo.pipelines.pipeline import ShowoPipeline
 from showo_turbo.scenes.benchmark import ScenePrompt
+from showo_turbo.scenes.shapes.shape_world import SHAPES
+from showo_turbo.scenes.world import World
 
 PLAIN_JACOBI = DecodingOptions(sliding_window=False, drafts=False)
 """Block after block, as published: the decoding under which forward passes of teacher and students are compared."""
@@ -116,6 +118,7 @@ class ComparisonPlan:
         seed: of images and questions.
         device: type of the device.
         dtype: name of the models' dtype.
+        world: the world of the prompts and scenes; the weights of a cell imply it.
     """
 
     image_variants: tuple[Variant, ...]
@@ -127,6 +130,7 @@ class ComparisonPlan:
     seed: int
     device: str
     dtype: str
+    world: World = SHAPES
 
 
 class Comparison:
@@ -171,7 +175,7 @@ class Comparison:
         plan = self.plan
         return self._cell(
             lambda: evaluate_text_to_image(
-                self._load(variant.model), plan.prompts, options, plan.images_per_prompt, plan.seed
+                self._load(variant.model), plan.prompts, options, plan.images_per_prompt, plan.seed, plan.world
             ),
             task="text to image",
             weights=locate(variant.model).weights_sha256(),
@@ -184,7 +188,10 @@ class Comparison:
         plan = self.plan
         return self._cell(
             lambda: evaluate_understanding(
-                self._load(variant.model), make_question_set(plan.scenes, plan.seed), variant.decoding, plan.seed
+                self._load(variant.model),
+                make_question_set(plan.scenes, plan.seed, plan.world),
+                variant.decoding,
+                plan.seed,
             ),
             task="understanding",
             weights=locate(variant.model).weights_sha256(),

@@ -38,6 +38,9 @@ class QuestionAnswer:
     answer: str
 
 
+QuestionMaker = Callable[[Scene, random.Random], QuestionAnswer | None]
+
+
 def article(noun: str) -> str:
     """Return the noun with its indefinite article."""
     return IRREGULAR_ARTICLES.get(noun) or f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
@@ -65,6 +68,10 @@ def related_pair(scene: Scene, rng: random.Random) -> tuple[SceneObject, SceneOb
     """Return the two objects of a scene in random order, and a relation that holds between them."""
     first, second = rng.choice(list(permutations(scene.objects)))
     return first, second, rng.choice([relation for relation in RELATIONS if first.is_(relation, second)])
+
+
+def _named(thing: SceneObject, noun: str, with_color: bool) -> str:
+    return replace(thing, noun=noun, color=thing.color if with_color else None).name
 
 
 class Language(ABC):
@@ -95,8 +102,13 @@ class Language(ABC):
 
     @property
     @abstractmethod
-    def question_makers(self) -> tuple[Callable[[Scene, random.Random], QuestionAnswer | None], ...]:
-        """Functions that make a question about a scene, None where it has no answer; one for each kind."""
+    def question_makers(self) -> dict[str, QuestionMaker]:
+        """Functions that make a question about a scene, None where it has no answer, by the kind of question."""
+
+    @property
+    def question_kinds(self) -> tuple[str, ...]:
+        """Kinds of questions."""
+        return tuple(self.question_makers)
 
     def description(self, scene: Scene) -> str:
         """Return the full description of a scene: each object with its place in reading order, then the background."""
@@ -115,14 +127,14 @@ class Language(ABC):
 
     def listing(self, scene: Scene, rng: random.Random, with_colors: bool) -> list[str]:
         """Return the objects of a scene in random order, equal ones counted together: `a star`, `two red circles`."""
-        names = [self.word(thing, rng, with_colors) for thing in scene.objects]
-        groups = group_equal(names)
+        words = {noun: self.noun(noun, rng) for noun in dict.fromkeys(thing.noun for thing in scene.objects)}
+        groups = group_equal([_named(thing, words[thing.noun], with_colors) for thing in scene.objects])
         rng.shuffle(groups)
         return groups
 
     def word(self, thing: SceneObject, rng: random.Random, with_color: bool) -> str:
         """Return the noun of an object or a synonym, with its color if it has one and `with_color` is set."""
-        return replace(thing, noun=self.noun(thing.noun, rng), color=thing.color if with_color else None).name
+        return _named(thing, self.noun(thing.noun, rng), with_color)
 
     def noun(self, noun: str, rng: random.Random) -> str:
         """Return a noun or, in a quarter of all cases, one of its synonyms."""
@@ -131,7 +143,7 @@ class Language(ABC):
 
     def questions(self, scene: Scene, rng: random.Random) -> list[QuestionAnswer]:
         """Return a random question of each kind that is possible for the scene, in a fixed order of kinds."""
-        candidates = [make(scene, rng) for make in self.question_makers]
+        candidates = [make(scene, rng) for make in self.question_makers.values()]
         return [question for question in candidates if question is not None]
 
     def description_question(self, scene: Scene, rng: random.Random) -> QuestionAnswer:
@@ -200,7 +212,7 @@ class Language(ABC):
         noun = rng.choice(self.nouns) if rng.random() < 0.6 else thing.noun
         color = rng.choice(self.colors) if rng.random() < 0.6 else thing.color
         if (noun, color) not in self.looks:
-            color = next(color for other, color in self.looks if other == noun)
+            color = rng.choice([color for other, color in self.looks if other == noun])
         return SceneObject(thing.place, noun, color)
 
     def relation(self, scene: Scene, rng: random.Random) -> QuestionAnswer | None:

@@ -21,7 +21,7 @@ class World:
     Attributes:
         name: in configurations.
         resolution: side of an image in pixels.
-        num_places: objects are at the first places of `scene.PLACES`, as many as this.
+        places: where objects can be.
         looks: all (noun, color) of objects.
         backgrounds: all backgrounds.
         random_scene: generates any scene from a random generator.
@@ -36,7 +36,7 @@ class World:
 
     name: str
     resolution: int
-    num_places: int
+    places: tuple[str, ...]
     looks: Sequence[Look]
     backgrounds: tuple[str, ...]
     random_scene: Callable[[random.Random], Scene]

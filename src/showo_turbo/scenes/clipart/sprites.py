@@ -31,3 +31,18 @@ COLORS_OF: dict[str, tuple[str | None, ...]] = {
     "apple": ("red", "green", "yellow"),
 }
 """Colors of every class; (None,) for a class whose color is not named."""
+
+LOOKS = tuple((noun, color) for noun, colors in COLORS_OF.items() for color in colors)
+
+
+@cache
+def sprite(noun: str, color: str | None, size: int) -> np.ndarray:
+    """Return a sprite on white, read-only uint8 (size, size, 3); `size` divides SPRITE_SIZE."""
+    with Image.open(FOLDER / f"{noun}.png") as file:
+        row = np.asarray(file.convert("RGB"))
+    start, factor = COLORS_OF[noun].index(color) * SPRITE_SIZE, SPRITE_SIZE // size
+    look = row[:, start : start + SPRITE_SIZE]
+    blocks = look.reshape(size, factor, size, factor, 3).astype(np.float64)
+    pixels = blocks.mean((1, 3)).round().astype(np.uint8)
+    pixels.setflags(write=False)
+    return pixels

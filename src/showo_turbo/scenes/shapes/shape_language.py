@@ -1,9 +1,8 @@
 """Texts of the world of coloured shapes."""
 
 import random
-from collections.abc import Callable
 
-from showo_turbo.scenes.language import OPENINGS, Language, QuestionAnswer, article, join, related_pair
+from showo_turbo.scenes.language import OPENINGS, Language, QuestionAnswer, QuestionMaker, article, join, related_pair
 from showo_turbo.scenes.scene import PLACES, Scene
 
 
@@ -41,17 +40,17 @@ class ShapeLanguage(Language):
     }
 
     @property
-    def question_makers(self) -> tuple[Callable[[Scene, random.Random], QuestionAnswer | None], ...]:
-        """One function for each kind of question."""
-        return (
-            self.how_many,
-            self.what_color,
-            self.what_shape,
-            self.where,
-            self.is_there,
-            self.relation,
-            self.what_is_at,
-        )
+    def question_makers(self) -> dict[str, QuestionMaker]:
+        """Functions that make a question, by kind."""
+        return {
+            "count": self.how_many,
+            "color": self.what_color,
+            "shape": self.what_shape,
+            "place": self.where,
+            "existence": self.is_there,
+            "relation": self.relation,
+            "content": self.what_is_at,
+        }
 
     def what_shape(self, scene: Scene, rng: random.Random) -> QuestionAnswer | None:
         """Ask for the shape of the only object of its color."""

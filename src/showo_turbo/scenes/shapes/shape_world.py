@@ -22,7 +22,7 @@ def random_scene(rng: random.Random) -> Scene:
 SHAPES = World(
     name="shapes",
     resolution=RESOLUTION,
-    num_places=len(QUARTERS),
+    places=QUARTERS,
     looks=LOOKS,
     backgrounds=BACKGROUNDS,
     random_scene=random_scene,
