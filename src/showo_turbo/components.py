@@ -130,11 +130,9 @@ class Components:
         Raises:
             InputError: if an image cannot be read, or there is no image tokenizer.
         """
-        images = as_list(image)
-        different = {id(one): one for one in images}
-        pixels = preprocess_images(list(different.values()), self.resolution)
-        codes = dict(zip(different, self.require_image_tokenizer().get_codes(pixels.to(self.device)), strict=True))
-        return torch.stack([codes[id(one)] for one in images])
+        different, numbers = distinct(as_list(image))
+        pixels = preprocess_images(different, self.resolution)
+        return self.require_image_tokenizer().get_codes(pixels.to(self.device))[numbers]
 
     @torch.no_grad()
     def decode_codes(
@@ -194,6 +192,13 @@ class Components:
 def as_list(value: Any) -> list:
     """Return one value or several as a list."""
     return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def distinct(values: Sequence[T]) -> tuple[list[T], list[int]]:
+    """Return the different objects among values, and for each value the number of its object."""
+    different = {id(value): value for value in values}
+    number = {identity: number for number, identity in enumerate(different)}
+    return list(different.values()), [number[id(value)] for value in values]
 
 
 def broadcast(some: Sequence[T], others: Sequence[U], names: tuple[str, str]) -> tuple[list[T], list[U]]:

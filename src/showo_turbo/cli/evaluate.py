@@ -39,12 +39,28 @@ TASKS = ("all", "text-to-image", "understanding", "reconstruction")
 REPORTED_STEPS = [16, 8, 4, 2, 1]
 REPORTED_GUIDANCE_SCALES = [0.5, 1.0]
 
-ImagesPerPrompt = Annotated[int, typer.Option(help="Images of every prompt.")]
-PromptsFile = Annotated[
-    Path | None, typer.Option(help="JSONL prompts in GenEval's format; the held-out set if left out.")
-]
-Scenes = Annotated[int, typer.Option(help="Held-out images to ask questions about.")]
-Seed = Annotated[int, typer.Option(help="Seed of the images and of the choice of questions.")]
+
+@dataclass(frozen=True)
+class MeasuringArguments:
+    """Hold the options of every command that measures on the built-in world.
+
+    Raises:
+        InputError: if a number is out of its range.
+    """
+
+    images_per_prompt: Annotated[int, typer.Option(help="Images of every prompt.")] = 4
+    prompts_file: Annotated[
+        Path | None, typer.Option(help="JSONL prompts in GenEval's format; the held-out set if left out.")
+    ] = None
+    scenes: Annotated[int, typer.Option(help="Held-out images to ask questions about.")] = 300
+    seed: Annotated[int, typer.Option(help="Seed of the images and of the choice of questions.")] = 0
+    device: Device = None
+    dtype: Dtype = DEFAULT_DTYPE
+
+    def __post_init__(self) -> None:
+        check_integer("images-per-prompt", self.images_per_prompt, 1)
+        check_integer("scenes", self.scenes, 1)
+        check_seed("seed", self.seed)
 
 
 @dataclass(frozen=True)
@@ -76,14 +92,9 @@ class _Plan:
 def evaluate(
     sampling_arguments: SamplingArguments,
     decoding_arguments: BlockDecodingArguments,
+    measuring: MeasuringArguments,
     model: Model = DEFAULT_MODEL,
     task: Annotated[str, typer.Option(help="all, text-to-image, understanding or reconstruction.")] = "all",
-    images_per_prompt: ImagesPerPrompt = 4,
-    prompts_file: PromptsFile = None,
-    scenes: Scenes = 300,
-    seed: Seed = 0,
-    device: Device = None,
-    dtype: Dtype = DEFAULT_DTYPE,
     quantization: Quantization = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="JSON file for scores and settings.")] = None,
     overwrite: Overwrite = False,
@@ -91,12 +102,9 @@ def evaluate(
     """Evaluate a model on held-out prompts and images of the built-in world, with 95 % confidence intervals."""
     if task not in TASKS:
         raise InputError(f"task is {task!r}: choose {', '.join(TASKS)}")
-    for name, value in (("images-per-prompt", images_per_prompt), ("scenes", scenes)):
-        check_integer(name, value, 1)
-    check_seed("seed", seed)
     if output is not None:
         check_outputs([output], overwrite)
-    prompts = benchmark_prompts(prompts_file)
+    prompts = benchmark_prompts(measuring.prompts_file)
 
     from rich.console import Console
 
@@ -107,11 +115,12 @@ def evaluate(
     # Plain blocks measure the model: the gain by a sliding window and drafts depends on the texts.
     given = given_options(DecodingOptions, decoding_arguments)
     decoding = DecodingOptions(**given, sliding_window=False, drafts=False)
-    pipe = load_pipeline(model, device, dtype, quantization)
+    pipe = load_pipeline(model, measuring.device, measuring.dtype, quantization)
     sampling = pipe.recommended.override(**given_options(SamplingOptions, sampling_arguments))
     UnmaskingScheduler.from_options(sampling, pipe.model.config.codebook_size, pipe.model.config.num_vq_tokens)
 
-    plan = _Plan(model, prompts, sampling, images_per_prompt, make_question_set(scenes, seed), decoding, seed)
+    question_set = make_question_set(measuring.scenes, measuring.seed)
+    plan = _Plan(model, prompts, sampling, measuring.images_per_prompt, question_set, decoding, measuring.seed)
     console, results = Console(), {}
     for name, scores, table in _measure(pipe, plan, TASKS[1:] if task == "all" else (task,)):
         results[name] = scores
@@ -121,9 +130,9 @@ def evaluate(
             **tables.stamp(model, pipe, prompts),
             "sampling": asdict(sampling),
             "decoding": asdict(decoding),
-            "images_per_prompt": images_per_prompt,
-            "scenes": scenes,
-            "seed": seed,
+            "images_per_prompt": measuring.images_per_prompt,
+            "scenes": measuring.scenes,
+            "seed": measuring.seed,
         }
         write_json(output, {"stamp": stamp} | results)
 
@@ -151,7 +160,9 @@ def _measure(pipe: "ShowoPipeline", plan: _Plan, tasks: Sequence[str]) -> "Itera
         yield "reconstruction", asdict(reconstruction), tables.reconstruction_table(title, reconstruction)
 
 
+@with_options
 def report(
+    measuring: MeasuringArguments,
     teacher: Annotated[str, typer.Option(help="Teacher: a shipped model, a folder or a hub name.")] = "tiny",
     student: Annotated[
         list[str] | None,
@@ -166,12 +177,6 @@ def report(
     steps: Annotated[
         list[int], typer.Option(help="Steps of text to image; may be given several times.")
     ] = REPORTED_STEPS,
-    images_per_prompt: ImagesPerPrompt = 4,
-    prompts_file: PromptsFile = None,
-    scenes: Scenes = 300,
-    seed: Seed = 0,
-    device: Device = None,
-    dtype: Dtype = DEFAULT_DTYPE,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="JSON file of measured cells; an existing one is resumed.")
     ] = Path("report.json"),
@@ -180,24 +185,17 @@ def report(
     ] = None,
 ) -> None:
     """Compare a teacher with its students on the built-in world; an interrupted comparison is resumed."""
-    numbers = {
-        "images-per-prompt": images_per_prompt,
-        "scenes": scenes,
-        "steps": min(steps),
-        "top-k": min(top_k or [1]),
-    }
-    for name, value in numbers.items():
-        check_integer(name, value, 1)
+    check_integer("steps", min(steps), 1)
+    check_integer("top-k", min(top_k or [1]), 1)
     for scale in guidance_scale:
         check_number("guidance-scale", scale, 0)
-    check_seed("seed", seed)
     students = _parse_students(student or [])
     for model in (teacher, *students.values()):
         resolve(model)
     if plot is not None:
         check_png("plot", plot)
     check_outputs([output, *([plot] if plot else [])], overwrite=True)
-    prompts = benchmark_prompts(prompts_file)
+    prompts = benchmark_prompts(measuring.prompts_file)
 
     from functools import lru_cache
 
@@ -212,13 +210,14 @@ def report(
         text_variants=text_variants(teacher, students),
         steps=tuple(steps),
         prompts=prompts,
-        images_per_prompt=images_per_prompt,
-        scenes=scenes,
-        seed=seed,
-        device=parse_device(device).type,
-        dtype=str(parse_dtype(dtype)).removeprefix("torch."),
+        images_per_prompt=measuring.images_per_prompt,
+        scenes=measuring.scenes,
+        seed=measuring.seed,
+        device=parse_device(measuring.device).type,
+        dtype=str(parse_dtype(measuring.dtype)).removeprefix("torch."),
     )
-    comparison = Comparison(plan, output, lru_cache(maxsize=1)(lambda name: load_pipeline(name, device, dtype)))
+    load = lru_cache(maxsize=1)(lambda name: load_pipeline(name, measuring.device, measuring.dtype))
+    comparison = Comparison(plan, output, load)
     image_scores = comparison.image_scores()
     typer.echo(f"{text_to_image_table(plan, image_scores)}\n")
     if plot is not None:

@@ -7,7 +7,7 @@ from typing import NoReturn
 from showo_turbo.cli.terminal import quiet_torchao
 from showo_turbo.errors import InputError
 
-_EXTRAS = {"accelerate": "train", "matplotlib": "train", "pyarrow": "train"}
+_EXTRAS = {"accelerate": "train", "matplotlib": "train"}
 """Libraries that only an extra of the package installs, and the extra."""
 
 

@@ -26,8 +26,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from showo_turbo.data.optional import require_module
 from showo_turbo.errors import InputError
+from showo_turbo.extras import require_module
 
 _CHUNK_BYTES = 1 << 16
 _UP_TO_A_BRACE = re.compile(rb"[^{}]*[{}]|[^{}]+")
@@ -54,7 +54,7 @@ class JsonRecords:
             InputError: if the file cannot be read, has no such array, the array holds anything but objects, or ijson is
                 not installed.
         """
-        require_module("ijson", "JSON arrays")
+        require_module("ijson", "reading JSON arrays")
         try:
             with path.open("rb") as file:
                 return cls(path, array("q", _object_spans(file, key)))

@@ -6,6 +6,7 @@ import torch
 
 from showo_turbo.distillation.config import Stage
 from showo_turbo.errors import InputError
+from showo_turbo.extras import require_module
 from showo_turbo.models.showo import Showo
 
 
@@ -26,21 +27,17 @@ def prepare_student(model: Showo, stage: Stage) -> Showo:
 
 
 def _add_adapters(model: Showo, stage: Stage) -> None:
-    try:
-        from peft import LoraConfig, inject_adapter_in_model
-    except ImportError as error:
-        reason = "has adapters (lora.rank), which need peft: pip install 'showo-turbo[train]'"
-        raise InputError(f"stage {stage.name!r} {reason}") from error
+    peft = require_module("peft", f"stage {stage.name!r} with adapters (lora.rank)")
     lora = stage.lora
-    config = LoraConfig(
+    config = peft.LoraConfig(
         r=lora.rank,
-        lora_alpha=lora.alpha,  # type: ignore[arg-type]  # peft takes any number
+        lora_alpha=lora.alpha,
         target_modules=list(lora.targets),
     )
     try:
         with torch.random.fork_rng([model.device] if model.device.type == "cuda" else []):
             torch.manual_seed(stage.loop.seed)
-            inject_adapter_in_model(config, model.showo)
+            peft.inject_adapter_in_model(config, model.showo)
     except ValueError as error:
         raise InputError(f"stage {stage.name!r}: lora.targets are {list(lora.targets)}; {error}") from error
 

@@ -11,6 +11,7 @@ the results.
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from pathlib import Path
 
 from showo_turbo import __version__
@@ -155,6 +156,7 @@ class Comparison:
                 )
         self.plan, self.path = plan, path
         self._load = load
+        self._weights_sha256 = cache(lambda model: locate(model).weights_sha256())
         self._cells: dict[str, dict] = read_json(path) if path.exists() else {}
         if foreign := [key for key in self._cells if not key.startswith("{")]:
             raise InputError(f"{str(path)!r} is not a report file (it holds {foreign[0]!r}): choose another one")
@@ -178,7 +180,7 @@ class Comparison:
                 self._load(variant.model), plan.prompts, options, plan.images_per_prompt, plan.seed, plan.world
             ),
             task="text to image",
-            weights=locate(variant.model).weights_sha256(),
+            weights=self._weights_sha256(variant.model),
             options=asdict(options),
             prompts=prompts_sha256(plan.prompts),
             images_per_prompt=plan.images_per_prompt,
@@ -194,7 +196,7 @@ class Comparison:
                 plan.seed,
             ),
             task="understanding",
-            weights=locate(variant.model).weights_sha256(),
+            weights=self._weights_sha256(variant.model),
             options=asdict(variant.decoding),
             scenes=plan.scenes,
         )

@@ -113,10 +113,10 @@ class ImageDenoiser:
         selected = self._for_images([self.prompts[self.prompt_of_image[row]] for row in rows], generators)
         forward = self._forward
         if forward is not None and not forward.num_unread:
-            wanted = [self.prompts.index(prompt) for prompt in selected.prompts]
-            wanted += range(len(self.prompts), len(forward.prompts))  # the unconditional one
-            prefixes = [forward.prefix(number) for number in wanted]
-            prompts = [forward.prompts[number] for number in wanted]
+            numbers = [self.prompts.index(prompt) for prompt in selected.prompts]
+            numbers += range(len(self.prompts), len(forward.prompts))  # the unconditional one
+            prefixes = [forward.prefix(number) for number in numbers]
+            prompts = [forward.prompts[number] for number in numbers]
             selected._forward = ImageForward(self.model, self.vocabulary, prompts, prefixes)
         return selected
 
@@ -224,10 +224,8 @@ class ImageDenoiser:
         prompt = self.unconditional
 
         def compute() -> Tensor:
-            forward, start = (
-                ImageForward(self.model, self.vocabulary, [prompt]),
-                masked_state(1, self.num_codes, self.vocabulary),
-            )
+            forward = ImageForward(self.model, self.vocabulary, [prompt])
+            start = masked_state(1, self.num_codes, self.vocabulary)
             logits, _ = run_single(self.model, forward.logits([0], start.ids, ~start.settled))
             self.model.derived(("unconditional prefix", prompt), lambda: forward.prefix(0))  # read in the same pass
             return logits

@@ -78,18 +78,6 @@ class Options:
         for one in fields(self):
             check_option(type(self), one.name, getattr(self, one.name))
 
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Self:
-        """Build options from a dict; what is left out takes its default.
-
-        Raises:
-            InputError: if a name is not an option, or as the class.
-        """
-        known = [one.name for one in fields(cls)]
-        if unknown := sorted(set(values) - set(known)):
-            raise InputError(f"sampling options: unknown {', '.join(unknown)}; known are {', '.join(known)}")
-        return cls(**values)
-
 
 @dataclass(frozen=True)
 class SamplingOptions(Options):
@@ -151,6 +139,18 @@ class SamplingOptions(Options):
         maximum=1,
         range="0 (no doubt) to 1 (after one step), or None",
     )
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Build options from a dict; what is left out takes its default.
+
+        Raises:
+            InputError: if a name is not an option, or as the class.
+        """
+        known = [one.name for one in fields(cls)]
+        if unknown := sorted(set(values) - set(known)):
+            raise InputError(f"sampling options: unknown {', '.join(unknown)}; known are {', '.join(known)}")
+        return cls(**values)
 
     def with_steps(self, num_inference_steps: int | None) -> Self:
         """Return a copy with another number of steps, or these options if it is None.

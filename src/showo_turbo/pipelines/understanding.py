@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from showo_turbo.components import Components, as_list, broadcast, choose_generator
+from showo_turbo.components import Components, as_list, broadcast, choose_generator, distinct
 from showo_turbo.errors import InputError
 from showo_turbo.generation.options import DecodingOptions, takes_options
 from showo_turbo.generation.text_decoder import Streamer, TextDecoder, answer_ids
@@ -121,10 +121,9 @@ class Understanding(Components):
         if not self.model.config.w_clip_vit:
             return EncodedImages(self.model, self.encode_image(images))
         tower = self.require_vision_tower()
-        different = list({id(image): image for image in images}.values())
-        order = {id(image): number for number, image in enumerate(different)}
+        different, numbers = distinct(images)
         model = FeatureShowo(self.model, tower(tower.preprocess(different)))
-        return EncodedImages(model, model.feature_indices([order[id(image)] for image in images]))
+        return EncodedImages(model, model.feature_indices(numbers))
 
     def pair_questions(
         self,

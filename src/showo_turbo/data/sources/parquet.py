@@ -9,11 +9,12 @@ from collections.abc import Sequence
 from functools import lru_cache
 from itertools import accumulate
 from pathlib import Path
+from types import ModuleType
 
-from showo_turbo.data.optional import require_module
 from showo_turbo.data.samples import TextSample, bad_sample_errors
 from showo_turbo.data.source_files import matching_files
 from showo_turbo.errors import InputError
+from showo_turbo.extras import require_module
 
 _CACHED_ROW_GROUPS = 4
 
@@ -58,7 +59,7 @@ class ParquetTexts:
 
     def _read_group(self, file: int, group: int) -> Sequence:
         """Return the column of one row group, as an Arrow array."""
-        arrow, parquet = require_module("pyarrow", "Parquet"), require_module("pyarrow.parquet", "Parquet")
+        arrow, parquet = _import_pyarrow()
         try:
             with parquet.ParquetFile(self._files[file]) as opened:
                 return opened.read_row_group(group, columns=[self.column]).column(0)
@@ -68,7 +69,7 @@ class ParquetTexts:
 
 def _row_groups(file: Path, column: str) -> list[tuple[int, int, int]]:
     """Return (number, first row, number of rows) of each row group."""
-    arrow, parquet = require_module("pyarrow", "Parquet"), require_module("pyarrow.parquet", "Parquet")
+    arrow, parquet = _import_pyarrow()
     try:
         with parquet.ParquetFile(file) as opened:
             schema, metadata = opened.schema_arrow, opened.metadata
@@ -81,3 +82,7 @@ def _row_groups(file: Path, column: str) -> list[tuple[int, int, int]]:
         raise InputError(f"column {column!r} of file {str(file)!r} holds {kind}, not strings")
     rows = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
     return [(group, end - count, count) for group, (count, end) in enumerate(zip(rows, accumulate(rows), strict=True))]
+
+
+def _import_pyarrow() -> tuple[ModuleType, ModuleType]:
+    return require_module("pyarrow", "reading Parquet"), require_module("pyarrow.parquet", "reading Parquet")
