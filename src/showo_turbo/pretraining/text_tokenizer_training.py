@@ -4,7 +4,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from showo_turbo.processing.prompts import FIRST_TURN
@@ -33,7 +33,8 @@ class TextTokenizerTrainingConfig:
         world: name of the world whose texts are learned.
         output: folder to write, in the format of transformers.
         vocab_size: maximum number of ids, at least one per byte; training stops earlier when every word is one token.
-        lowercase: fold the case of all texts; without it, capitals are encoded byte by byte.
+        normalize: ignore case, repeated white space and final punctuation of all texts; without it, they are encoded byte
+            by byte.
         scenes: number of scenes that texts are generated from.
         seed: seed of the scenes.
     """
@@ -41,7 +42,7 @@ class TextTokenizerTrainingConfig:
     world: str = "shapes"
     output: str = "runs/tiny/text_tokenizer"
     vocab_size: int = 512
-    lowercase: bool = False
+    normalize: bool = False
     scenes: int = 5000
     seed: int = 0
 
@@ -51,14 +52,27 @@ class TextTokenizerTrainingConfig:
         check_seed("seed", self.seed)
 
 
+def _plain_text() -> normalizers.Normalizer:
+    """Build the normalizer that maps all ways to write a text to one: lower case, single spaces, no final punctuation."""
+    return normalizers.Sequence(
+        [
+            normalizers.NFKC(),
+            normalizers.Lowercase(),
+            normalizers.Replace(Regex(r"\s*[.?!]+(?=\s|$)"), ""),
+            normalizers.Replace(Regex(r"\s+"), " "),
+            normalizers.Strip(),
+        ]
+    )
+
+
 def train_text_tokenizer(config: TextTokenizerTrainingConfig) -> None:
     """Learn the merges on texts of a world and write a tokenizer folder.
 
     Every frequent word of the world becomes one token; any other text is encoded byte by byte.
     """
     tokenizer = Tokenizer(models.BPE())
-    if config.lowercase:
-        tokenizer.normalizer = normalizers.Lowercase()
+    if config.normalize:
+        tokenizer.normalizer = _plain_text()
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
