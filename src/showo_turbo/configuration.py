@@ -2,11 +2,27 @@
 
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from transformers import PhiConfig
 
 from showo_turbo.errors import InputError
+from showo_turbo.files import read_json
+from showo_turbo.library_configs import create_config
 from showo_turbo.vocabulary import SPECIAL_TOKENS
+
+_FORMER_PHI_NAMES = {
+    "activation_function": "hidden_act",
+    "attn_pdrop": "attention_dropout",
+    "layer_norm_epsilon": "layer_norm_eps",
+    "n_embd": "hidden_size",
+    "n_head": "num_attention_heads",
+    "n_head_kv": "num_key_value_heads",
+    "n_inner": "intermediate_size",
+    "n_layer": "num_hidden_layers",
+    "n_positions": "max_position_embeddings",
+}
+"""Names of fields in the first downloads of phi-1_5, and transformers' names of them."""
 
 
 @dataclass(frozen=True)
@@ -67,13 +83,30 @@ class ShowoConfig:
         return cls(**given)
 
 
-def load_phi_config(folder_or_name: str | Path, vocab_size: int) -> PhiConfig:
-    """Load the backbone config of a Show-o model from a Phi config.
+def load_phi_config(folder: str | Path, vocab_size: int) -> PhiConfig:
+    """Load the backbone config of a Show-o model from the Phi config of a folder.
 
     Show-o normalizes queries and keys per head, which the Phi-1.5 config does not set, and its embeddings and head have
     the size of the whole vocabulary.
+
+    Raises:
+        InputError: if there is no config, or it is no JSON object.
+        Exception: of any type, if transformers refuses a value.
     """
-    config = PhiConfig.from_pretrained(folder_or_name)
+    config = create_config(PhiConfig, _with_current_names(read_json(Path(folder) / "config.json")))
     config.qk_layernorm = True
     config.vocab_size = vocab_size
     return config
+
+
+def _with_current_names(values: dict[str, Any]) -> dict[str, Any]:
+    """Rename the fields of Phi configs from before transformers had the model (`phi-msft`)."""
+    current = {name: value for name, value in values.items() if name not in _FORMER_PHI_NAMES}
+    for former, name in _FORMER_PHI_NAMES.items():
+        if values.get(former) is not None:
+            current.setdefault(name, values[former])
+    if "n_embd" in values:
+        current.setdefault("intermediate_size", 4 * values["n_embd"])
+    if "n_embd" in values and "n_head" in values and "rotary_dim" in values:
+        current.setdefault("partial_rotary_factor", values["rotary_dim"] * values["n_head"] / values["n_embd"])
+    return current

@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -160,6 +161,65 @@ def test_unknown_tensors_are_named(adapter: Path, random_checkpoint: Path, name:
     file = adapter / "adapter_model.safetensors"
     save_file(load_file(file) | {name: torch.zeros(2, 2)}, file)
     with pytest.raises(InputError, match=message):
+        load(adapter, base=random_checkpoint)
+
+
+@pytest.mark.parametrize("field", ["alpha_pattern", "rank_pattern"])
+@pytest.mark.parametrize(
+    ("pattern", "message"),
+    [
+        (r"(\w|\d|[a-z_.]|.)+[#$]", "takes too long to match"),
+        (r"(\w|.|[a-z])+(\w|.|[0-9])+[#$]", "takes too long to match"),
+        ("((", "is no regular expression"),
+        ("(" * 400 + ")" * 400, "is no regular expression"),
+        ("[z-a]", "is no regular expression"),
+        ("(?<=a*)b", "is no regular expression"),
+        ("a" * 5000, r"is no regular expression \(it has 5,000 characters"),
+    ],
+)
+def test_patterns_that_hang_or_are_invalid_are_named(
+    adapter: Path, random_checkpoint: Path, field: str, pattern: str, message: str
+) -> None:
+    write_config(adapter, **{field: {pattern: 2}})
+    start = time.monotonic()
+    with pytest.raises(InputError, match=rf"adapter'.* has {field}.*{message}|adapter'.* has pattern.*{message}"):
+        load(adapter, base=random_checkpoint)
+    assert time.monotonic() - start < 10
+
+
+@pytest.mark.parametrize("pattern", [r"([a-z0-9_.]+)+X", r"(.*)*(.*)*(.*)*(.*)*X", r"((\w+\.?)+)+[XY]"])
+def test_patterns_that_hang_elsewhere_match_nothing(adapter: Path, random_checkpoint: Path, pattern: str) -> None:
+    expected = load(adapter, base=random_checkpoint).model.state_dict()
+    write_config(adapter, alpha_pattern={pattern: 2})
+    found = load(adapter, base=random_checkpoint).model.state_dict()
+    assert all(found[name].equal(expected[name]) for name in expected)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"lora_alpha": 10**400}, "lora_alpha of .* choose a finite number"),
+        ({"lora_alpha": math.nan}, "lora_alpha of .* is nan: choose a finite number"),
+        ({"r": 10**6}, "LoRA factors of rank 2 and 2 for .* its config says 1000000"),
+        ({"trainable_token_indices": [1, 2]}, "uses trainable_token_indices, which cannot be merged here"),
+        ({"layer_replication": [[0, 2]]}, "uses layer_replication, which cannot be merged here"),
+        ({"base_model_name_or_path": ["a"]}, r"has base_model_name_or_path \['a'\]: expected a text"),
+        ({"modules_to_save": [1]}, "has modules_to_save 1: expected a text"),
+        ({"modules_to_save": ["final_layernorm"]}, "says that it replaces final_layernorm"),
+    ],
+)
+def test_an_invalid_field_of_the_config_is_named(
+    adapter: Path, random_checkpoint: Path, values: dict, message: str
+) -> None:
+    write_config(adapter, **values)
+    with pytest.raises(InputError, match=rf"adapter.*{message}"):
+        load(adapter, base=random_checkpoint)
+
+
+def test_the_bias_of_an_update_needs_its_field(adapter: Path, random_checkpoint: Path) -> None:
+    file = adapter / "adapter_model.safetensors"
+    save_file(load_file(file) | {f"base_model.model.{LINEAR}.lora_B.bias": torch.ones(64)}, file)
+    with pytest.raises(InputError, match=r"holds a lora_B\.bias, but its config does not set lora_bias"):
         load(adapter, base=random_checkpoint)
 
 

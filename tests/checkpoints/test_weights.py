@@ -5,6 +5,7 @@ import json
 import os
 import pickle
 import resource
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -216,6 +217,54 @@ def test_long_lists_of_names_are_shortened(tmp_path: Path, state: dict[str, torc
     module = nn.Sequential(*(nn.Linear(1, 1) for _ in range(5)))
     with pytest.raises(InputError, match=r"missing: 0\.bias, 0\.weight, 1\.bias and 7 more; unexpected: bias, weight$"):
         fit_weights(module, in_folder(tmp_path, state))
+
+
+def rewrite(file: Path, compression: int = zipfile.ZIP_STORED, only: str = "") -> None:
+    """Write a `.bin` file again; entries whose name ends with `only` are compressed."""
+    with zipfile.ZipFile(file) as archive:
+        entries = {entry.filename: archive.read(entry) for entry in archive.infolist()}
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, content in entries.items():
+            archive.writestr(name, content, compression if name.endswith(only) else zipfile.ZIP_STORED)
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+@pytest.mark.parametrize("only", ["", "data/1", "data.pkl"])
+def test_a_compressed_bin_file_is_refused(tmp_path: Path, compression: int, only: str) -> None:
+    file = write(tmp_path / "pytorch_model.bin", {"weight": torch.ones(50, 50), "bias": torch.zeros(100)})
+    rewrite(file, compression, only)
+    with pytest.raises(InputError, match=r"has compressed or encrypted entries.*write it again with torch\.save"):
+        open_weights(tmp_path)
+
+
+def test_a_bin_file_that_was_packed_again_without_compression_loads(
+    tmp_path: Path, state: dict[str, torch.Tensor]
+) -> None:
+    rewrite(write(tmp_path / "pytorch_model.bin", state))
+    assert_same(read(open_weights(tmp_path)), state)
+
+
+def test_a_bin_file_without_checksums_loads(tmp_path: Path, state: dict[str, torch.Tensor]) -> None:
+    torch.serialization.set_crc32_options(False)
+    try:
+        write(tmp_path / "pytorch_model.bin", state)
+    finally:
+        torch.serialization.set_crc32_options(True)
+    assert_same(read(open_weights(tmp_path)), state)
+
+
+@pytest.mark.parametrize("name", ["data.pkl", "data/0", "data/1"])
+@pytest.mark.parametrize("position", [0.0, 0.5, 0.999])
+def test_a_flipped_bit_of_a_bin_file_is_told(tmp_path: Path, name: str, position: float) -> None:
+    file = write(tmp_path / "pytorch_model.bin", {"weight": torch.ones(50, 50), "bias": torch.zeros(100)})
+    with zipfile.ZipFile(file) as archive:
+        (entry,) = [entry for entry in archive.infolist() if entry.filename.endswith(name)]
+        content = archive.read(entry)
+    damaged = bytearray(file.read_bytes())
+    damaged[damaged.index(content) + int(position * len(content))] ^= 4
+    file.write_bytes(damaged)
+    with pytest.raises(InputError, match=r"pytorch_model\.bin' is damaged \(Bad CRC-32 for file .*fetch it again"):
+        read(open_weights(tmp_path))
 
 
 def test_a_full_disk_raises_oserror(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from hold_lock import another_writer
 from PIL import Image
 
 from showo_turbo.scenes.benchmark import benchmark_prompts
@@ -87,3 +88,11 @@ def test_bad_input_is_one_line_and_status_2(options: list[str], words: str) -> N
     assert done.returncode == 2
     (line,) = done.stderr.strip().splitlines()
     assert words in line
+
+
+def test_one_report_at_a_time_writes_a_file(tmp_path: Path) -> None:
+    with another_writer(tmp_path / "cells.json", "lock_file"):
+        result = report("-o", str(tmp_path / "cells.json"))
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.startswith(f"error: '{tmp_path}/cells.json' is being written by process ")
+    assert result.stderr.count("\n") == 1

@@ -95,6 +95,16 @@ def test_two_ranks_partition_the_stream() -> None:
         assert [loader.batch(number) for loader in loaders] == [whole[::2], whole[1::2]]
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_every_other_batch_is_read_ahead(workers: int) -> None:
+    whole = SampleLoader(make_stream(), 3)
+    loader = SampleLoader(make_stream(), 3, workers, stride=2)
+    assert [loader.batch(number) for number in (1, 3, 5, 6, 8)] == [whole.batch(number) for number in (1, 3, 5, 6, 8)]
+    if workers:
+        assert loader._next_number == 10
+    loader.close()
+
+
 def test_bad_samples_are_logged_once_and_not_read_again_after_a_resume(tmp_path: Path) -> None:
     log = tmp_path / "bad.jsonl"
     first = SampleLoader(make_stream(log), 10, num_workers=2)

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from hold_lock import another_writer
 from omegaconf import OmegaConf
 from PIL import Image
 from safetensors.torch import load_file, save_file
@@ -299,6 +300,27 @@ def test_a_run_that_failed_before_its_first_checkpoint_may_change_its_settings(
     with pytest.raises(InputError, match=r"lora\.targets"):
         distill(distillation(str(tmp_path), [wrong], **sources))
     assert distill(distillation(str(tmp_path), [replace(wrong, lora=LoraConfig(rank=2))], **sources)).is_dir()
+
+
+def test_one_run_at_a_time_writes_a_folder(
+    tmp_path: Path, random_checkpoint: Path, sources: dict[str, list[SourceConfig]]
+) -> None:
+    stages = [stage("star", str(random_checkpoint)), stage("turbo", "previous")]
+    with another_writer(tmp_path / "turbo"), pytest.raises(InputError, match="turbo' is being written by process"):
+        distill(distillation(str(tmp_path), stages, **sources))
+    assert not (tmp_path / "star" / "run.json").exists()
+
+
+def test_one_run_at_a_time_writes_trajectories_and_many_read_them(
+    tmp_path: Path, random_checkpoint: Path, sources: dict[str, list[SourceConfig]]
+) -> None:
+    files = TrajectoryFiles(count=2, folder=str(tmp_path / "files"))
+    config = distillation(str(tmp_path), [stage("star", str(random_checkpoint), trajectories=files)], **sources)
+    with another_writer(tmp_path / "files"), pytest.raises(InputError, match="files' is being written by process"):
+        distill(config)
+    distill(config)
+    with another_writer(tmp_path / "files"):
+        distill(replace(config, output=str(tmp_path / "second")))
 
 
 def test_a_stage_that_a_later_stage_was_trained_from_is_not_extended(

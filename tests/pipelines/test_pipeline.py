@@ -1,5 +1,6 @@
 """The pipeline: published results, batches that change no result, and invalid arguments."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -31,13 +32,20 @@ class Recorder:
     """Record what a streamer receives."""
 
     def __init__(self) -> None:
+        self.prompt: list[int] | None = None
         self.pieces: list[list[int]] = []
         self.ended = 0
 
     def put(self, value: torch.Tensor) -> None:
-        assert value.ndim == 1
         assert not self.ended
-        self.pieces.append(value.tolist())
+        assert value.device.type == "cpu"
+        assert value.dtype == torch.long
+        if self.prompt is None:
+            assert value.shape == (1, value.numel())
+            self.prompt = value[0].tolist()
+        else:
+            assert value.ndim == 1
+            self.pieces.append(value.tolist())
 
     def end(self) -> None:
         self.ended += 1
@@ -174,6 +182,7 @@ def test_a_streamer_gets_every_settled_id_once(
             codes=known, prompt="What?", max_new_tokens=40, decoding=decoding, seed=0, streamer=recorder
         )
         assert [token for piece in recorder.pieces for token in piece] == output.token_ids[0]
+        assert recorder.prompt == pipe.prompts.understanding(known.flatten().tolist(), "What?")
         assert all(recorder.pieces)
         assert recorder.ended == 1
 
@@ -184,9 +193,108 @@ def test_transformers_streamers_fit(
     from transformers import TextStreamer
 
     output = random_pipe.image_to_text(
-        image, "What?", max_new_tokens=8, streamer=TextStreamer(random_pipe.prompts.tokenizer)
+        image, "What?", max_new_tokens=8, streamer=TextStreamer(random_pipe.prompts.tokenizer, skip_prompt=True)
     )
-    assert capsys.readouterr().out.strip() == random_pipe.prompts.tokenizer.decode(output.token_ids[0]).strip()
+    answer = random_pipe.prompts.tokenizer.decode(output.token_ids[0]).strip()
+    assert capsys.readouterr().out.strip() == answer
+    random_pipe.image_to_text(image, "What?", max_new_tokens=8, streamer=TextStreamer(random_pipe.prompts.tokenizer))
+    printed = capsys.readouterr().out.strip()
+    assert "USER: \nWhat? ASSISTANT:" in printed
+    assert printed.endswith(answer)
+
+
+@pytest.mark.parametrize("decoding", ["jacobi", "autoregressive"])
+def test_a_text_iterator_streamer_gets_the_whole_answer(
+    random_pipe: ShowoPipeline, image: Image.Image, decoding: str
+) -> None:
+    """Also of a chat's later turns, through one streamer."""
+    from transformers import TextIteratorStreamer
+
+    tokenizer = random_pipe.prompts.tokenizer
+    streamer, chat = TextIteratorStreamer(tokenizer, skip_prompt=True, timeout=60), random_pipe.chat(image)
+    options = {"max_new_tokens": 9, "decoding": decoding, "streamer": streamer}
+    with ThreadPoolExecutor(1) as pool:
+        for ask in (random_pipe.image_to_text, lambda image, question, **more: chat.ask(question, **more)) * 2:
+            call = pool.submit(ask, image, "What?", **options)
+            streamed = "".join(streamer)
+            assert streamed == tokenizer.decode(call.result().token_ids[0])
+
+
+@pytest.mark.parametrize(
+    ("question", "options", "message"),
+    [
+        ("", {}, "question is empty"),
+        (["a?", "b?"], {}, "one answer at a time"),
+        ("What?", {"max_new_tokens": 0}, "max_new_tokens is 0"),
+    ],
+)
+def test_a_streamer_ends_if_the_call_fails(
+    random_pipe: ShowoPipeline, image: Image.Image, question: object, options: dict, message: str
+) -> None:
+    """So that a consumer in another thread does not wait for ever, and then gets the error."""
+    from transformers import TextIteratorStreamer
+
+    streamer = TextIteratorStreamer(random_pipe.prompts.tokenizer, skip_prompt=True, timeout=60)
+    chat = random_pipe.chat(image)
+    asks = [lambda: random_pipe.image_to_text(image, question, streamer=streamer, **options)]
+    if isinstance(question, str):
+        asks.append(lambda: chat.ask(question, streamer=streamer, **options))
+    with ThreadPoolExecutor(1) as pool:
+        for ask in asks:
+            call = pool.submit(ask)
+            assert "".join(streamer) == ""
+            with pytest.raises(InputError, match=message):
+                call.result()
+
+
+def test_a_streamer_ends_if_a_pass_or_the_streamer_fails(
+    random_pipe: ShowoPipeline, image: Image.Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Failing(Recorder):
+        def put(self, value: torch.Tensor) -> None:
+            super().put(value)
+            if self.pieces:
+                raise BrokenPipeError
+
+    failing, recorder = Failing(), Recorder()
+    with pytest.raises(BrokenPipeError):
+        random_pipe.image_to_text(image, "What?", max_new_tokens=8, streamer=failing)
+    monkeypatch.setattr(random_pipe.model, "packed_forward", None)
+    with pytest.raises(TypeError):
+        random_pipe.image_to_text(image, "What?", max_new_tokens=8, streamer=recorder)
+    assert failing.ended == recorder.ended == 1
+
+
+@pytest.mark.parametrize("stop", [0, 1, 3])
+def test_an_interrupted_call_returns_the_images_so_far(random_pipe: ShowoPipeline, stop: int) -> None:
+    """As with diffusers' pipelines; the next call runs to its end."""
+    codes = []
+
+    def callback(pipe: ShowoPipeline, step: int, timestep: int, kwargs: dict) -> dict:
+        codes.append(kwargs["codes"])
+        pipe._interrupt = step == stop
+        return kwargs
+
+    stopped = random_pipe.text_to_image("a red car", 4, seed=0, callback_on_step_end=callback)
+    assert stopped.forward_passes == len(codes) == stop + 1
+    assert stopped.codes.equal(codes[-1])
+    assert stopped.images[0].size == (32, 32)
+    whole = random_pipe.text_to_image("a red car", 4, seed=0)
+    assert whole.forward_passes == 4
+
+
+def test_larger_images_and_edits_can_be_interrupted(random_pipe: ShowoPipeline, image: Image.Image) -> None:
+    def callback(pipe: ShowoPipeline, step: int, timestep: int, kwargs: dict) -> None:
+        pipe._interrupt = True
+
+    options = {"num_inference_steps": 4, "seed": 0, "callback_on_step_end": callback}
+    for output, size in (
+        (random_pipe.text_to_image("a red car", width=64, **options), (64, 32)),
+        (random_pipe.extrapolate(image, "a red car", "up", **options), (32, 48)),
+        (random_pipe.vary(image, "a red car", **options), (32, 32)),
+    ):
+        assert output.forward_passes == 1
+        assert output.images[0].size == size
 
 
 @pytest.mark.parametrize(

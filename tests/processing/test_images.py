@@ -16,11 +16,11 @@ from showo_turbo.processing.images import (
     image_to_pixels,
     load_image,
     make_grid,
-    mask_to_grid,
     pixels_to_images,
     preprocess_images,
     resize_and_crop,
 )
+from showo_turbo.processing.masks import mask_to_grid
 
 
 def png(image: Image.Image) -> io.BytesIO:
@@ -163,7 +163,7 @@ def test_pixels_of_another_shape_are_refused(shape: tuple[int, ...]):
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "RGB"])
-def test_a_mask_covers_codes_of_at_least_half_white(mode: str):
+def test_a_mask_covers_codes_that_are_half_white_at_their_middle(mode: str):
     mask = Image.new(mode, (64, 64), "black")
     mask.paste(mask.copy().point(lambda _: 255).crop((0, 0, 21, 16)), (0, 16))  # 2.6 codes wide, 2 high
     expected = torch.zeros(8, 8, dtype=torch.bool)

@@ -83,3 +83,37 @@ def test_a_tokenizer_saved_with_its_special_tokens_loads(
     again = PromptBuilder.from_pretrained(tmp_path, tiny_config)
     assert again.vocabulary == tiny_prompts.vocabulary
     assert again.text_to_image("a <|soi|> car") == tiny_prompts.text_to_image("a <|soi|> car")
+
+
+def test_a_text_of_any_length_is_bounded_before_it_is_tokenized(
+    tiny_prompts: PromptBuilder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(InputError, match=r"its end, '.{60,70}', would be cut: shorten it$"):
+        tiny_prompts.check_prompt("a red car " * 6000)
+    lengths: list[int] = []
+    encode = tiny_prompts.encode
+    monkeypatch.setattr(tiny_prompts, "encode", lambda text: lengths.append(len(text)) or encode(text[:100]))
+    for check in (tiny_prompts.check_prompt, tiny_prompts.check_question):
+        with pytest.raises(InputError, match=r"has 10,?000,?000 characters"):
+            check("x" * 10_000_000)
+    tiny_prompts.language_modelling("x" * 10_000_000)
+    assert lengths == [1 << 20]
+
+
+def test_a_long_text_is_shortened_in_messages(tiny_prompts: PromptBuilder) -> None:
+    with pytest.raises(InputError, match=r"^prompt 'a{30} \.\.\. a{29}\\udce9' is in another encoding"):
+        tiny_prompts.check_prompt("a" * 5000 + "\udce9")
+
+
+@pytest.mark.parametrize("damaged", ["\ufeff{}", "{}\r", "\ufeff{}\r", "{}\r\r"])
+def test_byte_order_marks_and_carriage_returns_change_nothing(damaged: str, tiny_prompts: PromptBuilder) -> None:
+    assert tiny_prompts.check_prompt(damaged.format("a red car")) == "a red car"
+    assert tiny_prompts.check_question(damaged.format("What is this?")) == "What is this?"
+
+
+def test_line_ends_are_newlines(tiny_prompts: PromptBuilder) -> None:
+    assert tiny_prompts.check_prompt(" a\r\nred\rcar ") == " a\nred\ncar "
+    assert tiny_prompts.check_question("What\r\nis\rthis?\r\n") == "What is this?"
+    for check in (tiny_prompts.check_prompt, tiny_prompts.check_question):
+        with pytest.raises(InputError, match="is empty"):
+            check("\ufeff\r\n")

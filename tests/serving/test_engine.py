@@ -3,7 +3,7 @@
 import gc
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from threading import Thread
+from threading import Barrier, Thread
 from weakref import WeakSet, ref
 
 import pytest
@@ -269,6 +269,86 @@ def test_cancelling_while_another_request_finishes_affects_no_other(
         states_of_single(Drawing([2], seed=1), model, random_vocabulary),
     )
     assert [update.state.forward_passes for update in received if update.ticket == cancelled] == [1, 2, 3]
+
+
+def run_in_thread(function: Callable[[], object]) -> list[object]:
+    """Return the result of a function in another thread, or its error."""
+    results: list[object] = []
+
+    def call() -> None:
+        try:
+            results.append(function())
+        except InputError as error:
+            results.append(error)
+
+    thread = Thread(target=call)
+    thread.start()
+    thread.join()
+    return results
+
+
+def test_a_step_during_a_step_of_another_thread_raises(
+    make_random_model: MakeModel, random_vocabulary: Vocabulary
+) -> None:
+    model = make_random_model(0)
+    engine, errors = make_engine(model, random_vocabulary), []
+    request = Drawing([1])
+    engine.submit(request)
+    hook = model.showo.model.final_layernorm.register_forward_hook(lambda *_: errors.extend(run_in_thread(engine.step)))
+    received = engine.step()
+    hook.remove()
+    assert "another thread steps this engine" in str(errors[0])
+    received += list(engine.run())
+    assert_same([update.state for update in received], states_of_single(request, model, random_vocabulary))
+    assert run_in_thread(engine.step) == [[]]
+
+
+def test_an_unfinished_run_is_not_robbed_by_another_thread(
+    make_random_model: MakeModel, random_vocabulary: Vocabulary
+) -> None:
+    """Not even between its steps, and neither by steps nor by another run."""
+    model = make_random_model(0)
+    engine, received, mine = make_engine(model, random_vocabulary), [], [Drawing([1]), Answering([[2], [3]])]
+    other = Drawing([4])
+    for update in engine.run(mine):
+        received.append(update)
+        for attempt in (engine.step, lambda: list(engine.run([other]))):
+            assert "another thread steps this engine" in str(run_in_thread(attempt)[0])
+    assert {update.ticket for update in received} == {0, 1}
+    for ticket, request in enumerate(mine):
+        states = [update.state for update in received if update.ticket == ticket]
+        assert_same(states, states_of_single(request, model, random_vocabulary))
+    assert run_in_thread(engine.step) == [[]]
+
+
+def test_two_threads_with_an_engine_each_get_the_results_of_single_requests(
+    make_random_model: MakeModel, random_vocabulary: Vocabulary
+) -> None:
+    """With one engine, one thread's requests or an error: never a wrong result."""
+    model, barrier = make_random_model(0), Barrier(2)
+    requests = [Drawing([seed], seed=seed) for seed in range(6)] + [Answering([[seed]], seed=seed) for seed in range(6)]
+    for engines in ([make_engine(model, random_vocabulary)] * 2, [make_engine(model, random_vocabulary) for _ in "ab"]):
+        done: dict[int, State] = {}
+        errors: list[InputError] = []
+
+        def work(engine: Engine[Request], own: range, done=done, errors=errors) -> None:
+            barrier.wait()
+            try:
+                for update in engine.run(requests[number] for number in own):
+                    if update.done:
+                        done[requests.index(update.request)] = update.state
+            except InputError as error:
+                errors.append(error)
+
+        threads = [Thread(target=work, args=(engine, range(n, 12, 2))) for n, engine in enumerate(engines)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(done) == 12
+        assert len(errors) <= (engines[0] is engines[1])
+        for number, state in done.items():
+            assert_same([state], states_of_single(requests[number], model, random_vocabulary)[-1:])
 
 
 @pytest.mark.parametrize("request_kind", [Drawing([1, 2]), Answering([[1, 2]])], ids=["images", "texts"])

@@ -170,6 +170,73 @@ def test_a_damaged_checkpoint_is_skipped_with_a_warning(tmp_path: Path, caplog: 
     assert same(weights(tmp_path / "whole"), weights(tmp_path / "broken"))
 
 
+def damage(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize("how", ["bit flip", "truncated", "no digest", "binary digest", "empty digest"])
+def test_a_run_whose_checkpoints_are_all_damaged_stops(tmp_path: Path, how: str) -> None:
+    train(Regression(), config(tmp_path))
+    trained = weights(tmp_path)
+    for file in (tmp_path / "checkpoints").glob("*.pt"):
+        digest = file.with_suffix(".sha256")
+        match how:
+            case "bit flip":
+                damage(file)
+            case "truncated":
+                file.write_bytes(file.read_bytes()[:-100])
+            case "no digest":
+                digest.unlink()
+            case "binary digest":
+                digest.write_bytes(b"\xff\xfe")
+            case "empty digest":
+                digest.write_text("")
+    log = (tmp_path / "log.jsonl").read_text()
+    with pytest.raises(InputError, match=r"all checkpoints in '.*checkpoints' are damaged: restore one"):
+        train(Regression(), config(tmp_path, steps=8))
+    assert same(trained, weights(tmp_path))
+    assert (tmp_path / "log.jsonl").read_text() == log
+
+
+def test_a_damaged_checkpoint_does_not_take_a_place(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        train(Regression(stop_at=4), config(tmp_path))
+    folder = tmp_path / "checkpoints"
+    newer = folder / "step-00000099.pt"
+    newer.write_bytes((folder / "step-00000004.pt").read_bytes())
+    newer.with_suffix(".sha256").write_text("0" * 64)
+    train(Regression(), config(tmp_path))
+    assert "step-00000099.pt is skipped" in caplog.text
+    assert sorted(file.name for file in folder.iterdir()) == [
+        *(f"step-0000000{step}.{end}" for step in (5, 6) for end in ("pt", "sha256")),
+        "step-00000099.pt.damaged",
+    ]
+    damage(folder / "step-00000006.pt")
+    assert state.read_newest(folder)["step"] == 5
+
+
+@pytest.mark.parametrize("name", ["step-abc.pt", "step-.pt", "step-00000009 (copy).pt", "step--0000001.pt"])
+def test_files_of_other_names_are_no_checkpoints(tmp_path: Path, name: str) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        train(Regression(stop_at=2), config(tmp_path))
+    folder = tmp_path / "checkpoints"
+    (folder / name).write_bytes(b"something else")
+    (folder / "step-00000008.pt").mkdir()
+    assert state.newest_step(folder) == 2
+    train(Regression(), config(tmp_path))
+    assert state.newest_step(folder) == 6
+    assert (folder / name).read_bytes() == b"something else"
+
+
+def test_checkpoints_are_ordered_by_step_beyond_eight_digits(tmp_path: Path) -> None:
+    for step in (99_999_999, 100_000_000, 100_000_001):
+        state.write_checkpoint(tmp_path, step, {"step": step})
+    assert state.read_newest(tmp_path) == {"step": 100_000_001}
+    assert len(list(tmp_path.glob("*.pt"))) == 2
+
+
 def test_a_full_disk_damages_no_checkpoint_and_does_not_end_the_run(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,8 +19,12 @@ Decisions:
   written there. This is as fast as weights stored in float32 (`benchmarks/half_precision.py`), and takes 4 MiB.
 - `replace_submodules` keeps the parameters and their names, and a replaced linear layer is still an `nn.Linear`, so
   checkpoints and PEFT work as before.
+- oneDNN and torch's layer above it keep compiled kernels by shape, 1,024 each, which took 80 KiB per request where
+  every request has another shape. 64 of each are as fast and stay flat (`benchmarks/engine_memory.py`). Both read their
+  limit from the environment at the first use, so it is set here; a value that the user set stays.
 """
 
+import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -31,6 +35,9 @@ from transformers.models.phi.modeling_phi import PhiMLP
 
 _MIN_ONEDNN_WEIGHTS = 2**20
 _WEIGHTS_PER_BLOCK = 2**20
+
+for _limit in ("LRU_CACHE_CAPACITY", "ONEDNN_PRIMITIVE_CACHE_CAPACITY"):
+    os.environ.setdefault(_limit, "64")
 
 
 def arithmetic_dtype(weight: Tensor) -> torch.dtype:

@@ -3,7 +3,9 @@
 names             a name that a user gives -> a folder
 published         facts about the published checkpoints that their files do not hold
 weight_files      a weight file -> its tensors, one at a time, by readers that accept nothing but tensors
+bin_archives      checks of the zip archive that a .bin file is
 weights           weight files of a folder -> tensors in a module
+adapter_config    the config of a LoRA adapter
 lora              a LoRA adapter merged into the weights of its base
 loading           folders -> components
 image_tokenizer   a folder -> image tokenizer

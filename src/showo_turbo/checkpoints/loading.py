@@ -10,8 +10,9 @@ from pathlib import Path
 import torch
 
 from showo_turbo.backends.int8 import int8_weight_names, quantize, use_int8_linear
+from showo_turbo.checkpoints.adapter_config import read_adapter_config
 from showo_turbo.checkpoints.image_tokenizer import load_image_tokenizer
-from showo_turbo.checkpoints.lora import merge_adapter, read_adapter_config
+from showo_turbo.checkpoints.lora import merge_adapter
 from showo_turbo.checkpoints.names import (
     ADAPTER_CONFIG,
     ADAPTER_FILES,
@@ -160,7 +161,7 @@ def _vision_tower_of(name: str, folder: Path, config: ShowoConfig, other: str | 
 
 def _base_of(adapter: Path, base: str | Path | None) -> str | Path:
     """Return the base of an adapter; a relative path in its config is relative to the adapter's folder."""
-    named = base or read_adapter_config(adapter).get("base_model_name_or_path")
+    named = base or read_adapter_config(adapter).base
     if not named:
         raise InputError(f"adapter {str(adapter)!r} does not name its base: name it as base, or by `convert --base`")
     beside = adapter / str(named)

@@ -8,47 +8,24 @@ Decisions:
   while they are read, so the peak is that of loading the base alone (tests/checkpoints/test_memory.py measures it).
 """
 
-import math
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from showo_turbo.checkpoints.names import ADAPTER_CONFIG, ADAPTER_FILES
+from showo_turbo.checkpoints.adapter_config import AdapterConfig, read_adapter_config
+from showo_turbo.checkpoints.names import ADAPTER_FILES
 from showo_turbo.checkpoints.weights import Weights, open_weights
 from showo_turbo.errors import InputError
-from showo_turbo.files import read_json
 
 _FACTOR = re.compile(r"(?P<module>.+)\.lora_(?P<embedding>embedding_)?(?P<side>[AB])(\.weight)?")
+_BIAS = re.compile(r"(?P<module>.+)\.lora_B\.bias")
 _WRAPPING = re.compile(r"^base_model\.model\.|(?<=\.)(base_layer|default|modules_to_save)\.|\.default$")
 _BACKBONE = "showo."
-
-_INITIALIZATIONS_ON_THE_PLAIN_BASE = ("gaussian", "eva", "orthogonal")
-"""Values of `init_lora_weights` that leave the base's weights as they are; PEFT's others replace them."""
-
-
-@dataclass(frozen=True)
-class AdapterScale:
-    """Hold the fields of an `adapter_config.json` that determine the scale of each low-rank update.
-
-    Attributes:
-        lora_alpha: numerator of the scale.
-        use_rslora: divide by the square root of the rank instead of the rank.
-        alpha_pattern: exceptions to `lora_alpha` by regular expression, matched against the end of a module name.
-    """
-
-    lora_alpha: float = 8
-    use_rslora: bool = False
-    alpha_pattern: dict[str, float] = field(default_factory=dict)
-
-    def of_module(self, module: str, rank: int) -> float:
-        """Return the factor of B A for one module."""
-        alphas = (alpha for end, alpha in self.alpha_pattern.items() if re.match(rf"(.*\.)?({end})$", module))
-        return next(alphas, self.lora_alpha) / (math.sqrt(rank) if self.use_rslora else rank)
 
 
 @dataclass(frozen=True)
@@ -75,40 +52,42 @@ class LowRankUpdate:
         return weight.float() + self.scale * (self.outer.float() @ self.inner.float())
 
 
-Update = TypeVar("Update", Tensor, LowRankUpdate)
+@dataclass(frozen=True)
+class BiasUpdate:
+    """Hold the update of one bias, scale * addend."""
+
+    addend: Tensor
+    scale: float
+
+    @property
+    def shape(self) -> torch.Size:
+        """Shape of the bias."""
+        return self.addend.shape
+
+    def applied_to(self, bias: Tensor) -> Tensor:
+        """Return the updated bias in float32."""
+        return bias.float() + self.scale * self.addend.float()
 
 
-def read_adapter_config(folder: Path) -> dict:
-    """Read the `adapter_config.json` of a folder.
-
-    Raises:
-        InputError: if it cannot be read, or the adapter is of a kind that cannot be merged.
-    """
-    values = read_json(folder / ADAPTER_CONFIG)
-    kind = "DORA" if values.get("use_dora") else values.get("peft_type")
-    if kind != "LORA":
-        raise InputError(f"adapter {str(folder)!r} is of kind {kind!r}: only LORA can be merged")
-    initialization = values.get("init_lora_weights")
-    if isinstance(initialization, str) and initialization not in _INITIALIZATIONS_ON_THE_PLAIN_BASE:
-        raise InputError(
-            f"adapter {str(folder)!r} was initialized as {initialization!r} (init_lora_weights), which replaces its "
-            "base's weights: merge it with PEFT, or convert it there to a plain LoRA"
-        )
-    return values
+Update = TypeVar("Update", Tensor, LowRankUpdate | BiasUpdate)
 
 
 def merge_adapter(base: Weights, folder: Path) -> Weights:
     """Return the weights of a base with an adapter folder merged in, one tensor at a time as they are read.
 
     Raises:
-        InputError: if the adapter cannot be read or was made for another base.
+        InputError: if the adapter cannot be read or merged, or was made for another base.
     """
-    values = read_adapter_config(folder)
-    scale = AdapterScale(**{one.name: values[one.name] for one in fields(AdapterScale) if values.get(one.name)})
+    config = read_adapter_config(folder)
     adapter = open_weights(folder, ADAPTER_FILES)
     tensors = {_WRAPPING.sub("", name): tensor.clone() for name, tensor in adapter.stream()}
-    updates = _with_base_names(_low_rank_updates(tensors, scale, adapter.source), base, adapter.source)
-    replacements = {name: tensor for name, tensor in tensors.items() if not _FACTOR.fullmatch(name)}
+    if len(tensors) < len(adapter.layout):
+        raise InputError(f"{adapter.source} holds two adapters or two weights of one name: keep one")
+    replacements = {
+        name: one for name, one in tensors.items() if not _FACTOR.fullmatch(name) and not _BIAS.fullmatch(name)
+    }
+    _check_saved_modules(config, replacements)
+    updates = _with_base_names(_updates(tensors, config, adapter.source), base, adapter.source)
     replacements = _with_base_names(replacements, base, adapter.source)
 
     def read() -> Iterator[tuple[str, Tensor]]:
@@ -119,20 +98,48 @@ def merge_adapter(base: Weights, folder: Path) -> Weights:
     return Weights(f"{base.source} with {adapter.source}", base.layout, read)
 
 
-def _low_rank_updates(tensors: dict[str, Tensor], scale: AdapterScale, source: str) -> dict[str, LowRankUpdate]:
-    """Pair the LoRA factors of an adapter: updates by the name of their weight."""
+def _updates(
+    tensors: Mapping[str, Tensor], config: AdapterConfig, source: str
+) -> dict[str, LowRankUpdate | BiasUpdate]:
+    """Pair the LoRA factors of an adapter: updates by the name of their weight or bias."""
     pairs: dict[tuple[str, bool], dict[str, Tensor]] = {}
+    biases: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
         if factor := _FACTOR.fullmatch(name):
             pair = pairs.setdefault((factor["module"], bool(factor["embedding"])), {})
             pair[factor["side"]] = tensor
-    updates = {}
+        elif bias := _BIAS.fullmatch(name):
+            biases[bias["module"]] = tensor
+    ranks_and_scales = config.ranks_and_scales([module for module, _ in pairs])
+    updates: dict[str, LowRankUpdate | BiasUpdate] = {}
     for (module, embedding), pair in pairs.items():
-        if pair.keys() != {"A", "B"} or pair["A"].shape[0] != pair["B"].shape[1]:
+        rank, scale = ranks_and_scales[module]
+        if pair.keys() != {"A", "B"} or any(factor.ndim != 2 for factor in pair.values()):
             raise InputError(f"{source} has no fitting pair of LoRA factors for {module}")
         outer, inner = (pair["A"].T, pair["B"].T) if embedding else (pair["B"], pair["A"])
-        updates[f"{module}.weight"] = LowRankUpdate(outer, inner, scale.of_module(module, rank=inner.shape[0]))
+        if not outer.shape[1] == inner.shape[0] == rank:
+            raise InputError(
+                f"{source} has LoRA factors of rank {inner.shape[0]} and {outer.shape[1]} for {module}, but its "
+                f"config says {rank}: no fitting pair"
+            )
+        updates[f"{module}.weight"] = LowRankUpdate(outer, inner, scale)
+        if module in biases:
+            updates[f"{module}.bias"] = BiasUpdate(biases.pop(module), scale)
+        if embedding and config.lora_bias:
+            raise InputError(f"{config.source} sets lora_bias, which embeddings such as {module} cannot have")
+    if biases or (not config.lora_bias and any(isinstance(update, BiasUpdate) for update in updates.values())):
+        raise InputError(f"{source} holds a lora_B.bias, but its config does not set lora_bias, or factors are missing")
     return updates
+
+
+def _check_saved_modules(config: AdapterConfig, replacements: Mapping[str, Tensor]) -> None:
+    """Raise `InputError` if the config says that a module was saved, and it was not."""
+    modules = {name.rpartition(".")[0] for name in replacements}
+    for name in config.modules_to_save:
+        if not any(module.endswith(name) for module in modules):
+            raise InputError(
+                f"{config.source} says that it replaces {name} (modules_to_save), but holds no such weights"
+            )
 
 
 def _with_base_names(updates: dict[str, Update], base: Weights, source: str) -> dict[str, Update]:

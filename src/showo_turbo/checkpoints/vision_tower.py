@@ -8,6 +8,7 @@ from transformers import CLIPVisionConfig, CLIPVisionModel
 
 from showo_turbo.checkpoints.weights import Weights, fit_weights, open_weights
 from showo_turbo.files import read_json
+from showo_turbo.library_configs import create_config
 from showo_turbo.models.clip_vision import ClipVisionTower
 
 _VISION_PREFIX = "vision_model."
@@ -20,8 +21,8 @@ def load_vision_tower(folder: Path, dtype: torch.dtype = torch.float32) -> ClipV
     Raises:
         InputError: if config or weights cannot be read, or do not fit each other.
     """
-    read_json(folder / "config.json")  # transformers uses another CLIP's config if the file is missing
-    config = CLIPVisionConfig.from_pretrained(folder)
+    values = read_json(folder / "config.json")
+    config = create_config(CLIPVisionConfig, values.get("vision_config", values))
     with torch.device("meta"):
         tower = CLIPVisionModel(config).to(dtype)  # type: ignore[arg-type]  # transformers' decorator hides the signature
     fit_weights(tower, _vision_weights(open_weights(folder)))

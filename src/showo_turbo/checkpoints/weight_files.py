@@ -7,7 +7,7 @@ Decisions:
 - `describe` reads no tensor data, so a large file that does not fit is refused at once.
 - `stream` holds one tensor of the file at a time. A `.bin` file is memory-mapped, and pages that were read stay
   resident until the map is closed; so the file is mapped again after every `_BYTES_PER_MAP`. (Files in torch's format
-  from before 2020 cannot be mapped and are read whole.)
+  from before 2020 cannot be mapped and are read whole.) Checksums are compared before the first tensor is returned.
 """
 
 import pickle
@@ -21,6 +21,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from showo_turbo.checkpoints.bin_archives import check_checksums, check_layout
 from showo_turbo.errors import InputError
 from showo_turbo.files import atomic_file
 
@@ -78,6 +79,7 @@ def _stream_pickle(file: Path) -> Iterator[tuple[str, Tensor]]:
     if not zipfile.is_zipfile(file):
         yield from _load_pickle(file, "cpu").items()
         return
+    check_checksums(file)
     for names in _batches(describe(file)):
         state = _load_pickle(file, "cpu")
         for name in names:
@@ -104,6 +106,8 @@ def _load_pickle(file: Path, device: str) -> dict[str, Tensor]:
         has_archive_magic = opened.read(2) == b"PK"
     if file.stat().st_size == 0 or (has_archive_magic and not is_archive):
         raise InputError(f"weight file {str(file)!r} is truncated: fetch it again")
+    if is_archive:
+        check_layout(file)
     try:
         with warnings.catch_warnings(action="ignore"):
             state = torch.load(file, map_location=device, weights_only=True, mmap=is_archive)

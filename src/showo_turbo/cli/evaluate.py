@@ -204,6 +204,7 @@ def report(
     from showo_turbo.device import parse_device, parse_dtype
     from showo_turbo.evaluation.comparison import Comparison, ComparisonPlan, image_variants, text_variants
     from showo_turbo.evaluation.comparison_tables import text_to_image_table, understanding_table
+    from showo_turbo.locks import lock_file
 
     plan = ComparisonPlan(
         image_variants=image_variants(teacher, students, guidance_scale, top_k or [None]),
@@ -216,13 +217,14 @@ def report(
         device=parse_device(measuring.device).type,
         dtype=str(parse_dtype(measuring.dtype)).removeprefix("torch."),
     )
-    load = lru_cache(maxsize=1)(lambda name: load_pipeline(name, measuring.device, measuring.dtype))
-    comparison = Comparison(plan, output, load)
-    image_scores = comparison.image_scores()
-    typer.echo(f"{text_to_image_table(plan, image_scores)}\n")
-    if plot is not None:
-        atomic_files({plot: score_chart(plan, image_scores)})
-    typer.echo(f"{understanding_table(plan, comparison.text_scores())}\n")
+    with lock_file(output):
+        load = lru_cache(maxsize=1)(lambda name: load_pipeline(name, measuring.device, measuring.dtype))
+        comparison = Comparison(plan, output, load)
+        image_scores = comparison.image_scores()
+        typer.echo(f"{text_to_image_table(plan, image_scores)}\n")
+        if plot is not None:
+            atomic_files({plot: score_chart(plan, image_scores)})
+        typer.echo(f"{understanding_table(plan, comparison.text_scores())}\n")
 
 
 def _parse_students(given: list[str]) -> dict[str, str]:

@@ -45,16 +45,22 @@ class TextPrinter:
         self.file = file or sys.stdout
         self.ids: list[int] = []
         self.printed = ""
+        self.started = False
 
     def put(self, value: "Tensor") -> None:
-        """Print the text that new ids add; an incomplete UTF-8 character is held back."""
+        """Print the text that new ids add, those of the prompt aside; an incomplete UTF-8 character is held back."""
+        if not self.started:
+            self.started = True
+            return
         self.ids += value.tolist()
         text = self._text()
         if not text.endswith("\N{REPLACEMENT CHARACTER}"):
             self._print(text)
 
     def end(self) -> None:
-        """Print the text that was held back, and a line end."""
+        """Print the text that was held back, and a line end; nothing if a call failed before the answer."""
+        if not self.started:
+            return
         self._print(self._text())
         self.file.write("\n")
         self.file.flush()

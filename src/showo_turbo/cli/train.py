@@ -85,7 +85,10 @@ def distill(settings: Settings = None) -> None:
 
 def _train(task: "Callable[[Any], Task]", config: Any) -> None:
     """Train the task of a config in a folder that is for this config only."""
-    from showo_turbo.training.loop import check_or_write_run_manifest, train
+    from showo_turbo.training.loop import check_environment, check_or_write_run_manifest, train
+    from showo_turbo.training.processes import lock_output
 
-    check_or_write_run_manifest(config.loop, asdict(config), "a model")
-    train(task(config), config.loop)
+    check_environment(config.loop)
+    with lock_output(Path(config.loop.output)):
+        check_or_write_run_manifest(config.loop, asdict(config), "a model")
+        train(task(config), config.loop)

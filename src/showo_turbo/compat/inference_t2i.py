@@ -74,11 +74,13 @@ def _prompts(options: TextToImageOptions) -> list[str]:
 
 def _check_images(options: TextToImageOptions) -> None:
     """Check that the images to edit can be read, before a model is loaded."""
-    from showo_turbo.processing.images import open_image
+    from showo_turbo.processing.images import load_image
+    from showo_turbo.processing.masks import load_mask
 
-    paths = {"t2i": (), "inpainting": (options.image_path, options.inpainting_mask_path)}
-    for path in paths.get(options.mode, (options.image_path,)):
-        open_image(path)
+    if options.mode != "t2i":
+        load_image(options.image_path)
+    if options.mode == "inpainting":
+        load_mask(options.inpainting_mask_path)
 
 
 def _draw_all(options: TextToImageOptions, prompts: list[str], seed: int, folder: OutputFolder) -> "list[Image]":
@@ -124,11 +126,10 @@ def _inpaint(
 ) -> "Iterator[Images]":
     """Redraw the masked part; image and mask are each cropped to the model's square, so their sizes may differ."""
     from showo_turbo.processing.images import load_image, resize_and_crop
+    from showo_turbo.processing.masks import load_mask
 
-    image, mask = (
-        resize_and_crop(load_image(path), pipe.resolution)
-        for path in (options.image_path, options.inpainting_mask_path)
-    )
+    image = resize_and_crop(load_image(options.image_path), pipe.resolution)
+    mask = resize_and_crop(load_mask(options.inpainting_mask_path), pipe.resolution)
     count = options.images_per_batch
     yield pipe.inpaint(
         image, mask, prompts[0], **options.sampling, num_images_per_prompt=count, generator=generator

@@ -38,7 +38,7 @@ S = TypeVar("S", bound=Sample)
 class SampleLoader(Generic[S]):
     """Read the batches of one process by number."""
 
-    def __init__(self, stream: MixedStream[S], batch_size: int, num_workers: int = 0) -> None:
+    def __init__(self, stream: MixedStream[S], batch_size: int, num_workers: int = 0, stride: int = 1) -> None:
         """Configure the loader; the first batch starts the workers.
 
         Args:
@@ -46,12 +46,15 @@ class SampleLoader(Generic[S]):
             batch_size: number of samples in a batch of this process.
             num_workers: number of worker processes; 0 reads in this process. With workers, a script needs the guard
                 `if __name__ == "__main__":`, since each worker imports the script.
+            stride: distance between the numbers of batches that are read one after another. If all processes read the
+                same stream, and each of `stride` processes every `stride`-th batch, their samples differ, and runs may
+                be resumed with another number of processes.
         """
-        self.stream, self.batch_size, self.num_workers = stream, batch_size, num_workers
+        self.stream, self.batch_size, self.num_workers, self.stride = stream, batch_size, num_workers, stride
         self.close()
 
     def batch(self, number: int) -> list[S]:
-        """Return the samples of a batch, counted from 0. Any order is possible; only batches in order are prefetched.
+        """Return the samples of a batch, counted from 0. Any order is possible; only one by `stride` is prefetched.
 
         Raises:
             InputError: if `MixedStream.sample_at` does.
@@ -72,7 +75,7 @@ class SampleLoader(Generic[S]):
             self._batches = self._start_workers(number)
         self._next_number = None  # if the next line raises, a later batch starts new workers
         samples = pickle.loads(next(self._batches))
-        self._next_number = number + 1
+        self._next_number = number + self.stride
         return samples
 
     def _start_workers(self, first: int) -> Iterator[bytes]:
@@ -81,7 +84,7 @@ class SampleLoader(Generic[S]):
         loader: DataLoader[Prefetched[S]] = DataLoader(
             _SampleReader([one.source for one in self.stream.sources]),
             batch_size=None,
-            sampler=_requests(self.stream, self.batch_size, first),
+            sampler=_requests(self.stream, self.batch_size, first, self.stride),
             collate_fn=pickle.dumps,
             num_workers=self.num_workers,
             multiprocessing_context=context,
@@ -108,7 +111,7 @@ class _SampleReader(Dataset[Prefetched[S]]):
         return samples
 
 
-def _requests(stream: MixedStream[Any], batch_size: int, first: int) -> Iterator[list[tuple[int, int]]]:
+def _requests(stream: MixedStream[Any], batch_size: int, first: int, stride: int) -> Iterator[list[tuple[int, int]]]:
     """Yield (source, index) of the samples to prefetch for each batch: the first candidates not known to be bad."""
     number = first
     while True:
@@ -119,7 +122,7 @@ def _requests(stream: MixedStream[Any], batch_size: int, first: int) -> Iterator
             usable = (index for index in indices if (name, index) not in stream.bad_samples)
             batch += [(source, index) for index in islice(usable, 1)]
         yield batch
-        number += 1
+        number += stride
 
 
 def _positions(stream: MixedStream[Any], batch_size: int, number: int) -> range:

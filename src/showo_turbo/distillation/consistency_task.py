@@ -25,6 +25,7 @@ from showo_turbo.distillation.segments import segment_end
 from showo_turbo.distillation.student import merge_adapters
 from showo_turbo.distillation.text_trajectories import JacobiTrajectory
 from showo_turbo.distillation.trajectory_sources import ImageRollouts, TextRollouts
+from showo_turbo.errors import InputError
 from showo_turbo.models.showo import Showo
 from showo_turbo.pipelines.pipeline import ShowoPipeline
 from showo_turbo.training.curves import plot_curve
@@ -34,6 +35,8 @@ from showo_turbo.training.task import StepLosses, Task
 _BATCHES_PER_PROBE = 50
 _BLOCKS_PER_PROBE = 4
 _SHEET_PROMPTS = 8
+_PROBE = ("passes_per_block", "last_probe", "sheet_prompts")
+"""Attributes of the task that only log and sample sheet depend on."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,6 @@ class ConsistencyTask(Task[Showo, DistillationBatch]):
         images: ImageRollouts,
         answers: TextRollouts,
         texts: SampleLoader[TextSample] | None,
-        process: int = 0,
     ) -> None:
         """Set model and data.
 
@@ -73,11 +75,11 @@ class ConsistencyTask(Task[Showo, DistillationBatch]):
             images: image trajectories; not used if the image term has no weight.
             answers: text trajectories; not used if the text term has no weight.
             texts: for the language-modelling term; None if it has no weight.
-            process: number of this process; each process samples states of its own.
         """
-        self.stage, self.teacher, self.process = stage, teacher, process
+        self.stage, self.teacher = stage, teacher
         self.images, self.answers, self.texts = images, answers, texts
         self.passes_per_block: float | None = None
+        self.last_probe: int | None = None
         self.sheet_prompts: list[str] = []
         self.model = student
 
@@ -88,7 +90,7 @@ class ConsistencyTask(Task[Showo, DistillationBatch]):
     def batch(self, number: int) -> DistillationBatch:
         """Return trajectories with sampled states, and texts, for the terms that have a weight."""
         stage, prompts = self.stage, self.teacher.prompts
-        rng = random.Random(f"{stage.loop.seed}/picks/{self.process}/{number}")
+        rng = random.Random(f"{stage.loop.seed}/picks/0/{number}")
         images, blocks, texts = None, [], []
         if stage.image.weight:
             trajectories = self.images.images(number, self.model)
@@ -97,7 +99,8 @@ class ConsistencyTask(Task[Showo, DistillationBatch]):
             images = sample_states(trajectories.to(self.model.device), stage.image, rng)
         if stage.text.weight:
             blocks = self.answers.texts(number)
-            if blocks and (self.passes_per_block is None or number % _BATCHES_PER_PROBE == 0):
+            if blocks and self.last_probe != number // _BATCHES_PER_PROBE:
+                self.last_probe = number // _BATCHES_PER_PROBE
                 probe = blocks[:_BLOCKS_PER_PROBE]
                 self.passes_per_block = passes_per_block(self.model, probe, prompts.vocabulary)
         iterates = [sample_iterate(block, stage.text.segments, rng) for block in blocks]
@@ -142,12 +145,23 @@ class ConsistencyTask(Task[Showo, DistillationBatch]):
         return [self.teacher.prompts.decode(row) for row in rows]
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state of on-policy rollouts."""
-        return self.images.state_dict()
+        """Return the state of on-policy rollouts, of the probe for the log, and the prompts of the sample sheet."""
+        probe = {name: getattr(self, name) for name in _PROBE}
+        return {"images": self.images.state_dict(), **probe}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore the state of on-policy rollouts."""
-        self.images.load_state_dict(state)
+        """Restore a state.
+
+        Raises:
+            InputError: if it is of an earlier version.
+        """
+        if not state:
+            return
+        if "images" not in state:
+            raise InputError("checkpoint is of an earlier version of showo_turbo: choose another output")
+        self.images.load_state_dict(state["images"])
+        for name in _PROBE:
+            setattr(self, name, state[name])
 
     def export(self, model: Showo, folder: Path) -> None:
         """Write a complete checkpoint with float16 weights, a sample sheet and the loss curves."""

@@ -18,7 +18,8 @@ from showo_turbo.pipelines.pipeline import ShowoPipeline
 class OnPolicyRollouts(ImageRollouts):
     """Generate rollouts with the current student, and use them for a number of batches.
 
-    The current rollouts are part of the state: the weights that generated them are gone when a run is resumed.
+    The current rollouts are part of the state: the weights that generated them are gone when a run is resumed. With
+    another number of processes, all processes generate new ones from the next prompts.
     """
 
     def __init__(
@@ -28,6 +29,8 @@ class OnPolicyRollouts(ImageRollouts):
         image: ImageTerm,
         seed: int,
         teacher_rollouts: ImageRollouts,
+        process: int = 0,
+        processes: int = 1,
     ) -> None:
         """Set the sources of prompts and labels.
 
@@ -37,19 +40,24 @@ class OnPolicyRollouts(ImageRollouts):
             image: the image term.
             seed: of the samples.
             teacher_rollouts: source of the rest of each batch.
+            process: number of this process.
+            processes: number of processes; each generates rollouts of its own.
         """
         self.pipe, self.captions, self.image, self.seed = pipe, captions, image, seed
-        self.teacher_rollouts = teacher_rollouts
-        self._group = -1
+        self.teacher_rollouts, self.process, self.processes = teacher_rollouts, process, processes
+        self._next_group = 0  # of prompts, over all processes
+        self._batches_left = 0
         self._rollouts: ImageTrajectories | None = None
 
     def images(self, batch: int, student: Showo) -> ImageTrajectories:
         """Return random rollouts out of the current ones, and teacher rollouts for the rest of the batch."""
-        group = batch // self.image.on_policy.batches
-        if self._rollouts is None or group != self._group:
-            self._group, self._rollouts = group, self._roll_out(group, student)
+        if self._rollouts is None or not self._batches_left:
+            self._rollouts = self._roll_out(self._next_group + self.process, student)
+            self._next_group += self.processes
+            self._batches_left = self.image.on_policy.batches
+        self._batches_left -= 1
         # The spelling of a seed must stay as it is, or runs are not reproducible across versions.
-        rng = random.Random(f"{self.seed}/own way/{self.captions.stream.rank}/{batch}")
+        rng = random.Random(f"{self.seed}/own way/0/{batch}")
         rollouts = self._rollouts.select(rng.sample(range(len(self._rollouts.codes)), self.image.on_policy_batch_size))
         if not self.image.teacher_batch_size:
             return rollouts
@@ -61,24 +69,33 @@ class OnPolicyRollouts(ImageRollouts):
         size = self.image.batch_size
         prompts = [sample.text for sample in self.captions.batch(group)]
         chunks = [prompts[first : first + size] for first in range(0, len(prompts), size)]
-        rng = random.Random(f"{self.seed}/draws/{self.captions.stream.rank}/{group}")
+        rng = random.Random(f"{self.seed}/draws/0/{group}")
         generator = torch.Generator().manual_seed(rng.getrandbits(48))
         return ImageTrajectories.concat(
             [roll_out_images(self.pipe, chunk, self.image, student, generator) for chunk in chunks]
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the current rollouts as tensors and numbers on the CPU."""
+        """Return the current rollouts as tensors and numbers on the CPU, and the position in the stream of prompts."""
         if self._rollouts is None:
             return {}
         rollouts = self._rollouts.to(torch.device("cpu"))
         labels = {end: (label.codes, label.probabilities) for end, label in rollouts.labels.items()}
         prompts = [list(prompt) for prompt in rollouts.prompts]
-        return {"group": self._group, "roll_outs": (prompts, rollouts.codes, rollouts.unmask_steps, labels)}
+        return {
+            "next_group": self._next_group,
+            "batches_left": self._batches_left,
+            "processes": self.processes,
+            "roll_outs": (prompts, rollouts.codes, rollouts.unmask_steps, labels),
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore the rollouts of a state."""
-        if state:
+        """Restore the position of a state, and its rollouts if the number of processes is the same."""
+        if not state:
+            return
+        self._next_group = state["next_group"]
+        if state["processes"] == self.processes:
             prompts, codes, unmask_steps, labels = state["roll_outs"]
             labels = {end: SoftLabels(*label) for end, label in labels.items()}
-            self._group, self._rollouts = state["group"], ImageTrajectories(prompts, codes, unmask_steps, labels)
+            self._batches_left = state["batches_left"]
+            self._rollouts = ImageTrajectories(prompts, codes, unmask_steps, labels)

@@ -51,14 +51,13 @@ class StageData:
             samples: the class, one of `SOURCES`.
             batch_size: samples in a batch of this process.
             seed: of mixture and order; the stage's if left out.
-            sharded: read this process's slice of the samples; otherwise every process reads all.
+            sharded: each process reads every `num_processes`-th batch; otherwise every process reads all.
             log: name in the file name of this process's log of bad samples; the config key if left out.
 
         Raises:
             InputError: if a source cannot be read, or its codes are those of another image tokenizer.
         """
         state = PartialState()
-        rank, world_size = (state.process_index, state.num_processes) if sharded else (0, 1)
         sources = next(name for name, kind, _ in SOURCES if kind is samples)
         checks: dict[type[Sample], Callable[[Any], None]] = {
             CaptionSample: lambda sample: self.teacher.prompts.check_prompt(sample.text),
@@ -69,15 +68,14 @@ class StageData:
             getattr(self.config, sources),
             samples,
             self.stage.loop.seed if seed is None else seed,
-            rank=rank,
-            world_size=world_size,
             log=self.output / f"bad_{log or sources}_{state.process_index}.jsonl",
             check=checks.get(samples),
         )
         for weighted in stream.sources:
             if isinstance(weighted.source, SceneDialogues):
                 self._check_image_tokenizer(weighted.name, weighted.source)
-        loader = SampleLoader(stream, batch_size, self.config.num_workers)
+        stride = state.num_processes if sharded else 1
+        loader = SampleLoader(stream, batch_size, self.config.num_workers, stride)
         self._loaders.append(loader)
         return loader
 

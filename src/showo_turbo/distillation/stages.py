@@ -1,12 +1,13 @@
 """The stages of a distillation, in order: checks of the whole configuration first, then one training run per stage."""
 
-from contextlib import closing
+from contextlib import ExitStack, closing, nullcontext
 from dataclasses import asdict, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from accelerate import PartialState
+from accelerate.utils import broadcast_object_list
 
 from showo_turbo.checkpoints.loading import CheckpointFiles, locate
 from showo_turbo.data import CaptionSample, DialogueSample, TextSample, check_sources
@@ -20,12 +21,14 @@ from showo_turbo.distillation.trajectory_sources import (
     ImageRollouts,
     StoredTrajectories,
     check_or_write_trajectory_manifest,
+    missing_files,
     write_missing_files,
 )
 from showo_turbo.errors import InputError
 from showo_turbo.generation.scheduler import UnmaskingScheduler
 from showo_turbo.pipelines.pipeline import ShowoPipeline
 from showo_turbo.training.loop import check_environment, check_or_write_run_manifest, set_num_threads, train
+from showo_turbo.training.processes import lock_output
 from showo_turbo.training.state import newest_step
 
 
@@ -33,7 +36,8 @@ def distill(config: DistillationConfig) -> Path:
     """Run all stages, each from its newest checkpoint; return the folder of the last student.
 
     Raises:
-        InputError: if a source or a teacher is missing or does not fit; before any computation.
+        InputError: if a source or a teacher is missing or does not fit, or another process writes the folder of a
+            stage; before any computation.
     """
     names = {name for stage in config.stages for name in (stage.teacher, stage.student, stage.text.teacher)}
     names |= {config.teacher, config.student}
@@ -47,8 +51,11 @@ def distill(config: DistillationConfig) -> Path:
     for stage in config.stages:  # initializes accelerate, which `PartialState` needs
         check_environment(stage.loop)
     student: str | Path = config.student or config.teacher
-    for stage in config.stages:
-        student = _run_stage(config, stage, student)
+    with ExitStack() as locks:
+        for stage in config.stages:
+            locks.enter_context(lock_output(Path(config.output) / stage.name))
+        for stage in config.stages:
+            student = _run_stage(config, stage, student)
     PartialState().destroy_process_group()
     assert isinstance(student, Path)  # there is at least one stage
     return student
@@ -120,10 +127,13 @@ def _run_stage(config: DistillationConfig, stage: Stage, previous: str | Path) -
         images: ImageRollouts = trajectories
         if stage.image.on_policy.prompts:
             captions = data.open(CaptionSample, stage.image.on_policy.prompts, log="captions_on_policy")
-            images = OnPolicyRollouts(teacher, captions, stage.image, seed, trajectories)
+            state = PartialState()
+            images = OnPolicyRollouts(
+                teacher, captions, stage.image, seed, trajectories, state.process_index, state.num_processes
+            )
         texts = data.open(TextSample, stage.language.batch_size) if stage.language.weight else None
-        student, process = prepare_student(initial.model, stage), PartialState().process_index
-        train(ConsistencyTask(stage, teacher, student, images, trajectories, texts, process), stage.loop)
+        student = prepare_student(initial.model, stage)
+        train(ConsistencyTask(stage, teacher, student, images, trajectories, texts), stage.loop)
     return output / "model"
 
 
@@ -183,10 +193,12 @@ def _teacher_trajectories(
         return fresh
     folder = Path(files.folder) if files.folder else data.output / "trajectories"
     origin = teacher_digests if files.folder else teacher_digests | data.source_settings("captions", "dialogues")
-    check_or_write_trajectory_manifest(folder, fresh, origin)
-    write_missing_files(folder, fresh, files.count, files.num_dialogues, state.process_index, state.num_processes)
-    data.close()  # the samples are in the files now
-    state.wait_for_everyone()
-    return StoredTrajectories(
-        folder, image_batch_size, stage.text.batch_size, f"{stage.loop.seed}/{state.process_index}"
-    )
+    counts = (files.count, files.num_dialogues)
+    (complete,) = broadcast_object_list([not any(missing_files(folder, fresh, *counts).values())])
+    with nullcontext() if complete else lock_output(folder):  # complete files are only read, by many runs at once
+        check_or_write_trajectory_manifest(folder, fresh, origin)
+        write_missing_files(folder, fresh, *counts, state.process_index, state.num_processes)
+        data.close()  # the samples are in the files now
+        state.wait_for_everyone()
+    # The spelling of a seed must stay as it is, or runs are not reproducible across versions.
+    return StoredTrajectories(folder, image_batch_size, stage.text.batch_size, f"{stage.loop.seed}/0")

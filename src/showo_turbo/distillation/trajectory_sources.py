@@ -1,7 +1,7 @@
 """The teacher's trajectories of a stage: generated for every batch, or read from files written before the stage.
 
-Both are functions of the number of the batch, so a resumed run learns from the same trajectories as an uninterrupted
-one.
+Both are functions of the number of the batch, counted over all processes, so a resumed run learns from the same
+trajectories as an uninterrupted one, on any number of processes.
 """
 
 import random
@@ -95,13 +95,13 @@ class FreshTrajectories(ImageRollouts, TextRollouts):
     def answers(self, batch: int) -> list[JacobiTrajectory]:
         """Return all blocks of new answers to a batch of dialogues."""
         assert self.dialogues is not None  # the text term is used
-        rng = random.Random(f"{self.seed}/answers/{self.dialogues.stream.rank}/{batch}")
+        rng = random.Random(f"{self.seed}/answers/0/{batch}")
         return roll_out_answers(self.text_teacher, self.dialogues.batch(batch), self.text, rng)
 
     def texts(self, batch: int) -> list[JacobiTrajectory]:
         """Return a random subset of the blocks."""
         assert self.dialogues is not None  # the text term is used
-        rng = random.Random(f"{self.seed}/blocks/{self.dialogues.stream.rank}/{batch}")
+        rng = random.Random(f"{self.seed}/blocks/0/{batch}")
         return _sample(self.answers(batch), self.text.batch_size, rng)
 
 
@@ -162,20 +162,29 @@ def write_missing_files(
     folder: Path, fresh: FreshTrajectories, rollouts: int, dialogues: int, process: int = 0, processes: int = 1
 ) -> None:
     """Write this process's slice of the missing files of `rollouts` images and of answers to `dialogues`."""
-    own_slice = slice(process, None, processes)
-    for number in _missing(folder, "image", rollouts if fresh.captions else 0, fresh.image.batch_size, own_slice):
+    missing = missing_files(folder, fresh, rollouts, dialogues)
+    for number in _own_slice(missing, "image", process, processes):
         batches = [fresh.images(batch) for batch in _batches_of_file(number)]
         trajectory_files.write_images(_file(folder, "image", number), ImageTrajectories.concat(batches))
-    for number in _missing(folder, "text", dialogues if fresh.dialogues else 0, fresh.text.batch_size, own_slice):
+    for number in _own_slice(missing, "text", process, processes):
         blocks = [block for batch in _batches_of_file(number) for block in fresh.answers(batch)]
         trajectory_files.write_texts(_file(folder, "text", number), blocks)
 
 
-def _missing(folder: Path, kind: str, count: int, batch_size: int, own_slice: slice) -> Iterable[int]:
-    """Return the numbers of the missing files of a slice, with a progress bar."""
-    files = range(-(-count // (batch_size * BATCHES_PER_FILE)))
-    missing = [number for number in files[own_slice] if not _file(folder, kind, number).exists()]
-    return tqdm(missing, desc=f"{kind} trajectories", disable=not missing)
+def missing_files(folder: Path, fresh: FreshTrajectories, rollouts: int, dialogues: int) -> dict[str, list[int]]:
+    """Return the numbers of the missing files of `rollouts` images and of answers to `dialogues`, by kind."""
+    counts = {
+        "image": (rollouts if fresh.captions else 0, fresh.image.batch_size),
+        "text": (dialogues if fresh.dialogues else 0, fresh.text.batch_size),
+    }
+    files = {kind: range(-(-count // (size * BATCHES_PER_FILE))) for kind, (count, size) in counts.items()}
+    return {kind: [one for one in numbers if not _file(folder, kind, one).exists()] for kind, numbers in files.items()}
+
+
+def _own_slice(missing: dict[str, list[int]], kind: str, process: int, processes: int) -> Iterable[int]:
+    """Return the numbers of the files that this process writes, with a progress bar."""
+    numbers = [number for number in missing[kind] if number % processes == process]
+    return tqdm(numbers, desc=f"{kind} trajectories", disable=not numbers)
 
 
 def _batches_of_file(number: int) -> range:

@@ -20,6 +20,7 @@ Decisions:
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from copy import copy
 from itertools import islice
 from typing import Protocol, cast
@@ -43,13 +44,28 @@ Chooser = Callable[[Tensor], Tensor]
 
 
 class Streamer(Protocol):
-    """Receive an answer while it is decoded; transformers' streamers fit."""
+    """Receive an answer while it is decoded, by the protocol of transformers' streamers.
+
+    Each call is `put(prompt)`, `put(ids)` for ids of the answer as they settle, without the end of text, and `end()`.
+    """
 
     def put(self, value: Tensor) -> None:
-        """Receive ids that are final, long (count,)."""
+        """Receive ids on the CPU: first the whole prompt, long (1, length), then ids that are final, long (count,)."""
 
     def end(self) -> None:
-        """Receive the end of the answer."""
+        """Receive the end of the answer; also if the call fails, so that a consumer in another thread does not wait."""
+
+
+@contextmanager
+def ended_on_error(streamer: Streamer | None) -> Iterator[None]:
+    """Tell a streamer that the answer has ended if the block raises an error; an error of the streamer is dropped."""
+    try:
+        yield
+    except BaseException:
+        if streamer is not None:
+            with suppress(Exception):
+                streamer.end()
+        raise
 
 
 def greedy(logits: Tensor) -> Tensor:
@@ -293,12 +309,14 @@ class TextDecoder:
     def generate(self, guesses: Tensor, streamer: Streamer | None = None) -> State:
         """Return the finished state; a streamer, which takes one answer only, receives ids as they settle."""
         state, sent = self.start(guesses), 0
+        if streamer is not None:
+            streamer.put(torch.tensor([list(self.prompts[0])], device="cpu"))
         while not state.done:
             state = run_single(self.model, self.step(state))
             if streamer is not None:
                 ids = answer_ids(state, 0, self.vocabulary.end_of_text_id)
                 if len(ids) > sent:
-                    streamer.put(torch.tensor(ids[sent:]))
+                    streamer.put(torch.tensor(ids[sent:], device="cpu"))
                 sent = len(ids)
         if streamer is not None:
             streamer.end()

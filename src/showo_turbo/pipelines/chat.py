@@ -11,7 +11,7 @@ import torch
 
 from showo_turbo.components import choose_generator
 from showo_turbo.generation.options import DecodingOptions, takes_options
-from showo_turbo.generation.text_decoder import Streamer, TextDecoder
+from showo_turbo.generation.text_decoder import Streamer, TextDecoder, ended_on_error
 from showo_turbo.outputs import TextOutput
 
 if TYPE_CHECKING:
@@ -75,19 +75,20 @@ class Chat:
             InputError: if the question is empty or too long, question and answer exceed the model's positions, or an
                 option is out of its range; before any forward pass, and the chat stays as it was.
         """
-        decoding = DecodingOptions(**options)
-        generator = choose_generator(generator, seed)
-        prompts = self.pipe.prompts
-        asked = prompts.check_question(question)
-        if self.turns:
-            ids = [*self._ids, *prompts.next_turn(asked)]
-        else:
-            ids = prompts.understanding(self.image.rows[0].tolist(), asked)
-        self.pipe.check_length(len(ids), decoding, "image, dialogue so far and question")
-        decoder, guesses = TextDecoder.from_options(
-            self.image.model, prompts.vocabulary, [ids], decoding, generator, self._decoder
-        )
-        answer = self.pipe.text_output(decoder.generate(guesses, streamer))
+        with ended_on_error(streamer):
+            decoding = DecodingOptions(**options)
+            generator = choose_generator(generator, seed)
+            prompts = self.pipe.prompts
+            asked = prompts.check_question(question)
+            if self.turns:
+                ids = [*self._ids, *prompts.next_turn(asked)]
+            else:
+                ids = prompts.understanding(self.image.rows[0].tolist(), asked)
+            self.pipe.check_length(len(ids), decoding, "image, dialogue so far and question")
+            decoder, guesses = TextDecoder.from_options(
+                self.image.model, prompts.vocabulary, [ids], decoding, generator, self._decoder
+            )
+            answer = self.pipe.text_output(decoder.generate(guesses, streamer))
         self._ids, self._decoder = [*ids, *answer.token_ids[0]], decoder
         self.turns.append(ChatTurn(question, answer.texts[0]))
         return answer

@@ -13,7 +13,8 @@ from torch import Tensor
 from showo_turbo.errors import InputError
 from showo_turbo.generation.scheduler import Generators, split_rows
 from showo_turbo.models.magvit_v2 import grid_shape
-from showo_turbo.processing.images import ImageSource, mask_to_grid, open_image
+from showo_turbo.processing.image_files import ImageSource, open_image
+from showo_turbo.processing.masks import mask_to_grid
 
 
 def split_grids(tensor: Tensor) -> list[Tensor]:
@@ -55,7 +56,7 @@ def read_mask(mask: ImageSource | Tensor, image: Image | Tensor, resolution: int
     """Return the codes of an image to redraw, bool (height, width), on the CPU.
 
     Args:
-        mask: an image, white where to redraw, or bool (height, width) over the codes.
+        mask: an image, see `masks.load_mask`, or bool (height, width) over the codes.
         image: the image that the mask belongs to, or its codes, (height, width).
         resolution: side of the square that the image is cropped to, in pixels; needed for images only.
         grid_size: codes along that side.

@@ -31,7 +31,7 @@ from showo_turbo.generation.options import SamplingOptions, takes_options
 from showo_turbo.generation.scheduler import Generators, UnmaskingScheduler
 from showo_turbo.outputs import ImageOutput
 from showo_turbo.pipelines.image_editing import check_strength, draw_unknown, read_mask, split_grids, split_masks
-from showo_turbo.processing.images import ImageSource, open_image
+from showo_turbo.processing.image_files import ImageSource, open_image
 from showo_turbo.validation import check_integer
 
 StepCallback = Callable[[Components, int, int, dict[str, Any]], object]
@@ -56,7 +56,12 @@ class ImageGeneration(Components):
     Images to edit are given as pixels, of which the central square is used at the model's resolution, or as `codes`,
     with nothing lost and of any size: long (tokens,) or (batch, tokens) for square ones, or (batch, height, width).
     Known codes stay bit for bit.
+
+    A callback that sets `pipe._interrupt = True`, as with diffusers' pipelines, stops the call after the step: it
+    returns the images as they are then.
     """
+
+    _interrupt = False
 
     @takes_options(SamplingOptions)
     def text_to_image(
@@ -84,7 +89,7 @@ class ImageGeneration(Components):
             callback_on_step_end: called after every step with this pipeline, the step (from 0), the number of steps
                 left (at most, with early exit) and a dict of `codes`, long (batch, tokens), `masked`, bool
                 (batch, tokens), where they are not final, and `grid`, rows and columns of the codes. Its return value
-                is ignored.
+                is ignored; `pipe._interrupt = True` stops after the step.
             height: height of the images in pixels: a multiple of the image tokenizer's downsampling factor, and at
                 least the model's resolution, which is the default. Larger images are drawn window by window, each with
                 all steps, see `generation.canvas`.
@@ -116,8 +121,8 @@ class ImageGeneration(Components):
 
         Args:
             image: a path, an open file, a PIL image, or a list of these.
-            mask: an image of the same size, white where to redraw (a code is redrawn if half of its square is white),
-                or bool over the codes, shaped as `codes`. One for all images, or one for each.
+            mask: an image of the same size, white or transparent where to redraw (see `processing.masks`), or bool over
+                the codes, shaped as `codes`. One for all images, or one for each.
             prompt: what the whole image shows, one text or several.
             codes: the image as codes, in place of `image`.
             **options: as for `text_to_image`.
@@ -230,8 +235,7 @@ class ImageGeneration(Components):
             )
         num_codes, vocabulary = self.model.config.num_vq_tokens, self.prompts.vocabulary
         scheduler = UnmaskingScheduler.from_options(sampling, vocabulary.codebook_size, num_codes)
-        for prompt in prompts:
-            self.prompts.check_prompt(prompt)
+        prompts = [self.prompts.check_prompt(prompt) for prompt in prompts]
         rows = [row for prompt in prompts for row in [self.prompts.text_to_image(prompt)] * num_images_per_prompt]
         denoiser = ImageDenoiser(
             self.model,
@@ -249,11 +253,14 @@ class ImageGeneration(Components):
         """Denoise what is not known, window by window, and decode the result."""
         windows = unknown_windows(canvas, windows)
         total = len(windows) * call.denoiser.scheduler.num_inference_steps
+        self._interrupt = False
         for drawn in denoise_windows(call.denoiser, canvas, windows):
             passes = drawn.forward_passes
             if call.callback is not None and passes > 0:
                 details = {"codes": drawn.codes.flatten(1).clone(), "masked": ~drawn.known.flatten(1)}
                 call.callback(self, passes - 1, total - passes, details | {"grid": drawn.grid})
+                if self._interrupt:
+                    break
         codes = drawn.codes.flatten(1)
         images = self.decode_codes(codes, *drawn.grid, output_type=call.output_type)
         return ImageOutput(images, codes, drawn.forward_passes, drawn.grid)

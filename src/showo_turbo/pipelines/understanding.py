@@ -15,7 +15,7 @@ from torch import Tensor
 from showo_turbo.components import Components, as_list, broadcast, choose_generator, distinct
 from showo_turbo.errors import InputError
 from showo_turbo.generation.options import DecodingOptions, takes_options
-from showo_turbo.generation.text_decoder import Streamer, TextDecoder, answer_ids
+from showo_turbo.generation.text_decoder import Streamer, TextDecoder, answer_ids, ended_on_error
 from showo_turbo.generation.trajectory import State
 from showo_turbo.models.showo import Showo
 from showo_turbo.models.showo_features import FeatureShowo
@@ -77,19 +77,21 @@ class Understanding(Components):
             generator: source of random numbers: of sampled ids, and of the first guesses of Jacobi decoding, which
                 change the number of forward passes but not the answer.
             seed: seed of a generator, if none is given.
-            streamer: receives the ids of the answer (one only) as they settle, through transformers' `put` and `end`.
+            streamer: receives the prompt's ids and then those of the answer (one only) as they settle, through
+                transformers' `put` and `end`; `end` is called on errors too.
             **options: fields of `DecodingOptions`, such as `max_new_tokens`.
 
         Raises:
             InputError: if an image cannot be read, a question is empty or too long, or an option is out of its range;
                 before any forward pass.
         """
-        decoding = DecodingOptions(**options)
-        pairs = self.pair_questions(image, prompt, codes)
-        if streamer is not None and len(pairs.questions) > 1:
-            raise InputError(f"streamer takes one answer at a time, but there are {len(pairs.questions)} questions")
-        decoder, guesses = self.prepare_answers(pairs, decoding, choose_generator(generator, seed))
-        return self.text_output(decoder.generate(guesses, streamer))
+        with ended_on_error(streamer):
+            decoding = DecodingOptions(**options)
+            pairs = self.pair_questions(image, prompt, codes)
+            if streamer is not None and len(pairs.questions) > 1:
+                raise InputError(f"streamer takes one answer at a time, but there are {len(pairs.questions)} questions")
+            decoder, guesses = self.prepare_answers(pairs, decoding, choose_generator(generator, seed))
+            return self.text_output(decoder.generate(guesses, streamer))
 
     def chat(self, image: ImageSource | None = None, *, codes: Tensor | None = None) -> Chat:
         """Start a chat about one image: `pipe.chat(image).ask("What is it?")`, and so on.

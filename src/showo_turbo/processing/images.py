@@ -7,49 +7,17 @@ Resizing and rounding are pixel-exact with the published models; the last step t
 """
 
 from collections.abc import Sequence
-from contextlib import nullcontext
-from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import torch
 from einops import rearrange
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
 from showo_turbo.errors import InputError
-
-ImageSource = str | Path | BinaryIO | Image.Image
-"""Path, open binary file or PIL image."""
+from showo_turbo.processing.image_files import ImageSource, open_image
 
 _LARGEST_ASPECT_RATIO = 50
-
-
-def open_image(source: ImageSource) -> Image.Image:
-    """Read an image in its own color mode and apply its EXIF orientation.
-
-    Raises:
-        InputError: if the file does not exist, is not an image that PIL can read, or has no pixels.
-    """
-    if not isinstance(source, (str, Path, Image.Image)) and not hasattr(source, "read"):
-        raise InputError(f"image is a {type(source).__name__}; expected a path, an open binary file or a PIL image")
-    name = f"image {str(source)!r}" if isinstance(source, (str, Path)) else "image"
-    try:
-        with nullcontext(source) if isinstance(source, Image.Image) else Image.open(source) as image:
-            image.load()
-            try:
-                upright = ImageOps.exif_transpose(image)
-            except Exception:  # damaged metadata raises exceptions of many types
-                upright = image
-    except FileNotFoundError:
-        raise InputError(f"{name} does not exist: expected the path of an image file") from None
-    except (OSError, SyntaxError, ValueError, RuntimeError, Image.DecompressionBombError) as error:
-        raise InputError(f"{name} cannot be read ({error}): expected a whole PNG, JPEG or the like") from error
-    if 0 in upright.size:
-        raise InputError(f"{name} has no pixels: its size is {upright.width} x {upright.height}")
-    if upright.mode.startswith("I;16"):  # 16 bits: PIL's own conversion would clip at 255
-        return Image.fromarray((np.asarray(upright) / 257).round().astype(np.uint8))
-    return upright
 
 
 def load_image(source: ImageSource) -> Image.Image:
@@ -58,7 +26,14 @@ def load_image(source: ImageSource) -> Image.Image:
     Raises:
         InputError: as `open_image`.
     """
-    return open_image(source).convert("RGB")
+    return to_rgb(open_image(source))
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Convert an image, as `open_image` returns it, to RGB; transparency is dropped."""
+    if image.mode == "P" and image.has_transparency_data:
+        image = image.convert("RGBA")  # Pillow warns of one step
+    return image.convert("RGB")
 
 
 def resize_and_crop(image: Image.Image, resolution: int) -> Image.Image:
@@ -120,27 +95,6 @@ def pixels_to_images(pixels: Tensor) -> list[Image.Image]:
     levels = ((pixels.detach().float().cpu() + 1) / 2).clamp(0, 1) * 255
     levels = rearrange(levels.to(torch.uint8), "batch channel height width -> batch height width channel")
     return [Image.fromarray(image.numpy()) for image in levels.contiguous()]
-
-
-def mask_to_grid(mask: ImageSource, resolution: int, grid_size: int) -> Tensor:
-    """Convert a mask image to a mask of codes: bool (grid_size, grid_size), True where the mask is white.
-
-    The mask is resized and cropped as its image is. A code is masked if the mean brightness of its pixels is at least
-    half of white.
-
-    Args:
-        mask: black and white (or gray) image of the same size as the image.
-        resolution: side of the square that the image is cropped to, in pixels.
-        grid_size: codes along that side.
-
-    Raises:
-        InputError: as `open_image` and `resize_and_crop`, or if `grid_size` is not in 1..resolution.
-    """
-    if not 1 <= grid_size <= resolution:
-        raise InputError(f"grid_size is {grid_size}; expected 1..{resolution} codes along {resolution} pixels")
-    square = resize_and_crop(open_image(mask).convert("L"), resolution)
-    brightness = np.array(square.resize((grid_size, grid_size), Image.Resampling.BOX))
-    return torch.from_numpy(brightness / 255 >= 0.5)
 
 
 def make_grid(images: Sequence[Image.Image], columns: int) -> Image.Image:

@@ -19,7 +19,7 @@ from typing import cast
 
 import torch
 from torch import Tensor
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, PhiConfig, PreTrainedTokenizerBase
 
 from showo_turbo.configuration import ShowoConfig
 from showo_turbo.errors import InputError
@@ -33,6 +33,15 @@ TURN = "USER: {} ASSISTANT:"
 
 MAX_QUESTION_CHARACTERS = 1024
 """Length of the longest question in the data that Show-o Turbo (arXiv 2502.05415) was distilled on."""
+
+_TOKENIZER_FILES = ("tokenizer.json", "vocab.json")
+MAX_PROMPT_CHARACTERS = 1 << 16
+"""Length of the longest text that is tokenized to see whether it fits as a prompt."""
+
+MAX_TEXT_CHARACTERS = 1 << 20
+"""Part of a training text that is tokenized; far more than any model's positions."""
+
+_SHOWN_CHARACTERS = 60
 
 
 @dataclass(frozen=True)
@@ -56,22 +65,29 @@ def left_pad(rows: Sequence[Sequence[int]], pad_id: int, device: torch.device | 
     return PaddedBatch(ids, torch.arange(length, device=device) < pads[:, None])
 
 
-def load_text_tokenizer(folder_or_name: str | Path) -> PreTrainedTokenizerBase:
-    """Load the text tokenizer of a folder or hub name and add Show-o's special tokens.
+def load_text_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
+    """Load the text tokenizer of a folder and add Show-o's special tokens.
 
-    As published, `[PAD]` is added as the padding token and the others as plain tokens.
+    As published, `[PAD]` is added as the padding token and the others as plain tokens. Python files of the folder are
+    never executed: a tokenizer with code of its own is read from its `tokenizer.json`.
 
     Raises:
         InputError: if there is no tokenizer, or its bos and eos are not one and the same token.
     """
+    if not any((Path(folder) / name).is_file() for name in _TOKENIZER_FILES):
+        raise InputError(
+            f"text tokenizer: none could be loaded from {str(folder)!r}: expected tokenizer.json, or vocab.json and "
+            "merges.txt in it"
+        )
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder_or_name)
+        # The config is a plain one, so that the folder's own cannot name code either.
+        tokenizer = AutoTokenizer.from_pretrained(folder, config=PhiConfig(), trust_remote_code=False)
     except Exception as error:  # a damaged file raises exceptions of any type
         reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise InputError(f"text tokenizer: none could be loaded from {str(folder_or_name)!r} ({reason})") from error
+        raise InputError(f"text tokenizer: none could be loaded from {str(folder)!r} ({reason})") from error
     if tokenizer.eos_token_id is None or tokenizer.bos_token_id != tokenizer.eos_token_id:
         raise InputError(
-            f"text tokenizer {str(folder_or_name)!r}: bos is id {tokenizer.bos_token_id} and eos is id "
+            f"text tokenizer {str(folder)!r}: bos is id {tokenizer.bos_token_id} and eos is id "
             f"{tokenizer.eos_token_id}; Show-o needs one end-of-text token that is both"
         )
     tokenizer.add_special_tokens({"pad_token": SPECIAL_TOKENS[0]})
@@ -98,13 +114,18 @@ def build_vocabulary(tokenizer: PreTrainedTokenizerBase, config: ShowoConfig) ->
     return Vocabulary(config.llm_vocab_size, config.codebook_size, tokenizer.eos_token_id)
 
 
+def plain_line_ends(text: str) -> str:
+    """Return a text without byte order marks and carriage returns; line ends are `\\n`, as when a file is read."""
+    return text.replace("\ufeff", "").replace("\r\n", "\n").rstrip("\r").replace("\r", "\n")
+
+
 def clean_question(question: str) -> str:
     """Return a question in the form that models are trained on: one line, without "<image>".
 
     Raises:
         InputError: if it is empty or longer than 1,024 characters.
     """
-    cleaned = question.replace("<image>", "").replace("\n", " ").strip()
+    cleaned = plain_line_ends(question).replace("<image>", "").replace("\n", " ").strip()
     if not cleaned:
         raise InputError("question is empty: ask something about the image")
     if len(cleaned) > MAX_QUESTION_CHARACTERS:
@@ -130,13 +151,13 @@ class PromptBuilder:
         self.max_text_length = max_text_length
 
     @classmethod
-    def from_pretrained(cls, folder_or_name: str | Path, config: ShowoConfig) -> "PromptBuilder":
-        """Load the text tokenizer of a folder or hub name for the checkpoint described by `config`.
+    def from_pretrained(cls, folder: str | Path, config: ShowoConfig) -> "PromptBuilder":
+        """Load the text tokenizer of a folder for the checkpoint described by `config`.
 
         Raises:
             InputError: if there is none, or it does not fit the checkpoint.
         """
-        tokenizer = load_text_tokenizer(folder_or_name)
+        tokenizer = load_text_tokenizer(folder)
         return cls(tokenizer, build_vocabulary(tokenizer, config), config.max_text_length)
 
     def encode(self, text: str) -> list[int]:
@@ -198,16 +219,19 @@ class PromptBuilder:
         return [self.vocabulary.mmu_id, self.vocabulary.soi_id, *ids, self.vocabulary.eoi_id]
 
     def language_modelling(self, text: str) -> list[int]:
-        """Return `[sot] text [eot]`."""
-        return [*self._start_with_sot(text), self.vocabulary.end_of_text_id]
+        """Return `[sot] text [eot]`; of a text longer than `MAX_TEXT_CHARACTERS`, only the start is used."""
+        return [*self._start_with_sot(text[:MAX_TEXT_CHARACTERS]), self.vocabulary.end_of_text_id]
 
     def _start_with_sot(self, text: str) -> list[int]:
         """Return `[sot] text`; a `[sot]` at the start of the text is not repeated."""
         ids = self.encode(text)
         return ids if ids[:1] == [self.vocabulary.end_of_text_id] else [self.vocabulary.end_of_text_id, *ids]
 
-    def check_prompt(self, prompt: object) -> None:
+    def check_prompt(self, prompt: object) -> str:
         """Check a text-to-image prompt.
+
+        Returns:
+            The prompt in the form of `plain_line_ends`.
 
         Raises:
             InputError: if it is not a text, is empty, cannot be encoded as UTF-8, contains a reserved token, or is
@@ -215,14 +239,21 @@ class PromptBuilder:
         """
         if not isinstance(prompt, str):
             raise InputError(f"prompt is {prompt!r}: expected a text")
+        if len(prompt) > MAX_PROMPT_CHARACTERS:
+            raise InputError(
+                f"prompt is too long: it has {len(prompt):,} characters, and the model takes {self.max_text_length} "
+                "tokens: shorten it"
+            )
+        prompt = plain_line_ends(prompt)
         if not prompt.strip():
             raise InputError("prompt is empty: say what the image should show")
         self._check_characters("prompt", prompt)
         if end := self.truncated_end(prompt):
             raise InputError(
-                f"prompt is too long: the model takes {self.max_text_length} tokens, and its end, {end.strip()!r}, "
-                "would be cut: shorten it"
+                f"prompt is too long: the model takes {self.max_text_length} tokens, and its end, "
+                f"{_shown(end.strip())}, would be cut: shorten it"
             )
+        return prompt
 
     def check_question(self, question: object) -> str:
         """Check a question about an image.
@@ -243,7 +274,15 @@ class PromptBuilder:
     def _check_characters(self, name: str, text: str) -> None:
         """Raise `InputError` if a text cannot be encoded as UTF-8 or contains a reserved token."""
         if not text.isascii() and text.encode(errors="replace").decode() != text:
-            raise InputError(f"{name} {text!r} is in another encoding than the terminal's or file's: give it in UTF-8")
+            raise InputError(
+                f"{name} {_shown(text)} is in another encoding than the terminal's or file's: give it in UTF-8"
+            )
         for token in (*SPECIAL_TOKENS, self.tokenizer.eos_token):
             if token in text:
                 raise InputError(f"{name} holds {token!r}, which is a reserved token of the model: take it out")
+
+
+def _shown(text: str) -> str:
+    """Return a text in quotes, without its middle if it is long."""
+    half = _SHOWN_CHARACTERS // 2
+    return repr(text if len(text) <= _SHOWN_CHARACTERS else f"{text[:half]} ... {text[-half:]}")

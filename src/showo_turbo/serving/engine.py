@@ -16,13 +16,16 @@ Decisions:
 - `max_sequences` bounds memory, since rows, logits and KV caches all belong to sequences. A waiting request has no KV
   cache yet, and the cache of a finished one is freed at the latest when the next step begins.
 - A request that fails leaves with its error. If a shared pass fails (out of memory), each request runs by itself.
-- One thread steps; others may submit and cancel meanwhile. A cancelled request gets no further updates.
+- One thread steps; others may submit and cancel meanwhile. A step beside a step or an unfinished `run` of another
+  thread raises. It does not wait, since updates go to the thread that steps: two would take each other's.
+- A cancelled request gets no further updates.
 """
 
 import logging
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import accumulate, count
+from dataclasses import dataclass, field
+from itertools import accumulate, count, takewhile
+from threading import Lock, get_ident
 from typing import Any, Generic, TypeVar
 
 from showo_turbo.errors import InputError
@@ -34,6 +37,11 @@ from showo_turbo.validation import check_integer
 logger = logging.getLogger(__name__)
 
 Request = TypeVar("Request")
+
+_OTHER_THREAD = (
+    "another thread steps this engine: let one thread step or run it, while others submit and cancel, or give each "
+    "thread an engine of its own"
+)
 
 
 @dataclass(frozen=True)
@@ -81,6 +89,14 @@ class _Admitted(Generic[Request]):
     group: JobGroup[int] | None = None
 
 
+@dataclass(eq=False)
+class _Run:
+    """Hold the thread of an unfinished `Engine.run`, and the tickets of its newest step that are not cancelled."""
+
+    thread: int
+    deliverable: set[int] = field(default_factory=set)
+
+
 class Engine(Generic[Request]):
     """Run many requests at once. `ShowoPipeline.engine` returns one for `ImageRequest` and `TextRequest`.
 
@@ -107,7 +123,8 @@ class Engine(Generic[Request]):
         self.model, self.max_sequences = model, max_sequences
         self._prepare, self._tickets = prepare, count()
         self._requests: dict[int, _Admitted[Request]] = {}
-        self._deliverable: set[int] = set()  # tickets of the newest step that have not been cancelled since
+        self._stepping = Lock()
+        self._runs: list[_Run] = []  # unfinished ones, the oldest first
 
     @property
     def pending(self) -> int:
@@ -125,30 +142,58 @@ class Engine(Generic[Request]):
     def cancel(self, ticket: int) -> None:
         """Cancel a request; without effect if it has left already."""
         self._requests.pop(ticket, None)
-        self._deliverable.discard(ticket)
+        for run in list(self._runs):
+            run.deliverable.discard(ticket)
 
     def step(self) -> list[Update[Request]]:
-        """Run one forward pass over the oldest requests and return an update of each, the oldest first."""
-        admitted = list(self._requests.values())
-        ends = accumulate(one.job.decoder.sequences for one in admitted)
-        admitted = [one for one, end in zip(admitted, ends, strict=True) if end <= self.max_sequences]
-        self._deliverable = {one.ticket for one in admitted}
-        results = self._advance(_group(admitted))
-        return [self._update(one, results[one.ticket]) for one in admitted if one.ticket in self._requests]
+        """Run one forward pass over the oldest requests and return an update of each, the oldest first.
+
+        Raises:
+            InputError: if another thread is in a step, or its `run` is not finished. No request is affected.
+        """
+        return self._step(None)
+
+    def _step(self, run: "_Run | None") -> list[Update[Request]]:
+        """Run a step of `step` or of a run."""
+        self._check_thread(run)
+        if not self._stepping.acquire(blocking=False):
+            raise InputError(_OTHER_THREAD)
+        try:
+            admitted = list(self._requests.values())
+            ends = accumulate(one.job.decoder.sequences for one in admitted)
+            admitted = [one for one, end in zip(admitted, ends, strict=True) if end <= self.max_sequences]
+            if run is not None:
+                run.deliverable = {one.ticket for one in admitted}
+            results = self._advance(_group(admitted))
+            return [self._update(one, results[one.ticket]) for one in admitted if one.ticket in self._requests]
+        finally:
+            self._stepping.release()
 
     def run(self, requests: Iterable[Request] = ()) -> Iterator[Update[Request]]:
         """Submit requests and yield all updates until no request is left.
 
         Raises:
-            InputError: if one of them is invalid; then none is submitted.
+            InputError: if one of them is invalid, or as `step`; then none is submitted.
         """
+        self._check_thread()
         for request, job in [(request, self._checked(request)) for request in requests]:
             self._admit(request, job)
         return self._drain()
 
     def _drain(self) -> Iterator[Update[Request]]:
-        while self._requests:
-            yield from (update for update in self.step() if update.ticket in self._deliverable)
+        run = _Run(get_ident())
+        self._runs.append(run)
+        try:
+            while self._requests:
+                yield from (update for update in self._step(run) if update.ticket in run.deliverable)
+        finally:
+            self._runs.remove(run)
+
+    def _check_thread(self, run: "_Run | None" = None) -> None:
+        """Raise `InputError` if an unfinished run, older than `run`, is another thread's."""
+        older = takewhile(lambda other: other is not run, list(self._runs))
+        if any(other.thread != get_ident() for other in older):
+            raise InputError(_OTHER_THREAD)
 
     def _checked(self, request: Request) -> Job:
         job = self._prepare(request)

@@ -4,8 +4,9 @@ A task defines its model, its optimizers, its batches and their losses; the loop
 the weights, checkpoints and the log.
 
 Decisions:
-- Data follows from (seed, step), or from a position in the task's state, so a resumed run reads the same samples as an
-  uninterrupted one, and a checkpoint needs no random state.
+- Data follows from the seed and the number of a batch, counted over all processes and stored in the checkpoint. So a
+  resumed run reads the same samples as an uninterrupted one, on any number of processes, and a checkpoint needs no
+  random state. A step of two processes reads the batches of a step of one process that accumulates twice as many.
 - A step computes the `forward` of one module, so that accelerate's wrappers (DDP, autocast) work however a task calls
   its model. Batches are built outside of it in full precision: teachers and tokenizers run there.
 - A NaN or infinite loss or gradient changes nothing: weights, optimizers and EMA stay as they are, the step and its
@@ -16,7 +17,7 @@ Decisions:
 import logging
 import os
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -34,64 +35,13 @@ from transformers import get_constant_schedule_with_warmup, get_wsd_schedule
 from showo_turbo.errors import InputError
 from showo_turbo.files import append_json_line, drop_json_lines_after
 from showo_turbo.training.log import TrainingLog
+from showo_turbo.training.loop_config import CHANGEABLE_ON_RESUME, LoopConfig
+from showo_turbo.training.processes import make_accelerator
 from showo_turbo.training.run_manifest import check_or_write_manifest
 from showo_turbo.training.state import newest_step, read_newest, write_checkpoint
 from showo_turbo.training.task import StepLosses, Task
-from showo_turbo.validation import check_fraction, check_integer, check_number, check_seed
 
 logger = logging.getLogger(__name__)
-
-_CHANGEABLE_ON_RESUME = ("output", "steps", "max_skipped", "log_steps", "checkpoint_minutes", "tracker", "threads")
-"""Fields of a LoopConfig that a resumed run may change."""
-
-
-@dataclass(frozen=True)
-class LoopConfig:
-    """Configure the training loop.
-
-    Attributes:
-        output: folder of the run: `checkpoints/`, `log.jsonl`, `skipped.jsonl` and the task's export.
-        steps: total number of optimizer steps.
-        seed: of weights and data.
-        warmup_steps: steps over which the learning rate rises linearly.
-        decay_share: fraction of the steps, at the end, over which the learning rate falls linearly to zero; 0 keeps it
-            constant.
-        ema_decay: decay of the EMA of the weights, which is exported; 0 exports the weights themselves.
-        clip_norm: maximum gradient norm.
-        gradient_accumulation_steps: batches per step.
-        max_skipped: number of skipped steps in a row that ends the training.
-        log_steps: steps between two lines of the log; the last step has a line as well.
-        checkpoint_minutes: minutes between two checkpoints.
-        tracker: "tensorboard", "wandb", "trackio" or another tracker of accelerate; none if left out.
-        threads: number of CPU threads; torch's default if left out.
-    """
-
-    output: str = "runs/unnamed"
-    steps: int = 1000
-    seed: int = 0
-    warmup_steps: int = 100
-    decay_share: float = 0.4
-    ema_decay: float = 0.999
-    clip_norm: float = 1.0
-    gradient_accumulation_steps: int = 1
-    max_skipped: int = 20
-    log_steps: int = 50
-    checkpoint_minutes: float = 3.0
-    tracker: str | None = None
-    threads: int | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("steps", "gradient_accumulation_steps", "max_skipped", "log_steps"):
-            check_integer(f"loop.{name}", getattr(self, name), 1)
-        if self.threads is not None:
-            check_integer("loop.threads", self.threads, 1)
-        check_seed("loop.seed", self.seed)
-        check_integer("loop.warmup_steps", self.warmup_steps, 0)
-        check_number("loop.checkpoint_minutes", self.checkpoint_minutes, 0)
-        for name in ("decay_share", "ema_decay"):
-            check_fraction(f"loop.{name}", getattr(self, name))
-        if not self.clip_norm > 0:
-            raise InputError(f"loop.clip_norm is {self.clip_norm}: choose more than 0; .inf disables clipping")
 
 
 def check_environment(config: LoopConfig) -> None:
@@ -113,7 +63,7 @@ def check_environment(config: LoopConfig) -> None:
             f"{processes} processes were started for {devices} device(s): start one for each, or set "
             "ACCELERATE_USE_CPU=true to run on the CPU"
         )
-    precision = _accelerator().mixed_precision
+    precision = make_accelerator().mixed_precision
     if precision not in ("no", "bf16"):
         raise InputError(f"accelerate's mixed precision is {precision!r}: choose 'bf16' or 'no'")
 
@@ -130,8 +80,8 @@ def check_or_write_run_manifest(config: LoopConfig, settings: dict[str, Any], co
         InputError: if the folder holds a run of other settings.
     """
     output = Path(config.output)
-    loop = {name: value for name, value in asdict(config).items() if name not in _CHANGEABLE_ON_RESUME}
-    settings = settings | {"loop": loop, "mixed_precision": _accelerator().mixed_precision}
+    loop = {name: value for name, value in asdict(config).items() if name not in CHANGEABLE_ON_RESUME}
+    settings = settings | {"loop": loop, "mixed_precision": make_accelerator().mixed_precision}
     check_or_write_manifest(output / "run.json", settings, content, newest_step(output / "checkpoints") is not None)
 
 
@@ -145,11 +95,12 @@ def train(task: Task[Any, Any], config: LoopConfig) -> None:
     """Run a task to its last step, from its newest checkpoint if the output folder holds one.
 
     Raises:
-        InputError: as `check_environment`; if too many steps in a row are skipped, or the last step cannot be saved.
+        InputError: as `check_environment`; if all checkpoints are damaged, too many steps in a row are skipped, or the
+            last step cannot be saved.
     """
     check_environment(config)
     set_num_threads(config)
-    accelerator = _accelerator(log_with=config.tracker, project_dir=config.output if config.tracker else None)
+    accelerator = make_accelerator(log_with=config.tracker, project_dir=config.output if config.tracker else None)
     Path(config.output).mkdir(parents=True, exist_ok=True)
     if config.tracker:
         accelerator.init_trackers(Path(config.output).name)
@@ -157,11 +108,6 @@ def train(task: Task[Any, Any], config: LoopConfig) -> None:
     accelerator.wait_for_everyone()  # the export of the main process is complete when any process returns
     for tracker in accelerator.trackers:  # `end_training` would also destroy the process group, which a next stage uses
         tracker.finish()
-
-
-def _accelerator(**options: Any) -> Accelerator:
-    """Build accelerate's Accelerator; on a CPU it needs `cpu=True`, or the processes are not connected."""
-    return Accelerator(cpu=not torch.accelerator.is_available(), **options)
 
 
 class _LossModule(nn.Module):
@@ -192,6 +138,7 @@ class _Trainer:
         self.schedules = [_learning_rate_schedule(optimizer, config) for optimizer in self.optimizers]
         self.stateful = [task.model, self.average or task.model, *self.optimizers, *self.schedules]
         self.step, self.skipped_in_a_row = 0, 0
+        self.num_batches = 0  # that all processes together have read
         seconds = self._resume()
         log, self.skipped_log = self.folder / "log.jsonl", self.folder / "skipped.jsonl"
         if accelerator.is_main_process:  # a killed run may have logged steps after its newest checkpoint
@@ -218,12 +165,14 @@ class _Trainer:
 
     def _take_step(self) -> None:
         """Run forward and backward over the batches of a step; update the weights if loss and gradients are finite."""
-        count = self.config.gradient_accumulation_steps
+        count, processes = self.config.gradient_accumulation_steps, self.accelerator.num_processes
         batches, losses = [], []
-        for number in range(self.step * count, (self.step + 1) * count):
+        end = self.num_batches + count * processes
+        for number in range(self.num_batches + self.accelerator.process_index, end, processes):
             batches.append(self.task.batch(number))
             losses.append(self.loss_module(self.ema_model, batches[-1]))
             self.accelerator.backward(losses[-1].total / count)
+        self.num_batches = end
         norm = self.accelerator.clip_grad_norm_(self.task.model.parameters(), self.config.clip_norm)
         finite = bool(torch.isfinite(norm)) and all(bool(torch.isfinite(one.total)) for one in losses)
         if self._true_on_all(finite):
@@ -274,7 +223,13 @@ class _Trainer:
         if not self.accelerator.is_main_process:
             return
         parts = [stateful.state_dict() for stateful in self.stateful]
-        state = {"step": self.step, "seconds": self.log.seconds, "tasks": tasks, "parts": parts}
+        state = {
+            "step": self.step,
+            "batches": self.num_batches,
+            "seconds": self.log.seconds,
+            "tasks": tasks,
+            "parts": parts,
+        }
         try:
             self.task.export(self.ema_model, self.folder)
             write_checkpoint(self.folder / "checkpoints", self.step, state)
@@ -293,9 +248,10 @@ class _Trainer:
             return 0.0
         for stateful, state in zip(self.stateful, saved["parts"], strict=True):
             stateful.load_state_dict(state)
-        if self.accelerator.process_index < len(saved["tasks"]):  # a new process begins with the task's initial state
-            self.task.load_state_dict(saved["tasks"][self.accelerator.process_index])
+        tasks = saved["tasks"]  # one of each process; additional processes restore that of an earlier one
+        self.task.load_state_dict(tasks[self.accelerator.process_index % len(tasks)])
         self.step = saved["step"]
+        self.num_batches = saved.get("batches", self.step * self.config.gradient_accumulation_steps * len(tasks))
         return saved["seconds"]
 
 

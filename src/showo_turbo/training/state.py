@@ -1,26 +1,31 @@
 """Training checkpoints that survive a power cut, a full disk and a damaged file.
 
-checkpoints/step-00000800.pt        written atomically and synced to the disk
-checkpoints/step-00000800.sha256    SHA-256 of its content, verified when it is read
-checkpoints/step-00000400.pt        the checkpoint before, in case the newest is damaged
+checkpoints/step-00000800.pt           written atomically and synced to the disk
+checkpoints/step-00000800.sha256       SHA-256 of its content, verified when it is read
+checkpoints/step-00000400.pt           the checkpoint before, in case the newest is damaged
+checkpoints/step-00000600.pt.damaged   a damaged one, set aside when the next checkpoint is written
 """
 
 import logging
+import re
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from showo_turbo.errors import InputError
 from showo_turbo.files import atomic_file, sha256_of_files
 
 MAX_CHECKPOINTS = 2
-"""Number of checkpoints that stay on the disk."""
+"""Number of intact checkpoints that stay on the disk."""
+
+_NAME = re.compile(r"step-(\d{8,})\.pt")
 
 logger = logging.getLogger(__name__)
 
 
 def write_checkpoint(folder: Path, step: int, state: dict[str, Any]) -> Path:
-    """Write a state of tensors, numbers and strings, then remove all but the newest `MAX_CHECKPOINTS` checkpoints.
+    """Write a state of tensors, numbers and strings; keep the newest `MAX_CHECKPOINTS` intact checkpoints only.
 
     Raises:
         OSError: if the disk is full or the like; all earlier checkpoints are then still there.
@@ -34,9 +39,18 @@ def write_checkpoint(folder: Path, step: int, state: dict[str, Any]) -> Path:
             path.with_suffix(".sha256").write_text(sha256_of_files(temporary) + "\n")
     except RuntimeError as error:  # torch reports a full disk as RuntimeError
         raise OSError(str(error).splitlines()[0]) from error
-    for old in _newest_first(folder)[MAX_CHECKPOINTS:]:
-        old.unlink()
-        old.with_suffix(".sha256").unlink(missing_ok=True)
+    intact = 1
+    for other in _newest_first(folder):
+        if other == path:
+            continue
+        if intact == MAX_CHECKPOINTS:
+            other.unlink()
+            other.with_suffix(".sha256").unlink(missing_ok=True)
+        elif _damage(other) is None:
+            intact += 1
+        else:
+            other.rename(other.with_name(f"{other.name}.damaged"))
+            other.with_suffix(".sha256").unlink(missing_ok=True)
     for partial in folder.glob(".*.partial"):  # left by a killed process
         partial.unlink(missing_ok=True)
     return path
@@ -45,21 +59,44 @@ def write_checkpoint(folder: Path, step: int, state: dict[str, Any]) -> Path:
 def newest_step(folder: Path) -> int | None:
     """Return the step of the newest checkpoint by its file name, or None if there is no checkpoint."""
     newest = next(iter(_newest_first(folder)), None)
-    return None if newest is None else int(newest.stem.removeprefix("step-"))
+    return None if newest is None else _step(newest)
 
 
 def read_newest(folder: Path) -> dict[str, Any] | None:
-    """Read the newest intact checkpoint to the CPU; warn about damaged ones. Return None if there is none."""
-    for path in _newest_first(folder):
-        digest = path.with_suffix(".sha256")
-        if not digest.exists():
-            logger.warning("checkpoint %s is skipped: %s is missing", path, digest.name)
-        elif sha256_of_files(path) != digest.read_text().strip():
-            logger.warning("checkpoint %s is skipped: its content does not match %s", path, digest.name)
-        else:
+    """Read the newest intact checkpoint to the CPU; warn about damaged ones. Return None if there is none at all.
+
+    Raises:
+        InputError: if there are checkpoints, and all of them are damaged.
+    """
+    paths = _newest_first(folder)
+    for path in paths:
+        damage = _damage(path)
+        if damage is None:
             return torch.load(path, map_location="cpu", weights_only=True)
+        logger.warning("checkpoint %s is skipped: %s", path, damage)
+    if paths or any(folder.glob("step-*.pt.damaged")):
+        raise InputError(
+            f"all checkpoints in {str(folder)!r} are damaged: restore one with its .sha256, choose another "
+            "output, or remove the folder to start at step 0"
+        )
+    return None
+
+
+def _damage(path: Path) -> str | None:
+    """Return what is wrong with a checkpoint, or None if it is intact."""
+    digest = path.with_suffix(".sha256")
+    if not digest.is_file():
+        return f"{digest.name} is missing"
+    if sha256_of_files(path).encode() != digest.read_bytes().strip():
+        return f"its content does not match {digest.name}"
     return None
 
 
 def _newest_first(folder: Path) -> list[Path]:
-    return sorted(folder.glob("step-*.pt"), reverse=True)
+    """Return the checkpoints of a folder; files of other names, such as `step-abc.pt`, are none."""
+    paths = [path for path in folder.glob("step-*.pt") if _NAME.fullmatch(path.name) and path.is_file()]
+    return sorted(paths, key=_step, reverse=True)
+
+
+def _step(path: Path) -> int:
+    return int(path.stem.removeprefix("step-"))

@@ -40,7 +40,7 @@ class Task(ABC, Generic[Model, Batch]):
 
     @abstractmethod
     def batch(self, number: int) -> Batch:
-        """Return batch `number`, from 0, on the model's device; runs outside of autocast."""
+        """Return batch `number`, from 0 over all processes, on the model's device; runs outside of autocast."""
 
     @abstractmethod
     def losses(self, ema_model: Model, batch: Batch) -> StepLosses:
@@ -60,7 +60,7 @@ class Task(ABC, Generic[Model, Batch]):
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore a state.
+        """Restore the state of this process, or of another one if there are more processes than before.
 
         Raises:
             InputError: if it is the state of another task.

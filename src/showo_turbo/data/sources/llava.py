@@ -14,7 +14,7 @@ from showo_turbo.data.samples import DialogueSample, Turn, bad_sample_errors
 from showo_turbo.data.source_files import existing_file, existing_folder
 from showo_turbo.errors import InputError
 from showo_turbo.processing.images import load_image
-from showo_turbo.processing.prompts import clean_question
+from showo_turbo.processing.prompts import MAX_TEXT_CHARACTERS, clean_question
 
 
 class LlavaDialogues:
@@ -59,7 +59,7 @@ def _turns(messages: object) -> tuple[Turn, ...]:
     """Return the turns of a conversation.
 
     Raises:
-        InputError: if the messages do not alternate, a question or an answer is empty, or a question is too long.
+        InputError: if the messages do not alternate, a question or an answer is empty or too long.
     """
     if not isinstance(messages, list) or not messages:
         raise InputError("conversations is empty or missing")
@@ -79,4 +79,6 @@ def _turn(pair: Sequence[str]) -> Turn:
     question, answer = pair
     if not answer.strip():
         raise InputError("an answer is empty")
+    if len(answer) > MAX_TEXT_CHARACTERS:
+        raise InputError(f"an answer has {len(answer):,} characters, at most {MAX_TEXT_CHARACTERS:,}")
     return Turn(clean_question(question), answer.strip())

@@ -4,6 +4,7 @@ from typing import Protocol, TypeVar
 
 from showo_turbo.data.samples import Sample
 from showo_turbo.errors import InputError
+from showo_turbo.processing.prompts import plain_line_ends
 
 S = TypeVar("S", bound=Sample, covariant=True)
 
@@ -31,4 +32,4 @@ def read_caption(record: dict, *keys: str) -> str:
     text = next((record[key] for key in keys if key in record), None)
     if not isinstance(text, str) or not text.strip():
         raise InputError(f"caption is {'empty' if isinstance(text, str) else 'missing'}")
-    return " ".join(text.split())
+    return " ".join(plain_line_ends(text).split())

@@ -18,6 +18,7 @@ from showo_turbo.data.samples import CaptionSample, bad_sample_errors
 from showo_turbo.data.source_files import matching_files
 from showo_turbo.data.sources.source import read_caption
 from showo_turbo.errors import InputError
+from showo_turbo.processing.image_files import MAX_FILE_BYTES
 from showo_turbo.processing.images import load_image
 
 _IMAGE_ENDINGS = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "ppm")
@@ -94,6 +95,8 @@ def _read_member(shard: Path, offset: int) -> tuple[str, bytes]:
                 content = None if member is None else archive.extractfile(member)
                 if member is None or content is None:
                     raise tarfile.ReadError("no file is at its offset")
+                if member.size > MAX_FILE_BYTES:
+                    raise tarfile.ReadError(f"{member.name!r} has {member.size:,} bytes, at most {MAX_FILE_BYTES:,}")
                 return member.name, content.read()
     except (OSError, tarfile.TarError) as error:
         raise InputError(f"member cannot be read ({error})") from error

@@ -1,0 +1,69 @@
+"""Check the zip archive of a `.bin` file, which torch maps into memory without looking at compression or checksums.
+
+Decisions:
+- A compressed entry is refused: a memory map would take its bytes for numbers, and unpacked it can be of any size.
+- Checksums are compared piece by piece, so memory holds no more than a piece.
+"""
+
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from showo_turbo.errors import InputError
+
+_PICKLE = "data.pkl"
+_BYTES_PER_READ = 2**20
+
+
+def check_layout(file: Path) -> None:
+    """Check that the entries of an archive are stored as they are, and the checksum of its pickle.
+
+    Raises:
+        InputError: if an entry is compressed or encrypted, two have one name, or the archive is damaged.
+    """
+    with _opened(file) as archive:
+        entries = archive.infolist()
+        for entry in entries:
+            if (
+                entry.compress_type != zipfile.ZIP_STORED
+                or entry.flag_bits & 1
+                or entry.file_size != entry.compress_size
+            ):
+                raise InputError(
+                    f"weight file {str(file)!r} has compressed or encrypted entries, such as {entry.filename!r}: load "
+                    "it with torch and write it again with torch.save, which stores numbers as they are, or use a "
+                    "safetensors file"
+                )
+        if len({entry.filename for entry in entries}) < len(entries):
+            raise InputError(f"weight file {str(file)!r} is damaged (two entries have one name): fetch it again")
+        _compare(archive, [entry for entry in entries if Path(entry.filename).name == _PICKLE])
+
+
+def check_checksums(file: Path) -> None:
+    """Compare all entries of an archive with their checksums.
+
+    Raises:
+        InputError: if one differs.
+    """
+    with _opened(file) as archive:
+        _compare(archive, archive.infolist())
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[zipfile.ZipFile]:
+    try:
+        with zipfile.ZipFile(file) as archive:
+            yield archive
+    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError, RuntimeError) as error:
+        raise InputError(f"weight file {str(file)!r} is damaged ({error}): fetch it again") from error
+
+
+def _compare(archive: zipfile.ZipFile, entries: list[zipfile.ZipInfo]) -> None:
+    if not any(entry.CRC for entry in archive.infolist()):
+        return  # written without checksums, see torch.serialization.set_crc32_options
+    for entry in entries:
+        with archive.open(entry) as opened:  # raises BadZipFile at the end of an entry that differs
+            while opened.read(_BYTES_PER_READ):
+                pass

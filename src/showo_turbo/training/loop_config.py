@@ -1,0 +1,58 @@
+"""Configuration of the training loop."""
+
+from dataclasses import dataclass
+
+from showo_turbo.errors import InputError
+from showo_turbo.validation import check_fraction, check_integer, check_number, check_seed
+
+CHANGEABLE_ON_RESUME = ("output", "steps", "max_skipped", "log_steps", "checkpoint_minutes", "tracker", "threads")
+"""Fields of a LoopConfig that a resumed run may change."""
+
+
+@dataclass(frozen=True)
+class LoopConfig:
+    """Configure the training loop.
+
+    Attributes:
+        output: folder of the run: `checkpoints/`, `log.jsonl`, `skipped.jsonl` and the task's export.
+        steps: total number of optimizer steps.
+        seed: of weights and data.
+        warmup_steps: steps over which the learning rate rises linearly.
+        decay_share: fraction of the steps, at the end, over which the learning rate falls linearly to zero; 0 keeps it
+            constant.
+        ema_decay: decay of the EMA of the weights, which is exported; 0 exports the weights themselves.
+        clip_norm: maximum gradient norm.
+        gradient_accumulation_steps: batches per step.
+        max_skipped: number of skipped steps in a row that ends the training.
+        log_steps: steps between two lines of the log; the last step has a line as well.
+        checkpoint_minutes: minutes between two checkpoints.
+        tracker: "tensorboard", "wandb", "trackio" or another tracker of accelerate; none if left out.
+        threads: number of CPU threads; torch's default if left out.
+    """
+
+    output: str = "runs/unnamed"
+    steps: int = 1000
+    seed: int = 0
+    warmup_steps: int = 100
+    decay_share: float = 0.4
+    ema_decay: float = 0.999
+    clip_norm: float = 1.0
+    gradient_accumulation_steps: int = 1
+    max_skipped: int = 20
+    log_steps: int = 50
+    checkpoint_minutes: float = 3.0
+    tracker: str | None = None
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "gradient_accumulation_steps", "max_skipped", "log_steps"):
+            check_integer(f"loop.{name}", getattr(self, name), 1)
+        if self.threads is not None:
+            check_integer("loop.threads", self.threads, 1)
+        check_seed("loop.seed", self.seed)
+        check_integer("loop.warmup_steps", self.warmup_steps, 0)
+        check_number("loop.checkpoint_minutes", self.checkpoint_minutes, 0)
+        for name in ("decay_share", "ema_decay"):
+            check_fraction(f"loop.{name}", getattr(self, name))
+        if not self.clip_norm > 0:
+            raise InputError(f"loop.clip_norm is {self.clip_norm}: choose more than 0; .inf disables clipping")
