@@ -4,8 +4,8 @@
     pip install resvg_py
     python scripts/make_clipart_sprites.py package/icons.json
 
-Each class has one file, a row of 128 x 128 pixels on white for each of its looks. A tinted class is recoloured in its SVG:
-every fill close to the main one's hue takes the hue of the color, so windows, wheels and stems keep theirs.
+Each class has one file, a row of 128 x 128 pixels on white for each of its looks. A tinted class is recoloured in its
+SVG: every fill close to the main one's hue takes the hue of the color, so windows, wheels and stems keep theirs.
 """
 
 import colorsys

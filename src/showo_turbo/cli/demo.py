@@ -8,17 +8,15 @@ import typer
 from showo_turbo.cli.common_options import (
     DEFAULT_DTYPE,
     DEFAULT_MODEL,
-    DEFAULT_WORLD,
     Device,
     Model,
     Overwrite,
-    WorldName,
     load_pipeline,
+    world_of,
 )
 from showo_turbo.cli.output_files import check_outputs, png_bytes
 from showo_turbo.cli.terminal import StepProgress, progress_bar
 from showo_turbo.files import atomic_files
-from showo_turbo.scenes.worlds import find_world
 from showo_turbo.validation import check_seed
 
 if TYPE_CHECKING:
@@ -34,7 +32,6 @@ def demo(
         Path | None, typer.Option("--output", "-o", help=f"A PNG file; {DEFAULT_OUTPUT} (replaced) if left out.")
     ] = None,
     model: Model = DEFAULT_MODEL,
-    world: WorldName = DEFAULT_WORLD,
     seed: Annotated[int, typer.Option(help="Seed of all images.")] = 0,
     device: Device = None,
     overwrite: Overwrite = False,
@@ -46,13 +43,13 @@ def demo(
     from showo_turbo.processing.images import make_grid
 
     check_seed("seed", seed)
-    demo_of_world = find_world(world).demo
+    texts = world_of(model).demo
     if output is None:
         DEFAULT_OUTPUT.parent.mkdir(exist_ok=True)
     path = output or DEFAULT_OUTPUT
     check_outputs([path], overwrite or output is None)
     pipe = load_pipeline(model, device, DEFAULT_DTYPE)
-    prompts, questions = list(demo_of_world), list(demo_of_world.values())
+    prompts, questions = list(texts), list(texts.values())
     with progress_bar() as progress:
         on_step = StepProgress(progress, "drawing")
         generators = [torch.Generator().manual_seed((seed + row) % 2**63) for row in range(len(prompts))]

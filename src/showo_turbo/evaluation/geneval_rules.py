@@ -15,8 +15,9 @@ from showo_turbo.scenes.world import World
 def matches_prompt(scene: Scene, prompt: ScenePrompt) -> bool:
     """Return whether a scene has all that the prompt includes, nothing that it excludes, and its background.
 
-    As in GenEval, objects that the prompt does not mention are allowed unless it has a `total`. If there are more objects than a relation
-    needs, GenEval takes those of the highest detection confidence; this detector is exact, so any pair may satisfy it.
+    As in GenEval, objects that the prompt does not mention are allowed, unless it has a `total`. If there are more
+    objects than a relation needs, GenEval takes those of the highest detection confidence; this detector is exact, so
+    any pair may satisfy it.
     """
     if prompt.background not in (None, scene.background):
         return False
@@ -33,7 +34,7 @@ def matches_prompt(scene: Scene, prompt: ScenePrompt) -> bool:
 
 
 def shows_prompt(detection: Detection, prompt: ScenePrompt) -> bool:
-    """Return whether a detected scene matches the prompt; with a `total`, nothing in it may be unrecognised or extra."""
+    """Return whether a detected scene matches the prompt; with a `total`, nothing may be unrecognised or extra."""
     if prompt.total is not None and (detection.unrecognised or len(detection.scene.objects) != prompt.total):
         return False
     return matches_prompt(detection.scene, prompt)

@@ -111,7 +111,8 @@ def evaluate_understanding(
     answers, descriptions, seconds = [], [], 0.0
     scenes = tqdm(question_set.scenes, desc="questions and descriptions")
     for number, (scene, turns) in enumerate(zip(scenes, question_set.turns, strict=True)):
-        encoded, settings = pipe.encode_images([question_set.world.render(scene)]), {**asdict(options), "seed": _seed_of(seed, number)}
+        encoded = pipe.encode_images([question_set.world.render(scene)])
+        settings = {**asdict(options), "seed": _seed_of(seed, number)}
         answers.append(pipe.image_to_text(encoded, [turn.question for turn in turns], **settings).texts)
         start = time.perf_counter()
         descriptions.append(pipe.image_to_text(encoded, DESCRIBE[0], **settings))

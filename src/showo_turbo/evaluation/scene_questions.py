@@ -42,8 +42,8 @@ def is_correct(answer: str, turn: QuestionAnswer) -> bool:
 def true_facts(text: str, scene: Scene, language: Language = SHAPES.language) -> list[float]:
     """Return 1.0 or 0.0 for every fact in a description: true or false of the scene.
 
-    Each object is three facts (there is an object at its place; its color, unless it has none; its noun), the background
-    is one. A text without facts counts as one false fact, so an empty description does not score.
+    Each object is three facts (there is an object at its place; its color, unless it has none; its noun), the
+    background is one. A text without facts counts as one false fact, so an empty description does not score.
     """
     objects, background = language.described_facts(text)
     facts = []

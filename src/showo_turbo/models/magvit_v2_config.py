@@ -26,8 +26,8 @@ class MagvitV2Config:
         decoder_num_blocks: residual blocks of every decoder level.
         latent_channels: channels of a latent, each of which is one bit of a code.
         norm_num_groups: groups of every group norm; divides the channels of every level.
-        encoder_tile_size: side, in pixels, of the squares that are encoded independently, so that the codes of one do not
-            depend on its neighbours; None encodes images as a whole. The decoder always sees the whole image.
+        encoder_tile_size: side, in pixels, of the squares that are encoded independently, so that the codes of one do
+            not depend on its neighbours; None encodes images as a whole. The decoder always sees the whole image.
 
     Raises:
         InputError: if a size is not a positive integer, or the sizes contradict each other.

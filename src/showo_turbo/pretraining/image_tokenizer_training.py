@@ -107,7 +107,8 @@ class ImageTokenizerTraining(Task[MagvitV2, ImageTokenizerBatch]):
             self.model.encoder.requires_grad_(False)
         elif config.latent_batch_norm:
             encoder = self.model.encoder
-            encoder.quant_conv = nn.Sequential(encoder.quant_conv, nn.BatchNorm2d(config.model.latent_channels))
+            normalized = nn.Sequential(encoder.quant_conv, nn.BatchNorm2d(config.model.latent_channels))
+            encoder.add_module("quant_conv", normalized)
 
     def optimizers(self) -> list[Optimizer]:
         """Build AdamW, and Muon for the convolution kernels of the inner layers if it has a learning rate."""

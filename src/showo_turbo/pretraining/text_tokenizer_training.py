@@ -33,8 +33,8 @@ class TextTokenizerTrainingConfig:
         world: name of the world whose texts are learned.
         output: folder to write, in the format of transformers.
         vocab_size: maximum number of ids, at least one per byte; training stops earlier when every word is one token.
-        normalize: ignore case, repeated white space and final punctuation of all texts; without it, they are encoded byte
-            by byte.
+        normalize: ignore case, repeated white space and final punctuation of all texts; without it, they are encoded
+            byte by byte.
         scenes: number of scenes that texts are generated from.
         seed: seed of the scenes.
     """
@@ -53,7 +53,7 @@ class TextTokenizerTrainingConfig:
 
 
 def _plain_text() -> normalizers.Normalizer:
-    """Build the normalizer that maps all ways to write a text to one: lower case, single spaces, no final punctuation."""
+    """Build the normalizer to lower case and single spaces, without the punctuation that ends a sentence."""
     return normalizers.Sequence(
         [
             normalizers.NFKC(),

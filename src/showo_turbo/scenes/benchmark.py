@@ -41,7 +41,7 @@ class ScenePrompt:
 
     def to_json(self) -> str:
         """Return a line of the JSONL file, without empty values."""
-        values = {"tag": self.tag, "include": self.include, "exclude": self.exclude}
+        values: dict[str, object] = {"tag": self.tag, "include": self.include, "exclude": self.exclude}
         values |= {"background": self.background, "total": self.total}
         return json.dumps({key: value for key, value in values.items() if value} | {"prompt": self.prompt})
 
@@ -94,7 +94,8 @@ def _find_error(prompt: ScenePrompt, world: World) -> str | None:
         if not isinstance(item, dict) or type(item.get("count")) is not int or item["count"] < 1:
             return f"{item!r} is no item with a class and a count of 1 or more"
         to_check.append(("class", item.get("class"), world.language.nouns))
-        to_check += [(key, item[key], known) for key, known in (("color", world.language.colors), ("place", world.places)) if key in item]
+        known_values = (("color", world.language.colors), ("place", world.places))
+        to_check += [(key, item[key], known) for key, known in known_values if key in item]
         if "position" in item:
             if not isinstance(item["position"], list) or len(item["position"]) != 2:
                 return f"position is {item['position']!r}: expected a relation and the index of another item"

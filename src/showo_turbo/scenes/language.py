@@ -1,7 +1,7 @@
-"""What the texts of all worlds have in common: descriptions and their facts, questions and answers, parts of captions.
+"""Texts of all worlds: descriptions and their facts, questions and answers, parts of captions.
 
-A world has a subclass of `Language` with its captions and its own questions. Captions have GenEval's six categories, and
-a dense form that names the place of every object. A description is the dense caption in one fixed wording, so that
+A world has a subclass of `Language` with its captions and its own questions. Captions have GenEval's six categories,
+and a dense form that names the place of every object. A description is the dense caption in one fixed wording, so that
 `described_facts` can parse it.
 """
 

@@ -79,9 +79,7 @@ def training_scenes(count: int, seed: int, world: World = SHAPES) -> list[Scene]
 
 
 @torch.inference_mode()
-def build_scene_pool(
-    path: Path, image_tokenizer: MagvitV2, count: int, seed: int, world: World = SHAPES
-) -> None:
+def build_scene_pool(path: Path, image_tokenizer: MagvitV2, count: int, seed: int, world: World = SHAPES) -> None:
     """Encode the first `count` training scenes of a seed and write their codes to a safetensors file.
 
     Raises:
@@ -92,27 +90,28 @@ def build_scene_pool(
     path.parent.mkdir(parents=True, exist_ok=True)
     scenes = training_scenes(count, seed, world)
     chunks = [scenes[start : start + 100] for start in range(0, count, 100)]
-    progress, tile_codes = tqdm(chunks, desc="encoding scenes"), {}
-    if image_tokenizer.config.encoder_tile_size is None:
+    progress, tile_codes = tqdm(chunks, desc="encoding scenes"), dict[bytes, Tensor]()
+    tile_size = image_tokenizer.config.encoder_tile_size
+    if tile_size is None:
         codes = [image_tokenizer.get_codes(scene_pixels(chunk, world)) for chunk in progress]
     else:
-        codes = [_codes_by_tile(image_tokenizer, chunk, world, tile_codes) for chunk in progress]
+        codes = [_codes_by_tile(image_tokenizer, tile_size, chunk, world, tile_codes) for chunk in progress]
     metadata = {"world": world.name, "seed": str(seed), "image_tokenizer": fingerprint(image_tokenizer)}
     weight_files.write(path, {"codes": torch.cat(codes).to(torch.int16)}, metadata)
 
 
 def _codes_by_tile(
-    image_tokenizer: MagvitV2, scenes: Sequence[Scene], world: World, known: dict[bytes, Tensor]
+    image_tokenizer: MagvitV2, size: int, scenes: Sequence[Scene], world: World, known: dict[bytes, Tensor]
 ) -> Tensor:
     """Return the codes of scenes, long (num_scenes, num_tokens); every distinct tile is encoded once.
 
     Args:
         image_tokenizer: encodes tiles independently.
+        size: side of a tile in pixels.
         scenes: the scenes.
         world: their world.
         known: codes by the pixels of a tile; new ones are added.
     """
-    size = image_tokenizer.config.encoder_tile_size
     images = np.stack([world.render_array(scene) for scene in scenes])
     tiles = rearrange(images, "n (r h) (c w) rgb -> (n r c) h w rgb", h=size, w=size)
     new = {tile.tobytes(): tile for tile in tiles if tile.tobytes() not in known}

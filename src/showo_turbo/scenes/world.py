@@ -9,9 +9,12 @@ import numpy as np
 from PIL import Image
 
 from showo_turbo.errors import InputError
+from showo_turbo.processing.known_world import WORD, KnownWorld
 from showo_turbo.scenes.language import Language
 from showo_turbo.scenes.scene import Detection, Look, Scene
 from showo_turbo.scenes.split import Split
+
+_SCENES_WITH_ALL_WORDS = 5000
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,7 @@ class World:
         split: combinations that are held out of training.
         benchmark: JSONL file of held-out prompts.
         demo: prompts, each with a question about its image.
+        limits: what images show, as a phrase.
         allows_other_objects: whether an image may show more objects than its prompt names, as GenEval allows it.
     """
 
@@ -46,6 +50,7 @@ class World:
     split: Split
     benchmark: Path
     demo: dict[str, str]
+    limits: str
     allows_other_objects: bool
 
     def render(self, scene: Scene) -> Image.Image:
@@ -63,6 +68,16 @@ class World:
         while self.split.subset_of_scene(scene := self.random_scene(rng)) != subset:
             pass
         return scene
+
+    def known_world(self) -> KnownWorld:
+        """Describe this world for models that are trained on its texts; the words are those of many random texts."""
+        rng, words, language = random.Random(0), set[str](), self.language
+        for _ in range(_SCENES_WITH_ALL_WORDS):
+            scene = self.random_scene(rng)
+            turns = [language.description_question(scene, rng), *language.questions(scene, rng)]
+            texts = [language.caption(scene, rng), *(text for turn in turns for text in (turn.question, turn.answer))]
+            words.update(WORD.findall(" ".join(texts).lower()))
+        return KnownWorld(self.name, self.limits, frozenset(words), tuple(self.demo), tuple(self.demo.values()))
 
     def check_resolution(self, resolution: int) -> None:
         """Check that a model generates images of this world's resolution, pixels along a side.

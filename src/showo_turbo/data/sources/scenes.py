@@ -97,9 +97,7 @@ class SceneDialogues:
         draw, row = divmod(index, len(self.pool.scenes))
         rng = random.Random(f"dialogue/{index}")
         described = rng.random() < self.description_share
-        drawn = self.pool.world.language.turns(
-            self.pool.scenes[row], rng, self.turns, described, self.question_kinds
-        )
+        drawn = self.pool.world.language.turns(self.pool.scenes[row], rng, self.turns, described, self.question_kinds)
         turns = tuple(Turn(turn.question, turn.answer) for turn in drawn)
         return DialogueSample(f"{self.name}: scene {row}, dialogue {draw}", self.pool.codes[row].clone(), turns)
 

@@ -1,8 +1,6 @@
 """Texts of the clip-art world.
 
-Case carries nothing, so the text tokenizer of this world folds it, and these texts have none of their own. Final
-punctuation is left to the model: captions end with and without a period. A tokenizer that removed it would also remove
-the question marks that end the question of a dialogue.
+The text tokenizer of this world drops case, repeated spaces and final punctuation, so these texts hardly vary in them.
 """
 
 import random
@@ -13,7 +11,7 @@ from showo_turbo.scenes.language import Language, QuestionAnswer, QuestionMaker,
 from showo_turbo.scenes.scene import MIDDLE, PLACES, Scene
 
 OPENINGS = (
-    "", "", "", "", "a picture of ", "a photo of ", "a drawing of ", "an image of ", "clip art of ", "draw ", "show me ",
+    *[""] * 4, "a picture of ", "a photo of ", "a drawing of ", "an image of ", "clip art of ", "draw ", "show me ",
 )  # fmt: skip
 SIZES = ("big", "large")
 RELATION_WORDS = {
@@ -82,7 +80,8 @@ class ClipartLanguage(Language):
         word = self.word(thing, rng, with_color)
         if thing.place == MIDDLE and rng.random() < 0.7:
             return article(f"{rng.choice(SIZES)} {word}")
-        return f"{article(word)} in the {PLACES[thing.place]}{rng.choice(('', '', ' corner')) if thing.place != MIDDLE else ''}"
+        corner = "" if thing.place == MIDDLE else rng.choice(("", "", " corner"))
+        return f"{article(word)} in the {PLACES[thing.place]}{corner}"
 
     def _relation_caption(self, scene: Scene, rng: random.Random, with_colors: bool) -> str:
         first, second, relation = related_pair(scene, rng)
@@ -121,5 +120,3 @@ class ClipartLanguage(Language):
         if turn is not None and len(scene.objects) == 1 and rng.random() < 0.2:
             return QuestionAnswer("color", "What color is it?", turn.answer)
         return turn
-
-

@@ -7,7 +7,7 @@ import numpy as np
 
 from showo_turbo.scenes.clipart.clipart_language import ClipartLanguage
 from showo_turbo.scenes.clipart.sprite_judge import BACKGROUND, QUARTER, RESOLUTION, detect
-from showo_turbo.scenes.clipart.sprites import LOOKS, sprite
+from showo_turbo.scenes.clipart.sprites import COLORS_OF, LOOKS, sprite
 from showo_turbo.scenes.scene import MIDDLE, PLACES, Scene, SceneObject, random_objects
 from showo_turbo.scenes.split import Split
 from showo_turbo.scenes.world import World
@@ -54,7 +54,10 @@ CLIPART = World(
         "a cat and a pizza": "Is there a cat?",
         "a giraffe in the bottom right": "Where is the giraffe?",
         "four donuts": "How many donuts are there?",
-        "a guitar in the top left, a green book in the top right and a teddy bear in the bottom left": "Describe the image.",
+        "a guitar in the top left, a green book in the top right and a teddy bear in the bottom left": (
+            "Describe the image."
+        ),
     },
+    limits=f"one to four things of {len(COLORS_OF)} kinds on white",
     allows_other_objects=False,
 )

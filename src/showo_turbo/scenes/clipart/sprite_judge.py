@@ -21,7 +21,7 @@ BACKGROUND = "white"
 
 TEMPLATE_SIZE = 32
 MAX_RESIDUAL = 0.2
-"""Squared distance to the nearest template in each of its halves, relative to the half's squared distance from white."""
+"""Squared distance to the nearest template in each of its halves, relative to the half's own from white."""
 MIN_HALF_SHARE = 0.3
 """A half counts as at least this fraction of its template: some sprites have a nearly white half."""
 MAX_BLANK = 0.05

@@ -1,6 +1,6 @@
 """Sprites of the clip-art world: 67 classes, eleven of them in several colors.
 
-The files are rendered by `scripts/make_clipart_sprites.py` from Fluent Emoji (flat) by Microsoft, see `sprites/LICENSE`.
+`scripts/make_clipart_sprites.py` renders the files from Fluent Emoji (flat) by Microsoft; see `sprites/LICENSE`.
 """
 
 from functools import cache
@@ -17,17 +17,18 @@ COLORS = ("red", "green", "blue", "yellow")
 # fmt: off
 _TINTED = ("balloon", "bicycle", "book", "car", "chair", "flower", "heart", "shirt", "star", "umbrella")
 _PLAIN = (
-    "airplane", "backpack", "banana", "basketball", "bear", "bed", "bird", "boat", "bottle", "broccoli", "bus", "butterfly",
-    "cake", "carrot", "cat", "cell phone", "clock", "cow", "cup", "dog", "donut", "elephant", "fish", "giraffe", "guitar",
-    "handbag", "horse", "hot dog", "house", "kite", "knife", "laptop", "motorcycle", "orange", "pizza", "potted plant",
-    "rocket", "sandwich", "scissors", "sheep", "skateboard", "spoon", "stop sign", "suitcase", "teddy bear",
-    "tennis racket", "toilet", "toothbrush", "traffic light", "train", "tree", "truck", "tv", "vase", "wine glass", "zebra",
+    "airplane", "backpack", "banana", "basketball", "bear", "bed", "bird", "boat", "bottle", "broccoli", "bus",
+    "butterfly", "cake", "carrot", "cat", "cell phone", "clock", "cow", "cup", "dog", "donut", "elephant", "fish",
+    "giraffe", "guitar", "handbag", "horse", "hot dog", "house", "kite", "knife", "laptop", "motorcycle", "orange",
+    "pizza", "potted plant", "rocket", "sandwich", "scissors", "sheep", "skateboard", "spoon", "stop sign",
+    "suitcase", "teddy bear", "tennis racket", "toilet", "toothbrush", "traffic light", "train", "tree", "truck",
+    "tv", "vase", "wine glass", "zebra",
 )
 # fmt: on
 
 COLORS_OF: dict[str, tuple[str | None, ...]] = {
-    **{noun: (None,) for noun in _PLAIN},
-    **{noun: COLORS for noun in _TINTED},
+    **dict.fromkeys(_PLAIN, (None,)),
+    **dict.fromkeys(_TINTED, COLORS),
     "apple": ("red", "green", "yellow"),
 }
 """Colors of every class; (None,) for a class whose color is not named."""

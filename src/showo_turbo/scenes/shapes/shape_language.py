@@ -1,6 +1,7 @@
 """Texts of the world of coloured shapes."""
 
 import random
+from typing import ClassVar
 
 from showo_turbo.scenes.language import OPENINGS, Language, QuestionAnswer, QuestionMaker, article, join, related_pair
 from showo_turbo.scenes.scene import PLACES, Scene
@@ -32,7 +33,7 @@ class ShapeLanguage(Language):
             return f"{article(first.name)} {relation} {article(second.name)}"
         return f"{article(first.noun)} {relation} {article(second.noun)}"
 
-    _CAPTIONS_BY_COUNT = {
+    _CAPTIONS_BY_COUNT: ClassVar = {
         1: (_by_shape, _by_color, _placed),
         2: (_by_shape, _by_color, _related, _related),
         3: (_by_shape, _by_color),

@@ -43,5 +43,6 @@ SHAPES = World(
         "a red square in the top left, a green circle in the top right and a blue triangle in the bottom left "
         "on a white background": "Describe the image.",
     },
+    limits="one to four colored shapes",
     allows_other_objects=True,
 )
