@@ -26,7 +26,6 @@ from showo_turbo.cli.output_files import check_outputs, check_png
 from showo_turbo.errors import InputError
 from showo_turbo.files import atomic_files, write_json
 from showo_turbo.generation.options import DecodingOptions, SamplingOptions, add_options
-from showo_turbo.scenes.benchmark import benchmark_prompts
 from showo_turbo.validation import check_integer, check_number, check_seed
 
 if TYPE_CHECKING:
@@ -105,6 +104,8 @@ def evaluate(
         raise InputError(f"task is {task!r}: choose {', '.join(TASKS)}")
     if output is not None:
         check_outputs([output], overwrite)
+    from showo_turbo.scenes.benchmark import benchmark_prompts
+
     world = world_of(model)
     prompts = benchmark_prompts(measuring.prompts_file, world)
 
@@ -199,6 +200,8 @@ def report(
     if plot is not None:
         check_png("plot", plot)
     check_outputs([output, *([plot] if plot else [])], overwrite=True)
+    from showo_turbo.scenes.benchmark import benchmark_prompts
+
     world = world_of(teacher)
     prompts = benchmark_prompts(measuring.prompts_file, world)
 

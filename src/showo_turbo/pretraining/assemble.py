@@ -20,15 +20,15 @@ class AssemblyConfig:
         output: folder to write; files of the same names are replaced.
         showo: exported folders of the rounds of pre-training; the weights are those of the last one.
         image_tokenizer: exported folder of the image tokenizer's training.
-        world: name of the world that the parts were trained on.
         sampling: recommended sampling options of the checkpoint.
+        world: name of the world that the parts were trained on.
     """
 
     output: str = "runs/tiny/model"
     showo: list[str] = field(default_factory=lambda: ["runs/tiny/showo"])
     image_tokenizer: str = "runs/tiny/image_tokenizer"
-    world: str = "shapes"
     sampling: SamplingOptions = field(default_factory=SamplingOptions)
+    world: str = "shapes"
 
 
 _SHOWO_FILES = (
