@@ -177,13 +177,14 @@ def load_phi_config(folder: str | Path, vocab_size: int) -> "PhiConfig | Backbon
         check_config_numbers(values)
         config: PhiConfig | BackboneConfig | None = BackboneConfig.from_plain(values)
         if config is None:
-            from transformers import PhiConfig
+            from transformers import PhiConfig as LibraryConfig
 
-            config = create_config(PhiConfig, values)
+            config = create_config(LibraryConfig, values)
     except InputError as error:
         raise InputError(f"Phi config {str(path)!r}: {error}") from error
     heads, key_value_heads = config.num_attention_heads, config.num_key_value_heads or config.num_attention_heads
-    rotary = int(config.hidden_size // heads * config.rope_parameters.get("partial_rotary_factor", 1.0))
+    rotary_fraction = dict(config.rope_parameters or {}).get("partial_rotary_factor", 1.0)
+    rotary = int(config.hidden_size // heads * rotary_fraction)
     if config.hidden_size % heads or heads % key_value_heads or rotary < 2 or rotary % 2:
         raise InputError(
             f"Phi config {str(path)!r}: hidden_size {config.hidden_size}, num_attention_heads {heads}, "

@@ -16,6 +16,7 @@ from showo_turbo.files import write_json
 from showo_turbo.models.clip_vision import ClipVisionTower
 from showo_turbo.models.magvit_v2 import MagvitV2
 from showo_turbo.models.showo import Showo
+from showo_turbo.processing.known_world import WORLD_FILE
 from showo_turbo.processing.prompts import PromptBuilder
 
 
@@ -30,6 +31,8 @@ def save_checkpoint(folder: Path, components: Components) -> None:
         raise InputError(f"the model is quantized to {quantization}: load it without quantization and save that")
     save_showo(folder, components.model, components.prompts)
     write_json(folder / "generation.json", asdict(components.recommended))
+    if components.known_world is not None:
+        write_json(folder / WORLD_FILE, components.known_world.to_dict())
     if components.image_tokenizer is not None:
         save_image_tokenizer(folder / IMAGE_TOKENIZER_FOLDER, components.image_tokenizer)
     if components.vision_tower is not None:

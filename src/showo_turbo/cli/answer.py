@@ -18,6 +18,7 @@ from showo_turbo.cli.common_options import (
     command_line_option,
     given_options,
     load_pipeline,
+    report_unknown_words,
     with_options,
 )
 from showo_turbo.cli.early_checks import check_texts
@@ -91,6 +92,7 @@ def answer(image: str, questions: Sequence[str], options: AnsweringArguments) ->
     check_texts(options.model, questions=questions)
     pipe = options.load_pipeline()
     pipe.check_questions(questions, decoding)
+    report_unknown_words(pipe, questions, "questions")
     encoded = pipe.encode_images([loaded])
     for question in questions:
         if len(questions) > 1:
@@ -115,6 +117,7 @@ def chat(image: ImageFile, options: AnsweringArguments) -> None:
     conversation = pipe.chat(loaded)
     invalid = 0
     for question in _questions():
+        report_unknown_words(pipe, [question], "questions")
         printer = TextPrinter(pipe.prompts)
         try:
             output = conversation.ask(question, **asdict(decoding), seed=options.seed, streamer=printer)

@@ -12,11 +12,12 @@ A command takes groups of options as data classes, of which `with_options` makes
     showo-turbo vary IMAGE [--steps INT] [--guidance-scale FLOAT] ... [--seed INT] ...
 """
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import Field, fields, is_dataclass
 from functools import wraps
 from inspect import Parameter, signature
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import typer
 
@@ -28,6 +29,7 @@ from showo_turbo.generation.options import Options, is_optional, range_in_words,
 
 if TYPE_CHECKING:
     from showo_turbo.pipelines.pipeline import ShowoPipeline
+    from showo_turbo.scenes.world import World
 
 DEFAULT_DTYPE = "float32"
 
@@ -58,8 +60,31 @@ def load_pipeline(model: str, device: str | None, dtype: str, quantization: str 
     quiet_transformers()
     with loading(model):
         from showo_turbo.pipelines.pipeline import ShowoPipeline
+        from showo_turbo.processing.known_world import UnknownWordsWarning
 
+        warnings.simplefilter("ignore", UnknownWordsWarning)  # commands report unknown words themselves
         return ShowoPipeline.from_pretrained(model, device=device, dtype=dtype, quantization=quantization)
+
+
+def report_unknown_words(pipe: "ShowoPipeline", texts: Sequence[str], kind: Literal["prompts", "questions"]) -> None:
+    """Print a line on standard error if texts have words that the model was never trained on."""
+    note = pipe.known_world and pipe.known_world.note(texts, kind)
+    if note:
+        typer.echo(f"note: {note}", err=True)
+
+
+def world_of(model: str) -> "World":
+    """Return the built-in world that evaluates a model: the one that its `world.json` names, or else the shapes.
+
+    Raises:
+        InputError: if there is no such model, or its file cannot be read or names another world.
+    """
+    from showo_turbo.checkpoints.loading import load_known_world, locate
+    from showo_turbo.scenes.shapes.shape_world import SHAPES
+    from showo_turbo.scenes.worlds import find_world
+
+    known = load_known_world(locate(model))
+    return SHAPES if known is None else find_world(known.name)
 
 
 def command_line_option(options: type[Options], declared: Field) -> tuple[Any, Any]:

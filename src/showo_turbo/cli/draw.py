@@ -24,6 +24,7 @@ from showo_turbo.cli.common_options import (
     command_line_option,
     given_options,
     load_pipeline,
+    report_unknown_words,
     with_options,
 )
 from showo_turbo.cli.early_checks import check_texts
@@ -260,6 +261,7 @@ def draw(pipe: "ShowoPipeline", images: dict[Path, Sidecar]) -> None:
     for sidecar in images.values():
         pipe.prompts.check_prompt(sidecar.prompt)
     _warn_of_size(pipe, images.values())
+    report_unknown_words(pipe, [sidecar.prompt for sidecar in images.values()], "prompts")
     with progress_bar() as progress:
         on_step = StepProgress(progress, "drawing", len(images))
         for path, sidecar in images.items():

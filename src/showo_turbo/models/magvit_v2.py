@@ -276,7 +276,11 @@ class MagvitV2(nn.Module):
                 f"pixels have shape {shape}; expected (batch, {channels}, height, width) "
                 f"with height and width positive multiples of {factor}"
             )
-        return self.encoder(pixels)
+        size = self.config.encoder_tile_size
+        if size is None:
+            return self.encoder(pixels)
+        rows = [torch.cat([self.encoder(tile) for tile in row.split(size, 3)], 3) for row in pixels.split(size, 2)]
+        return torch.cat(rows, 2)
 
     def get_codes(self, pixels: Tensor) -> Tensor:
         """Return the codes of images in row-major order, long (batch, h * w); arguments and errors as `encode`."""

@@ -102,7 +102,7 @@ def load_text_tokenizer(folder: str | Path) -> TextTokenizer:
 
 
 def _load_by_transformers(folder: str | Path) -> PreTrainedTokenizerBase:
-    from transformers import AutoTokenizer, PhiConfig
+    from transformers import AddedToken, AutoTokenizer, PhiConfig
 
     # The config is a plain one, so that the folder's own cannot name code either.
     tokenizer = AutoTokenizer.from_pretrained(folder, config=PhiConfig(), trust_remote_code=False)
