@@ -1,9 +1,14 @@
-"""Import packages that only the `train` extra installs."""
+"""Import packages that only an extra installs, and say how to install it."""
 
 from importlib import import_module
 from types import ModuleType
 
 from showo_turbo.errors import InputError
+
+
+def install_hint(extra: str) -> str:
+    """Return the command that installs an extra; the package is not on PyPI, so it is installed from a clone."""
+    return f"pip install -e '.[{extra}]' in a clone installs it"
 
 
 def require_module(name: str, purpose: str) -> ModuleType:
@@ -19,4 +24,4 @@ def require_module(name: str, purpose: str) -> ModuleType:
     try:
         return import_module(name)
     except ImportError as error:
-        raise InputError(f"{purpose} needs {name}: pip install 'showo-turbo[train]'") from error
+        raise InputError(f"{purpose} needs {name}: {install_hint('train')}") from error

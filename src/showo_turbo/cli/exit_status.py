@@ -6,6 +6,7 @@ from typing import NoReturn
 
 from showo_turbo.cli.terminal import quiet_torchao
 from showo_turbo.errors import InputError
+from showo_turbo.extras import install_hint
 
 _EXTRAS = {"accelerate": "train", "matplotlib": "train"}
 """Libraries that only an extra of the package installs, and the extra."""
@@ -24,9 +25,7 @@ def run_or_exit(command: Callable[[], object]) -> None:
     except ModuleNotFoundError as error:
         if error.name not in _EXTRAS:
             raise
-        _fail(
-            f"{error.name} is not installed, which this command needs: pip install 'showo-turbo[{_EXTRAS[error.name]}]'"
-        )
+        _fail(f"{error.name} is not installed, which this command needs: {install_hint(_EXTRAS[error.name])}")
     except KeyboardInterrupt:
         sys.exit(130)
 

@@ -32,12 +32,11 @@ from showo_turbo.training.processes import lock_output
 from showo_turbo.training.state import newest_step
 
 
-def distill(config: DistillationConfig) -> Path:
-    """Run all stages, each from its newest checkpoint; return the folder of the last student.
+def check_distillation(config: DistillationConfig) -> None:
+    """Check names, teachers, sources and the environment of a distillation before any computation.
 
     Raises:
-        InputError: if a source or a teacher is missing or does not fit, or another process writes the folder of a
-            stage; before any computation.
+        InputError: if a source or a teacher is missing or does not fit.
     """
     names = {name for stage in config.stages for name in (stage.teacher, stage.student, stage.text.teacher)}
     names |= {config.teacher, config.student}
@@ -50,6 +49,15 @@ def distill(config: DistillationConfig) -> Path:
             check_sources(getattr(config, sources), kind)
     for stage in config.stages:  # initializes accelerate, which `PartialState` needs
         check_environment(stage.loop)
+
+
+def distill(config: DistillationConfig) -> Path:
+    """Run all stages, each from its newest checkpoint; return the folder of the last student.
+
+    Raises:
+        InputError: as `check_distillation`, or if another process writes the folder of a stage; before any computation.
+    """
+    check_distillation(config)
     student: str | Path = config.student or config.teacher
     with ExitStack() as locks:
         for stage in config.stages:
