@@ -115,8 +115,9 @@ def load_phi_config(folder: str | Path, vocab_size: int) -> PhiConfig:
         config = create_config(PhiConfig, _with_current_names(read_json(path)))
     except InputError as error:
         raise InputError(f"Phi config {str(path)!r}: {error}") from error
-    heads, key_value_heads = config.num_attention_heads, config.num_key_value_heads
-    rotary = int(config.hidden_size // heads * config.rope_parameters.get("partial_rotary_factor", 1.0))
+    heads, rope = config.num_attention_heads, dict(config.rope_parameters or {})
+    key_value_heads = config.num_key_value_heads or heads
+    rotary = int(config.hidden_size // heads * rope.get("partial_rotary_factor", 1.0))
     if config.hidden_size % heads or heads % key_value_heads or rotary < 2 or rotary % 2:
         raise InputError(
             f"Phi config {str(path)!r}: hidden_size {config.hidden_size}, num_attention_heads {heads}, "

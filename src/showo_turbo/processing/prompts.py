@@ -23,6 +23,7 @@ from transformers import AutoTokenizer, PhiConfig, PreTrainedTokenizerBase
 
 from showo_turbo.configuration import ShowoConfig
 from showo_turbo.errors import InputError
+from showo_turbo.processing.tokenizer_files import check_tokenizer_files
 from showo_turbo.vocabulary import SPECIAL_TOKENS, Vocabulary
 
 FIRST_TURN = "USER: \n{} ASSISTANT:"
@@ -79,6 +80,7 @@ def load_text_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
             f"text tokenizer: none could be loaded from {str(folder)!r}: expected tokenizer.json, or vocab.json and "
             "merges.txt in it"
         )
+    check_tokenizer_files(Path(folder))
     try:
         # The config is a plain one, so that the folder's own cannot name code either.
         tokenizer = AutoTokenizer.from_pretrained(folder, config=PhiConfig(), trust_remote_code=False)
