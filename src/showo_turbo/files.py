@@ -9,6 +9,7 @@ import errno
 import json
 import logging
 import os
+import re
 import shutil
 import stat
 from collections.abc import Iterator, Mapping
@@ -59,10 +60,12 @@ def atomic_files(contents: Mapping[Path, bytes]) -> None:
 
 
 @contextmanager
-def atomic_folder(path: Path) -> Iterator[Path]:
+def atomic_folder(path: Path, replace: bool = False) -> Iterator[Path]:
     """Yield a temporary folder to fill; rename it to `path` when the block ends, remove it if the block raises.
 
-    `path` must not exist, or be an empty folder.
+    Args:
+        path: must not exist, or be an empty folder, unless `replace` is set.
+        replace: replace an existing folder. A kill between the two renames leaves no folder, never a partial one.
     """
     path = path.resolve()
     parent = _temporary_path(path)
@@ -70,6 +73,8 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     try:
         temporary.mkdir(parents=True)
         yield temporary
+        if replace and path.exists():
+            path.replace(parent / "earlier")
         temporary.replace(path)
     finally:
         shutil.rmtree(parent, ignore_errors=True)
@@ -77,6 +82,22 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 def _temporary_path(path: Path) -> Path:
     return path.with_name(f".{path.name}.{os.getpid()}.partial")
+
+
+def remove_partial_files(folder: Path, name: str | None = None) -> None:
+    """Remove the temporary files and folders of killed processes, of all names in a folder or of one.
+
+    Call it as the only writer of the folder.
+    """
+    pattern = re.compile(rf"\.{'.+' if name is None else re.escape(name)}\.\d+\.partial")
+    for partial in folder.glob(".*.partial"):
+        if not pattern.fullmatch(partial.name):
+            continue
+        with suppress(OSError):
+            if partial.is_dir() and not partial.is_symlink():
+                shutil.rmtree(partial)
+            else:
+                partial.unlink()
 
 
 def sha256_of_files(*paths: Path) -> str:

@@ -9,14 +9,15 @@ Numbers are checked before the library is called, which builds a model of any si
 
 from collections.abc import Mapping
 from dataclasses import fields
-from typing import Any, TypeVar
-
-from transformers import PreTrainedConfig
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from showo_turbo.errors import InputError
 from showo_turbo.validation import check_integer, check_number, shown
 
-Config = TypeVar("Config", bound=PreTrainedConfig)
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
+
+Config = TypeVar("Config", bound="PreTrainedConfig")
 
 _ROTARY_FIELDS = ("rope_theta", "rope_scaling", "partial_rotary_factor")
 """Fields of older configs that the library turns into `rope_parameters`."""
@@ -59,15 +60,21 @@ def create_config(cls: type[Config], values: Mapping[str, Any]) -> Config:
         InputError: if a number has another type or lies outside its range.
         Exception: of any type, if the library refuses a value.
     """
+    from transformers import PreTrainedConfig
+
     own = {field.name for field in fields(cls)} - {field.name for field in fields(PreTrainedConfig)}
     known = own | set(_ROTARY_FIELDS) if "rope_parameters" in own else own
     chosen = {name: value for name, value in values.items() if name in known}
-    _check_numbers(chosen)
+    check_config_numbers(chosen)
     return cls(**chosen)
 
 
-def _check_numbers(values: Mapping[str, Any]) -> None:
-    """Raise `InputError` if a number has another type or lies outside its range; None stands for the default."""
+def check_config_numbers(values: Mapping[str, Any]) -> None:
+    """Check the numbers of a parsed config; None stands for the default, and unknown fields are ignored.
+
+    Raises:
+        InputError: if a number has another type or lies outside its range.
+    """
     for name, value in values.items():
         if value is None:
             continue
@@ -78,7 +85,7 @@ def _check_numbers(values: Mapping[str, Any]) -> None:
         elif name in _ROTARY:
             if not isinstance(value, dict):
                 raise InputError(f"{name} is {shown(value)}: expected an object")
-            _check_numbers(value)
+            check_config_numbers(value)
             for inner, number in value.items():
                 for one in number if isinstance(number, list) else [number]:
                     if not isinstance(one, str | None) and type(one) is not bool:

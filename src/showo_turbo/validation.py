@@ -1,9 +1,13 @@
-"""Check numbers that users or files give."""
+"""Check numbers and names that users or files give. No torch is imported here."""
 
 import sys
+from importlib.util import find_spec
 from numbers import Integral
 
 from showo_turbo.errors import InputError
+
+QUANTIZATIONS = ("int8",)
+DTYPE_NAMES = ("float32", "bfloat16", "float16")
 
 _SHOWN_CHARACTERS = 60
 
@@ -53,6 +57,28 @@ def check_seed(name: str, value: object) -> None:
     """
     if isinstance(value, bool) or not isinstance(value, Integral) or not 0 <= int(value) < 2**63:
         raise InputError(f"{name} is {value!r}: choose a whole number from 0 to 2**63 - 1")
+
+
+def check_dtype(name: str) -> None:
+    """Check the name of a dtype of weights.
+
+    Raises:
+        InputError: if it is not one of `DTYPE_NAMES`.
+    """
+    if name not in DTYPE_NAMES:
+        raise InputError(f"dtype {name!r} is unknown: choose {', '.join(DTYPE_NAMES)}")
+
+
+def check_quantization(name: str | None) -> None:
+    """Check the name of a quantization, or None for none.
+
+    Raises:
+        InputError: if it is not one of `QUANTIZATIONS`, or torchao is not installed.
+    """
+    if name is not None and name not in QUANTIZATIONS:
+        raise InputError(f"quantization {name!r} is unknown: choose {', '.join(QUANTIZATIONS)}, or leave it out")
+    if name is not None and find_spec("torchao") is None:
+        raise InputError(f"quantization {name!r} needs torchao: pip install 'showo-turbo[quantization]'")
 
 
 def shown(value: object) -> str:

@@ -93,9 +93,9 @@ def test_unreadable_images(refused: Callable, here: Path, random_checkpoint: Pat
     arguments = (*command, "--model", random_checkpoint)
     assert "image.png' does not exist" in refused(*arguments)
     (here / "image.png").touch()
-    assert "image.png' cannot be read (" in refused(*arguments)
+    assert "image.png' cannot be read as an image: expected " in refused(*arguments)
     (here / "image.png").write_text("not an image")
-    assert "image.png' cannot be read (" in refused(*arguments)
+    assert "image.png' cannot be read as an image: expected " in refused(*arguments)
 
 
 @pytest.mark.parametrize(

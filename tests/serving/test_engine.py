@@ -345,8 +345,8 @@ def test_two_threads_with_an_engine_each_get_the_results_of_single_requests(
             thread.start()
         for thread in threads:
             thread.join()
-        assert len(done) == 12
         assert len(errors) <= (engines[0] is engines[1])
+        assert len(done) >= (6 if errors else 12)
         for number, state in done.items():
             assert_same([state], states_of_single(requests[number], model, random_vocabulary)[-1:])
 

@@ -35,6 +35,7 @@ from showo_turbo.files import read_json, sha256_of_files
 from showo_turbo.generation.options import SamplingOptions
 from showo_turbo.models.showo import Showo
 from showo_turbo.processing.clip_prompts import ClipPromptBuilder
+from showo_turbo.processing.known_world import WORLD_FILE, KnownWorld
 from showo_turbo.processing.prompts import PromptBuilder
 
 IMAGE_TOKENIZER_FOLDER = "magvitv2"
@@ -215,6 +216,7 @@ def load_components(
         vision_tower=load_vision_tower(files.vision_tower, dtype) if files.vision_tower else None,
         model=load_showo(files, dtype, quantization),
         recommended=recommended,
+        known_world=load_known_world(files),
     )
 
 
@@ -259,3 +261,13 @@ def load_sampling_options(files: CheckpointFiles) -> SamplingOptions:
         if folder is not None and (folder / "generation.json").exists():
             return SamplingOptions.from_dict(read_json(folder / "generation.json"))
     return files.sampling
+
+
+def load_known_world(files: CheckpointFiles) -> KnownWorld | None:
+    """Load the description of the texts that the model was trained on from `world.json`, if there is one.
+
+    Raises:
+        InputError: if the file cannot be read or holds something else.
+    """
+    file = files.folder / WORLD_FILE
+    return KnownWorld.from_file(file) if file.exists() else None

@@ -4,12 +4,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from transformers import CLIPVisionConfig, CLIPVisionModel
 
 from showo_turbo.checkpoints.weights import Weights, check_layers, fit_weights, open_weights
 from showo_turbo.errors import InputError
 from showo_turbo.files import read_json
-from showo_turbo.library_configs import create_config
 from showo_turbo.models.clip_vision import ClipVisionTower
 
 _VISION_PREFIX = "vision_model."
@@ -22,6 +20,10 @@ def load_vision_tower(folder: Path, dtype: torch.dtype = torch.float32) -> ClipV
     Raises:
         InputError: if config or weights cannot be read, or do not fit each other.
     """
+    from transformers import CLIPVisionConfig, CLIPVisionModel
+
+    from showo_turbo.library_configs import create_config
+
     values = read_json(folder / "config.json")
     weights = _vision_weights(open_weights(folder))
     try:

@@ -59,7 +59,7 @@ class StageData:
         """
         state = PartialState()
         sources = next(name for name, kind, _ in SOURCES if kind is samples)
-        checks: dict[type[Sample], Callable[[Any], None]] = {
+        checks: dict[type[Sample], Callable[[Any], Any]] = {
             CaptionSample: lambda sample: self.teacher.prompts.check_prompt(sample.text),
             DialogueSample: self._check_dialogue,
         }

@@ -8,10 +8,11 @@ import torch
 from showo_turbo.checkpoints.loading import load_components, locate
 from showo_turbo.checkpoints.names import with_revision
 from showo_turbo.checkpoints.saving import save_checkpoint
-from showo_turbo.device import parse_device, parse_dtype, parse_quantization
+from showo_turbo.device import parse_device, parse_dtype
 from showo_turbo.errors import InputError
 from showo_turbo.pipelines.image_generation import ImageGeneration
 from showo_turbo.pipelines.understanding import Understanding
+from showo_turbo.validation import check_quantization
 
 if TYPE_CHECKING:
     from showo_turbo.serving.engine import Engine
@@ -66,7 +67,8 @@ class ShowoPipeline(ImageGeneration, Understanding):
             InputError: if a component is missing or damaged or does not fit the others, or device, dtype or
                 quantization is invalid.
         """
-        device, dtype, quantization = parse_device(device), parse_dtype(dtype), parse_quantization(quantization)
+        device, dtype = parse_device(device), parse_dtype(dtype)
+        check_quantization(quantization)
         name_or_path = with_revision(name_or_path, revision)
         files = locate(name_or_path, image_tokenizer, text_tokenizer, base, vision_tower)
         components = load_components(files, dtype=dtype, quantization=quantization)

@@ -26,11 +26,13 @@ from typing import BinaryIO, cast
 
 import numpy as np
 from PIL import Image, ImageFile
+from torch import Tensor
 
 from showo_turbo.errors import InputError
+from showo_turbo.processing.image_arrays import array_to_image
 
-ImageSource = str | Path | BinaryIO | Image.Image
-"""Path, open binary file or PIL image."""
+ImageSource = str | Path | BinaryIO | Image.Image | np.ndarray | Tensor
+"""Path, open binary file, PIL image, or array of one image as `image_arrays.array_to_image` takes it."""
 
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "QOI", "TIFF", "WEBP")
 """Formats that are opened, under Pillow's names; MPO is JPEG with several images."""
@@ -82,8 +84,12 @@ def open_image(source: ImageSource) -> Image.Image:
         InputError: if the file does not exist, is too large, is not an image in one of `FORMATS`, or has no pixels, or
             if gray levels have no known range.
     """
+    if isinstance(source, np.ndarray | Tensor):
+        return array_to_image(source, "image")
     if not isinstance(source, (str, Path, Image.Image)) and not hasattr(source, "read"):
-        raise InputError(f"image is a {type(source).__name__}; expected a path, an open binary file or a PIL image")
+        raise InputError(
+            f"image is a {type(source).__name__}; expected a path, an open binary file, a PIL image or an array"
+        )
     name = f"image {str(source)!r}" if isinstance(source, (str, Path)) else "image"
     try:
         with _as_pil(source, name) as image:
@@ -105,7 +111,7 @@ def open_image(source: ImageSource) -> Image.Image:
 
 
 @contextmanager
-def _as_pil(source: ImageSource, name: str) -> Iterator[Image.Image]:
+def _as_pil(source: str | Path | BinaryIO | Image.Image, name: str) -> Iterator[Image.Image]:
     """Yield a PIL image that may not be decoded yet; Pillow's warning of large images is silent in the block."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)

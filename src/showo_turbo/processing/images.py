@@ -70,7 +70,7 @@ def check_aspect_ratio(image: Image.Image) -> None:
 def image_to_pixels(image: Image.Image) -> Tensor:
     """Return the pixels of an RGB image, float32 (3, height, width) in [-1, 1]."""
     levels = torch.from_numpy(np.array(image))
-    return rearrange((levels / 255 - 0.5) / 0.5, "height width channel -> channel height width").contiguous()
+    return rearrange((levels.float() / 255 - 0.5) / 0.5, "height width channel -> channel height width").contiguous()
 
 
 def preprocess_images(sources: Sequence[ImageSource], resolution: int) -> Tensor:

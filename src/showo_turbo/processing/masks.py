@@ -9,6 +9,8 @@ Decisions:
 - Show-o samples the mask at the middle of each code's square by bicubic interpolation without antialiasing, in float32.
 """
 
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from PIL import Image, ImageChops, ImageOps
@@ -38,7 +40,7 @@ def load_mask(source: ImageSource) -> Image.Image:
     if not mask.has_transparency_data:
         return gray
     transparent = ImageOps.invert(mask.convert("RGBA").getchannel("A"))
-    lowest, highest = transparent.getextrema()
+    lowest, highest = cast(tuple[int, int], transparent.getextrema())
     if highest < 128:
         return gray
     if lowest >= 128:
