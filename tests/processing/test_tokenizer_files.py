@@ -46,6 +46,10 @@ def test_steps_of_other_tokenizers_are_read(folder: Path) -> None:
         {"type": "Lowercase"},
         {"type": "Replace", "pattern": {"Regex": r"\s+"}, "content": " "},
         {"type": "Prepend", "prepend": "x"},
+        *(
+            {"type": "Replace", "pattern": {"Regex": rf"(?<=x|yy){word}\b"}, "content": word}
+            for word in ["What", "Is"] * 20
+        ),
     ]
     change(folder, normalizer={"type": "Sequence", "normalizers": steps})
     assert load_text_tokenizer(folder).encode("A  b", add_special_tokens=False, verbose=False)

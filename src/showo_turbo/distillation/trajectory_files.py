@@ -21,7 +21,7 @@ from showo_turbo.configuration import ShowoConfig
 from showo_turbo.distillation.image_trajectories import ImageTrajectories
 from showo_turbo.distillation.soft_labels import SoftLabels
 from showo_turbo.distillation.text_trajectories import JacobiTrajectory
-from showo_turbo.errors import InputError
+from showo_turbo.errors import InputError, one_line
 from showo_turbo.files import check_plain_file
 
 MAX_STEPS = 1 << 16
@@ -108,7 +108,7 @@ def _errors_of(path: Path) -> Iterator[None]:
         check_plain_file(path)
         yield
     except (OSError, SafetensorError, KeyError, ValueError, RuntimeError, TypeError, IndexError) as error:
-        reason = " ".join(str(error).split())
+        reason = one_line(error)
         raise InputError(
             f"trajectories {str(path)!r} are damaged ({reason}): delete the file, and it is generated again"
         ) from error

@@ -5,8 +5,10 @@ Decisions:
   factor by which a text can grow is bounded. Tokenizers in use add a few characters.
 """
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
+from re._parser import parse as parse_regex  # type: ignore[import-not-found]  # no public function has the width
 from typing import Any
 
 from showo_turbo.errors import InputError
@@ -16,6 +18,7 @@ from showo_turbo.validation import shown
 _MAX_BYTES = 4 * MAX_TEXT_BYTES
 _PATTERNS = ("*.json", "*.txt", "*.jinja", "*.model")
 _MAX_GROWTH = 1000
+_LOOKAROUND = re.compile(r"\(\?<?[=!][^()]*\)")
 _STEPS = ("normalizer", "pre_tokenizer", "decoder")
 
 
@@ -60,13 +63,25 @@ def _steps(step: Any) -> Iterator[dict[str, Any]]:
             yield from _steps(value)
 
 
+def _shortest_match(pattern: str) -> int:
+    """Return a lower bound for the length of a match of a regular expression."""
+    without_conditions = _LOOKAROUND.sub("", pattern).replace(r"\z", r"\Z")
+    try:
+        return parse_regex(without_conditions).getwidth()[0]
+    except (re.error, RecursionError, OverflowError):
+        return 0
+
+
 def _growth(step: dict[str, Any]) -> float:
     """Return by which factor one step can lengthen a text."""
     if step.get("type") == "Replace":
         pattern, content = step.get("pattern"), str(step.get("content") or "")
-        text = pattern.get("String") if isinstance(pattern, dict) else None
-        # A regular expression may match between all characters.
-        return max(len(content) / len(text) if isinstance(text, str) and text else len(content) + 1.0, 1.0)
+        shortest = 0
+        if isinstance(pattern, dict) and isinstance(pattern.get("String"), str):
+            shortest = len(pattern["String"])
+        elif isinstance(pattern, dict) and isinstance(pattern.get("Regex"), str):
+            shortest = _shortest_match(pattern["Regex"])
+        return max(len(content) / shortest, 1.0) if shortest else len(content) + 1.0
     if step.get("type") == "Prepend":
         return 1.0 + len(str(step.get("prepend") or ""))
     return 1.0

@@ -13,7 +13,7 @@ from types import ModuleType
 
 from showo_turbo.data.samples import TextSample, bad_sample_errors
 from showo_turbo.data.source_files import matching_files
-from showo_turbo.errors import InputError
+from showo_turbo.errors import InputError, one_line
 from showo_turbo.extras import require_module
 
 _CACHED_ROW_GROUPS = 4
@@ -75,7 +75,7 @@ class ParquetTexts:
             with parquet.ParquetFile(self._files[file]) as opened:
                 return opened.read_row_group(group, columns=[self.column]).column(0)
         except (OSError, ValueError, LookupError, MemoryError, arrow.ArrowException) as error:
-            reason = " ".join(str(error).split())
+            reason = one_line(error)
             raise InputError(f"row group {group} cannot be read ({reason})") from error
 
 
@@ -86,7 +86,7 @@ def _row_groups(file: Path, column: str) -> list[tuple[int, int, int]]:
         with parquet.ParquetFile(file) as opened:
             schema, metadata = opened.schema_arrow, opened.metadata
     except (OSError, ValueError, MemoryError, arrow.ArrowException) as error:
-        reason = " ".join(str(error).split())
+        reason = one_line(error)
         raise InputError(f"file {str(file)!r} cannot be read as Parquet ({reason})") from error
     if schema.names.count(column) > 1:
         raise InputError(f"file {str(file)!r} has {schema.names.count(column)} columns {column!r}: rename one")

@@ -17,7 +17,7 @@ import numpy as np
 from showo_turbo.data.samples import CaptionSample, bad_sample_errors
 from showo_turbo.data.source_files import matching_files
 from showo_turbo.data.sources.source import read_caption
-from showo_turbo.errors import InputError
+from showo_turbo.errors import InputError, one_line
 from showo_turbo.files import parse_json
 from showo_turbo.processing.image_files import MAX_FILE_BYTES
 from showo_turbo.processing.images import load_image
@@ -25,7 +25,6 @@ from showo_turbo.processing.images import load_image
 _IMAGE_ENDINGS = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "ppm")
 _PARTS = {"txt": 0, "json": 1} | dict.fromkeys(_IMAGE_ENDINGS, 2)
 _ABSENT = -1
-_REASON_CHARACTERS = 200
 _DAMAGES = (OSError, tarfile.TarError, ValueError, LookupError, ArithmeticError, TypeError, RecursionError, EOFError)
 """What `tarfile` raises for damaged headers."""
 
@@ -79,7 +78,7 @@ def _members(shard: Path) -> Iterator[tarfile.TarInfo]:
         with _BoundedFile(shard) as file, tarfile.open(fileobj=file, mode="r:") as archive:
             yield from archive
     except _DAMAGES as error:
-        raise InputError(f"file {str(shard)!r} is not a complete, uncompressed tar ({_reason(error)})") from error
+        raise InputError(f"file {str(shard)!r} is not a complete, uncompressed tar ({one_line(error)})") from error
 
 
 def _sample_and_ending(name: str) -> tuple[str, str]:
@@ -105,7 +104,7 @@ def _read_member(shard: Path, offset: int) -> tuple[str, bytes]:
                     raise tarfile.ReadError(f"{member.name!r} has {member.size:,} bytes, at most {MAX_FILE_BYTES:,}")
                 return member.name, content.read()
     except _DAMAGES as error:
-        raise InputError(f"member cannot be read ({_reason(error)})") from error
+        raise InputError(f"member cannot be read ({one_line(error)})") from error
 
 
 class _BoundedFile(FileIO):
@@ -115,10 +114,6 @@ class _BoundedFile(FileIO):
         """Read at most `size` bytes, and at most those of the largest member."""
         left = max(os.fstat(self.fileno()).st_size - self.tell(), 0)
         return super().read(min(left if size is None or size < 0 else size, left, MAX_FILE_BYTES))
-
-
-def _reason(error: Exception) -> str:
-    return " ".join(str(error).split())[:_REASON_CHARACTERS] or type(error).__name__
 
 
 def _caption(txt: bytes | None, record: bytes | None) -> str:
