@@ -8,7 +8,7 @@ Decisions:
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from re._parser import parse as parse_regex  # type: ignore[import-not-found]  # no public function has the width
+from re._parser import parse as parse_regex  # no public function returns the width
 from typing import Any
 
 from showo_turbo.errors import InputError
