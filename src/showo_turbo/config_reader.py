@@ -1,7 +1,9 @@
 """Read configuration files and `key=value` arguments into data classes."""
 
 import difflib
+import re
 from dataclasses import is_dataclass
+from io import StringIO
 from pathlib import Path
 from typing import TypeVar, cast, get_type_hints
 
@@ -11,8 +13,15 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import MarkedYAMLError, YAMLError
 
 from showo_turbo.errors import InputError
+from showo_turbo.files import read_text
+from showo_turbo.validation import shown
 
 T = TypeVar("T")
+
+_MAX_BYTES = 1 << 20
+_MAX_NESTING = 20
+_MAX_ALIASES = 16
+_RESOLVER = re.compile(r"\$\{[^}]*:")
 
 
 def read_config(cls: type[T], arguments: list[str]) -> T:
@@ -43,6 +52,8 @@ def read_config(cls: type[T], arguments: list[str]) -> T:
             raise InputError(f"unknown setting {key!r}; the nearest known one is {nearest!r}")
     try:
         merged = OmegaConf.to_object(OmegaConf.merge(settings, *layers))
+    except OverflowError as error:
+        raise InputError(f"a setting is a number that is too large ({_first_line(error)})") from error
     except OmegaConfBaseException as error:
         raise InputError(f"setting {error.full_key}: {_first_line(error)}") from error
     assert isinstance(merged, cls)  # `structured` made the settings of this class
@@ -73,25 +84,52 @@ def _parse_value(text: str, annotation: object) -> object:
     if annotation in (str, str | None):
         return None if text == "null" and annotation is not str else text
     try:
+        _check_structure(text)
         parsed = yaml.safe_load(text)
     except (YAMLError, ValueError) as error:
         if text[:1] in ("[", "{"):
             raise InputError(f"argument value {text!r} cannot be read: {_first_line(error)}") from error
         return text
+    if resolver := _find_resolver(parsed if isinstance(parsed, list | dict) else None):
+        raise InputError(f"argument value {shown(text)} holds {shown(resolver)}: write the value itself")
     in_brackets = text[:1] in ("[", "{") and isinstance(parsed, list | dict)
     return parsed if in_brackets or parsed is None or isinstance(parsed, bool | int | float) else text
 
 
 def _read_file(path: Path) -> DictConfig:
     try:
-        loaded = OmegaConf.load(path)
+        text = read_text(path, max_bytes=_MAX_BYTES)
+        _check_structure(text)
+        loaded = OmegaConf.load(StringIO(text))
     except OSError as error:  # OmegaConf also raises it for a file that holds a single number
         raise InputError(f"config file {str(path)!r} cannot be read ({error.strerror or error})") from error
     except (YAMLError, ValueError, OmegaConfBaseException) as error:
         raise InputError(f"config file {str(path)!r} is not YAML: {_first_line(error)}") from error
     if not isinstance(loaded, DictConfig):
         raise InputError(f"config file {str(path)!r} holds no keys: write `key: value` lines")
+    if resolver := _find_resolver(OmegaConf.to_container(loaded)):
+        raise InputError(f"config file {str(path)!r} holds {shown(resolver)}: write the value itself")
     return loaded
+
+
+def _check_structure(text: str) -> None:
+    """Raise `ValueError` if a YAML text is nested too deeply, or repeats parts of itself too often."""
+    depth = aliases = 0
+    for event in yaml.parse(text, yaml.SafeLoader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        aliases += isinstance(event, yaml.AliasEvent)
+        if depth > _MAX_NESTING:
+            raise ValueError(f"it is nested more than {_MAX_NESTING} levels deep")
+        if aliases > _MAX_ALIASES:
+            raise ValueError(f"it has more than {_MAX_ALIASES} aliases (*name)")
+
+
+def _find_resolver(value: object) -> str | None:
+    """Return a text that OmegaConf would replace by an environment variable, or the result of another function."""
+    if isinstance(value, dict | list):
+        inner = [*value, *value.values()] if isinstance(value, dict) else value
+        return next((found for one in inner if (found := _find_resolver(one))), None)
+    return value if isinstance(value, str) and _RESOLVER.search(value) else None
 
 
 def _dotted_keys(values: dict, prefix: str = "") -> set[str]:

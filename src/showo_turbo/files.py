@@ -104,6 +104,7 @@ def sha256_of_files(*paths: Path) -> str:
     """Return the hexadecimal SHA-256 of the concatenated contents of files."""
     digest = sha256()
     for path in paths:
+        check_plain_file(path)
         with path.open("rb") as file:
             file_digest(file, lambda: digest)  # updates the digest
     return digest.hexdigest()

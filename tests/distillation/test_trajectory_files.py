@@ -2,12 +2,18 @@
 
 from pathlib import Path
 
+import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
+from showo_turbo.configuration import ShowoConfig
 from showo_turbo.distillation import trajectory_files
 from showo_turbo.distillation.image_trajectories import ImageTrajectories
 from showo_turbo.distillation.soft_labels import SoftLabels
 from showo_turbo.distillation.text_trajectories import JacobiTrajectory
+from showo_turbo.errors import InputError
+
+CONFIG = ShowoConfig(vocab_size=40, llm_vocab_size=20, codebook_size=9, num_vq_tokens=4)
 
 
 def test_image_trajectories(tmp_path: Path) -> None:
@@ -16,7 +22,7 @@ def test_image_trajectories(tmp_path: Path) -> None:
     codes = torch.randint(0, 9, (3, 4), generator=generator)
     written = ImageTrajectories([[1], [2, 3, 4], [5, 6]], codes, codes % 4, labels)
     trajectory_files.write_images(tmp_path / "image.safetensors", written)
-    read = trajectory_files.read_images(tmp_path / "image.safetensors")
+    read = trajectory_files.read_images(tmp_path / "image.safetensors", CONFIG)
     assert read.prompts == written.prompts
     assert read.codes.equal(written.codes)
     assert read.unmask_steps.equal(written.unmask_steps)
@@ -33,7 +39,7 @@ def test_text_trajectories(tmp_path: Path) -> None:
         JacobiTrajectory((1,), torch.tensor([[4, 5]])),
     ]
     trajectory_files.write_texts(tmp_path / "text.safetensors", written)
-    read = trajectory_files.read_texts(tmp_path / "text.safetensors")
+    read = trajectory_files.read_texts(tmp_path / "text.safetensors", CONFIG)
     for actual, expected in zip(read, written, strict=True):
         assert actual.prompt == expected.prompt
         assert actual.iterates.equal(expected.iterates)
@@ -47,3 +53,44 @@ def test_concat_is_the_inverse_of_select() -> None:
     assert again.prompts == whole.prompts
     assert again.codes.equal(whole.codes)
     assert again.labels[3].codes.equal(labels[3].codes)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("codes", 9),
+        ("codes", -1),
+        ("prompt_ids", 40),
+        ("decided", -1),
+        ("label_codes_3", 9),
+        ("label_probabilities_3", float("nan")),
+        ("label_probabilities_3", float("inf")),
+        ("prompt_lengths", 10**6),
+        ("prompt_lengths", -1),
+    ],
+)
+def test_numbers_out_of_range_are_told(tmp_path: Path, name: str, value: float) -> None:
+    file, codes = tmp_path / "image.safetensors", torch.arange(8).view(2, 4)
+    labels = {3: SoftLabels(codes[..., None], torch.ones(2, 4, 1))}
+    trajectory_files.write_images(file, ImageTrajectories([[1], [2]], codes, codes % 4, labels))
+    tensors = load_file(file)
+    tensors[name].view(-1)[0] = value
+    save_file(tensors, file)
+    with pytest.raises(InputError, match=r"trajectories '.*image\.safetensors' are damaged \(.*delete the file"):
+        trajectory_files.read_images(file, CONFIG)
+
+
+@pytest.mark.parametrize("damage", ["truncated", "other", "outside", "another model"])
+def test_damaged_text_trajectories_are_told(tmp_path: Path, damage: str) -> None:
+    file, config = tmp_path / "text.safetensors", CONFIG
+    trajectory_files.write_texts(file, [JacobiTrajectory((1, 2), torch.tensor([[4, 5], [6, 39]]))])
+    if damage == "truncated":
+        file.write_bytes(file.read_bytes()[:-3])
+    elif damage == "other":
+        save_file({"weight": torch.ones(2)}, file)
+    elif damage == "outside":
+        save_file(load_file(file) | {"iterates": torch.tensor([4, 5, 6, 40])}, file)
+    else:
+        config = ShowoConfig(vocab_size=30, llm_vocab_size=10, codebook_size=9, num_vq_tokens=4)
+    with pytest.raises(InputError, match=r"trajectories '.*text\.safetensors' are damaged"):
+        trajectory_files.read_texts(file, config)

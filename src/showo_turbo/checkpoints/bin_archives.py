@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from showo_turbo.checkpoints.names import MAX_HEADER_BYTES, MAX_TENSORS
-from showo_turbo.errors import InputError
+from showo_turbo.errors import InputError, one_line
 
 _PICKLE = "data.pkl"
 _BYTES_PER_READ = 2**20
@@ -62,7 +62,7 @@ def _opened(file: Path) -> Iterator[zipfile.ZipFile]:
         with zipfile.ZipFile(file) as archive:
             yield archive
     except (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError, RuntimeError) as error:
-        raise InputError(f"weight file {str(file)!r} is damaged ({error}): fetch it again") from error
+        raise InputError(f"weight file {str(file)!r} is damaged ({one_line(error)}): fetch it again") from error
 
 
 def _compare(archive: zipfile.ZipFile, entries: list[zipfile.ZipInfo]) -> None:

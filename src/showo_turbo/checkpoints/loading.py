@@ -30,7 +30,7 @@ from showo_turbo.checkpoints.weights import Weights, check_layers, find_weights,
 from showo_turbo.components import Components
 from showo_turbo.configuration import ShowoConfig, load_phi_config
 from showo_turbo.device import DTYPES
-from showo_turbo.errors import InputError
+from showo_turbo.errors import InputError, one_line
 from showo_turbo.files import read_json, sha256_of_files
 from showo_turbo.generation.options import SamplingOptions
 from showo_turbo.models.showo import Showo
@@ -240,7 +240,7 @@ def load_showo(files: CheckpointFiles, dtype: torch.dtype = torch.float32, quant
     except InputError:
         raise
     except Exception as error:  # invalid sizes raise exceptions of any type
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        reason = one_line(f"{type(error).__name__}: {error}")
         raise InputError(f"Phi config: none that fits in folder {str(files.backbone)!r} ({reason})") from error
     if quantization == "int8":
         use_int8_linear(model.showo.model.layers)

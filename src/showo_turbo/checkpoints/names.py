@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from showo_turbo.errors import InputError
+from showo_turbo.validation import shown
 
 SHIPPED_MODELS = ("tiny", "tiny-turbo")
 DEFAULT_MODEL = "tiny-turbo"
@@ -84,6 +85,8 @@ def resolve(name: str | Path, kind: ArtifactKind = MODEL) -> Path:
                 f"model {str(name)!r} is missing from this installation ({folder}): install showo-turbo again"
             )
         return folder
+    if not isinstance(name, str | Path):
+        raise InputError(f"{kind.title} is {shown(name)}: expected the name of a model, folder or hub repository")
     try:
         path = Path(name).expanduser()
     except RuntimeError as error:

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from showo_turbo.checkpoints.weights import Weights, check_layers, fit_weights, open_weights
-from showo_turbo.errors import InputError
+from showo_turbo.errors import InputError, one_line
 from showo_turbo.files import read_json
 from showo_turbo.models.clip_vision import ClipVisionTower
 
@@ -32,7 +32,7 @@ def load_vision_tower(folder: Path, dtype: torch.dtype = torch.float32) -> ClipV
         with torch.device("meta"):
             tower = CLIPVisionModel(config).to(dtype)  # type: ignore[arg-type]  # transformers' decorator hides the signature
     except Exception as error:  # invalid values raise exceptions of any type
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = one_line(error)
         raise InputError(f"CLIP vision tower: no config that fits in folder {str(folder)!r} ({reason})") from error
     fit_weights(tower, weights)
     # Position ids are not stored, so they are still on the meta device.

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from showo_turbo.checkpoints.bin_archives import check_checksums, check_layout
 from showo_turbo.checkpoints.names import MAX_HEADER_BYTES, MAX_TENSORS
-from showo_turbo.errors import InputError
+from showo_turbo.errors import InputError, one_line
 from showo_turbo.files import atomic_file, check_plain_file
 from showo_turbo.validation import shown
 
@@ -35,7 +35,6 @@ _MAX_REPETITION = 2
 
 _UNSUPPORTED = re.compile(r"GLOBAL (\S+)")
 _ESCAPE_CODES = re.compile(r"\x1b\[[0-9;]*m")
-_REASON_CHARACTERS = 200
 
 
 def describe(file: Path) -> dict[str, Tensor]:
@@ -55,7 +54,9 @@ def describe(file: Path) -> dict[str, Tensor]:
         with safe_open(file, framework="pt") as opened:
             return {name: opened.get_tensor(name).to("meta") for name in opened.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
-        raise InputError(f"weight file {str(file)!r} is truncated or damaged ({error}): fetch it again") from error
+        raise InputError(
+            f"weight file {str(file)!r} is truncated or damaged ({one_line(error)}): fetch it again"
+        ) from error
 
 
 def _check_header(file: Path) -> None:
@@ -154,7 +155,7 @@ def _load_pickle(file: Path, device: str) -> dict[str, Tensor]:
     for name, tensor in state.items():
         if tensor.is_nested or tensor.is_quantized or tensor.layout is not torch.strided:
             raise InputError(
-                f"weight file {str(file)!r} has a sparse, nested or quantized tensor {name}: save it dense"
+                f"weight file {str(file)!r} has a sparse, nested or quantized tensor {shown(name)}: save it dense"
             )
     if sum(tensor.nbytes for tensor in state.values()) > _MAX_REPETITION * file.stat().st_size:
         raise InputError(
@@ -170,4 +171,4 @@ def _reason(error: Exception) -> str:
         return f"a {unsupported[1]}"
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     informative = [line for line in lines if line.startswith(("Trying to", "Unsupported"))]
-    return next(iter([*informative, *lines]), type(error).__name__).rstrip(".")[:_REASON_CHARACTERS]
+    return one_line(next(iter([*informative, *lines]), type(error).__name__))

@@ -6,7 +6,8 @@ from typing import Any, Self
 
 from showo_turbo.errors import InputError
 from showo_turbo.files import json_bytes, parse_json, read_text, sha256_of_files
-from showo_turbo.generation.options import SamplingOptions
+from showo_turbo.generation.options import MAX_DIRECTIONS, MAX_IMAGES, MAX_PIXELS_ALONG, SamplingOptions
+from showo_turbo.validation import check_integer, check_number, check_seed, shown
 
 TASKS = {
     "text_to_image": ("height", "width"),
@@ -90,6 +91,10 @@ class Sidecar:
                 f"sidecar {str(path)!r} has task {values['task']!r} with {', '.join(values['arguments'])}: expected "
                 f"one of {', '.join(TASKS)} with its own arguments"
             )
+        try:
+            _check_values(values)
+        except InputError as error:
+            raise InputError(f"sidecar {str(path)!r}: {error}") from error
         sampling = SamplingOptions(**{name: values.pop(name) for name in sampling_keys & values.keys()})
         return cls(**values, sampling=sampling)
 
@@ -105,6 +110,30 @@ class Sidecar:
         for name, file in files_in(self.arguments).items():
             if sha256_of_files(file) != self.inputs_sha256.get(name):
                 raise InputError(f"{name} {str(file)!r} is not the one that {str(path)!r} was made with")
+
+
+def _check_values(values: dict[str, Any]) -> None:
+    """Raise `InputError` if a value has another type than those that `Sidecar.to_bytes` writes."""
+    given: list[tuple[str, Any, type]] = [
+        *((name, values[name], str) for name in ("prompt", "model", "device", "dtype")),
+        *((name, values[name], dict) for name in ("inputs_sha256", "weights_sha256")),
+        *((name, value, str) for name, value in values["arguments"].items() if name in FILE_ARGUMENTS),
+    ]
+    for name, value, expected in given:
+        if not isinstance(value, expected):
+            raise InputError(f"{name} is {shown(value)}: expected {'a text' if expected is str else 'an object'}")
+    check_seed("seed", values["seed"])
+    check_integer("num_images", values["num_images"], 1, MAX_IMAGES)
+    if not isinstance(values["quantization"], str | None):
+        raise InputError(f"quantization is {shown(values['quantization'])}: expected a text or null")
+    if "strength" in values["arguments"]:
+        check_number("strength", values["arguments"]["strength"], 0, 1)
+    for name in {"height", "width"} & values["arguments"].keys():
+        check_integer(name, values["arguments"][name], 1, MAX_PIXELS_ALONG)
+    direction = values["arguments"].get("direction", "left")
+    directions = direction if isinstance(direction, list) else [direction]
+    if len(directions) > MAX_DIRECTIONS or not all(isinstance(one, str) for one in directions):
+        raise InputError(f"direction is {shown(direction)}: expected a text, or at most {MAX_DIRECTIONS} texts")
 
 
 def files_in(arguments: dict[str, Any]) -> dict[str, Path]:

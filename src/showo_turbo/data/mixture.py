@@ -10,7 +10,6 @@ an order shuffled by the seed. So the weights hold in every cycle, and the mappi
     draw       0  0  1  2  1  3 | 2  4  5  6  7  3 | ..
 """
 
-import math
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -19,6 +18,8 @@ import numpy as np
 from showo_turbo.errors import InputError
 
 SLOTS_PER_CYCLE = 10_000
+
+_MAX_WEIGHT = 1e12
 
 
 class Mixture:
@@ -34,7 +35,7 @@ class Mixture:
         Raises:
             InputError: if there are no weights, or a weight is not positive or too small for a single slot.
         """
-        if not weights or not all(math.isfinite(weight) and weight > 0 for weight in weights):
+        if not weights or not all(0 < weight <= _MAX_WEIGHT for weight in weights):
             raise InputError(f"weights of sources are {list(weights)}: give at least one source, and positive weights")
         self.slots = _slots_by_weight(weights)
         if 0 in self.slots:

@@ -6,6 +6,7 @@
 (Show-o Turbo, arXiv 2502.05415, section 3.3.) Stages differ in this configuration only; no stage has code of its own.
 """
 
+import re
 from dataclasses import dataclass, field, replace
 
 from showo_turbo.data import SourceConfig
@@ -13,13 +14,22 @@ from showo_turbo.errors import InputError
 from showo_turbo.generation.options import SamplingOptions
 from showo_turbo.training.loop import LoopConfig
 from showo_turbo.training.optimizers import OptimizerConfig
-from showo_turbo.validation import check_integer, check_number, check_seed
+from showo_turbo.validation import check_integer, check_number, check_seed, shown
 
 PREVIOUS = "previous"
 """As a stage's teacher or student: the student of the stage before."""
 
 ORIGINAL = "original"
 """As a stage's teacher or student: the teacher of the distillation."""
+
+_STAGE_NAME = re.compile(r"\w[\w.-]{0,99}")
+_MAX_COUNT = 1 << 16
+"""Largest batch, and largest number of steps, segments and ids of a trajectory."""
+
+_MAX_TRAJECTORIES = 10**9
+_MAX_WEIGHT = 1e6
+_MAX_RANK = 1 << 14
+_MAX_WORKERS = 256
 
 
 @dataclass(frozen=True)
@@ -42,7 +52,7 @@ class OnPolicy:
 
     def __post_init__(self) -> None:
         _check_positive("on_policy", self, "batches", "top_k")
-        check_integer("on_policy.prompts", self.prompts, 0)
+        check_integer("on_policy.prompts", self.prompts, 0, _MAX_COUNT)
         if not 0 < self.share <= 1:
             raise InputError(f"on_policy.share is {self.share}: choose more than 0 and at most 1")
 
@@ -183,8 +193,8 @@ class LoraConfig:
     targets: list[str] = field(default_factory=lambda: ["q_proj", "k_proj", "v_proj", "dense", "fc1", "fc2"])
 
     def __post_init__(self) -> None:
-        check_integer("lora.rank", self.rank, 0)
-        check_number("lora.alpha", self.alpha, 0)
+        check_integer("lora.rank", self.rank, 0, _MAX_RANK)
+        check_number("lora.alpha", self.alpha, 0, _MAX_WEIGHT)
 
 
 @dataclass(frozen=True)
@@ -207,11 +217,11 @@ class TrajectoryFiles:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check_integer("trajectories.batch_size", self.batch_size, 1)
-        check_integer("trajectories.count", self.count, 0)
+        check_integer("trajectories.batch_size", self.batch_size, 1, _MAX_COUNT)
+        check_integer("trajectories.count", self.count, 0, _MAX_TRAJECTORIES)
         check_seed("trajectories.seed", self.seed)
         if self.dialogues is not None:
-            check_integer("trajectories.dialogues", self.dialogues, 1)
+            check_integer("trajectories.dialogues", self.dialogues, 1, _MAX_TRAJECTORIES)
         if self.count == 0 and (self.dialogues or self.folder):
             raise InputError("trajectories has dialogues or a folder but no count: set count to the number of rollouts")
 
@@ -255,6 +265,10 @@ class Stage:
     sampling: SamplingOptions = field(default_factory=lambda: SamplingOptions(4, 0.0))
 
     def __post_init__(self) -> None:
+        if not _STAGE_NAME.fullmatch(self.name):
+            raise InputError(
+                f"stage {shown(self.name)} is to be the name of a folder: choose letters, digits, '-', '_' and '.'"
+            )
         if self.samples_per_batch == 0:
             raise InputError(f"stage {self.name!r} has nothing to learn: give image, text or language a weight")
 
@@ -295,7 +309,7 @@ class DistillationConfig:
     num_workers: int = 2
 
     def __post_init__(self) -> None:
-        check_integer("num_workers", self.num_workers, 0)
+        check_integer("num_workers", self.num_workers, 0, _MAX_WORKERS)
         if self.seed is not None:
             check_seed("seed", self.seed)
         names = [stage.name for stage in self.stages]
@@ -305,9 +319,9 @@ class DistillationConfig:
 
 def _check_positive(term: str, config: object, *names: str) -> None:
     for name in names:
-        check_integer(f"{term}.{name}", getattr(config, name), 1)
+        check_integer(f"{term}.{name}", getattr(config, name), 1, _MAX_COUNT)
 
 
 def _check_not_negative(term: str, config: object, *names: str) -> None:
     for name in names:
-        check_number(f"{term}.{name}", getattr(config, name), 0)
+        check_number(f"{term}.{name}", getattr(config, name), 0, _MAX_WEIGHT)

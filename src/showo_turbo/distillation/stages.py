@@ -209,4 +209,5 @@ def _teacher_trajectories(
         data.close()  # the samples are in the files now
         state.wait_for_everyone()
     # The spelling of a seed must stay as it is, or runs are not reproducible across versions.
-    return StoredTrajectories(folder, image_batch_size, stage.text.batch_size, f"{stage.loop.seed}/0")
+    order = f"{stage.loop.seed}/0"
+    return StoredTrajectories(folder, image_batch_size, stage.text.batch_size, order, data.teacher.model.config)

@@ -7,17 +7,25 @@ Rows of unequal length are concatenated in one tensor, with their lengths in ano
 float16, so a soft label of 16 codes takes 96 bytes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
 from showo_turbo.checkpoints import weight_files
+from showo_turbo.configuration import ShowoConfig
 from showo_turbo.distillation.image_trajectories import ImageTrajectories
 from showo_turbo.distillation.soft_labels import SoftLabels
 from showo_turbo.distillation.text_trajectories import JacobiTrajectory
+from showo_turbo.errors import InputError, one_line
+from showo_turbo.files import check_plain_file
+
+MAX_STEPS = 1 << 16
+"""Number of steps of the longest trajectory."""
 
 
 def write_images(path: Path, trajectories: ImageTrajectories) -> None:
@@ -35,15 +43,32 @@ def write_images(path: Path, trajectories: ImageTrajectories) -> None:
     _write(path, tensors)
 
 
-def read_images(path: Path) -> ImageTrajectories:
-    """Read image trajectories."""
-    tensors = load_file(path)
+def read_images(path: Path, config: ShowoConfig) -> ImageTrajectories:
+    """Read image trajectories of a model.
+
+    Raises:
+        InputError: if the file is damaged, or holds ids that the model does not have.
+    """
+    with _errors_of(path):
+        return _read_images(load_file(path), config)
+
+
+def _read_images(tensors: dict[str, Tensor], config: ShowoConfig) -> ImageTrajectories:
     ends = sorted(int(name.rsplit("_", 1)[1]) for name in tensors if name.startswith("label_codes_"))
     labels = {
         end: SoftLabels(tensors[f"label_codes_{end}"].long(), tensors[f"label_probabilities_{end}"].float())
         for end in ends
     }
     prompts = _split(tensors["prompt_ids"], tensors["prompt_lengths"])
+    _check_range("prompt_ids", tensors["prompt_ids"], config.vocab_size)
+    shape = (len(prompts), config.num_vq_tokens)
+    for name in ("codes", "decided", *(f"label_codes_{end}" for end in ends)):
+        if tensors[name].shape[:2] != shape:
+            raise ValueError(f"{name} is {tuple(tensors[name].shape)}, not {shape}")
+        _check_range(name, tensors[name], MAX_STEPS if name == "decided" else config.codebook_size)
+    for end, label in labels.items():
+        if label.codes.shape != label.probabilities.shape or not 0 <= label.probabilities.sum() < float("inf"):
+            raise ValueError(f"probabilities of label {end} do not fit its codes")
     return ImageTrajectories(prompts, tensors["codes"].long(), tensors["decided"].long(), labels)
 
 
@@ -61,12 +86,40 @@ def write_texts(path: Path, blocks: Sequence[JacobiTrajectory]) -> None:
     )
 
 
-def read_texts(path: Path) -> list[JacobiTrajectory]:
-    """Read Jacobi trajectories."""
-    tensors = load_file(path)
-    prompts = _split(tensors["prompt_ids"], tensors["prompt_lengths"])
-    iterates = tensors["iterates"].long().split(tensors["iterate_counts"].tolist())
-    return [JacobiTrajectory(tuple(prompt), block) for prompt, block in zip(prompts, iterates, strict=True)]
+def read_texts(path: Path, config: ShowoConfig) -> list[JacobiTrajectory]:
+    """Read Jacobi trajectories of a model.
+
+    Raises:
+        InputError: if the file is damaged, or holds ids that the model does not have.
+    """
+    with _errors_of(path):
+        tensors = load_file(path)
+        prompts = _split(tensors["prompt_ids"], tensors["prompt_lengths"])
+        for name in ("prompt_ids", "iterates"):
+            _check_range(name, tensors[name], config.vocab_size)
+        iterates = tensors["iterates"].long().split(tensors["iterate_counts"].tolist())
+        return [JacobiTrajectory(tuple(prompt), block) for prompt, block in zip(prompts, iterates, strict=True)]
+
+
+@contextmanager
+def _errors_of(path: Path) -> Iterator[None]:
+    """Convert the errors of a file that is not as `write_images` or `write_texts` wrote it."""
+    try:
+        check_plain_file(path)
+        yield
+    except (OSError, SafetensorError, KeyError, ValueError, RuntimeError, TypeError, IndexError) as error:
+        reason = one_line(error)
+        raise InputError(
+            f"trajectories {str(path)!r} are damaged ({reason}): delete the file, and it is generated again"
+        ) from error
+
+
+def _check_range(name: str, ids: Tensor, size: int) -> None:
+    """Raise `ValueError` unless ids are whole numbers from 0 to `size` - 1."""
+    if ids.is_floating_point() or ids.dtype == torch.bool or ids.is_complex():
+        raise ValueError(f"{name} holds {str(ids.dtype).removeprefix('torch.')}")
+    if ids.numel() and not 0 <= int(ids.min()) <= int(ids.max()) < size:
+        raise ValueError(f"{name} holds {int(ids.min())} to {int(ids.max())}, the model has 0 to {size - 1}")
 
 
 def _concatenate(rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:

@@ -8,12 +8,13 @@ import random
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from tqdm import tqdm
 
+from showo_turbo.configuration import ShowoConfig
 from showo_turbo.data import CaptionSample, DialogueSample, SampleLoader
 from showo_turbo.distillation import trajectory_files
 from showo_turbo.distillation.config import ImageTerm, TextTerm
@@ -108,13 +109,15 @@ class FreshTrajectories(ImageRollouts, TextRollouts):
 class StoredTrajectories(ImageRollouts, TextRollouts):
     """Read the files of `write_missing_files`."""
 
-    def __init__(self, folder: Path, image_batch_size: int, text_batch_size: int, seed: str) -> None:
-        """Open a folder; the seed determines the files and rows of each batch."""
+    def __init__(
+        self, folder: Path, image_batch_size: int, text_batch_size: int, seed: str, config: ShowoConfig
+    ) -> None:
+        """Open a folder of trajectories of a model with this config; the seed determines files and rows of batches."""
         self.image_batch_size, self.text_batch_size, self.seed = image_batch_size, text_batch_size, seed
         self._image_files = sorted(folder.glob("image-*.safetensors"))
         self._text_files = sorted(folder.glob("text-*.safetensors"))
-        self._read_images = lru_cache(maxsize=1)(trajectory_files.read_images)
-        self._read_texts = lru_cache(maxsize=1)(trajectory_files.read_texts)
+        self._read_images = lru_cache(maxsize=1)(partial(trajectory_files.read_images, config=config))
+        self._read_texts = lru_cache(maxsize=1)(partial(trajectory_files.read_texts, config=config))
 
     def images(self, batch: int, student: Showo | None = None) -> ImageTrajectories:
         """Return random rollouts of one file."""

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from showo_turbo.errors import InputError
 from showo_turbo.generation.image_denoiser import ImageDenoiser, partly_known_state
-from showo_turbo.generation.options import DIRECTIONS
+from showo_turbo.generation.options import DIRECTIONS, MAX_DIRECTIONS
 from showo_turbo.generation.trajectory import run_single
 
 
@@ -126,6 +126,8 @@ def check_extrapolation(directions: Sequence[str], side: int, offset: int = 0) -
     Raises:
         InputError: if there is no direction or an unknown one, nothing would be added, or a window would see nothing.
     """
+    if len(directions) > MAX_DIRECTIONS:
+        raise InputError(f"direction has {len(directions):,} entries: give at most {MAX_DIRECTIONS}")
     if not directions:
         raise InputError(f"direction is an empty list: give at least one of {', '.join(DIRECTIONS)}")
     if unknown := [direction for direction in directions if direction not in DIRECTIONS]:

@@ -19,6 +19,7 @@ from types import NoneType
 from typing import Any, ClassVar, Literal, ParamSpec, Self, TypeVar, get_args
 
 from showo_turbo.errors import InputError
+from showo_turbo.validation import shown
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -29,6 +30,15 @@ RECOMMENDED = "recommended"
 
 DIRECTIONS = ("left", "right", "up", "down")
 """Directions of extrapolation."""
+
+MAX_IMAGES = 1000
+"""Largest number of images of one prompt."""
+
+MAX_PIXELS_ALONG = 1 << 14
+"""Largest height and width; an image of that size takes hundreds of windows."""
+
+MAX_DIRECTIONS = 64
+"""Largest number of directions of one extrapolation."""
 
 
 def option(
@@ -116,11 +126,12 @@ class SamplingOptions(Options):
         0.0,
         "Classifier-free guidance w in (1 + w) * conditional - w * unconditional.",
         minimum=0,
-        range="0 (no guidance) or more",
+        maximum=1000,
+        range="0 (no guidance) to 1,000",
     )
     top_k: int | None = option(None, "Sample among the k most probable codes.", minimum=1, limit="the codebook's size")
     temperature: float = option(
-        1.0, "Weight of the noise in the choice of codes to keep.", minimum=0, range="0 or more"
+        1.0, "Weight of the noise in the choice of codes to keep.", minimum=0, maximum=1e6, range="0 to 1,000,000"
     )
     schedule: str = option("cosine", "Mask schedule: cosine, linear, sigmoid or powX.")
     order: str = option(
@@ -206,7 +217,11 @@ class DecodingOptions(Options):
     block_length: int = option(16, "Tokens per forward pass of Jacobi decoding.", minimum=1)
     do_sample: bool = option(False, "Sample tokens; needs autoregressive decoding.")
     temperature: float = option(
-        1.0, "Divides the logits before sampling.", above=0, range="more than 0, or greedy decoding"
+        1.0,
+        "Divides the logits before sampling.",
+        above=1e-6,
+        maximum=1e6,
+        range="more than 0, up to 1,000,000, or greedy decoding",
     )
     top_k: int | None = option(None, "Sample among the k most probable tokens.", minimum=1, range="1 or more, or None")
     sliding_window: bool = option(True, "Decode a window of tokens ahead instead of block after block.")
@@ -247,7 +262,7 @@ def check_option(options: type[Options], name: str, value: Any) -> None:
     elif kind in (int, float) and not spec["limit"] and not _is_in_range(value, spec):
         expected = range_in_words(declared)
     if expected:
-        raise InputError(f"{name} is {value!r}: choose {expected}")
+        raise InputError(f"{name} is {shown(value)}: choose {expected}")
 
 
 def _is_in_range(value: float, spec: Mapping[str, Any]) -> bool:

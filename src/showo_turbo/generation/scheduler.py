@@ -28,6 +28,7 @@ from torch import Tensor
 from showo_turbo.errors import InputError
 from showo_turbo.generation.options import SamplingOptions, check_option
 from showo_turbo.generation.orders import halton_ranks
+from showo_turbo.validation import shown
 
 Generators = torch.Generator | Sequence[torch.Generator] | None
 """One generator for the whole batch, or several for equally many rows each, in order; None is torch's default."""
@@ -42,6 +43,7 @@ MaskSchedule = Callable[[Tensor], Tensor]
 """Maps progress to the masked fraction."""
 
 _MIN_FRACTION = 1e-6
+_MAX_EXPONENT = 100
 
 
 def cosine(progress: Tensor) -> Tensor:
@@ -75,9 +77,12 @@ def mask_schedule(name: str) -> MaskSchedule:
     if str(name) in named:
         return named[name]
     exponent = re.fullmatch(r"pow(\d+\.?\d*|\.\d+)", str(name))
-    if exponent and float(exponent[1]) > 0:
+    if exponent and 0 < float(exponent[1]) <= _MAX_EXPONENT:
         return power(float(exponent[1]))
-    raise InputError(f"schedule {name!r} is unknown: use {', '.join(named)} or powX with a number X > 0, as in pow2")
+    raise InputError(
+        f"schedule {shown(name)} is unknown: use {', '.join(named)} or powX with a number X > 0, as in pow2 (up to "
+        f"pow{_MAX_EXPONENT})"
+    )
 
 
 @dataclass(frozen=True)

@@ -27,12 +27,12 @@ from showo_turbo.generation.canvas import (
     unknown_windows,
 )
 from showo_turbo.generation.image_denoiser import ImageDenoiser
-from showo_turbo.generation.options import SamplingOptions, takes_options
+from showo_turbo.generation.options import MAX_IMAGES, MAX_PIXELS_ALONG, SamplingOptions, takes_options
 from showo_turbo.generation.scheduler import Generators, UnmaskingScheduler
 from showo_turbo.outputs import ImageOutput
 from showo_turbo.pipelines.image_editing import check_strength, draw_unknown, read_mask, split_grids, split_masks
 from showo_turbo.processing.image_files import ImageSource, open_image
-from showo_turbo.validation import check_integer
+from showo_turbo.validation import check_integer, shown
 
 StepCallback = Callable[[Components, int, int, dict[str, Any]], object]
 """`callback(pipe, step, timestep, callback_kwargs)`; see `ImageGeneration.text_to_image`."""
@@ -228,7 +228,7 @@ class ImageGeneration(Components):
         generator = make_generator(seed) if generator is None else generator
         if not prompts:
             raise InputError("prompt is an empty list: give at least one prompt")
-        check_integer("num_images_per_prompt", num_images_per_prompt, 1)
+        check_integer("num_images_per_prompt", num_images_per_prompt, 1, MAX_IMAGES)
         if isinstance(generator, Sequence) and len(generator) != len(prompts):
             raise InputError(
                 f"generator is a list of {len(generator)} for {len(prompts)} prompts: give one, or one per prompt"
@@ -273,6 +273,8 @@ class ImageGeneration(Components):
         factor = self.resolution // self.grid_size
         if type(pixels) is not int or pixels < self.resolution or pixels % factor:
             raise InputError(f"{name} is {pixels!r}: choose a multiple of {factor} pixels, at least {self.resolution}")
+        if pixels > MAX_PIXELS_ALONG:
+            raise InputError(f"{name} is {shown(pixels)}: choose at most {MAX_PIXELS_ALONG:,} pixels")
         return pixels // factor
 
     def _sources(self, image: ImageSource | Sequence[ImageSource] | None, codes: Tensor | None) -> list:

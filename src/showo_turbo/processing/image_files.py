@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, BinaryIO, TypeAlias, Union, cast
 import numpy as np
 from PIL import Image, ImageFile
 
-from showo_turbo.errors import InputError
+from showo_turbo.errors import InputError, one_line
 from showo_turbo.processing.image_levels import MAX_PIXELS, to_8_bits
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def open_image(source: ImageSource) -> Image.Image:
     except InputError:
         raise
     except Exception as error:  # a damaged file raises exceptions of many types
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = one_line(error)
         raise InputError(f"{name} cannot be read ({reason}): expected a whole PNG, JPEG or the like") from error
     method = _TO_UPRIGHT.get(orientation)
     return upright if method is None else upright.transpose(method)

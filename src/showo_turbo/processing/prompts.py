@@ -20,8 +20,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, cast
 
 from showo_turbo.configuration import ShowoConfig
-from showo_turbo.errors import InputError
+from showo_turbo.errors import InputError, one_line
 from showo_turbo.processing.plain_tokenizer import PlainTokenizer, open_plain_tokenizer
+from showo_turbo.processing.tokenizer_files import check_tokenizer_files
 from showo_turbo.vocabulary import SPECIAL_TOKENS, Vocabulary
 
 if TYPE_CHECKING:
@@ -87,11 +88,12 @@ def load_text_tokenizer(folder: str | Path) -> TextTokenizer:
             f"text tokenizer: none could be loaded from {str(folder)!r}: expected tokenizer.json, or vocab.json and "
             "merges.txt in it"
         )
+    check_tokenizer_files(Path(folder))
     try:
         plain = open_plain_tokenizer(Path(folder), lambda: _load_by_transformers(folder))
         tokenizer = _load_by_transformers(folder) if plain is None else plain
     except Exception as error:  # a damaged file raises exceptions of any type
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        reason = one_line(f"{type(error).__name__}: {error}")
         raise InputError(f"text tokenizer: none could be loaded from {str(folder)!r} ({reason})") from error
     if tokenizer.eos_token_id is None or tokenizer.bos_token_id != tokenizer.eos_token_id:
         raise InputError(

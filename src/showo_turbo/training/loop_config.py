@@ -8,6 +8,10 @@ from showo_turbo.validation import check_fraction, check_integer, check_number, 
 CHANGEABLE_ON_RESUME = ("output", "steps", "max_skipped", "log_steps", "checkpoint_minutes", "tracker", "threads")
 """Fields of a LoopConfig that a resumed run may change."""
 
+_MAX_STEPS = 10**9
+_MAX_THREADS = 1024
+"""Number of CPU threads beyond which OpenMP may end the process."""
+
 
 @dataclass(frozen=True)
 class LoopConfig:
@@ -47,12 +51,12 @@ class LoopConfig:
 
     def __post_init__(self) -> None:
         for name in ("steps", "gradient_accumulation_steps", "max_skipped", "log_steps"):
-            check_integer(f"loop.{name}", getattr(self, name), 1)
+            check_integer(f"loop.{name}", getattr(self, name), 1, _MAX_STEPS)
         if self.threads is not None:
-            check_integer("loop.threads", self.threads, 1)
+            check_integer("loop.threads", self.threads, 1, _MAX_THREADS)
         check_seed("loop.seed", self.seed)
-        check_integer("loop.warmup_steps", self.warmup_steps, 0)
-        check_number("loop.checkpoint_minutes", self.checkpoint_minutes, 0)
+        check_integer("loop.warmup_steps", self.warmup_steps, 0, _MAX_STEPS)
+        check_number("loop.checkpoint_minutes", self.checkpoint_minutes, 0, _MAX_STEPS)
         for name in ("decay_share", "ema_decay"):
             check_fraction(f"loop.{name}", getattr(self, name))
         if not self.clip_norm > 0:

@@ -12,6 +12,9 @@ from showo_turbo.validation import check_number
 
 OPTIMIZERS = ("adamw", "adamw8bit", "muon")
 
+_MAX_RATE = 1000.0
+"""Largest learning rate and weight decay."""
+
 
 @dataclass(frozen=True)
 class OptimizerConfig:
@@ -39,7 +42,7 @@ class OptimizerConfig:
         if self.name not in OPTIMIZERS:
             raise InputError(f"optimizer.name is {self.name!r}: choose {', '.join(OPTIMIZERS)}")
         for name in ("lr", "muon_lr", "weight_decay"):
-            check_number(f"optimizer.{name}", getattr(self, name), 0)
+            check_number(f"optimizer.{name}", getattr(self, name), 0, _MAX_RATE)
         if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
             raise InputError(f"optimizer.betas are {tuple(self.betas)}: choose two of at least 0 and less than 1")
 

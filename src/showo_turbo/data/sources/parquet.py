@@ -13,7 +13,7 @@ from types import ModuleType
 
 from showo_turbo.data.samples import TextSample, bad_sample_errors
 from showo_turbo.data.source_files import matching_files
-from showo_turbo.errors import InputError
+from showo_turbo.errors import InputError, one_line
 from showo_turbo.extras import require_module
 
 _CACHED_ROW_GROUPS = 4
@@ -52,10 +52,21 @@ class ParquetTexts:
         row = index - (self._ends[number - 1] if number else 0)
         key = f"{self._files[file].name}: row {self._first_rows[number] + row}"
         with bad_sample_errors(key):
-            text = self._texts(file, group)[row].as_py()
+            text = self._text(file, group, row)
             if text is None or not text.strip():
                 raise InputError("text is empty")
             return TextSample(key, text)
+
+    def _text(self, file: int, group: int, row: int) -> str | None:
+        """Return the text of a row."""
+        arrow, _ = _import_pyarrow()
+        texts = self._texts(file, group)
+        if row >= len(texts):
+            raise InputError(f"row group {group} has {len(texts)} rows where the file says more")
+        try:
+            return texts[row].as_py()
+        except (UnicodeDecodeError, arrow.ArrowException) as error:
+            raise InputError(f"text is not UTF-8 ({error})") from error
 
     def _read_group(self, file: int, group: int) -> Sequence:
         """Return the column of one row group, as an Arrow array."""
@@ -63,8 +74,9 @@ class ParquetTexts:
         try:
             with parquet.ParquetFile(self._files[file]) as opened:
                 return opened.read_row_group(group, columns=[self.column]).column(0)
-        except (OSError, arrow.ArrowException) as error:
-            raise InputError(f"row group {group} cannot be read ({error})") from error
+        except (OSError, ValueError, LookupError, MemoryError, arrow.ArrowException) as error:
+            reason = one_line(error)
+            raise InputError(f"row group {group} cannot be read ({reason})") from error
 
 
 def _row_groups(file: Path, column: str) -> list[tuple[int, int, int]]:
@@ -73,8 +85,11 @@ def _row_groups(file: Path, column: str) -> list[tuple[int, int, int]]:
     try:
         with parquet.ParquetFile(file) as opened:
             schema, metadata = opened.schema_arrow, opened.metadata
-    except (OSError, arrow.ArrowException) as error:
-        raise InputError(f"file {str(file)!r} cannot be read as Parquet ({error})") from error
+    except (OSError, ValueError, MemoryError, arrow.ArrowException) as error:
+        reason = one_line(error)
+        raise InputError(f"file {str(file)!r} cannot be read as Parquet ({reason})") from error
+    if schema.names.count(column) > 1:
+        raise InputError(f"file {str(file)!r} has {schema.names.count(column)} columns {column!r}: rename one")
     if column not in schema.names:
         raise InputError(f"file {str(file)!r} has no column {column!r}, but {', '.join(schema.names)}")
     kind = schema.field(column).type

@@ -15,8 +15,11 @@ from showo_turbo.data.samples import CaptionSample, DialogueSample, TextSample, 
 from showo_turbo.data.source_files import existing_file
 from showo_turbo.errors import InputError
 from showo_turbo.scenes.pool import ScenePool, load_scene_pool
+from showo_turbo.validation import check_integer
 
 _DRAWS_PER_SCENE = 16
+_MAX_DRAWS = 10**6
+_MAX_TURNS = 1000
 
 
 class SceneCaptions:
@@ -78,6 +81,7 @@ class SceneDialogues:
         Raises:
             InputError: if there is no such file, a number is out of range, or a kind of question is unknown.
         """
+        check_integer("turns", turns, maximum=_MAX_TURNS)
         if turns < 1 or not 0 <= description_share <= 1:
             raise InputError(
                 f"turns is {turns} and description_share {description_share}: "
@@ -124,6 +128,5 @@ def _cached_pool(path: Path) -> ScenePool:
 
 
 def _num_samples(scenes: int, draws_per_scene: int) -> int:
-    if draws_per_scene < 1:
-        raise InputError(f"draws_per_scene is {draws_per_scene}: choose 1 or more")
+    check_integer("draws_per_scene", draws_per_scene, 1, _MAX_DRAWS)
     return scenes * draws_per_scene

@@ -6,9 +6,10 @@ A tar is a chain of headers, each followed by the content of its member. Only th
 a sample is read by seeking to its headers. So shards must not be compressed (images in them are compressed already).
 """
 
+import os
 import tarfile
 from collections.abc import Iterator
-from io import BytesIO
+from io import BytesIO, FileIO
 from pathlib import Path
 
 import numpy as np
@@ -16,13 +17,15 @@ import numpy as np
 from showo_turbo.data.samples import CaptionSample, bad_sample_errors
 from showo_turbo.data.source_files import matching_files
 from showo_turbo.data.sources.source import read_caption
-from showo_turbo.errors import InputError
+from showo_turbo.errors import InputError, one_line
 from showo_turbo.files import parse_json
 from showo_turbo.processing.image_files import MAX_FILE_BYTES, load_image
 
 _IMAGE_ENDINGS = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "ppm")
 _PARTS = {"txt": 0, "json": 1} | dict.fromkeys(_IMAGE_ENDINGS, 2)
 _ABSENT = -1
+_DAMAGES = (OSError, tarfile.TarError, ValueError, LookupError, ArithmeticError, TypeError, RecursionError, EOFError)
+"""What `tarfile` raises for damaged headers."""
 
 
 class WebDataset:
@@ -71,10 +74,10 @@ def _header_offsets(shard: Path) -> np.ndarray:
 
 def _members(shard: Path) -> Iterator[tarfile.TarInfo]:
     try:
-        with tarfile.open(shard, "r:") as archive:
+        with _BoundedFile(shard) as file, tarfile.open(fileobj=file, mode="r:") as archive:
             yield from archive
-    except (OSError, tarfile.TarError) as error:
-        raise InputError(f"file {str(shard)!r} is not a complete, uncompressed tar ({error})") from error
+    except _DAMAGES as error:
+        raise InputError(f"file {str(shard)!r} is not a complete, uncompressed tar ({one_line(error)})") from error
 
 
 def _sample_and_ending(name: str) -> tuple[str, str]:
@@ -87,18 +90,29 @@ def _sample_and_ending(name: str) -> tuple[str, str]:
 def _read_member(shard: Path, offset: int) -> tuple[str, bytes]:
     """Return name and content of the member whose header is at an offset."""
     try:
-        with shard.open("rb") as file:
+        with _BoundedFile(shard) as file:
             file.seek(offset)
             with tarfile.open(fileobj=file, mode="r:") as archive:
                 member = archive.next()
+                if member is not None and member.issparse():
+                    raise tarfile.ReadError(f"{member.name!r} is a sparse file: pack it with its zeros")
                 content = None if member is None else archive.extractfile(member)
                 if member is None or content is None:
                     raise tarfile.ReadError("no file is at its offset")
                 if member.size > MAX_FILE_BYTES:
                     raise tarfile.ReadError(f"{member.name!r} has {member.size:,} bytes, at most {MAX_FILE_BYTES:,}")
                 return member.name, content.read()
-    except (OSError, tarfile.TarError) as error:
-        raise InputError(f"member cannot be read ({error})") from error
+    except _DAMAGES as error:
+        raise InputError(f"member cannot be read ({one_line(error)})") from error
+
+
+class _BoundedFile(FileIO):
+    """Read a file without memory for more bytes than it has: headers may declare members of any size."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        """Read at most `size` bytes, and at most those of the largest member."""
+        left = max(os.fstat(self.fileno()).st_size - self.tell(), 0)
+        return super().read(min(left if size is None or size < 0 else size, left, MAX_FILE_BYTES))
 
 
 def _caption(txt: bytes | None, record: bytes | None) -> str:
