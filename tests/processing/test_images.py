@@ -115,9 +115,7 @@ def test_an_image_without_pixels_is_refused():
 
 
 def test_an_object_that_is_not_an_image_is_refused():
-    with pytest.raises(
-        InputError, match="image is a dict; expected a path, .* or an array"
-    ):
+    with pytest.raises(InputError, match=r"image is a dict; expected a path, .* or an array"):
         load_image({"image": "a.png"})
 
 

@@ -4,7 +4,6 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
-from showo_turbo.cli.terminal import quiet_torchao
 from showo_turbo.errors import InputError
 
 _EXTRAS = {"accelerate": "train", "matplotlib": "train"}
@@ -13,7 +12,6 @@ _EXTRAS = {"accelerate": "train", "matplotlib": "train"}
 
 def run_or_exit(command: Callable[[], object]) -> None:
     """Run a command; exit if its input is invalid, an extra is missing, the file system fails or Ctrl-C is pressed."""
-    quiet_torchao()
     try:
         command()
     except InputError as error:

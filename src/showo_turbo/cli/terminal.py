@@ -1,6 +1,5 @@
 """Terminal output while the model works: progress, streamed answers, statistics, and silence of the libraries below."""
 
-import logging
 import sys
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -80,12 +79,6 @@ def stats_line(answer: "TextOutput", max_new_tokens: int) -> str:
     """Return tokens, forward passes and their ratio for one answer; its end of text counts as a token."""
     tokens = min(len(answer.token_ids[0]) + 1, max_new_tokens)
     return f"{tokens} tokens in {answer.forward_passes} passes: {tokens / answer.forward_passes:.2f} tokens per pass"
-
-
-def quiet_torchao() -> None:
-    """Silence torchao's warnings. Call it before transformers' models are imported: they import torchao if they can."""
-    for name in ("torchao", "torch.utils._pytree"):  # on kernels for other hardware, and on torchao's enumerations
-        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def quiet_transformers() -> None:
