@@ -13,6 +13,7 @@ from showo_turbo.files import (
     drop_json_lines_after,
     read_json,
     read_json_lines,
+    remove_partial_files,
     write_json,
 )
 
@@ -41,6 +42,30 @@ def test_a_failed_atomic_file_leaves_the_old_one(tmp_path: Path) -> None:
         write_and_fail(path)
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_atomic_folder_may_replace_an_earlier_one(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    for content in ("old", "new"):
+        with atomic_folder(folder, replace=True) as temporary:
+            (temporary / content).touch()
+            assert folder.exists() == (content == "new")
+        assert [path.name for path in folder.iterdir()] == [content]
+    with pytest.raises(KeyError), atomic_folder(folder, replace=True):
+        raise KeyError
+    assert [path.name for path in folder.iterdir()] == ["new"]
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_partial_files_of_killed_processes_are_removed(tmp_path: Path) -> None:
+    others = ("..partial", ".a.partial", "a.1.partial", ".a.1x.partial", ".a.1.partial.json")
+    for name in (".a.json.1.partial", ".b.23.partial", *others):
+        (tmp_path / name).touch()
+    (tmp_path / ".model.4711.partial" / "model").mkdir(parents=True)
+    remove_partial_files(tmp_path, "a.json")
+    assert {path.name for path in tmp_path.iterdir()} == {*others, ".b.23.partial", ".model.4711.partial"}
+    remove_partial_files(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == set(others)
 
 
 def test_atomic_files_are_all_written_or_none(tmp_path: Path) -> None:

@@ -53,6 +53,23 @@ def test_a_link_to_a_file_has_the_lock_of_the_file(tmp_path: Path) -> None:
         pass
 
 
+def test_partial_files_are_removed_where_no_other_run_writes(tmp_path: Path) -> None:
+    run, other = tmp_path / "run", tmp_path / "run" / "other"
+    for folder in (run, run / "checkpoints", other / "checkpoints"):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / ".file.pt.123.partial").touch()
+    with another_writer(other):
+        (other / ".file.pt.123.partial").touch()
+        with lock_folder(run):
+            pass
+        assert sorted(run.rglob("*.partial")) == [other / ".file.pt.123.partial", *other.glob("checkpoints/.*.partial")]
+    for name in (".report.json.9.partial", ".report.json.bak.9.partial", ".other.json.9.partial"):
+        (tmp_path / name).touch()
+    with lock_file(tmp_path / "report.json"):
+        left = sorted(path.name for path in tmp_path.glob(".*.partial"))
+    assert left == [".other.json.9.partial", ".report.json.bak.9.partial"]
+
+
 def test_a_process_may_lock_a_folder_again(tmp_path: Path) -> None:
     with lock_folder(tmp_path):
         with lock_folder(tmp_path):

@@ -22,7 +22,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from showo_turbo.errors import InputError
-from showo_turbo.files import write_json
+from showo_turbo.files import remove_partial_files, write_json
 
 _SECONDS_TO_WAIT = 1.0
 """Time for a process that only looks at a folder, or is ending, to release its lock."""
@@ -32,18 +32,23 @@ _SECONDS_TO_WAIT = 1.0
 def lock_folder(folder: Path) -> Iterator[None]:
     """Be the only writer of a folder in the block; the folder is created if it is missing.
 
+    Partial files of killed processes are removed, in the folders in it too, except in those that another run locks.
+
     Raises:
         InputError: if another process writes it; names the process.
         OSError: if the folder cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with _lock(folder, folder / ".lock"):
+        for inner, folders, _ in os.walk(folder):
+            folders[:] = [name for name in folders if not Path(inner, name, ".lock").exists()]
+            remove_partial_files(Path(inner))
         yield
 
 
 @contextmanager
 def lock_file(file: Path) -> Iterator[None]:
-    """Be the only writer of a file in the block; its folder must exist.
+    """Be the only writer of a file in the block; its folder must exist. Partial files of killed processes are removed.
 
     Raises:
         InputError: if another process writes it; names the process.
@@ -51,6 +56,7 @@ def lock_file(file: Path) -> Iterator[None]:
     """
     target = file.resolve()
     with _lock(file, target.with_name(f".{target.name}.lock")):
+        remove_partial_files(target.parent, target.name)
         yield
 
 

@@ -1,11 +1,16 @@
 """`showo-turbo pretrain` and `distill` from the command line."""
 
 import json
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import pytest
+import torch
 from hold_lock import another_writer
+from safetensors.torch import load_file
 
 SHOWO_TURBO = str(Path(sys.executable).parent / "showo-turbo")
 SMALL = (
@@ -14,9 +19,12 @@ SMALL = (
 )
 
 
+def command(output: Path, *settings: str) -> list[str]:
+    return [SHOWO_TURBO, "pretrain", "image-tokenizer", *SMALL, f"loop.output={output}", *settings]
+
+
 def pretrain(output: Path, *settings: str) -> subprocess.CompletedProcess[str]:
-    command = [SHOWO_TURBO, "pretrain", "image-tokenizer", *SMALL, f"loop.output={output}", *settings]
-    return subprocess.run(command, capture_output=True, text=True)
+    return subprocess.run(command(output, *settings), capture_output=True, text=True)
 
 
 def test_one_training_at_a_time_writes_a_folder(tmp_path: Path) -> None:
@@ -30,3 +38,35 @@ def test_one_training_at_a_time_writes_a_folder(tmp_path: Path) -> None:
     assert result.stderr.startswith(f"error: '{tmp_path}' is being written by process ")
     assert result.stderr.count("\n") == 1
     assert json.loads((tmp_path / "run.json").read_text())["loop"]["seed"] == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_stops_a_training_with_a_checkpoint(tmp_path: Path, number: signal.Signals) -> None:
+    settings = ("loop.steps=60", "loop.checkpoint_minutes=9")
+    log = tmp_path / "run" / "log.jsonl"
+    with subprocess.Popen(command(tmp_path / "run", *settings), stderr=subprocess.PIPE, text=True) as process:
+        while not log.exists() or len(log.read_text().splitlines()) < 3:
+            assert process.poll() is None
+            time.sleep(0.02)
+        process.send_signal(number)
+        assert process.stderr is not None
+        said = process.stderr.read().splitlines()[-1]
+    assert process.returncode == 128 + number
+    (checkpoint,) = (tmp_path / "run" / "checkpoints").glob("*.pt")
+    step = torch.load(checkpoint, weights_only=True)["step"]
+    assert said.startswith(f"stopped by {number.name} at step {step} of 60; step {step} is saved in ")
+    assert "to resume, run it again: showo-turbo pretrain image-tokenizer batch_size=1 " in said
+
+
+@pytest.mark.slow
+def test_a_training_that_is_stopped_resumes_to_the_same_weights(tmp_path: Path) -> None:
+    log = tmp_path / "run" / "log.jsonl"
+    with subprocess.Popen(command(tmp_path / "run", "loop.steps=60", "loop.checkpoint_minutes=9")) as process:
+        while not log.exists() or len(log.read_text().splitlines()) < 3:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGTERM)
+    assert process.returncode == 128 + signal.SIGTERM
+    for output in ("run", "whole"):
+        assert pretrain(tmp_path / output, "loop.steps=60", "loop.checkpoint_minutes=9").returncode == 0
+    weights = [load_file(tmp_path / output / "model.safetensors") for output in ("run", "whole")]
+    assert all(weights[0][name].equal(weights[1][name]) for name in weights[0])

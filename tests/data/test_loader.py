@@ -5,6 +5,7 @@ import io
 import json
 import multiprocessing
 import os
+import signal
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -144,6 +145,17 @@ def test_samples_are_read_in_worker_processes() -> None:
     readers = {sample.text for number in range(4) for sample in loader.batch(number)}
     assert len(readers) == 2
     assert str(os.getpid()) not in readers
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGHUP"])
+def test_workers_ignore_signals_of_the_terminal(name: str) -> None:
+    """Ctrl-C reaches the workers too; the training still takes its step to the end."""
+    loader = SampleLoader(stream_of(ProcessIds(5)), 1, 1)
+    (first,) = loader.batch(0)
+    os.kill(int(first.text), getattr(signal, name))
+    for number in range(1, 8):
+        assert loader.batch(number)[0].text == first.text
+    loader.close()
 
 
 def test_closing_stops_the_workers_and_a_later_batch_starts_new_ones() -> None:

@@ -20,3 +20,15 @@ def test_a_curve_is_plotted_once_the_log_has_a_line(tmp_path: Path) -> None:
     plot_curve(log, image)
     with Image.open(image) as plot:
         assert plot.width > plot.height > 100
+
+
+def test_the_curve_of_a_single_line_is_visible(tmp_path: Path) -> None:
+    """A run of one step has one point of each loss, in the color of its curve."""
+    log, image = tmp_path / "log.jsonl", tmp_path / "curve.png"
+    log.write_text(json.dumps({"step": 1, "seconds": 2.0, "loss": 0.5}) + "\n")
+    plot_curve(log, image)
+    with Image.open(image) as plot:
+        axes = plot.convert("RGB").crop((100, 60, 600, 380))  # without the legend
+    colors = axes.getcolors(1 << 20)
+    assert colors is not None
+    assert any(blue > red + 80 for _, (red, _, blue) in colors)

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+import torch
 from accelerate import Accelerator
 
 from showo_turbo.training.log import TrainingLog
@@ -17,6 +19,28 @@ def test_the_mean_of_a_loss_is_over_the_steps_that_have_it(tmp_path: Path) -> No
     assert log.write(2) == {"loss": 1.5, "passes": 3.0}
     log.add({"loss": 5.0}, 2)
     assert log.write(3) == {"loss": 5.0}
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3])
+def test_a_line_after_a_resume_covers_the_steps_before_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, processes: int
+) -> None:
+    """Two processes wrote the states; their samples and sums are divided among the processes now."""
+    states = []
+    for loss in (1.0, 2.0):
+        log = TrainingLog(tmp_path / "log.jsonl", Accelerator(cpu=True))
+        log.add({"loss": torch.tensor(loss), "probe": 0.1}, 4)
+        states.append(log.state_dict())
+    totals = []
+    for process in range(processes):
+        monkeypatch.setattr(Accelerator, "num_processes", processes)
+        monkeypatch.setattr(Accelerator, "process_index", process)
+        log = TrainingLog(tmp_path / "log.jsonl", Accelerator(cpu=True))
+        log.resume(60.0, states)
+        assert log.steps == 1
+        assert 60 < log.seconds < 70
+        totals.append((float(log.sums.get("loss", 0.0)), log.counts["loss"], log.samples))
+    assert [sum(column) for column in zip(*totals, strict=True)] == [3.0, 2, 8]
 
 
 def test_processes_may_have_different_losses(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import IO, Any
 
 import pytest
@@ -83,8 +84,48 @@ def test_a_resumed_run_has_the_weights_of_an_uninterrupted_one(tmp_path: Path) -
     assert task.batches == 6
     assert same(weights(tmp_path / "whole"), weights(tmp_path / "broken"))
     lines = lines_of(tmp_path / "broken" / "log.jsonl")
-    assert [line["step"] for line in lines] == [2, 4, 6]
+    assert [line["step"] for line in lines] == [1, 2, 4, 6]
     assert set(lines[0]) == {"step", "seconds", "loss", "error", "gradient_norm", "samples_per_second"}
+
+
+@pytest.mark.parametrize(
+    ("steps", "log_steps", "lines"),
+    [(1, 50, [1]), (6, 50, [1, 2, 4, 6]), (9, 4, [1, 2, 4, 8, 9]), (3, 1, [1, 2, 3]), (7, 3, [1, 2, 3, 6, 7])],
+)
+def test_the_log_begins_early_and_ends_with_the_last_step(
+    tmp_path: Path, steps: int, log_steps: int, lines: list[int]
+) -> None:
+    train(Regression(), config(tmp_path, steps=steps, log_steps=log_steps, checkpoint_minutes=10.0))
+    assert [line["step"] for line in lines_of(tmp_path / "log.jsonl")] == lines
+
+
+def without_times(log: Path) -> list[dict]:
+    return [
+        {name: line[name] for name in line if name not in ("seconds", "samples_per_second")} for line in lines_of(log)
+    ]
+
+
+@pytest.mark.parametrize("saved_at", [1, 3, 4])
+def test_the_log_of_a_resumed_run_has_the_lines_of_an_uninterrupted_one(tmp_path: Path, saved_at: int) -> None:
+    """Also where the checkpoint is between two lines, and where lines were written after it."""
+    settings = {"steps": 9, "log_steps": 3, "decay_share": 0.0}
+    bad = (2, 6)
+    train(Regression(bad), config(tmp_path / "whole", **settings))
+    with pytest.raises(KeyboardInterrupt):
+        train(Regression(bad, stop_at=saved_at), config(tmp_path / "parts", **settings))
+    with pytest.raises(KeyboardInterrupt):
+        train(Regression(bad, stop_at=8), config(tmp_path / "parts", **settings, checkpoint_minutes=10.0))
+    train(Regression(bad), config(tmp_path / "parts", **settings))
+    for log in ("log.jsonl", "skipped.jsonl"):
+        assert without_times(tmp_path / "parts" / log) == without_times(tmp_path / "whole" / log)
+
+
+def test_steps_that_were_skipped_in_a_row_are_counted_on(tmp_path: Path) -> None:
+    bad = (2, 3, 4, 5)
+    with pytest.raises(KeyboardInterrupt):
+        train(Regression(bad, stop_at=4), config(tmp_path, max_skipped=4))
+    with pytest.raises(InputError, match="the last 4 steps had no finite loss"):
+        train(Regression(bad), config(tmp_path, max_skipped=4))
 
 
 def test_a_resumed_run_drops_the_log_lines_after_its_checkpoint(tmp_path: Path) -> None:
@@ -314,12 +355,27 @@ def test_a_tracker_that_is_not_installed_is_refused(tmp_path: Path) -> None:
 
 
 def test_more_processes_than_devices_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.accelerator, "device_count", lambda: 1)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
-    with pytest.raises(InputError, match=r"2 processes were started for 1 device.*ACCELERATE_USE_CPU=true"):
-        train(Regression(), config(tmp_path))
-    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
-    train(Regression(), config(tmp_path))
+    with monkeypatch.context() as patches:
+        patches.setattr(torch.accelerator, "is_available", lambda: True)
+        patches.setattr(torch.accelerator, "device_count", lambda: 1)
+        with pytest.raises(InputError, match=r"2 processes were started for 1 device.*ACCELERATE_USE_CPU=true"):
+            loop.check_environment(config(tmp_path))
+        patches.setenv("ACCELERATE_USE_CPU", "true")
+        patches.setattr(loop, "make_accelerator", lambda: SimpleNamespace(mixed_precision="no"))
+        loop.check_environment(config(tmp_path))
+
+
+def test_devices_are_not_counted_where_none_is_available(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A CUDA build of torch 2.7 raises there if the machine has no driver."""
+
+    def no_driver() -> int:
+        raise RuntimeError("Found no NVIDIA driver on your system")
+
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
+    monkeypatch.setattr(torch.accelerator, "device_count", no_driver)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    loop.check_environment(config(tmp_path))
 
 
 def test_accumulated_batches_equal_one_larger_batch(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from showo_turbo.errors import InputError
+from showo_turbo.files import read_text
 
 
 def read_prompts(path: Path, option: str, strip: bool = True) -> list[str]:
@@ -18,7 +19,7 @@ def read_prompts(path: Path, option: str, strip: bool = True) -> list[str]:
         InputError: if the file cannot be read or has empty lines only.
     """
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = read_text(path, "utf-8-sig").splitlines()
     except OSError as error:
         raise InputError(f"{option} {str(path)!r} cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:

@@ -2,10 +2,12 @@
 
     pretrain: text-tokenizer -> image-tokenizer -> scene-pool -> showo -> assemble
 
-Every command takes `key=value` settings, among them `config=FILE`. Training resumes from its last checkpoint.
+Every command takes `key=value` settings, among them `config=FILE`. Training resumes from its last checkpoint. A
+training that a signal stops says how to resume it; its exit status is 128 and the number of the signal, as of a shell.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -46,12 +48,13 @@ def scene_pool(settings: Settings = None) -> None:
     from showo_turbo.checkpoints.names import IMAGE_TOKENIZER, SHIPPED_MODELS, resolve
     from showo_turbo.config_reader import read_config
     from showo_turbo.scenes.pool import ScenePoolConfig, build_scene_pool
+    from showo_turbo.scenes.worlds import find_world
 
     config = read_config(ScenePoolConfig, settings or [])
     name = config.image_tokenizer
     shipped = locate(name).image_tokenizer if name in SHIPPED_MODELS else None
     image_tokenizer = load_image_tokenizer(shipped or resolve(name, IMAGE_TOKENIZER))
-    build_scene_pool(Path(config.output), image_tokenizer, config.count, config.seed)
+    build_scene_pool(Path(config.output), image_tokenizer, config.count, config.seed, find_world(config.world))
 
 
 @pretrain.command()
@@ -78,7 +81,9 @@ def distill(settings: Settings = None) -> None:
     from showo_turbo.distillation.config import DistillationConfig
     from showo_turbo.distillation.stages import distill as run_stages
 
-    student = run_stages(read_config(DistillationConfig, settings or []))
+    config = read_config(DistillationConfig, settings or [])
+    with _exit_when_stopped():
+        student = run_stages(config)
     typer.echo(f"student: {student}")
 
 
@@ -88,6 +93,19 @@ def _train(task: "Callable[[Any], Task]", config: Any) -> None:
     from showo_turbo.training.processes import lock_output
 
     check_environment(config.loop)
-    with lock_output(Path(config.loop.output)):
+    with _exit_when_stopped(), lock_output(Path(config.loop.output)):
         check_or_write_run_manifest(config.loop, asdict(config), "a model")
         train(task(config), config.loop)
+
+
+@contextmanager
+def _exit_when_stopped() -> Iterator[None]:
+    """Exit if a signal stops the training in the block; the main process says how to resume it."""
+    from showo_turbo.interruption import TrainingStopped
+
+    try:
+        yield
+    except TrainingStopped as stopped:
+        if str(stopped):
+            typer.echo(str(stopped), err=True)
+        raise typer.Exit(128 + stopped.signal) from None

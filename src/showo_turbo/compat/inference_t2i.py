@@ -103,13 +103,13 @@ def _draw_all(options: TextToImageOptions, prompts: list[str], seed: int, folder
 
 def report_truncated(pipe: "ShowoPipeline", prompt: str) -> None:
     """Report on standard error if a prompt is longer than the model takes; its ids are truncated, as in Show-o."""
-    from showo_turbo.processing.prompts import shown
+    from showo_turbo.processing.prompts import abbreviated
 
     pipe.prompts.check_prompt(prompt)
     if end := pipe.prompts.truncated_end(prompt):
         length = pipe.prompts.max_text_length
         print(
-            f"note: the model takes {length} tokens: the end, {shown(end)}, of {shown(prompt)} is not used",
+            f"note: the model takes {length} tokens: the end, {abbreviated(end)}, of {abbreviated(prompt)} is not used",
             file=sys.stderr,
         )
 

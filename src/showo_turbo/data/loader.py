@@ -18,6 +18,7 @@ Decisions:
 
 import multiprocessing
 import pickle
+import signal
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any, Generic, TypeVar
@@ -87,10 +88,18 @@ class SampleLoader(Generic[S]):
             sampler=_requests(self.stream, self.batch_size, first, self.stride),
             collate_fn=pickle.dumps,
             num_workers=self.num_workers,
+            worker_init_fn=_ignore_terminal,
             multiprocessing_context=context,
             generator=torch.Generator(),  # keeps the state of the global one
         )
         return iter(loader)
+
+
+def _ignore_terminal(worker: int) -> None:
+    """Ignore Ctrl-C and a closed terminal, which reach all processes; the main process stops its workers by SIGTERM."""
+    for name in ("SIGINT", "SIGHUP"):
+        if hasattr(signal, name):  # Windows lacks SIGHUP
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
 
 
 class _SampleReader(Dataset[Prefetched[S]]):

@@ -26,6 +26,7 @@ from showo_turbo.distillation.student import merge_adapters
 from showo_turbo.distillation.text_trajectories import JacobiTrajectory
 from showo_turbo.distillation.trajectory_sources import ImageRollouts, TextRollouts
 from showo_turbo.errors import InputError
+from showo_turbo.files import atomic_file, atomic_folder
 from showo_turbo.models.showo import Showo
 from showo_turbo.pipelines.pipeline import ShowoPipeline
 from showo_turbo.training.curves import plot_curve
@@ -167,9 +168,11 @@ class ConsistencyTask(Task[Showo, DistillationBatch]):
         """Write a complete checkpoint with float16 weights, a sample sheet and the loss curves."""
         pipe = replace(self.teacher, model=merge_adapters(model), recommended=self.stage.sampling)
         if pipe.image_tokenizer is not None and self.sheet_prompts:
-            sample_sheet(pipe, self.sheet_prompts).save(folder / "samples.png")
+            with atomic_file(folder / "samples.png") as file:
+                sample_sheet(pipe, self.sheet_prompts).save(file, format="PNG")
         pipe.model.half()
-        save_checkpoint(folder / "model", pipe)
+        with atomic_folder(folder / "model", replace=True) as model_folder:
+            save_checkpoint(model_folder, pipe)
         plot_curve(folder / "log.jsonl", folder / "curve.png")
 
 

@@ -236,6 +236,7 @@ class ImageGeneration(Components):
         num_codes, vocabulary = self.model.config.num_vq_tokens, self.prompts.vocabulary
         scheduler = UnmaskingScheduler.from_options(sampling, vocabulary.codebook_size, num_codes)
         prompts = [self.prompts.check_prompt(prompt) for prompt in prompts]
+        self.warn_unknown_words(prompts, "prompts")
         rows = [row for prompt in prompts for row in [self.prompts.text_to_image(prompt)] * num_images_per_prompt]
         denoiser = ImageDenoiser(
             self.model,

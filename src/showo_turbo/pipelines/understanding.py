@@ -180,6 +180,7 @@ class Understanding(Components):
         if image_length is None:
             image_length = self.require_vision_tower().num_features if config.w_clip_vit else config.num_vq_tokens
         cleaned = [self.prompts.check_question(question) for question in questions]
+        self.warn_unknown_words(cleaned, "questions")
         for question in cleaned:
             length = len(self.prompts.understanding([0] * image_length, question))
             self.check_length(length, options, "image and question")

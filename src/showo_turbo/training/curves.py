@@ -4,9 +4,11 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from showo_turbo.files import read_json_lines
+from showo_turbo.files import atomic_file, read_json_lines
 
 _NOT_LOSSES = ("step", "seconds", "gradient_norm", "samples_per_second", "passes_per_block")
+_MAX_MARKED_LINES = 30
+"""Number of lines of a log up to which their points are marked: a single point has no curve."""
 
 
 def plot_curve(log: Path, image: Path) -> None:
@@ -14,13 +16,15 @@ def plot_curve(log: Path, image: Path) -> None:
     lines = read_json_lines(log)
     if not lines:
         return
+    marker = "." if len(lines) <= _MAX_MARKED_LINES else None
     names = dict.fromkeys(name for line in lines for name in line if name not in _NOT_LOSSES)
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
     for name in names:
         points = [(line["step"], line[name]) for line in lines if name in line]
-        axes.plot(*zip(*points, strict=True), label=name, linewidth=1)
+        axes.plot(*zip(*points, strict=True), label=name, linewidth=1, marker=marker)
     axes.set(xlabel=f"step ({lines[-1]['seconds'] / 60:.0f} minutes in all)", ylabel="loss", yscale="log")
     axes.legend()
     axes.grid(alpha=0.3)
-    figure.savefig(image, dpi=110)
+    with atomic_file(image) as file:
+        figure.savefig(file, dpi=110, format="png")

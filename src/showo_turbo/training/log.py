@@ -3,6 +3,7 @@
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 from accelerate import Accelerator
 from accelerate.utils import gather_object
@@ -14,7 +15,7 @@ from showo_turbo.files import append_json_line
 class TrainingLog:
     """Accumulate the losses of steps and write their means over all processes, with the wall time of all sessions."""
 
-    def __init__(self, path: Path, accelerator: Accelerator, seconds: float) -> None:
+    def __init__(self, path: Path, accelerator: Accelerator, seconds: float = 0.0) -> None:
         """Append to the log at `path`, after `seconds` of earlier sessions."""
         self.path, self.accelerator = path, accelerator
         self.sums: dict[str, Tensor | float] = {}
@@ -35,6 +36,35 @@ class TrainingLog:
             self.counts[name] += 1
         self.steps += 1
         self.samples += samples
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the sums of this process since the last line, and the seconds since then."""
+        sums = {name: total.cpu() if isinstance(total, Tensor) else total for name, total in self.sums.items()}
+        return {
+            "sums": sums,
+            "counts": dict(self.counts),
+            "steps": self.steps,
+            "samples": self.samples,
+            "seconds": time.monotonic() - self.last,
+        }
+
+    def resume(self, seconds: float, states: list[dict[str, Any]]) -> None:
+        """Resume after `seconds` of earlier sessions; the next line covers the steps since the last one.
+
+        Args:
+            seconds: wall time of earlier sessions.
+            states: results of `state_dict` of all processes, whose number may differ from the current one.
+        """
+        self.start -= seconds
+        device, now = self.accelerator.device, time.monotonic()
+        self.steps = max((state["steps"] for state in states), default=0)  # the same in all processes
+        for state in states[self.accelerator.process_index :: self.accelerator.num_processes]:
+            for name, total in state["sums"].items():
+                own = total.to(device) if isinstance(total, Tensor) else total
+                self.sums[name] = self.sums.get(name, 0.0) + own
+            self.counts.update(state["counts"])
+            self.samples += state["samples"]
+            self.last = min(self.last, now - state["seconds"])
 
     def write(self, step: int) -> dict[str, float]:
         """Write the means over all processes since the last line, as the line of a step, and return them."""

@@ -19,6 +19,7 @@ import os
 import time
 from dataclasses import asdict
 from pathlib import Path
+from signal import Signals
 from typing import Any
 
 import torch
@@ -34,6 +35,7 @@ from transformers import get_constant_schedule_with_warmup, get_wsd_schedule
 
 from showo_turbo.errors import InputError
 from showo_turbo.files import append_json_line, drop_json_lines_after
+from showo_turbo.interruption import SignalWatch, TrainingStopped, command_line
 from showo_turbo.training.log import TrainingLog
 from showo_turbo.training.loop_config import CHANGEABLE_ON_RESUME, LoopConfig
 from showo_turbo.training.processes import make_accelerator
@@ -57,7 +59,8 @@ def check_environment(config: LoopConfig) -> None:
             f"loop.tracker is {config.tracker!r}, and installed here: {', '.join(trackers) or 'none'}; "
             "choose one of these, or leave it out"
         )
-    processes, devices = int(os.environ.get("LOCAL_WORLD_SIZE", "1")), torch.accelerator.device_count()
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    devices = torch.accelerator.device_count() if torch.accelerator.is_available() else 0
     if 0 < devices < processes and not parse_flag_from_env("ACCELERATE_USE_CPU"):
         raise InputError(
             f"{processes} processes were started for {devices} device(s): start one for each, or set "
@@ -97,6 +100,7 @@ def train(task: Task[Any, Any], config: LoopConfig) -> None:
     Raises:
         InputError: as `check_environment`; if all checkpoints are damaged, too many steps in a row are skipped, or the
             last step cannot be saved.
+        TrainingStopped: if a signal stops it (Ctrl-C, SIGTERM, SIGHUP), after a checkpoint is written.
     """
     check_environment(config)
     set_num_threads(config)
@@ -104,10 +108,12 @@ def train(task: Task[Any, Any], config: LoopConfig) -> None:
     Path(config.output).mkdir(parents=True, exist_ok=True)
     if config.tracker:
         accelerator.init_trackers(Path(config.output).name)
-    _Trainer(task, config, accelerator).run()
-    accelerator.wait_for_everyone()  # the export of the main process is complete when any process returns
-    for tracker in accelerator.trackers:  # `end_training` would also destroy the process group, which a next stage uses
-        tracker.finish()
+    try:
+        _Trainer(task, config, accelerator).run()
+        accelerator.wait_for_everyone()  # the export of the main process is complete when any process returns
+    finally:  # `end_training` would also destroy the process group, which a next stage uses
+        for tracker in accelerator.trackers:
+            tracker.finish()
 
 
 class _LossModule(nn.Module):
@@ -139,29 +145,40 @@ class _Trainer:
         self.stateful = [task.model, self.average or task.model, *self.optimizers, *self.schedules]
         self.step, self.skipped_in_a_row = 0, 0
         self.num_batches = 0  # that all processes together have read
-        seconds = self._resume()
         log, self.skipped_log = self.folder / "log.jsonl", self.folder / "skipped.jsonl"
+        self.log = TrainingLog(log, accelerator)
+        self._resume()
         if accelerator.is_main_process:  # a killed run may have logged steps after its newest checkpoint
             drop_json_lines_after(log, self.step)
             drop_json_lines_after(self.skipped_log, self.step - 1)
-        self.log = TrainingLog(log, accelerator, seconds)
         self.saved_at = time.monotonic()
 
     def run(self) -> None:
-        """Run all remaining steps."""
+        """Run all remaining steps.
+
+        Raises:
+            TrainingStopped: if a signal stops it.
+        """
         config, visible = self.config, self.accelerator.is_local_main_process
-        with tqdm(
+        progress = tqdm(
             total=config.steps, initial=self.step, desc=self.folder.name, mininterval=5, disable=not visible
-        ) as bar:
+        )
+        with progress as bar, SignalWatch() as signals:
             while self.step < config.steps:
                 self._take_step()
                 self.step += 1
                 bar.update()
                 done = self.step == config.steps
-                if (done or self.step % config.log_steps == 0) and self.log.steps:
+                if (done or config.is_logged(self.step)) and self.log.steps:
                     bar.set_postfix(self.log.write(self.step))
-                if self._true_on_all(done or time.monotonic() - self.saved_at > config.checkpoint_minutes * 60):
+                stopped_by = max(self._of_all(signals.received or 0))
+                if all(self._of_all(done or time.monotonic() - self.saved_at > config.checkpoint_minutes * 60)):
                     self._save()
+                elif stopped_by:
+                    self._save(export=False)
+                if stopped_by:
+                    self.accelerator.wait_for_everyone()  # or launchers end the main process while it saves
+                    raise self._stopped(Signals(int(stopped_by)))
 
     def _take_step(self) -> None:
         """Run forward and backward over the batches of a step; update the weights if loss and gradients are finite."""
@@ -175,7 +192,7 @@ class _Trainer:
         self.num_batches = end
         norm = self.accelerator.clip_grad_norm_(self.task.model.parameters(), self.config.clip_norm)
         finite = bool(torch.isfinite(norm)) and all(bool(torch.isfinite(one.total)) for one in losses)
-        if self._true_on_all(finite):
+        if all(self._of_all(finite)):
             self.skipped_in_a_row = 0
             for optimizer in self.optimizers:
                 optimizer.step()
@@ -205,12 +222,22 @@ class _Trainer:
                 "learning rate"
             )
 
-    def _true_on_all(self, condition: bool) -> bool:
-        """Return whether a condition is true on all processes."""
-        flag = torch.tensor(float(condition), device=self.accelerator.device)
-        return self.accelerator.reduce(flag, "mean").item() == 1.0
+    def _of_all(self, value: float) -> list[float]:
+        """Return a number of this process and those of all others."""
+        return self.accelerator.gather(torch.tensor([float(value)], device=self.accelerator.device)).tolist()
 
-    def _save(self) -> None:
+    def _stopped(self, signal: Signals) -> TrainingStopped:
+        """Return an exception, whose message in the main process says how to resume; it is empty in others."""
+        message = ""
+        if self.accelerator.is_main_process:
+            saved = newest_step(self.folder / "checkpoints")
+            message = (
+                f"stopped by {signal.name} at step {self.step} of {self.config.steps}; step {saved} is saved in "
+                f"{str(self.folder / 'checkpoints')!r}; to resume, run it again: {command_line()}"
+            )
+        return TrainingStopped(message, signal)
+
+    def _save(self, export: bool = True) -> None:
         """Export the model, then write a checkpoint: a run that is killed in its export repeats it when it is resumed.
 
         A failure is logged, and the newest checkpoint stays.
@@ -219,7 +246,7 @@ class _Trainer:
             InputError: if the last step cannot be saved.
         """
         self.saved_at = time.monotonic()
-        tasks = gather_object([self.task.state_dict()])
+        tasks, logs = gather_object([self.task.state_dict()]), gather_object([self.log.state_dict()])
         if not self.accelerator.is_main_process:
             return
         parts = [stateful.state_dict() for stateful in self.stateful]
@@ -227,11 +254,14 @@ class _Trainer:
             "step": self.step,
             "batches": self.num_batches,
             "seconds": self.log.seconds,
+            "skipped_in_a_row": self.skipped_in_a_row,
             "tasks": tasks,
+            "logs": logs,
             "parts": parts,
         }
         try:
-            self.task.export(self.ema_model, self.folder)
+            if export:
+                self.task.export(self.ema_model, self.folder)
             write_checkpoint(self.folder / "checkpoints", self.step, state)
         except OSError as error:
             if self.step == self.config.steps:
@@ -241,18 +271,19 @@ class _Trainer:
                 ) from error
             logger.warning("step %d could not be saved (%s): the checkpoint before it stays", self.step, error)
 
-    def _resume(self) -> float:
-        """Restore the newest checkpoint, if there is one; return the seconds of earlier sessions."""
+    def _resume(self) -> None:
+        """Restore the newest checkpoint, if there is one."""
         saved = read_newest(self.folder / "checkpoints")
         if saved is None:
-            return 0.0
+            return
         for stateful, state in zip(self.stateful, saved["parts"], strict=True):
             stateful.load_state_dict(state)
         tasks = saved["tasks"]  # one of each process; additional processes restore that of an earlier one
         self.task.load_state_dict(tasks[self.accelerator.process_index % len(tasks)])
         self.step = saved["step"]
         self.num_batches = saved.get("batches", self.step * self.config.gradient_accumulation_steps * len(tasks))
-        return saved["seconds"]
+        self.skipped_in_a_row = saved.get("skipped_in_a_row", 0)
+        self.log.resume(saved["seconds"], saved.get("logs", []))
 
 
 def _learning_rate_schedule(optimizer: Optimizer, config: LoopConfig) -> LRScheduler:

@@ -24,7 +24,8 @@ class LoopConfig:
         clip_norm: maximum gradient norm.
         gradient_accumulation_steps: batches per step.
         max_skipped: number of skipped steps in a row that ends the training.
-        log_steps: steps between two lines of the log; the last step has a line as well.
+        log_steps: steps between two lines of the log; before the first one, steps 1, 2, 4, 8, ... have a line, and so
+            has the last step.
         checkpoint_minutes: minutes between two checkpoints.
         tracker: "tensorboard", "wandb", "trackio" or another tracker of accelerate; none if left out.
         threads: number of CPU threads; torch's default if left out.
@@ -56,3 +57,7 @@ class LoopConfig:
             check_fraction(f"loop.{name}", getattr(self, name))
         if not self.clip_norm > 0:
             raise InputError(f"loop.clip_norm is {self.clip_norm}: choose more than 0; .inf disables clipping")
+
+    def is_logged(self, step: int) -> bool:
+        """Return whether the log has a line at a step, counted from 1, that is not the last one."""
+        return step % self.log_steps == 0 or (step < self.log_steps and step.bit_count() == 1)

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from showo_turbo.errors import InputError
-from showo_turbo.files import atomic_file, sha256_of_files
+from showo_turbo.files import atomic_file, remove_partial_files, sha256_of_files
 
 MAX_CHECKPOINTS = 2
 """Number of intact checkpoints that stay on the disk."""
@@ -51,8 +51,7 @@ def write_checkpoint(folder: Path, step: int, state: dict[str, Any]) -> Path:
         else:
             other.rename(other.with_name(f"{other.name}.damaged"))
             other.with_suffix(".sha256").unlink(missing_ok=True)
-    for partial in folder.glob(".*.partial"):  # left by a killed process
-        partial.unlink(missing_ok=True)
+    remove_partial_files(folder)
     return path
 
 
