@@ -9,8 +9,7 @@ from tokenizers import Tokenizer
 from showo_turbo.checkpoints.loading import CheckpointFiles, locate
 from showo_turbo.checkpoints.names import SHIPPED_MODELS
 from showo_turbo.processing.prompts import FIRST_TURN, TURN, PromptBuilder
-from showo_turbo.scenes.language import caption, description_question, questions
-from showo_turbo.scenes.split import training_scene
+from showo_turbo.scenes.shapes.shape_world import SHAPES
 
 
 @pytest.fixture(scope="module", params=SHIPPED_MODELS)
@@ -26,11 +25,12 @@ def prompts(shipped: CheckpointFiles) -> PromptBuilder:
 @pytest.fixture(scope="module")
 def scene_texts() -> tuple[list[str], list[str], list[str]]:
     """Captions, questions and answers of 1,500 scenes."""
-    rng, captions, asked, answers = random.Random(11), set(), set(), set()
+    rng, language = random.Random(11), SHAPES.language
+    captions, asked, answers = set(), set(), set()
     for _ in range(1500):
-        scene = training_scene(rng)
-        captions.add(caption(scene, rng))
-        for turn in [description_question(scene, rng), *questions(scene, rng)]:
+        scene = SHAPES.training_scene(rng)
+        captions.add(language.caption(scene, rng))
+        for turn in [language.description_question(scene, rng), *language.questions(scene, rng)]:
             asked.add(turn.question)
             answers.add(f" {turn.answer}")
     return sorted(captions), sorted(asked), sorted(answers)

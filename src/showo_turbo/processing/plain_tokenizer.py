@@ -40,6 +40,8 @@ _MAX_IDS = 100_000
 class PlainTokenizer:
     """Encode and decode as a tokenizer of transformers does, which is loaded when anything else is used."""
 
+    clean_up_tokenization_spaces = False
+
     def __init__(self, backend: Tokenizer, end_of_text: str, load: "Callable[[], Any]") -> None:
         """Wrap a tokenizer of the tokenizers library.
 
