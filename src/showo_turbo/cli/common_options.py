@@ -24,7 +24,7 @@ import typer
 from showo_turbo.checkpoints.names import DEFAULT_MODEL as DEFAULT_MODEL
 from showo_turbo.checkpoints.names import SHIPPED_MODELS
 from showo_turbo.cli.early_checks import check_model
-from showo_turbo.cli.terminal import loading, quiet_transformers
+from showo_turbo.cli.terminal import loading, note, quiet_transformers
 from showo_turbo.generation.options import Options, is_optional, range_in_words, value_type
 
 if TYPE_CHECKING:
@@ -68,9 +68,9 @@ def load_pipeline(model: str, device: str | None, dtype: str, quantization: str 
 
 def report_unknown_words(pipe: "ShowoPipeline", texts: Sequence[str], kind: Literal["prompts", "questions"]) -> None:
     """Print a line on standard error if texts have words that the model was never trained on."""
-    note = pipe.known_world and pipe.known_world.note(texts, kind)
-    if note:
-        typer.echo(f"note: {note}", err=True)
+    unknown = pipe.known_world and pipe.known_world.note(texts, kind)
+    if unknown:
+        note(unknown)
 
 
 def world_of(model: str) -> "World":
