@@ -21,7 +21,8 @@ from showo_turbo.models.clip_vision import ClipVisionTower
 from showo_turbo.models.magvit_v2 import MagvitV2
 from showo_turbo.models.showo import Showo
 from showo_turbo.outputs import Images
-from showo_turbo.processing.images import ImageSource, pixels_to_images, preprocess_images
+from showo_turbo.processing.image_files import ImageSource, preprocess_images
+from showo_turbo.processing.images import pixels_to_images
 from showo_turbo.processing.known_world import WORD, KnownWorld, UnknownWordsWarning
 from showo_turbo.processing.prompts import PromptBuilder
 from showo_turbo.validation import check_seed

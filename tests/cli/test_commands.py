@@ -10,7 +10,7 @@ import pytest
 from showo_turbo import ShowoPipeline, __version__
 from showo_turbo.checkpoints.published import PUBLISHED, PublishedCheckpoint
 from showo_turbo.generation.options import SamplingOptions
-from showo_turbo.processing.images import load_image
+from showo_turbo.processing.image_files import load_image
 from showo_turbo.scenes.shapes.shape_world import SHAPES
 
 

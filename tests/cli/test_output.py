@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from showo_turbo import files
-from showo_turbo.processing.images import load_image
+from showo_turbo.processing.image_files import load_image
 
 ONE_STEP = ("--steps", 1)
 

@@ -17,7 +17,7 @@ from showo_turbo.compat.showo_options import TextToImageOptions, UnderstandingOp
 from showo_turbo.config_reader import read_config
 from showo_turbo.errors import InputError
 from showo_turbo.pipelines.pipeline import ShowoPipeline
-from showo_turbo.processing.images import load_image
+from showo_turbo.processing.image_files import load_image
 from showo_turbo.processing.prompts import PromptBuilder
 
 ROOT = Path(__file__).parent.parent.parent

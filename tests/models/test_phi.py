@@ -8,7 +8,7 @@ from transformers import PhiConfig, PhiForCausalLM
 
 from showo_turbo.configuration import BackboneConfig, load_phi_config
 from showo_turbo.files import write_json
-from showo_turbo.library_configs import create_phi_config
+from showo_turbo.library_configs import create_config
 from showo_turbo.models.phi import PhiLanguageModel, PhiRotaryEmbedding
 
 SIZES = {"vocab_size": 50, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
@@ -81,7 +81,7 @@ def test_scaled_rotary_embeddings_are_those_of_transformers() -> None:
 def test_plain_configs_equal_those_of_transformers(values: dict[str, Any]) -> None:
     plain = BackboneConfig.from_plain(values)
     assert plain is not None
-    expected = create_phi_config(dict(values)).to_dict()
+    expected = create_config(PhiConfig, dict(values)).to_dict()
     assert plain.to_dict() == {name: expected[name] for name in plain.to_dict()}
 
 

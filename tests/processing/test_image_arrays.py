@@ -7,7 +7,7 @@ from PIL import Image
 
 from showo_turbo.errors import InputError
 from showo_turbo.pipelines.pipeline import ShowoPipeline
-from showo_turbo.processing.images import load_image
+from showo_turbo.processing.image_files import load_image
 
 LEVELS = np.arange(0, 252, dtype=np.uint8).reshape(6, 14, 3)
 

@@ -12,14 +12,8 @@ from hypothesis import strategies as st
 from PIL import Image, features
 
 from showo_turbo.errors import InputError
-from showo_turbo.processing.images import (
-    image_to_pixels,
-    load_image,
-    make_grid,
-    pixels_to_images,
-    preprocess_images,
-    resize_and_crop,
-)
+from showo_turbo.processing.image_files import image_to_pixels, load_image, preprocess_images, resize_and_crop
+from showo_turbo.processing.images import make_grid, pixels_to_images
 from showo_turbo.processing.masks import mask_to_grid
 
 

@@ -25,12 +25,11 @@ def prompts(shipped: CheckpointFiles) -> PromptBuilder:
 @pytest.fixture(scope="module")
 def scene_texts() -> tuple[list[str], list[str], list[str]]:
     """Captions, questions and answers of 1,500 scenes."""
-    rng, language = random.Random(11), SHAPES.language
-    captions, asked, answers = set(), set(), set()
+    rng, captions, asked, answers = random.Random(11), set(), set(), set()
     for _ in range(1500):
         scene = SHAPES.training_scene(rng)
-        captions.add(language.caption(scene, rng))
-        for turn in [language.description_question(scene, rng), *language.questions(scene, rng)]:
+        captions.add(SHAPES.language.caption(scene, rng))
+        for turn in [SHAPES.language.description_question(scene, rng), *SHAPES.language.questions(scene, rng)]:
             asked.add(turn.question)
             answers.add(f" {turn.answer}")
     return sorted(captions), sorted(asked), sorted(answers)

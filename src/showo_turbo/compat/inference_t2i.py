@@ -73,7 +73,7 @@ def _prompts(options: TextToImageOptions) -> list[str]:
 
 def _check_images(options: TextToImageOptions) -> None:
     """Check that the images to edit can be read, before a model is loaded."""
-    from showo_turbo.processing.images import load_image
+    from showo_turbo.processing.image_files import load_image
     from showo_turbo.processing.masks import load_mask
 
     if options.mode != "t2i" and options.image_path is not None:
@@ -130,7 +130,7 @@ def _inpaint(
     pipe: "ShowoPipeline", options: TextToImageOptions, prompts: list[str], generator: "torch.Generator"
 ) -> "Iterator[Images]":
     """Redraw the masked part; image and mask are each cropped to the model's square, so their sizes may differ."""
-    from showo_turbo.processing.images import load_image, resize_and_crop
+    from showo_turbo.processing.image_files import load_image, resize_and_crop
     from showo_turbo.processing.masks import load_mask
 
     assert options.image_path is not None and options.inpainting_mask_path is not None  # noqa: PT018

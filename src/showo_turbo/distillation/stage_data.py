@@ -15,7 +15,7 @@ from showo_turbo.distillation.config import DistillationConfig, Stage
 from showo_turbo.distillation.rollouts import dialogue_ids
 from showo_turbo.errors import InputError
 from showo_turbo.pipelines.pipeline import ShowoPipeline
-from showo_turbo.processing.images import check_aspect_ratio
+from showo_turbo.processing.image_files import check_aspect_ratio
 
 S = TypeVar("S", CaptionSample, DialogueSample, TextSample)
 

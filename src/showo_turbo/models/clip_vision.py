@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from showo_turbo.backends.linear import arithmetic_dtype, upcast
-from showo_turbo.processing.images import ImageSource, load_image
+from showo_turbo.processing.image_files import ImageSource, load_image
 
 if TYPE_CHECKING:
     from transformers import CLIPVisionModel

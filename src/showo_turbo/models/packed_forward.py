@@ -29,7 +29,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from showo_turbo.models.phi import PhiBackbone, PhiLayer
+from showo_turbo.models.phi import PhiBackbone, PhiLayer, PhiRotaryEmbedding
 
 Rotary = tuple[Tensor, Tensor]
 """Cosines and sines, each (rows, 1, half of the rotated part of a head)."""
@@ -162,6 +162,15 @@ class LayerOps:
     mlp_and_residual: Callable[[PhiLayer, Tensor, Tensor, Tensor], Tensor] = mlp_and_residual
 
 
+def rotary_embedding(phi: PhiBackbone, positions: Tensor, hidden: Tensor) -> Rotary:
+    """Return cosines and sines of positions, long (rows,), in the dtype of `hidden`."""
+    if isinstance(phi.rotary_emb, PhiRotaryEmbedding):
+        angles = positions[:, None, None].float() * phi.rotary_emb.inv_freq.to(positions.device, torch.float)
+        return angles.cos().to(hidden.dtype), angles.sin().to(hidden.dtype)
+    cosines, sines = phi.rotary_emb(hidden, positions[None])
+    return cosines[0, :, None].chunk(2, -1)[0], sines[0, :, None].chunk(2, -1)[0]
+
+
 def packed_forward(phi: PhiBackbone, ops: LayerOps, embeddings: Tensor, groups: Sequence[PackedSequences]) -> Tensor:
     """Return hidden states (scored rows, hidden_size) after the final layer norm, group after group.
 
@@ -173,8 +182,7 @@ def packed_forward(phi: PhiBackbone, ops: LayerOps, embeddings: Tensor, groups: 
     """
     hidden = embeddings
     positions = torch.cat([group.positions for group in groups])
-    cosines, sines = phi.rotary_emb(hidden, positions[None])
-    rotary = cosines[0, :, None].chunk(2, -1)[0], sines[0, :, None].chunk(2, -1)[0]
+    rotary = rotary_embedding(phi, positions, hidden)
     counts = [group.layout.size for group in groups]
     layers = cast("Sequence[PhiLayer]", phi.layers)
     for number, layer in enumerate(layers):

@@ -21,7 +21,7 @@ from showo_turbo.models.showo import Showo
 from showo_turbo.models.showo_features import FeatureShowo
 from showo_turbo.outputs import TextOutput
 from showo_turbo.pipelines.chat import Chat
-from showo_turbo.processing.images import ImageSource
+from showo_turbo.processing.image_files import ImageSource
 
 
 @dataclass(frozen=True)

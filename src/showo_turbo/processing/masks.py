@@ -17,8 +17,7 @@ from PIL import Image, ImageChops, ImageOps
 from torch import Tensor
 
 from showo_turbo.errors import InputError
-from showo_turbo.processing.image_files import ImageSource, open_image
-from showo_turbo.processing.images import resize_and_crop, to_rgb
+from showo_turbo.processing.image_files import ImageSource, open_image, resize_and_crop, to_rgb
 
 _DARK, _BRIGHT = 32, 224
 _EDGES = 0.1

@@ -1,4 +1,4 @@
-"""A text tokenizer that encodes and decodes without transformers, whose import takes a second of CPU time.
+"""A text tokenizer that is opened without transformers, whose import takes a second of CPU time.
 
 Decisions:
 - It reads what `save_pretrained` of this package writes: a `tokenizer.json` that holds all special tokens, and a config
@@ -38,7 +38,7 @@ _MAX_IDS = 100_000
 
 
 class PlainTokenizer:
-    """Encode and decode as a tokenizer of transformers does, which is loaded when anything else is used."""
+    """Hold a tokenizer of the tokenizers library; what else transformers' have is loaded when it is used."""
 
     clean_up_tokenization_spaces = False
 
@@ -50,29 +50,18 @@ class PlainTokenizer:
             end_of_text: the token at both ends of a text.
             load: loads the same tokenizer by transformers.
         """
-        self.backend, self.eos_token, self._load = backend, end_of_text, load
+        self.backend_tokenizer, self.eos_token, self._load = backend, end_of_text, load
         self.eos_token_id = backend.token_to_id(end_of_text)
         self.bos_token_id = self.eos_token_id
+        self.clean_up_tokenization_spaces = False
 
     def __len__(self) -> int:
         """Return the number of ids."""
-        return self.backend.get_vocab_size()
-
-    def encode(self, text: Any, **options: Any) -> list[int]:
-        """Return the ids of a text."""
-        if isinstance(text, str) and options == {"add_special_tokens": False, "verbose": False}:
-            return self.backend.encode(text, add_special_tokens=False).ids
-        return self._complete.encode(text, **options)
-
-    def decode(self, token_ids: Any, **options: Any) -> str | list[str]:
-        """Return the text of ids."""
-        if isinstance(token_ids, list) and options == {"clean_up_tokenization_spaces": False}:
-            return self.backend.decode(token_ids, skip_special_tokens=False)
-        return self._complete.decode(token_ids, **options)
+        return self.backend_tokenizer.get_vocab_size()
 
     def convert_tokens_to_ids(self, tokens: str | list[str]) -> Any:
         """Return the id of a token, or the ids of several."""
-        if isinstance(tokens, str) and (token_id := self.backend.token_to_id(tokens)) is not None:
+        if isinstance(tokens, str) and (token_id := self.backend_tokenizer.token_to_id(tokens)) is not None:
             return token_id
         return self._complete.convert_tokens_to_ids(tokens)
 

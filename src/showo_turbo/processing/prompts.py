@@ -183,7 +183,7 @@ class PromptBuilder:
 
     def encode(self, text: str) -> list[int]:
         """Return the ids of a text, without special tokens."""
-        return self.tokenizer.encode(text, add_special_tokens=False, verbose=False)
+        return self.tokenizer.backend_tokenizer.encode(text, add_special_tokens=False).ids
 
     def decode(self, ids: Iterable[int] | Tensor) -> str:
         """Return the text of ids up to the first `[eot]`; special tokens, image codes and masks are skipped."""
@@ -196,8 +196,7 @@ class PromptBuilder:
         return self._decode(text_ids)
 
     def _decode(self, ids: list[int]) -> str:
-        # Casts: a list of texts is returned only for a list of id lists.
-        text = cast(str, self.tokenizer.decode(ids, clean_up_tokenization_spaces=False))
+        text = self.tokenizer.backend_tokenizer.decode(ids, skip_special_tokens=False)
         return self.tokenizer.clean_up_tokenization(text) if self.cleans_up_spaces else text
 
     @property

@@ -18,8 +18,7 @@ from showo_turbo.data.source_files import matching_files
 from showo_turbo.data.sources.source import read_caption
 from showo_turbo.errors import InputError
 from showo_turbo.files import parse_json
-from showo_turbo.processing.image_files import MAX_FILE_BYTES
-from showo_turbo.processing.images import load_image
+from showo_turbo.processing.image_files import MAX_FILE_BYTES, load_image
 
 _IMAGE_ENDINGS = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "ppm")
 _PARTS = {"txt": 0, "json": 1} | dict.fromkeys(_IMAGE_ENDINGS, 2)
