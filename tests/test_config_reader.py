@@ -50,3 +50,23 @@ def test_files_without_settings_are_refused(tmp_path: Path, content: str) -> Non
     file.write_text(content, encoding="latin-1")
     with pytest.raises(InputError, match=r"wrong\.yaml"):
         read_config(ImageTokenizerTrainingConfig, [f"config={file}"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "output"),
+    [
+        (["loop.output='runs'"], "runs"),
+        (["loop.output='a", "red", "car'", "loop.seed=3"], "a red car"),
+        (["loop.output='a", "b=c", "'"], "a b=c "),
+        (["loop.output=''"], ""),
+        (["loop.output='tis"], "'tis"),
+        (["loop.output='"], "'"),
+        (["loop.output=it's"], "it's"),
+    ],
+)
+def test_single_quotes_of_cmd_exe_are_removed(arguments: list[str], output: str) -> None:
+    assert read_config(ImageTokenizerTrainingConfig, arguments).loop.output == output
+
+
+def test_quoted_numbers_are_parsed() -> None:
+    assert read_config(ImageTokenizerTrainingConfig, ["loop.seed='3'"]).loop.seed == 3

@@ -29,3 +29,16 @@ def test_every_public_name_is_there() -> None:
     assert all(getattr(showo_turbo, name) is not None for name in showo_turbo.__all__)
     assert set(showo_turbo.__all__) <= set(dir(showo_turbo))
     assert not hasattr(showo_turbo, "nonsense")
+
+
+def test_the_module_runs_the_commands() -> None:
+    command = [sys.executable, "-m", "showo_turbo", "--version"]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == (
+        f"showo-turbo {showo_turbo.__version__}\n"
+    )
+
+
+def test_loading_a_model_prints_nothing() -> None:
+    code = "from showo_turbo import ShowoPipeline; ShowoPipeline.from_pretrained('tiny-turbo', device='cpu')"
+    finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (finished.stdout, finished.stderr) == ("", "")

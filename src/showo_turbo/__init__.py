@@ -9,6 +9,7 @@
 Importing this module is cheap: what needs torch is loaded when a name is first used.
 """
 
+import logging
 from importlib import import_module
 from importlib.metadata import version
 from typing import TYPE_CHECKING
@@ -32,6 +33,15 @@ __all__ = [
     "TextRequest",
     "__version__",
 ]
+
+
+def _is_relevant(record: logging.LogRecord) -> bool:
+    """Return False for what torchao logs when it is imported, which transformers does if it can."""
+    return not record.getMessage().startswith(("Failed to load", "<enum"))  # kernels of other hardware; enumerations
+
+
+for _name in ("torchao", "torch.utils._pytree"):
+    logging.getLogger(_name).addFilter(_is_relevant)
 
 _HOMES = {
     "ImageOutput": "showo_turbo.outputs",

@@ -28,7 +28,8 @@ def read_config(cls: type[T], arguments: list[str]) -> T:
     """Merge defaults, the YAML file of a `config=FILE` argument, and the other `key=value` arguments, in this order.
 
     The value of an argument is parsed as YAML if that gives a number, true, false, null, or a list or mapping in
-    brackets; otherwise, and for fields of type `str`, it is the text itself (null is None for `str | None`).
+    brackets; otherwise, and for fields of type `str`, it is the text itself (null is None for `str | None`). Single
+    quotes around a value are removed: cmd.exe passes them on, and splits the value at its spaces.
 
     Args:
         cls: a data class, which may be nested; keys of nested fields have dots, `loop.steps=100`.
@@ -38,6 +39,7 @@ def read_config(cls: type[T], arguments: list[str]) -> T:
         InputError: if an argument has no "=", a file is missing or is not a YAML mapping, a key is not a field (the
             most similar one is named), or a value has the wrong type.
     """
+    arguments = _join_quoted(arguments)
     bare = [argument for argument in arguments if "=" not in argument]
     if bare:
         raise InputError(f"argument {bare[0]!r} is not of the form key=value, such as config=FILE or seed=1")
@@ -58,6 +60,22 @@ def read_config(cls: type[T], arguments: list[str]) -> T:
         raise InputError(f"setting {error.full_key}: {_first_line(error)}") from error
     assert isinstance(merged, cls)  # `structured` made the settings of this class
     return merged
+
+
+def _join_quoted(arguments: list[str]) -> list[str]:
+    """Join arguments that are one value in single quotes, `key='a`, `red`, `car'`, and remove such quotes."""
+    joined: list[str] = []
+    rest = list(arguments)
+    while rest:
+        key, equals, value = rest.pop(0).partition("=")
+        if value.startswith("'"):
+            pieces = [value, *rest]
+            ends = (number for number, piece in enumerate(pieces) if piece.endswith("'") and (number or len(piece) > 1))
+            if (end := next(ends, None)) is not None:
+                value = " ".join(pieces[: end + 1])[1:-1]
+                del rest[:end]
+        joined.append(key + equals + value)
+    return joined
 
 
 def _read_arguments(cls: type, pairs: list[tuple[str, str]]) -> DictConfig:

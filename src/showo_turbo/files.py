@@ -176,7 +176,8 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def json_bytes(values: Mapping[str, Any]) -> bytes:
     """Return an object as an indented JSON file holds it."""
-    return (json.dumps(values, indent=2, ensure_ascii=False) + "\n").encode()
+    text = json.dumps(values, indent=2, ensure_ascii=False) + "\n"
+    return text.encode(errors="backslashreplace")  # names of files that are not UTF-8; JSON has the same escapes
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:

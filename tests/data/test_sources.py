@@ -16,6 +16,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from showo_turbo.data.samples import BadSampleError, Turn
+from showo_turbo.data.source_files import matching_files
 from showo_turbo.data.sources.coco import CocoCaptions
 from showo_turbo.data.sources.image_folder import ImageFolder
 from showo_turbo.data.sources.llava import LlavaDialogues
@@ -187,6 +188,32 @@ def write_tar(file: Path, members: dict[str, bytes], tar_format: int = tarfile.P
     return file
 
 
+@pytest.mark.parametrize(
+    ("pattern", "names"),
+    [
+        ("{008..011}.tar", ["008", "009", "010", "011"]),
+        ("{011..009}.tar", ["011", "010", "009"]),
+        ("{8..10}.tar", ["8", "9", "10"]),
+        ("{b,a}.tar", ["b", "a"]),
+        ("{0..1}-{a,b}.tar", ["0-a", "0-b", "1-a", "1-b"]),
+        ("{x,y}?.tar", ["x1", "x2", "y1"]),
+        ("{1..2}", ["{1..2}"]),
+    ],
+)
+def test_braces_stand_for_files_in_order(pattern: str, names: list[str], tmp_path: Path) -> None:
+    for name in names:
+        (tmp_path / (name if pattern == name else f"{name}.tar")).touch()
+    assert [file.name.removesuffix(".tar") for file in matching_files(tmp_path / pattern)] == names
+
+
+def test_every_file_that_braces_stand_for_must_exist(tmp_path: Path) -> None:
+    (tmp_path / "0.tar").touch()
+    with pytest.raises(InputError, match=r"1\.tar' does not exist"):
+        matching_files(tmp_path / "{0..1}.tar")
+    with pytest.raises(InputError, match="stands for more than 1,000,000 files"):
+        matching_files(tmp_path / "{0..9999}{0..99999999}.tar")
+
+
 @pytest.mark.parametrize("tar_format", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT])
 def test_shards_are_read_in_any_order(tmp_path: Path, tar_format: int) -> None:
     long = "folder/" + "ä" * 150
@@ -261,6 +288,25 @@ def test_parquet_rows_are_read_in_any_order(tmp_path: Path) -> None:
     order = random.Random(0).sample(range(17), 17)
     assert [source[index].text for index in order] == [texts[index] for index in order]
     assert [source[index].key for index in (5, 14)] == ["0.parquet: row 5", "1.parquet: row 4"]
+
+
+@pytest.mark.parametrize(
+    "kind", [pyarrow.dictionary(pyarrow.int32(), pyarrow.string()), pyarrow.large_string(), pyarrow.string_view()]
+)
+def test_parquet_texts_of_any_string_type(kind: pyarrow.DataType, tmp_path: Path) -> None:
+    texts = ["a", "b", "a", "c", "b", "a", "d"]
+    pyarrow.parquet.write_table(
+        pyarrow.table({"text": pyarrow.array(texts).cast(kind)}), tmp_path / "0.parquet", row_group_size=3
+    )
+    source = ParquetTexts(tmp_path / "0.parquet")
+    assert [source[index].text for index in range(len(source))] == texts
+
+
+def test_parquet_dictionaries_of_numbers_are_refused(tmp_path: Path) -> None:
+    numbers = pyarrow.array([1, 2, 1]).dictionary_encode()
+    pyarrow.parquet.write_table(pyarrow.table({"text": numbers}), tmp_path / "0.parquet")
+    with pytest.raises(InputError, match="holds int64, not strings"):
+        ParquetTexts(tmp_path / "0.parquet")
 
 
 def test_bad_parquet_rows_are_reported(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """`showo-turbo ask`, `describe`, `chat`: questions about an image, answered on the terminal."""
 
+import json
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -30,6 +31,12 @@ from showo_turbo.validation import check_seed
 
 if TYPE_CHECKING:
     from showo_turbo.pipelines.pipeline import ShowoPipeline
+
+
+AsJson = Annotated[
+    bool,
+    typer.Option("--json", help="Print each answer as a line of JSON, with its question and statistics."),
+]
 
 
 @dataclass(frozen=True)
@@ -69,19 +76,26 @@ def ask(
     image: ImageFile,
     questions: Annotated[list[str], typer.Argument(help="One question or several.", show_default=False)],
     options: AnsweringArguments,
+    as_json: AsJson = False,
 ) -> None:
     """Answer questions about an image. Several questions are printed with their answers."""
-    answer(image, questions, options)
+    answer(image, questions, options, as_json)
 
 
 @with_options
-def describe(image: ImageFile, options: DescribingArguments) -> None:
+def describe(image: ImageFile, options: DescribingArguments, as_json: AsJson = False) -> None:
     """Describe an image."""
-    answer(image, ["Describe the image."], options)
+    answer(image, ["Describe the image."], options, as_json)
 
 
-def answer(image: str, questions: Sequence[str], options: AnsweringArguments) -> None:
+def answer(image: str, questions: Sequence[str], options: AnsweringArguments, as_json: bool) -> None:
     """Print answers about an image, which is encoded once.
+
+    Args:
+        image: path of the image.
+        questions: the questions.
+        options: options of the command.
+        as_json: print an object for each answer, once it is complete.
 
     Raises:
         InputError: if the image or the model cannot be read, or a question is invalid; before any answer.
@@ -95,11 +109,15 @@ def answer(image: str, questions: Sequence[str], options: AnsweringArguments) ->
     report_unknown_words(pipe, questions, "questions")
     encoded = pipe.encode_images([loaded])
     for question in questions:
-        if len(questions) > 1:
+        if len(questions) > 1 and not as_json:
             typer.echo(question)
-        printer = TextPrinter(pipe.prompts)
+        printer = None if as_json else TextPrinter(pipe.prompts)
         output = pipe.image_to_text(encoded, question, **asdict(decoding), seed=options.seed, streamer=printer)
-        if options.stats:
+        if as_json:
+            result: dict[str, object] = {"image": image, "question": question, "answer": output.texts[0]}
+            result |= {"tokens": len(output.token_ids[0]), "forward_passes": output.forward_passes}
+            typer.echo(json.dumps(result | {"seed": options.seed}))
+        elif options.stats:
             typer.echo(stats_line(output, decoding.max_new_tokens))
 
 

@@ -25,6 +25,7 @@ from typer.models import OptionInfo
 from showo_turbo.checkpoints.names import DEFAULT_MODEL as DEFAULT_MODEL
 from showo_turbo.checkpoints.names import SHIPPED_MODELS
 from showo_turbo.cli.early_checks import check_model
+<<<<<<< HEAD
 from showo_turbo.cli.terminal import loading, quiet_transformers
 from showo_turbo.generation.options import (
     Options,
@@ -32,6 +33,10 @@ from showo_turbo.generation.options import (
     range_in_words,
     value_type,
 )
+=======
+from showo_turbo.cli.terminal import loading, note, quiet_transformers
+from showo_turbo.generation.options import Options, is_optional, range_in_words, value_type
+>>>>>>> 90194160a6c32f5edac5534c3de239719362af57
 
 if TYPE_CHECKING:
     from showo_turbo.pipelines.pipeline import ShowoPipeline
@@ -80,9 +85,9 @@ def load_pipeline(model: str, device: str | None, dtype: str, quantization: str 
 
 def report_unknown_words(pipe: "ShowoPipeline", texts: Sequence[str], kind: Literal["prompts", "questions"]) -> None:
     """Print a line on standard error if texts have words that the model was never trained on."""
-    note = pipe.known_world and pipe.known_world.note(texts, kind)
-    if note:
-        typer.echo(f"note: {note}", err=True)
+    unknown = pipe.known_world and pipe.known_world.note(texts, kind)
+    if unknown:
+        note(unknown)
 
 
 def world_of(model: str) -> "World":

@@ -5,7 +5,7 @@ NAME.json ------------------Sidecar.read-------^
 """
 
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from math import ceil, sqrt
 from pathlib import Path
@@ -28,21 +28,24 @@ from showo_turbo.cli.common_options import (
     with_options,
 )
 from showo_turbo.cli.early_checks import check_texts
-from showo_turbo.cli.output_files import check_outputs, check_png, png_bytes
-from showo_turbo.cli.prompt_files import read_prompts, slug
+from showo_turbo.cli.finished_images import unfinished
+from showo_turbo.cli.output_files import check_image_name, check_outputs, image_bytes
+from showo_turbo.cli.prompt_files import check_prompts, read_prompt_lines, slug
 from showo_turbo.cli.sidecar import Sidecar, files_in, sidecar_path
-from showo_turbo.cli.terminal import StepProgress, progress_bar, warn
+from showo_turbo.cli.terminal import StepProgress, note, print_result, progress_bar, warn
 from showo_turbo.errors import InputError
 from showo_turbo.files import atomic_files, sha256_of_files
 from showo_turbo.generation.options import SamplingOptions, add_options
 from showo_turbo.validation import check_seed
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from showo_turbo.pipelines.pipeline import ShowoPipeline
 
 _OUTPUT_HELP = (
-    "For one image a PNG file (out.png if left out); for several an existing folder (the current one if left out), "
-    "which gets files such as 001-a-red-circle.png."
+    "For one image a file in any format that Pillow writes (out.png if left out); for several, or without an ending, a "
+    "folder (the current one if left out), which gets files such as 001-a-red-circle.png."
 )
 
 
@@ -75,8 +78,8 @@ class DrawingArguments:
         """Name or path of the model."""
         return DEFAULT_MODEL if self.model is None else self.model
 
-    def check(self, prompts: list[str]) -> None:
-        """Check prompts and sampling options before the pipeline is loaded.
+    def check(self, prompts: list[str], origins: Mapping[str, str] | None = None) -> None:
+        """Check prompts, see `check_prompts`, and sampling options before the pipeline is loaded.
 
         Raises:
             InputError: if one is invalid.
@@ -84,7 +87,7 @@ class DrawingArguments:
         if self.seed is not None:
             check_seed("seed", self.seed)
         SamplingOptions().override(**given_options(SamplingOptions, self))
-        check_texts(self.model_name, prompts=prompts)
+        check_texts(self.model_name, prompts=prompts, origins=origins)
 
     def load_pipeline(self) -> "ShowoPipeline":
         """Load the pipeline that the options name."""
@@ -124,18 +127,22 @@ def generate(
             )
         draw_again(from_sidecar, options)
         return
-    texts = [*(prompts or []), *(read_prompts(prompts_file, "prompts file") if prompts_file else [])]
+    lines = read_prompt_lines(prompts_file, "prompts file") if prompts_file else {}
+    origins = {prompt: f"prompts file {str(prompts_file)!r}, line {line}" for line, prompt in lines.items()}
+    texts = [*(prompts or []), *lines.values()]
     images = image_paths(texts, options.output)
-    if skip_existing:
-        images = {path: prompt for path, prompt in images.items() if not _is_finished(path, prompt)}
-    if not images:
-        return
-    check_outputs([file for path in images for file in (path, sidecar_path(path))], options.overwrite)
-    options.check(list(images.values()))
+    if not skip_existing:
+        check_outputs([file for path in images for file in (path, sidecar_path(path))], options.overwrite)
+    options.check(list(images.values()), origins)
     pipe = options.load_pipeline()
     size = {name: value for name, value in given.items() if name in ("height", "width")}
     sidecar = new_sidecar(pipe, "text_to_image", size, "", options)
-    draw(pipe, {path: replace(sidecar, prompt=prompt) for path, prompt in images.items()})
+    sidecars = {path: replace(sidecar, prompt=prompt) for path, prompt in images.items()}
+    if skip_existing:
+        sidecars = unfinished(sidecars, options.overwrite, options.seed is not None)
+    draw(pipe, sidecars, origins)
+    if sidecars:
+        _note_seed(sidecar, options)
 
 
 @with_options
@@ -195,7 +202,9 @@ def edit(task: str, arguments: dict[str, Any], prompt: str, options: DrawingArgu
         arguments[name] = str(file.resolve())
     options.check([prompt])
     pipe = options.load_pipeline()
-    draw(pipe, {path: new_sidecar(pipe, task, arguments, prompt, options)})
+    sidecar = new_sidecar(pipe, task, arguments, prompt, options)
+    draw(pipe, {path: sidecar})
+    _note_seed(sidecar, options)
 
 
 def new_sidecar(
@@ -250,16 +259,20 @@ def draw_again(file: Path, options: DrawingArguments) -> None:
     draw(pipe, {path: sidecar})
 
 
-def draw(pipe: "ShowoPipeline", images: dict[Path, Sidecar]) -> None:
+def draw(pipe: "ShowoPipeline", images: dict[Path, Sidecar], origins: Mapping[str, str] | None = None) -> None:
     """Draw and write image files one at a time, so that none depends on the others.
+
+    Args:
+        pipe: the pipeline.
+        images: the files, with their settings.
+        origins: see `check_prompts`.
 
     Raises:
         InputError: if a prompt is empty or too long, before any image is drawn, or as the task.
     """
     from showo_turbo.processing.images import make_grid
 
-    for sidecar in images.values():
-        pipe.prompts.check_prompt(sidecar.prompt)
+    check_prompts(pipe.prompts, [sidecar.prompt for sidecar in images.values()], origins)
     _warn_of_size(pipe, images.values())
     report_unknown_words(pipe, [sidecar.prompt for sidecar in images.values()], "prompts")
     with progress_bar() as progress:
@@ -273,10 +286,23 @@ def draw(pipe: "ShowoPipeline", images: dict[Path, Sidecar]) -> None:
                 seed=sidecar.seed,
                 callback_on_step_end=on_step,
             ).images
-            grid = make_grid(drawn, columns=ceil(sqrt(len(drawn))))
-            atomic_files({path: png_bytes(grid), sidecar_path(path): sidecar.to_bytes()})
-    for path in images:
-        typer.echo(path)
+            write_image(make_grid(drawn, columns=ceil(sqrt(len(drawn)))), path, sidecar)
+            print_result(path)
+
+
+def write_image(image: "Image", path: Path, sidecar: Sidecar) -> None:
+    """Write an image and its sidecar; after a kill, the sidecar of another image is never beside it."""
+    files = {sidecar_path(path): sidecar.to_bytes(), path: image_bytes(image, path)}
+    if path.exists():
+        sidecar_path(path).unlink(missing_ok=True)
+        files = dict(reversed(files.items()))
+    atomic_files(files)
+
+
+def _note_seed(sidecar: Sidecar, options: DrawingArguments) -> None:
+    """Print a seed that was chosen at random."""
+    if options.seed is None:
+        note(f"the seed was chosen at random: --seed {sidecar.seed} draws the same again")
 
 
 def _warn_of_size(pipe: "ShowoPipeline", sidecars: Iterable[Sidecar]) -> None:
@@ -304,8 +330,8 @@ def image_paths(prompts: list[str], output: Path | None) -> dict[Path, str]:
     if len(prompts) == 1:
         return {image_path(prompts[0], output): prompts[0]}
     folder = output or Path()
-    if not folder.is_dir():
-        raise InputError(f"output {str(folder)!r} must be a folder that exists, since there are {len(prompts)} prompts")
+    if folder.suffix.lower() == ".png" or (folder.exists() and not folder.is_dir()):
+        raise InputError(f"output {str(folder)!r} must be a folder, since there are {len(prompts)} prompts")
     return {folder / f"{number:03}-{slug(prompt)}.png": prompt for number, prompt in enumerate(prompts, start=1)}
 
 
@@ -313,15 +339,9 @@ def image_path(prompt: str, output: Path | None) -> Path:
     """Return the file of one prompt: `output`, or a file in it that is named after the prompt, or out.png.
 
     Raises:
-        InputError: if it does not end in .png.
+        InputError: if its ending names no format that images are written in.
     """
     path = output or Path("out.png")
-    path = path / f"{slug(prompt)}.png" if path.is_dir() else path
-    check_png("output", path)
+    path = path / f"{slug(prompt)}.png" if path.is_dir() or not path.suffix else path
+    check_image_name(path)
     return path
-
-
-def _is_finished(path: Path, prompt: str) -> bool:
-    """Return whether there is an image of this prompt with its sidecar, which is written last."""
-    sidecar = sidecar_path(path)
-    return path.exists() and sidecar.exists() and Sidecar.read(sidecar).prompt == prompt

@@ -1,9 +1,10 @@
 """Check what a command is given before torch is imported, which takes longer than all checks."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from showo_turbo.checkpoints.names import resolve
+from showo_turbo.cli.prompt_files import check_prompts
 from showo_turbo.configuration import ShowoConfig
 from showo_turbo.files import read_json
 from showo_turbo.validation import check_dtype, check_quantization
@@ -20,8 +21,15 @@ def check_model(model: str, dtype: str, quantization: str | None) -> None:
     resolve(model)
 
 
-def check_texts(model: str, prompts: Sequence[str] = (), questions: Sequence[str] = ()) -> None:
+def check_texts(
+    model: str,
+    prompts: Sequence[str] = (),
+    questions: Sequence[str] = (),
+    origins: Mapping[str, str] | None = None,
+) -> None:
     """Check prompts and questions with the text tokenizer of a model, if it can be read without transformers.
+
+    `origins` is as for `check_prompts`.
 
     Raises:
         InputError: as `PromptBuilder.check_prompt` and `PromptBuilder.check_question`.
@@ -38,7 +46,6 @@ def check_texts(model: str, prompts: Sequence[str] = (), questions: Sequence[str
         return
     config = ShowoConfig.from_dict(read_json(folder / "config.json"))
     builder = PromptBuilder(tokenizer, build_vocabulary(tokenizer, config), config.max_text_length)
-    for prompt in prompts:
-        builder.check_prompt(prompt)
+    check_prompts(builder, prompts, origins)
     for question in questions:
         builder.check_question(question)

@@ -48,7 +48,9 @@ class MeasuringArguments:
         InputError: if a number is out of its range.
     """
 
-    images_per_prompt: Annotated[int, typer.Option(help="Images of every prompt.")] = 4
+    images_per_prompt: Annotated[
+        int, typer.Option("--num-images", "--images-per-prompt", help="Images of every prompt.")
+    ] = 4
     prompts_file: Annotated[
         Path | None, typer.Option(help="JSONL prompts in GenEval's format; the held-out set if left out.")
     ] = None
@@ -58,7 +60,7 @@ class MeasuringArguments:
     dtype: Dtype = DEFAULT_DTYPE
 
     def __post_init__(self) -> None:
-        check_integer("images-per-prompt", self.images_per_prompt, 1)
+        check_integer("num-images", self.images_per_prompt, 1)
         check_integer("scenes", self.scenes, 1)
         check_seed("seed", self.seed)
 

@@ -11,9 +11,10 @@ from showo_turbo.cli.demo import demo
 from showo_turbo.cli.draw import extrapolate, generate, inpaint, vary
 from showo_turbo.cli.evaluate import evaluate, report
 from showo_turbo.cli.exit_status import run_or_exit
+from showo_turbo.cli.terminal import verbosity
 from showo_turbo.cli.train import distill, pretrain
 
-app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 for command in (
     generate,
     inpaint,
@@ -44,8 +45,14 @@ def showo_turbo(
     version: Annotated[
         bool, typer.Option("--version", help="Print the version and stop.", callback=_print_version, is_eager=True)
     ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print results and errors only; before the command.")] = False,
+    verbose: Annotated[
+        bool,
+        typer.Option("--verbose", help="Print messages of libraries and tracebacks of errors; before the command."),
+    ] = False,
 ) -> None:
     """Draw images from text and answer questions about images with one transformer."""
+    verbosity.quiet, verbosity.verbose = quiet, verbose
 
 
 def run() -> None:

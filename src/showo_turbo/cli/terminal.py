@@ -1,11 +1,12 @@
 """Terminal output while the model works: progress, streamed answers, statistics, and silence of the libraries below."""
 
-import logging
 import os
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from io import TextIOWrapper
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
@@ -16,8 +17,45 @@ if TYPE_CHECKING:
     from showo_turbo.processing.prompts import PromptBuilder
 
 
+@dataclass
+class Verbosity:
+    """Hold how much is printed on standard error.
+
+    Attributes:
+        quiet: errors only: no progress, warnings or notes.
+        verbose: messages of the libraries below too, and the traceback of an error.
+    """
+
+    quiet: bool = False
+    verbose: bool = False
+
+
+verbosity = Verbosity()
+"""Set by the options of `showo-turbo`."""
+
 SECONDS_BETWEEN_LINES = 10
 """Time between lines of progress without a terminal."""
+
+
+def accept_any_text(*streams: TextIO) -> None:
+    """Make streams print what their encoding lacks as escapes, and names of files that are not UTF-8 as they are."""
+    for stream in streams:
+        if isinstance(stream, TextIOWrapper):
+            is_utf_8 = stream.encoding.lower().replace("-", "") == "utf8"
+            stream.reconfigure(errors="surrogateescape" if is_utf_8 else "backslashreplace")
+
+
+def silence_standard_output() -> None:
+    """Discard what is printed from now on: the reader of a pipe has closed it."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def print_result(text: object) -> None:
+    """Print a line on standard output at once; if its reader has closed it, the command goes on silently."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        silence_standard_output()
 
 
 def progress_bar() -> "Progress":
@@ -26,13 +64,14 @@ def progress_bar() -> "Progress":
     from rich.progress import Progress
 
     console = Console(stderr=True)
-    return Progress(console=console, transient=True, disable=not console.is_terminal)
+    is_terminal = console.is_terminal and not verbosity.quiet
+    return Progress(console=console, transient=True, disable=not is_terminal, redirect_stdout=sys.stdout.isatty())
 
 
 @contextmanager
 def loading(model: str) -> Iterator[None]:
     """Show a spinner on standard error while a model is loaded; nothing without a terminal."""
-    if not sys.stderr.isatty():
+    if verbosity.quiet or not sys.stderr.isatty():
         yield
         return
     from rich.console import Console
@@ -43,7 +82,14 @@ def loading(model: str) -> Iterator[None]:
 
 def warn(message: str) -> None:
     """Print a warning as one line on standard error."""
-    print(f"warning: {message}", file=sys.stderr, flush=True)
+    if not verbosity.quiet:
+        print(f"warning: {message}", file=sys.stderr, flush=True)
+
+
+def note(message: str) -> None:
+    """Print a note as one line on standard error."""
+    if not verbosity.quiet:
+        print(f"note: {message}", file=sys.stderr, flush=True)
 
 
 class StepProgress:
@@ -116,14 +162,10 @@ def stats_line(answer: "TextOutput", max_new_tokens: int) -> str:
     return f"{tokens} tokens in {answer.forward_passes} passes: {tokens / answer.forward_passes:.2f} tokens per pass"
 
 
-def quiet_torchao() -> None:
-    """Silence torchao's warnings. Call it before transformers' models are imported: they import torchao if they can."""
-    for name in ("torchao", "torch.utils._pytree"):  # on kernels for other hardware, and on torchao's enumerations
-        logging.getLogger(name).setLevel(logging.ERROR)
-
-
 def quiet_transformers() -> None:
     """Silence transformers' warnings, without importing it: it reads its level from the environment when imported."""
+    if verbosity.verbose:
+        return
     os.environ["TRANSFORMERS_VERBOSITY"] = "error"
     if "transformers" in sys.modules:
         from transformers.utils.logging import set_verbosity_error

@@ -26,8 +26,7 @@ def run(options: UnderstandingOptions) -> None:
     folder = OutputFolder(options.output_folder("mmu"), "answers.jsonl", overwrite=options.overwrite)
     check_tracker(options)
     with folder.opened():
-        results = _answer_all(options, images)
-        folder.write_results(results)
+        results = _answer_all(options, images, folder)
     captions: dict[Path, list[str]] = {path: [] for path in images}
     for result in results:
         captions[Path(result["image"])].append(f"User: {result['question']}\n Answer : {result['answer']}\n")
@@ -46,8 +45,8 @@ def _image_files(folder: Path) -> list[Path]:
     return files
 
 
-def _answer_all(options: UnderstandingOptions, images: list[Path]) -> list[dict[str, str]]:
-    """Return the answers, after printing them image by image."""
+def _answer_all(options: UnderstandingOptions, images: list[Path], folder: OutputFolder) -> list[dict[str, str]]:
+    """Return the answers, after printing and writing them image by image."""
     pipe = load_pipeline(options)
     decoding = asdict(options.decoding_options())
     questions = split(options.question)
@@ -58,4 +57,5 @@ def _answer_all(options: UnderstandingOptions, images: list[Path]) -> list[dict[
         for question, answer in zip(questions, answers, strict=True):
             print(f"  {question}\n    {answer}", flush=True)
             results.append({"image": str(path), "question": question, "answer": answer})
+        folder.write_results(results)
     return results

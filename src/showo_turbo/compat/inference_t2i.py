@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from showo_turbo.cli.prompt_files import read_prompts
+from showo_turbo.cli.prompt_files import read_prompt_lines
 from showo_turbo.compat.output_folder import OutputFolder, image_names
 from showo_turbo.compat.showo_options import TextToImageOptions, split
 from showo_turbo.compat.showo_pipeline import load_pipeline
@@ -39,13 +39,12 @@ def run(options: TextToImageOptions) -> None:
     check_tracker(options)
     _check_images(options)
     seed = secrets.randbelow(2**32) if options.seed is None else options.seed
-    results = [
+    results: list[dict[str, object]] = [
         {"image": name, "prompt": caption, "mode": options.mode, "seed": seed}
         for name, caption in zip(folder.names, captions, strict=True)
     ]
     with folder.opened():
-        images = _draw_all(options, prompts, seed, folder)
-        folder.write_results(results)
+        images = _draw_all(options, prompts, seed, folder, results)
     track(options, f"t2i_{options.mode}", "generated_images", zip(images, captions, strict=True))
 
 
@@ -66,7 +65,7 @@ def _prompts(options: TextToImageOptions) -> list[str]:
         named = options.validation_prompts_file or options.dataset.params.validation_prompts_file
         if named is None:
             raise InputError("prompt is missing: add prompt='...' or validation_prompts_file=FILE")
-        return read_prompts(Path(named), "validation_prompts_file", strip=False)
+        return list(read_prompt_lines(Path(named), "validation_prompts_file", strip=False).values())
     if not split(options.prompt):
         raise InputError(f"prompt is {options.prompt!r}, which holds no text: say what the images should show")
     return split(options.prompt)
@@ -83,7 +82,9 @@ def _check_images(options: TextToImageOptions) -> None:
         load_mask(options.inpainting_mask_path)
 
 
-def _draw_all(options: TextToImageOptions, prompts: list[str], seed: int, folder: OutputFolder) -> "list[Image]":
+def _draw_all(
+    options: TextToImageOptions, prompts: list[str], seed: int, folder: OutputFolder, results: list[dict[str, object]]
+) -> "list[Image]":
     """Return all images, after writing every batch as soon as it is finished."""
     import torch
 
@@ -98,6 +99,7 @@ def _draw_all(options: TextToImageOptions, prompts: list[str], seed: int, folder
         folder.write_images(dict(zip(names, batch, strict=True)))
         print(*(folder.path / name for name in names), sep="\n", flush=True)
         images += batch
+        folder.write_results(results[: len(images)])
     return images
 
 

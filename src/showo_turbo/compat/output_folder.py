@@ -56,7 +56,7 @@ class OutputFolder:
     def write_results(self, results: Sequence[Mapping[str, object]]) -> None:
         """Write the list of results, one JSON object per line."""
         lines = "".join(json.dumps(result, ensure_ascii=False) + "\n" for result in results)
-        atomic_files({self.path / self.results: lines.encode()})
+        atomic_files({self.path / self.results: lines.encode(errors="backslashreplace")})
 
 
 def new_folder(parent: Path, task: str) -> Path:

@@ -1,9 +1,13 @@
 """Paths and patterns of a source's files, and the errors for missing ones."""
 
+import re
 from glob import glob, has_magic
 from pathlib import Path
 
 from showo_turbo.errors import InputError
+
+_BRACES = re.compile(r"\{(?:(\d+)\.\.(\d+)|([^{}]*,[^{}]*))\}")
+_MAX_EXPANDED = 10**6
 
 
 def existing_file(path: str | Path) -> Path:
@@ -20,17 +24,45 @@ def existing_file(path: str | Path) -> Path:
 
 
 def matching_files(pattern: str | Path) -> tuple[Path, ...]:
-    """Return the file of this name, or all files that match a pattern with `*`, `?` or `[..]`, sorted by name.
+    """Return the file of this name, or all files that match a pattern.
+
+    `{000..999}` and `{a,b}` stand for names in this order, which all must exist; `*`, `?` and `[..]` match names, which
+    are sorted.
 
     Raises:
         InputError: if there is no such file.
     """
+    if not Path(pattern).is_file() and _BRACES.search(str(pattern)):
+        return tuple(file for name in _expand_braces(str(pattern)) for file in matching_files(name))
     if not has_magic(str(pattern)) or Path(pattern).is_file():
         return (existing_file(pattern),)
     found = tuple(path for path in map(Path, sorted(glob(str(pattern)))) if path.is_file())
     if not found:
         raise InputError(f"no file matches {str(pattern)!r}")
     return found
+
+
+def _expand_braces(pattern: str) -> list[str]:
+    """Return the names of a pattern with braces; numbers are padded with zeros if one of the ends is.
+
+    Raises:
+        InputError: if there are more than a million.
+    """
+    names = [pattern]
+    while braces := _BRACES.search(names[0]):
+        first, last, listed = braces.groups()
+        if first is None:
+            values = listed.split(",")
+        else:
+            start, stop = int(first), int(last)
+            numbers = range(start, stop + 1) if start <= stop else range(start, stop - 1, -1)
+            if len(names) * len(numbers) > _MAX_EXPANDED:
+                raise InputError(f"{pattern!r} stands for more than {_MAX_EXPANDED:,} files: use * instead")
+            is_padded = any(end.startswith("0") and len(end) > 1 for end in (first, last))
+            width = max(len(first), len(last)) if is_padded else 0
+            values = [f"{number:0{width}}" for number in numbers]
+        names = [name.replace(braces.group(), value, 1) for name in names for value in values]
+    return names
 
 
 def existing_folder(path: str | Path) -> Path:

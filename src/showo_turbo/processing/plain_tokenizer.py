@@ -40,6 +40,8 @@ _MAX_IDS = 100_000
 class PlainTokenizer:
     """Hold a tokenizer of the tokenizers library; what else transformers' have is loaded when it is used."""
 
+    clean_up_tokenization_spaces = False
+
     def __init__(self, backend: Tokenizer, end_of_text: str, load: "Callable[[], Any]") -> None:
         """Wrap a tokenizer of the tokenizers library.
 

@@ -282,7 +282,8 @@ class PromptBuilder:
         if not self.truncates_prompts and (end := self.truncated_end(prompt)):
             raise InputError(
                 f"prompt is too long: the model takes {self.max_text_length} tokens, and its end, "
-                f"{abbreviated(end.strip())}, would be cut: shorten it"
+                f"{abbreviated(end.strip())}, would be cut: shorten it (it has "
+                f"{len(self._start_with_sot(prompt)) + 1} tokens)"
             )
         return prompt
 

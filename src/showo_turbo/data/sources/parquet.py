@@ -93,7 +93,8 @@ def _row_groups(file: Path, column: str) -> list[tuple[int, int, int]]:
     if column not in schema.names:
         raise InputError(f"file {str(file)!r} has no column {column!r}, but {', '.join(schema.names)}")
     kind = schema.field(column).type
-    if not (arrow.types.is_string(kind) or arrow.types.is_large_string(kind)):
+    kind = kind.value_type if arrow.types.is_dictionary(kind) else kind
+    if not (arrow.types.is_string(kind) or arrow.types.is_large_string(kind) or arrow.types.is_string_view(kind)):
         raise InputError(f"column {column!r} of file {str(file)!r} holds {kind}, not strings")
     rows = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
     return [(group, end - count, count) for group, (count, end) in enumerate(zip(rows, accumulate(rows), strict=True))]
