@@ -1,4 +1,4 @@
-"""Import packages that only the `train` extra installs."""
+"""Import packages that only the `train` extra installs, where they are needed."""
 
 from importlib import import_module
 from types import ModuleType
@@ -19,4 +19,5 @@ def require_module(name: str, purpose: str) -> ModuleType:
     try:
         return import_module(name)
     except ImportError as error:
-        raise InputError(f"{purpose} needs {name}: pip install 'showo-turbo[train]'") from error
+        package = name.partition(".")[0]
+        raise InputError(f"{purpose} needs {package}: pip install 'showo-turbo[train]'") from error

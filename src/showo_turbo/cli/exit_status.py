@@ -7,12 +7,9 @@ from typing import NoReturn
 from showo_turbo.cli.terminal import quiet_torchao
 from showo_turbo.errors import InputError
 
-_EXTRAS = {"accelerate": "train", "matplotlib": "train"}
-"""Libraries that only an extra of the package installs, and the extra."""
-
 
 def run_or_exit(command: Callable[[], object]) -> None:
-    """Run a command; exit if its input is invalid, an extra is missing, the file system fails or Ctrl-C is pressed."""
+    """Run a command; exit if its input is invalid, the file system fails or Ctrl-C is pressed."""
     quiet_torchao()
     try:
         command()
@@ -21,12 +18,6 @@ def run_or_exit(command: Callable[[], object]) -> None:
     except OSError as error:
         where = f"{str(error.filename)!r}: " if error.filename else ""
         _fail(f"{where}{error.strerror or error}")
-    except ModuleNotFoundError as error:
-        if error.name not in _EXTRAS:
-            raise
-        _fail(
-            f"{error.name} is not installed, which this command needs: pip install 'showo-turbo[{_EXTRAS[error.name]}]'"
-        )
     except KeyboardInterrupt:
         sys.exit(130)
 

@@ -6,16 +6,13 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from accelerate import PartialState
-from accelerate.utils import broadcast_object_list
-
 from showo_turbo.checkpoints.loading import CheckpointFiles, locate
 from showo_turbo.data import CaptionSample, DialogueSample, TextSample, check_sources
 from showo_turbo.distillation.config import ORIGINAL, PREVIOUS, DistillationConfig, OnPolicy, Stage
 from showo_turbo.distillation.consistency_task import ConsistencyTask
 from showo_turbo.distillation.on_policy import OnPolicyRollouts
 from showo_turbo.distillation.stage_data import SOURCES, StageData
-from showo_turbo.distillation.student import prepare_student
+from showo_turbo.distillation.student import prepare_student, require_peft
 from showo_turbo.distillation.trajectory_sources import (
     FreshTrajectories,
     ImageRollouts,
@@ -25,10 +22,11 @@ from showo_turbo.distillation.trajectory_sources import (
     write_missing_files,
 )
 from showo_turbo.errors import InputError
+from showo_turbo.extras import require_module
 from showo_turbo.generation.scheduler import UnmaskingScheduler
 from showo_turbo.pipelines.pipeline import ShowoPipeline
 from showo_turbo.training.loop import check_environment, check_or_write_run_manifest, set_num_threads, train
-from showo_turbo.training.processes import lock_output
+from showo_turbo.training.processes import broadcast_from_main, lock_output, process_state
 from showo_turbo.training.state import newest_step
 
 
@@ -37,8 +35,9 @@ def distill(config: DistillationConfig) -> Path:
 
     Raises:
         InputError: if a source or a teacher is missing or does not fit, or another process writes the folder of a
-            stage; before any computation.
+            stage, or the `train` extra is not installed; before any computation.
     """
+    require_module("matplotlib.figure", "the loss curve of a distillation")
     names = {name for stage in config.stages for name in (stage.teacher, stage.student, stage.text.teacher)}
     names |= {config.teacher, config.student}
     for name in sorted(name for name in names if name is not None and name not in (PREVIOUS, ORIGINAL)):
@@ -48,15 +47,17 @@ def distill(config: DistillationConfig) -> Path:
     for sources, kind, term in SOURCES:
         if any(getattr(stage, term).weight for stage in config.stages):
             check_sources(getattr(config, sources), kind)
-    for stage in config.stages:  # initializes accelerate, which `PartialState` needs
+    for stage in config.stages:  # initializes accelerate, which `process_state` needs
         check_environment(stage.loop)
+        if stage.lora.rank:
+            require_peft(stage)
     student: str | Path = config.student or config.teacher
     with ExitStack() as locks:
         for stage in config.stages:
             locks.enter_context(lock_output(Path(config.output) / stage.name))
         for stage in config.stages:
             student = _run_stage(config, stage, student)
-    PartialState().destroy_process_group()
+    process_state().destroy_process_group()
     assert isinstance(student, Path)  # there is at least one stage
     return student
 
@@ -127,7 +128,7 @@ def _run_stage(config: DistillationConfig, stage: Stage, previous: str | Path) -
         images: ImageRollouts = trajectories
         if stage.image.on_policy.prompts:
             captions = data.open(CaptionSample, stage.image.on_policy.prompts, log="captions_on_policy")
-            state = PartialState()
+            state = process_state()
             images = OnPolicyRollouts(
                 teacher, captions, stage.image, seed, trajectories, state.process_index, state.num_processes
             )
@@ -150,7 +151,7 @@ def _load(
     tokenizers = {}
     if not isinstance(model, Path):
         tokenizers = {"image_tokenizer": config.image_tokenizer, "text_tokenizer": config.text_tokenizer}
-    pipe = ShowoPipeline.from_pretrained(model, device=PartialState().device, dtype=dtype, **tokenizers)
+    pipe = ShowoPipeline.from_pretrained(model, device=process_state().device, dtype=dtype, **tokenizers)
     return locate(model, **tokenizers), pipe
 
 
@@ -177,7 +178,7 @@ def _teacher_trajectories(
     data: StageData, text_teacher: ShowoPipeline, teacher_digests: dict[str, dict[str, str]]
 ) -> FreshTrajectories | StoredTrajectories:
     """Return the teachers' trajectories: fresh ones, or stored ones, of which each process writes its slice."""
-    stage, files, state = data.stage, data.stage.trajectories, PartialState()
+    stage, files, state = data.stage, data.stage.trajectories, process_state()
     stored = files.count > 0
     seed = files.seed if stored else stage.loop.seed
     image_batch_size = stage.image.teacher_batch_size or stage.image.batch_size
@@ -194,7 +195,7 @@ def _teacher_trajectories(
     folder = Path(files.folder) if files.folder else data.output / "trajectories"
     origin = teacher_digests if files.folder else teacher_digests | data.source_settings("captions", "dialogues")
     counts = (files.count, files.num_dialogues)
-    (complete,) = broadcast_object_list([not any(missing_files(folder, fresh, *counts).values())])
+    complete = broadcast_from_main(not any(missing_files(folder, fresh, *counts).values()))
     with nullcontext() if complete else lock_output(folder):  # complete files are only read, by many runs at once
         check_or_write_trajectory_manifest(folder, fresh, origin)
         write_missing_files(folder, fresh, *counts, state.process_index, state.num_processes)

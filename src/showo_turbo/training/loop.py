@@ -20,12 +20,9 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 from signal import Signals
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from accelerate import Accelerator
-from accelerate.tracking import get_available_trackers
-from accelerate.utils import gather_object, parse_flag_from_env
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -34,14 +31,18 @@ from tqdm import tqdm
 from transformers import get_constant_schedule_with_warmup, get_wsd_schedule
 
 from showo_turbo.errors import InputError
+from showo_turbo.extras import require_module
 from showo_turbo.files import append_json_line, drop_json_lines_after
 from showo_turbo.interruption import SignalWatch, TrainingStopped, command_line
 from showo_turbo.training.log import TrainingLog
 from showo_turbo.training.loop_config import CHANGEABLE_ON_RESUME, LoopConfig
-from showo_turbo.training.processes import make_accelerator
+from showo_turbo.training.processes import gather_from_all, make_accelerator
 from showo_turbo.training.run_manifest import check_or_write_manifest
 from showo_turbo.training.state import newest_step, read_newest, write_checkpoint
 from showo_turbo.training.task import StepLosses, Task
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 logger = logging.getLogger(__name__)
 
@@ -50,9 +51,13 @@ def check_environment(config: LoopConfig) -> None:
     """Check that this machine can run the configured loop, before any work.
 
     Raises:
-        InputError: if the tracker is not installed, there are more processes than devices for them, or accelerate's
-            mixed precision is neither "no" nor "bf16".
+        InputError: if accelerate or the tracker is not installed, there are more processes than devices for them, or
+            accelerate's mixed precision is neither "no" nor "bf16".
     """
+    require_module("accelerate", "training")
+    from accelerate.tracking import get_available_trackers
+    from accelerate.utils import parse_flag_from_env
+
     trackers = [tracker.value for tracker in get_available_trackers()]
     if config.tracker is not None and config.tracker not in trackers:
         raise InputError(
@@ -131,7 +136,7 @@ class _LossModule(nn.Module):
 class _Trainer:
     """Run one call of `train`."""
 
-    def __init__(self, task: Task[Any, Any], config: LoopConfig, accelerator: Accelerator) -> None:
+    def __init__(self, task: Task[Any, Any], config: LoopConfig, accelerator: "Accelerator") -> None:
         """Prepare model, EMA, optimizers and schedules, and resume from the newest checkpoint."""
         self.task, self.config, self.accelerator = task, config, accelerator
         self.folder = Path(config.output)
@@ -246,7 +251,7 @@ class _Trainer:
             InputError: if the last step cannot be saved.
         """
         self.saved_at = time.monotonic()
-        tasks, logs = gather_object([self.task.state_dict()]), gather_object([self.log.state_dict()])
+        tasks, logs = gather_from_all(self.task.state_dict()), gather_from_all(self.log.state_dict())
         if not self.accelerator.is_main_process:
             return
         parts = [stateful.state_dict() for stateful in self.stateful]
