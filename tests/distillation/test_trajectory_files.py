@@ -2,12 +2,15 @@
 
 from pathlib import Path
 
+import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from showo_turbo.distillation import trajectory_files
 from showo_turbo.distillation.image_trajectories import ImageTrajectories
 from showo_turbo.distillation.soft_labels import SoftLabels
 from showo_turbo.distillation.text_trajectories import JacobiTrajectory
+from showo_turbo.errors import InputError
 
 
 def test_image_trajectories(tmp_path: Path) -> None:
@@ -47,3 +50,32 @@ def test_concat_is_the_inverse_of_select() -> None:
     assert again.prompts == whole.prompts
     assert again.codes.equal(whole.codes)
     assert again.labels[3].codes.equal(labels[3].codes)
+
+
+@pytest.mark.parametrize("how", ["first value", "last value", "truncated", "header", "empty"])
+def test_damaged_files_are_refused(tmp_path: Path, how: str) -> None:
+    path = tmp_path / "text-00000.safetensors"
+    trajectory_files.write_texts(path, [JacobiTrajectory((1, 2, 3), torch.tensor([[4, 5], [6, 7]]))])
+    content = bytearray(path.read_bytes())
+    match how:
+        case "first value":
+            content[8 + int.from_bytes(content[:8], "little")] ^= 1
+        case "last value":
+            content[-1] ^= 1
+        case "truncated":
+            del content[-4:]
+        case "header":
+            content[9] ^= 1
+        case "empty":
+            content.clear()
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"trajectories '.*text-00000.safetensors' are damaged \(.*remove the file"):
+        trajectory_files.read_texts(path)
+
+
+def test_files_without_a_checksum_are_read(tmp_path: Path) -> None:
+    """Earlier versions wrote none."""
+    path = tmp_path / "text-00000.safetensors"
+    trajectory_files.write_texts(path, [JacobiTrajectory((1, 2), torch.tensor([[4, 5]]))])
+    save_file(load_file(path), path)
+    assert trajectory_files.read_texts(path)[0].prompt == (1, 2)

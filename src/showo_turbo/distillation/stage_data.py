@@ -9,6 +9,7 @@ from PIL import Image
 
 from showo_turbo.checkpoints.image_tokenizer import fingerprint
 from showo_turbo.data import CaptionSample, DialogueSample, Sample, SampleLoader, TextSample, open_stream
+from showo_turbo.data.digests import Digest, source_digests
 from showo_turbo.data.sources.scenes import SceneDialogues
 from showo_turbo.distillation.config import DistillationConfig, Stage
 from showo_turbo.distillation.rollouts import dialogue_ids
@@ -87,6 +88,10 @@ class StageData:
     def source_settings(self, *names: str) -> dict[str, list[dict]]:
         """Return the configuration of sources by config key, for manifests."""
         return {name: [asdict(source) for source in getattr(self.config, name)] for name in names}
+
+    def source_digests(self, *names: str) -> dict[str, Digest]:
+        """Return the digests of the data of sources by title, for manifests."""
+        return source_digests(source for name in names for source in getattr(self.config, name))
 
     def _check_image_tokenizer(self, name: str, source: SceneDialogues) -> None:
         """Raise InputError if a scene pool was encoded by another image tokenizer than the teacher's."""

@@ -123,7 +123,7 @@ def _run_stage(config: DistillationConfig, stage: Stage, previous: str | Path) -
         digests = {one: one.weights_sha256() for one in {files, text_files, initial_files}}
         teacher_digests = {"teacher": digests[files], "text_teacher": digests[text_files]}
         settings = _manifest_settings(data, teacher_digests | {"student": digests[initial_files]})
-        check_or_write_run_manifest(stage.loop, settings, "a student")
+        check_or_write_run_manifest(stage.loop, settings, "a student", data.source_digests(*_used_sources(stage)))
         trajectories = _teacher_trajectories(data, text_teacher, teacher_digests)
         images: ImageRollouts = trajectories
         if stage.image.on_policy.prompts:
@@ -164,13 +164,18 @@ def _check_same_codes(name: str | None, pipe: ShowoPipeline, teacher: ShowoPipel
         )
 
 
+def _used_sources(stage: Stage) -> list[str]:
+    """Return the config keys of the sources that the terms of a stage use."""
+    return [name for name, _, term in SOURCES if getattr(stage, term).weight]
+
+
 def _manifest_settings(data: StageData, digests: dict[str, dict[str, str]]) -> dict[str, Any]:
     """Return everything that determines the student of a stage."""
     stage, config = asdict(data.stage), data.config
     for name in ("name", "loop", "teacher", "student", "gradient_checkpointing"):
         del stage[name]
     del stage["text"]["teacher"], stage["trajectories"]["folder"]  # the digests identify the teachers
-    sources = data.source_settings(*(name for name, _, term in SOURCES if getattr(data.stage, term).weight))
+    sources = data.source_settings(*_used_sources(data.stage))
     return digests | sources | stage | {"dtype": config.dtype, "text_tokenizer": config.text_tokenizer}
 
 
@@ -197,7 +202,8 @@ def _teacher_trajectories(
     counts = (files.count, files.num_dialogues)
     complete = broadcast_from_main(not any(missing_files(folder, fresh, *counts).values()))
     with nullcontext() if complete else lock_output(folder):  # complete files are only read, by many runs at once
-        check_or_write_trajectory_manifest(folder, fresh, origin)
+        digests = {} if files.folder else data.source_digests("captions", "dialogues")
+        check_or_write_trajectory_manifest(folder, fresh, origin, digests)
         write_missing_files(folder, fresh, *counts, state.process_index, state.num_processes)
         data.close()  # the samples are in the files now
         state.wait_for_everyone()

@@ -4,20 +4,23 @@
     text-00000.safetensors    prompts, iterates
 
 Rows of unequal length are concatenated in one tensor, with their lengths in another. Ids are int32 and probabilities
-float16, so a soft label of 16 codes takes 96 bytes.
+float16, so a soft label of 16 codes takes 96 bytes. The metadata of a file has the SHA-256 of its tensors, which is
+verified when the file is read.
 """
 
 from collections.abc import Sequence
+from hashlib import sha256
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from showo_turbo.checkpoints import weight_files
 from showo_turbo.distillation.image_trajectories import ImageTrajectories
 from showo_turbo.distillation.soft_labels import SoftLabels
 from showo_turbo.distillation.text_trajectories import JacobiTrajectory
+from showo_turbo.errors import InputError
 
 
 def write_images(path: Path, trajectories: ImageTrajectories) -> None:
@@ -36,8 +39,12 @@ def write_images(path: Path, trajectories: ImageTrajectories) -> None:
 
 
 def read_images(path: Path) -> ImageTrajectories:
-    """Read image trajectories."""
-    tensors = load_file(path)
+    """Read image trajectories.
+
+    Raises:
+        InputError: if the file is damaged.
+    """
+    tensors = _read(path)
     ends = sorted(int(name.rsplit("_", 1)[1]) for name in tensors if name.startswith("label_codes_"))
     labels = {
         end: SoftLabels(tensors[f"label_codes_{end}"].long(), tensors[f"label_probabilities_{end}"].float())
@@ -62,8 +69,12 @@ def write_texts(path: Path, blocks: Sequence[JacobiTrajectory]) -> None:
 
 
 def read_texts(path: Path) -> list[JacobiTrajectory]:
-    """Read Jacobi trajectories."""
-    tensors = load_file(path)
+    """Read Jacobi trajectories.
+
+    Raises:
+        InputError: if the file is damaged.
+    """
+    tensors = _read(path)
     prompts = _split(tensors["prompt_ids"], tensors["prompt_lengths"])
     iterates = tensors["iterates"].long().split(tensors["iterate_counts"].tolist())
     return [JacobiTrajectory(tuple(prompt), block) for prompt, block in zip(prompts, iterates, strict=True)]
@@ -79,4 +90,31 @@ def _split(ids: Tensor, lengths: Tensor) -> list[list[int]]:
 
 
 def _write(path: Path, tensors: dict[str, Tensor]) -> None:
-    weight_files.write(path, {name: tensor.contiguous().cpu() for name, tensor in tensors.items()})
+    tensors = {name: tensor.contiguous().cpu() for name, tensor in tensors.items()}
+    weight_files.write(path, tensors, {"sha256": _sha256(tensors)})
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            expected = (file.metadata() or {}).get("sha256")  # files of earlier versions have none
+    except (SafetensorError, OSError) as error:
+        raise _damaged(path, str(error)) from error
+    if expected not in (None, _sha256(tensors)):
+        raise _damaged(path, "its content does not match its checksum")
+    return tensors
+
+
+def _damaged(path: Path, reason: str) -> InputError:
+    return InputError(
+        f"trajectories {str(path)!r} are damaged ({reason}): remove the file, and start again to write it"
+    )
+
+
+def _sha256(tensors: dict[str, Tensor]) -> str:
+    digest = sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.numpy().tobytes())
+    return digest.hexdigest()

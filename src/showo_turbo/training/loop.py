@@ -76,13 +76,16 @@ def check_environment(config: LoopConfig) -> None:
         raise InputError(f"accelerate's mixed precision is {precision!r}: choose 'bf16' or 'no'")
 
 
-def check_or_write_run_manifest(config: LoopConfig, settings: dict[str, Any], content: str) -> None:
+def check_or_write_run_manifest(
+    config: LoopConfig, settings: dict[str, Any], content: str, data: dict[str, Any] | None = None
+) -> None:
     """Check that the output folder holds no run of other settings; write the manifest of a new run.
 
     Args:
         config: the loop, whose own settings are part of the manifest.
         settings: everything else that determines the weights, as JSON values.
         content: name of what is trained, for the error message.
+        data: digests of the data by name; a change is logged as a warning.
 
     Raises:
         InputError: if the folder holds a run of other settings.
@@ -90,7 +93,8 @@ def check_or_write_run_manifest(config: LoopConfig, settings: dict[str, Any], co
     output = Path(config.output)
     loop = {name: value for name, value in asdict(config).items() if name not in CHANGEABLE_ON_RESUME}
     settings = settings | {"loop": loop, "mixed_precision": make_accelerator().mixed_precision}
-    check_or_write_manifest(output / "run.json", settings, content, newest_step(output / "checkpoints") is not None)
+    started = newest_step(output / "checkpoints") is not None
+    check_or_write_manifest(output / "run.json", settings, content, started, data)
 
 
 def set_num_threads(config: LoopConfig) -> None:
