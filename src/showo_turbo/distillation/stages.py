@@ -26,7 +26,7 @@ from showo_turbo.extras import require_module
 from showo_turbo.generation.scheduler import UnmaskingScheduler
 from showo_turbo.pipelines.pipeline import ShowoPipeline
 from showo_turbo.training.loop import check_environment, check_or_write_run_manifest, set_num_threads, train
-from showo_turbo.training.processes import broadcast_from_main, lock_output, process_state
+from showo_turbo.training.processes import broadcast_from_main, errors_of_lost_processes, lock_output, process_state
 from showo_turbo.training.state import newest_step
 
 
@@ -52,7 +52,7 @@ def distill(config: DistillationConfig) -> Path:
         if stage.lora.rank:
             require_peft(stage)
     student: str | Path = config.student or config.teacher
-    with ExitStack() as locks:
+    with ExitStack() as locks, errors_of_lost_processes():
         for stage in config.stages:
             locks.enter_context(lock_output(Path(config.output) / stage.name))
         for stage in config.stages:

@@ -18,6 +18,7 @@ import logging
 import os
 import time
 from dataclasses import asdict
+from datetime import timedelta
 from pathlib import Path
 from signal import Signals
 from typing import TYPE_CHECKING, Any
@@ -36,7 +37,7 @@ from showo_turbo.files import append_json_line, drop_json_lines_after
 from showo_turbo.interruption import SignalWatch, TrainingStopped, command_line
 from showo_turbo.training.log import TrainingLog
 from showo_turbo.training.loop_config import CHANGEABLE_ON_RESUME, LoopConfig
-from showo_turbo.training.processes import gather_from_all, make_accelerator
+from showo_turbo.training.processes import errors_of_lost_processes, gather_from_all, make_accelerator
 from showo_turbo.training.run_manifest import check_or_write_manifest
 from showo_turbo.training.state import newest_step, read_newest, write_checkpoint
 from showo_turbo.training.task import StepLosses, Task
@@ -56,7 +57,7 @@ def check_environment(config: LoopConfig) -> None:
     """
     require_module("accelerate", "training")
     from accelerate.tracking import get_available_trackers
-    from accelerate.utils import parse_flag_from_env
+    from accelerate.utils import InitProcessGroupKwargs, parse_flag_from_env
 
     trackers = [tracker.value for tracker in get_available_trackers()]
     if config.tracker is not None and config.tracker not in trackers:
@@ -71,7 +72,8 @@ def check_environment(config: LoopConfig) -> None:
             f"{processes} processes were started for {devices} device(s): start one for each, or set "
             "ACCELERATE_USE_CPU=true to run on the CPU"
         )
-    precision = make_accelerator().mixed_precision
+    timeout = InitProcessGroupKwargs(timeout=timedelta(minutes=config.timeout_minutes))
+    precision = make_accelerator(kwargs_handlers=[timeout]).mixed_precision  # connects the processes
     if precision not in ("no", "bf16"):
         raise InputError(f"accelerate's mixed precision is {precision!r}: choose 'bf16' or 'no'")
 
@@ -107,8 +109,8 @@ def train(task: Task[Any, Any], config: LoopConfig) -> None:
     """Run a task to its last step, from its newest checkpoint if the output folder holds one.
 
     Raises:
-        InputError: as `check_environment`; if all checkpoints are damaged, too many steps in a row are skipped, or the
-            last step cannot be saved.
+        InputError: as `check_environment`; if all checkpoints are damaged, too many steps in a row are skipped, the
+            last step cannot be saved, or another process ended or does not answer.
         TrainingStopped: if a signal stops it (Ctrl-C, SIGTERM, SIGHUP), after a checkpoint is written.
     """
     check_environment(config)
@@ -118,8 +120,9 @@ def train(task: Task[Any, Any], config: LoopConfig) -> None:
     if config.tracker:
         accelerator.init_trackers(Path(config.output).name)
     try:
-        _Trainer(task, config, accelerator).run()
-        accelerator.wait_for_everyone()  # the export of the main process is complete when any process returns
+        with errors_of_lost_processes():
+            _Trainer(task, config, accelerator).run()
+            accelerator.wait_for_everyone()  # the export of the main process is complete when any process returns
     finally:  # `end_training` would also destroy the process group, which a next stage uses
         for tracker in accelerator.trackers:
             tracker.finish()

@@ -55,6 +55,32 @@ def broadcast_from_main(value: T) -> T:
 
 
 @contextmanager
+def errors_of_lost_processes() -> Iterator[None]:
+    """Convert the errors of a connection in the block to one line.
+
+    Raises:
+        InputError: if another process of the training ended, or did not answer in `loop.timeout_minutes`.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        reason = str(error)
+        if not isinstance(error, torch.distributed.DistError) and "/gloo/" not in reason:
+            raise
+        state = process_state()
+        silent = "Timed out" in reason or "timeout" in reason
+        raise InputError(
+            f"process {state.process_index} of {state.num_processes} "
+            + (
+                "had no answer from another one in loop.timeout_minutes"
+                if silent
+                else "lost the connection to another one"
+            )
+            + ": find out which one ended or hangs, and start the training again to resume from its newest checkpoint"
+        ) from error
+
+
+@contextmanager
 def lock_output(folder: Path) -> Iterator[None]:
     """Let the processes of this training be the only writers of a folder in the block.
 
