@@ -10,8 +10,8 @@ from PIL import Image
 
 from showo_turbo import ShowoPipeline
 from showo_turbo.processing.image_labels import label_image
-from showo_turbo.scenes.render import render
 from showo_turbo.scenes.scene import Scene, SceneObject
+from showo_turbo.scenes.shapes.shape_world import SHAPES
 
 HEIGHT = 160
 SCENE = Scene("white", (SceneObject(0, "circle", "red"), SceneObject(1, "star", "blue")))
@@ -76,7 +76,7 @@ def main() -> None:
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else "docs/images")
     folder.mkdir(parents=True, exist_ok=True)
     pipe = ShowoPipeline.from_pretrained("tiny", device="cpu")
-    image = render(SCENE)
+    image = SHAPES.render(SCENE)
     pictures = {
         "inpainting": inpainting(pipe, image),
         "extrapolation": extrapolation(pipe, image),

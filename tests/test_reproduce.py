@@ -32,7 +32,7 @@ def test_all_commands_of_the_reproduction_run_once(tmp_path: Path) -> None:
         short.write_text(yaml.safe_dump(shortened(yaml.safe_load(config.read_text()))))
     (tmp_path / "training").symlink_to(ROOT / "training")
     (tmp_path / "prompts.jsonl").write_text(
-        (ROOT / "src/showo_turbo/scenes/benchmark.jsonl").read_text().split("\n")[0]
+        (ROOT / "src/showo_turbo/scenes/shapes/benchmark.jsonl").read_text().split("\n")[0]
     )
     report = "--prompts-file prompts.jsonl --images-per-prompt 1 --scenes 1 --steps 2"
     command = ["make", "-f", str(ROOT / "Makefile"), "-o", f"{VENV}/.installed-dev", "reproduce", f"VENV={VENV}"]

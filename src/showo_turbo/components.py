@@ -3,11 +3,13 @@
 It also converts between images and codes, since that takes the image tokenizer only.
 """
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import isqrt
-from typing import Any, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
+import numpy as np
 import torch
 from einops import rearrange
 from torch import Tensor
@@ -19,7 +21,9 @@ from showo_turbo.models.clip_vision import ClipVisionTower
 from showo_turbo.models.magvit_v2 import MagvitV2
 from showo_turbo.models.showo import Showo
 from showo_turbo.outputs import Images
-from showo_turbo.processing.images import ImageSource, pixels_to_images, preprocess_images
+from showo_turbo.processing.image_files import ImageSource, preprocess_images
+from showo_turbo.processing.images import pixels_to_images
+from showo_turbo.processing.known_world import WORD, KnownWorld, UnknownWordsWarning
 from showo_turbo.processing.prompts import PromptBuilder
 from showo_turbo.validation import check_seed
 
@@ -39,6 +43,8 @@ class Components:
         image_tokenizer: turns pixels into codes and back; without it only codes can be read and drawn.
         recommended: the sampling options that are used for what a call leaves out.
         vision_tower: the CLIP encoder that a `w_clip_vit` transformer sees images with when it answers.
+        known_world: description of the texts that a model of a small world was trained on; words that it does not hold
+            cause one `UnknownWordsWarning`.
 
     Raises:
         InputError: if the image tokenizer has another codebook size than the transformer, or the vision tower another
@@ -50,6 +56,9 @@ class Components:
     image_tokenizer: MagvitV2 | None = None
     recommended: SamplingOptions = field(default_factory=SamplingOptions)
     vision_tower: ClipVisionTower | None = None
+    known_world: KnownWorld | None = None
+
+    _warned = False  # of unknown words
 
     def __post_init__(self) -> None:
         config = self.model.config
@@ -94,6 +103,14 @@ class Components:
             InputError: if there is no image tokenizer.
         """
         return self.grid_size * self.require_image_tokenizer().config.downsampling_factor
+
+    def warn_unknown_words(self, texts: Sequence[str], kind: Literal["prompts", "questions"]) -> None:
+        """Warn, once, if texts have words that the model was never trained on."""
+        world = self.known_world
+        if world is None or self._warned or world.words.issuperset(WORD.findall(" ".join(texts).lower())):
+            return
+        self._warned = True
+        warnings.warn(str(world.note(texts, kind)), UnknownWordsWarning, stacklevel=4)
 
     def require_image_tokenizer(self) -> MagvitV2:
         """Return the image tokenizer.
@@ -190,8 +207,9 @@ class Components:
 
 
 def as_list(value: Any) -> list:
-    """Return one value or several as a list."""
-    return list(value) if isinstance(value, list | tuple) else [value]
+    """Return one value or several as a list; an array of four dimensions is several images."""
+    is_batch = isinstance(value, np.ndarray | Tensor) and value.ndim == 4
+    return list(value) if is_batch or isinstance(value, list | tuple) else [value]
 
 
 def distinct(values: Sequence[T]) -> tuple[list[T], list[int]]:

@@ -1,15 +1,21 @@
-"""Define the config of a Show-o checkpoint."""
+"""Define the configs of a Show-o checkpoint and of the language model under it. No torch is imported here."""
 
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from dataclasses import field as declare
+from math import isqrt
 from pathlib import Path
-from typing import Any
-
-from transformers import PhiConfig
+from types import NoneType
+from typing import TYPE_CHECKING, Any
 
 from showo_turbo.errors import InputError
 from showo_turbo.files import read_json
-from showo_turbo.library_configs import create_config
+from showo_turbo.library_configs import check_config_numbers, create_config
+from showo_turbo.validation import check_integer, shown
 from showo_turbo.vocabulary import SPECIAL_TOKENS
+
+if TYPE_CHECKING:
+    from transformers import PhiConfig
 
 _FORMER_PHI_NAMES = {
     "activation_function": "hidden_act",
@@ -23,6 +29,17 @@ _FORMER_PHI_NAMES = {
     "n_positions": "max_position_embeddings",
 }
 """Names of fields in the first downloads of phi-1_5, and transformers' names of them."""
+
+
+_MAX_SIZES = {
+    "vocab_size": 1 << 24,
+    "llm_vocab_size": 1 << 22,
+    "codebook_size": 1 << 20,
+    "num_vq_tokens": 1 << 16,
+    "max_text_length": 1 << 16,
+    "clip_feature_size": 1 << 16,
+}
+"""Largest values of the sizes of a config."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +59,7 @@ class ShowoConfig:
             of them use 1024.
 
     Raises:
-        InputError: if the sizes contradict each other.
+        InputError: if a size is outside its range, or the sizes contradict each other.
     """
 
     vocab_size: int = 58498
@@ -55,6 +72,10 @@ class ShowoConfig:
     clip_feature_size: int = 1024
 
     def __post_init__(self) -> None:
+        for name, maximum in _MAX_SIZES.items():
+            check_integer(f"config: {name}", getattr(self, name), 1, maximum)
+        if isqrt(self.num_vq_tokens) ** 2 != self.num_vq_tokens:
+            raise InputError(f"config: num_vq_tokens is {self.num_vq_tokens}: expected the square of a whole number")
         expected = self.llm_vocab_size + len(SPECIAL_TOKENS) + self.codebook_size + 1
         if self.vocab_size != expected:
             raise InputError(
@@ -77,13 +98,70 @@ class ShowoConfig:
         for field in fields(cls):
             if type(given.get(field.name, field.default)) is not type(field.default):
                 raise InputError(
-                    f"config.json has {field.name} {given[field.name]!r}: expected a {type(field.default).__name__}, "
-                    f"such as {field.default!r}"
+                    f"config.json has {field.name} {shown(given[field.name])}: expected a "
+                    f"{type(field.default).__name__}, such as {field.default!r}"
                 )
         return cls(**given)
 
 
-def load_phi_config(folder: str | Path, vocab_size: int) -> PhiConfig:
+@dataclass
+class BackboneConfig:
+    """Hold the fields of a Phi config, with their defaults; see `transformers.PhiConfig`."""
+
+    vocab_size: int = 51200
+    hidden_size: int = 2048
+    intermediate_size: int = 8192
+    num_hidden_layers: int = 24
+    num_attention_heads: int = 32
+    num_key_value_heads: int | None = None
+    resid_pdrop: float = 0.0
+    embd_pdrop: float = 0.0
+    attention_dropout: float = 0.0
+    hidden_act: str = "gelu_new"
+    max_position_embeddings: int = 2048
+    initializer_range: float = 0.02
+    layer_norm_eps: float = 1e-5
+    use_cache: bool = True
+    tie_word_embeddings: bool = False
+    rope_parameters: dict[str, Any] = declare(default_factory=dict)
+    qk_layernorm: bool = False
+    bos_token_id: int | None = 1
+    eos_token_id: int | None = 2
+    pad_token_id: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.num_key_value_heads is None:
+            self.num_key_value_heads = self.num_attention_heads
+        default = {"rope_theta": 10000.0, "partial_rotary_factor": 0.5, "rope_type": "default"}
+        self.rope_parameters = default | self.rope_parameters
+
+    @classmethod
+    def from_plain(cls, values: Mapping[str, Any]) -> "BackboneConfig | None":
+        """Create a config from parsed JSON, or return None if a value needs transformers to convert or refuse it."""
+        given = {one.name: values[one.name] for one in fields(cls) if one.name in values}
+        rotary = given.pop("rope_parameters", None) or {}
+        if values.get("rope_scaling") is not None or not isinstance(rotary, dict):
+            return None
+        rotary = {name: values[name] for name in ("rope_theta", "partial_rotary_factor") if name in values} | rotary
+        known = {"rope_theta": float, "partial_rotary_factor": float, "rope_type": str}
+        if any(name not in known or type(value) is not known[name] for name, value in rotary.items()):
+            return None
+        if rotary.get("rope_type", "default") != "default":
+            return None
+        plain, reference = cls(**given, rope_parameters=rotary), cls()
+        for one in fields(cls):
+            value, usual = getattr(plain, one.name), getattr(reference, one.name)
+            kinds = (int, NoneType) if one.name.endswith("_token_id") else (type(usual),)
+            if type(value) not in kinds:
+                return None
+        return plain
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields by name."""
+        return asdict(self)
+
+
+def load_phi_config(folder: str | Path, vocab_size: int) -> "PhiConfig | BackboneConfig":
     """Load the backbone config of a Show-o model from the Phi config of a folder.
 
     Show-o normalizes queries and keys per head, which the Phi-1.5 config does not set, and its embeddings and head have
@@ -93,7 +171,26 @@ def load_phi_config(folder: str | Path, vocab_size: int) -> PhiConfig:
         InputError: if there is no config, or it is no JSON object.
         Exception: of any type, if transformers refuses a value.
     """
-    config = create_config(PhiConfig, _with_current_names(read_json(Path(folder) / "config.json")))
+    path = Path(folder) / "config.json"
+    values = _with_current_names(read_json(path))
+    try:
+        check_config_numbers(values)
+        config: PhiConfig | BackboneConfig | None = BackboneConfig.from_plain(values)
+        if config is None:
+            from transformers import PhiConfig as LibraryConfig
+
+            config = create_config(LibraryConfig, values)
+    except InputError as error:
+        raise InputError(f"Phi config {str(path)!r}: {error}") from error
+    heads, key_value_heads = config.num_attention_heads, config.num_key_value_heads or config.num_attention_heads
+    rotary_fraction = dict(config.rope_parameters or {}).get("partial_rotary_factor", 1.0)
+    rotary = int(config.hidden_size // heads * rotary_fraction)
+    if config.hidden_size % heads or heads % key_value_heads or rotary < 2 or rotary % 2:
+        raise InputError(
+            f"Phi config {str(path)!r}: hidden_size {config.hidden_size}, num_attention_heads {heads}, "
+            f"num_key_value_heads {key_value_heads} and {rotary} rotary channels: expected an even number of rotary "
+            "channels, heads that divide hidden_size, and key-value heads that divide the heads"
+        )
     config.qk_layernorm = True
     config.vocab_size = vocab_size
     return config

@@ -1,13 +1,11 @@
-"""Parse the device, dtype and quantization of a model."""
-
-from importlib.util import find_spec
+"""Parse the device and dtype of a model."""
 
 import torch
 
 from showo_turbo.errors import InputError
+from showo_turbo.validation import DTYPE_NAMES, check_dtype
 
-QUANTIZATIONS = ("int8",)
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+DTYPES: dict[str, torch.dtype] = {name: getattr(torch, name) for name in DTYPE_NAMES}
 
 
 def parse_device(device: str | torch.device | None) -> torch.device:
@@ -38,19 +36,5 @@ def parse_dtype(dtype: str | torch.dtype) -> torch.dtype:
         InputError: if it is not one of `DTYPES`.
     """
     name = str(dtype).removeprefix("torch.")
-    if name not in DTYPES:
-        raise InputError(f"dtype {name!r} is unknown: choose {', '.join(DTYPES)}")
+    check_dtype(name)
     return DTYPES[name]
-
-
-def parse_quantization(name: str | None) -> str | None:
-    """Return the name of a quantization, or None for none.
-
-    Raises:
-        InputError: if it is not one of `QUANTIZATIONS`, or torchao is not installed.
-    """
-    if name is not None and name not in QUANTIZATIONS:
-        raise InputError(f"quantization {name!r} is unknown: choose {', '.join(QUANTIZATIONS)}, or leave it out")
-    if name is not None and find_spec("torchao") is None:
-        raise InputError(f"quantization {name!r} needs torchao: pip install 'showo-turbo[quantization]'")
-    return name

@@ -5,11 +5,13 @@ disk or a kill never meets half a file. The temporary name holds the process id:
 not collide, and the last rename wins.
 """
 
+import errno
 import json
 import logging
 import os
 import re
 import shutil
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from hashlib import file_digest, sha256
@@ -19,6 +21,11 @@ from typing import Any
 from showo_turbo.errors import InputError
 
 logger = logging.getLogger(__name__)
+
+MAX_TEXT_BYTES = 1 << 24
+"""Size of the largest JSON, YAML or text file that is read at once."""
+
+_MAX_NESTING = 100
 
 
 @contextmanager
@@ -102,6 +109,54 @@ def sha256_of_files(*paths: Path) -> str:
     return digest.hexdigest()
 
 
+def check_plain_file(path: Path, max_bytes: int | None = None) -> None:
+    """Check that a file holds stored data of a bounded size: reading a FIFO or a device may never end.
+
+    Raises:
+        OSError: if there is no such file, it is not a plain file, or it is larger.
+    """
+    try:
+        found = path.stat()
+    except ValueError as error:  # a NUL in the name
+        raise OSError(errno.EINVAL, "no name of a file", str(path)) from error
+    if stat.S_ISDIR(found.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError(errno.EINVAL, "it is not a plain file", str(path))
+    if max_bytes is not None and found.st_size > max_bytes:
+        raise OSError(errno.EFBIG, f"it has {found.st_size:,} bytes, at most {max_bytes:,} are read", str(path))
+
+
+def read_text(path: Path, encoding: str = "utf-8", max_bytes: int = MAX_TEXT_BYTES) -> str:
+    """Read a plain text file of a bounded size.
+
+    Raises:
+        OSError: as `check_plain_file`, or if the file cannot be read.
+        UnicodeDecodeError: if it is in another encoding.
+    """
+    check_plain_file(path, max_bytes)
+    return path.read_text(encoding=encoding)
+
+
+def parse_json(content: str | bytes) -> Any:
+    """Parse JSON.
+
+    Raises:
+        ValueError: if it is not JSON, or nested too deeply for other code to walk through.
+    """
+    try:
+        values = json.loads(content)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    level = [values]
+    for _ in range(_MAX_NESTING):
+        inner = [one.values() if isinstance(one, dict) else one for one in level if isinstance(one, dict | list)]
+        level = [value for group in inner for value in group]
+        if not level:
+            return values
+    raise ValueError(f"it is nested more than {_MAX_NESTING} levels deep")
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """Read the object in a JSON file.
 
@@ -109,7 +164,7 @@ def read_json(path: Path) -> dict[str, Any]:
         InputError: if the file cannot be read, is not JSON, or holds something other than an object.
     """
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = parse_json(read_text(path))
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise InputError(f"{str(path)!r} cannot be read ({reason}): expected a JSON file") from error
@@ -162,7 +217,7 @@ def drop_json_lines_after(path: Path, step: int) -> None:
 def _parse_line(line: bytes) -> dict[str, Any] | None:
     """Return the object of a line, or None if it cannot be parsed or has no integer `step`."""
     try:
-        values = json.loads(line)
+        values = parse_json(line)
     except ValueError:
         return None
     return values if isinstance(values, dict) and isinstance(values.get("step"), int) else None

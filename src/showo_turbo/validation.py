@@ -1,34 +1,42 @@
-"""Check numbers that users give."""
+"""Check numbers and names that users or files give. No torch is imported here."""
 
 import sys
+from importlib.util import find_spec
 from numbers import Integral
 
 from showo_turbo.errors import InputError
 
+QUANTIZATIONS = ("int8",)
+DTYPE_NAMES = ("float32", "bfloat16", "float16")
 
-def check_integer(name: str, value: object, minimum: int | None = None) -> None:
-    """Check that a value is an integer, and at least a minimum.
+_SHOWN_CHARACTERS = 60
+
+
+def check_integer(name: str, value: object, minimum: int | None = None, maximum: int | None = None) -> None:
+    """Check that a value is an integer in a range.
 
     Raises:
-        InputError: if the value is not an `int` or is less than `minimum`.
+        InputError: if the value is not an `int`, is less than `minimum` or more than `maximum`.
     """
-    if type(value) is not int or (minimum is not None and value < minimum):
-        raise InputError(f"{name} is {value!r}: choose a whole number" + _or_more(minimum))
+    if type(value) is not int or (minimum is not None and value < minimum) or (maximum is not None and value > maximum):
+        raise InputError(f"{name} is {shown(value)}: choose a whole number" + _range(minimum, maximum))
 
 
-def check_number(name: str, value: object, minimum: float | None = None) -> None:
-    """Check that a value is a finite number, and at least a minimum.
+def check_number(name: str, value: object, minimum: float | None = None, maximum: float | None = None) -> None:
+    """Check that a value is a finite number in a range.
 
     Raises:
-        InputError: if the value is not an `int` or a `float`, is NaN or infinite, or is less than `minimum`.
+        InputError: if the value is not an `int` or a `float`, is NaN or infinite, is less than `minimum` or more than
+            `maximum`.
     """
     if (
         not isinstance(value, int | float)
         or isinstance(value, bool)
         or not abs(value) <= sys.float_info.max
         or (minimum is not None and value < minimum)
+        or (maximum is not None and value > maximum)
     ):
-        raise InputError(f"{name} is {value!r}: choose a finite number" + _or_more(minimum))
+        raise InputError(f"{name} is {shown(value)}: choose a finite number" + _range(minimum, maximum))
 
 
 def check_fraction(name: str, value: float) -> None:
@@ -51,5 +59,38 @@ def check_seed(name: str, value: object) -> None:
         raise InputError(f"{name} is {value!r}: choose a whole number from 0 to 2**63 - 1")
 
 
-def _or_more(minimum: float | None) -> str:
-    return "" if minimum is None else f", {minimum} or more"
+def check_dtype(name: str) -> None:
+    """Check the name of a dtype of weights.
+
+    Raises:
+        InputError: if it is not one of `DTYPE_NAMES`.
+    """
+    if name not in DTYPE_NAMES:
+        raise InputError(f"dtype {name!r} is unknown: choose {', '.join(DTYPE_NAMES)}")
+
+
+def check_quantization(name: str | None) -> None:
+    """Check the name of a quantization, or None for none.
+
+    Raises:
+        InputError: if it is not one of `QUANTIZATIONS`, or torchao is not installed.
+    """
+    if name is not None and name not in QUANTIZATIONS:
+        raise InputError(f"quantization {name!r} is unknown: choose {', '.join(QUANTIZATIONS)}, or leave it out")
+    if name is not None and find_spec("torchao") is None:
+        raise InputError(f"quantization {name!r} needs torchao: pip install 'showo-turbo[quantization]'")
+
+
+def shown(value: object) -> str:
+    """Return a value in one short line, as an error message shows it."""
+    try:
+        text = repr(value)
+    except (RecursionError, ValueError):  # nested too deeply, or an integer of more than 4,300 digits
+        text = f"a large {type(value).__name__}"
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}..."
+
+
+def _range(minimum: float | None, maximum: float | None) -> str:
+    if maximum is None:
+        return "" if minimum is None else f", {minimum} or more"
+    return f", {maximum:,} or less" if minimum is None else f" from {minimum:,} to {maximum:,}"

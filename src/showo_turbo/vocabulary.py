@@ -8,12 +8,16 @@
 All other code takes ids from this class; no id is written down anywhere else (Show-o, arXiv 2408.12528, section 3.1).
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from functools import cached_property
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from showo_turbo.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 SPECIAL_TOKENS = (
     "[PAD]",

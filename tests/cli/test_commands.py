@@ -9,9 +9,9 @@ import pytest
 
 from showo_turbo import ShowoPipeline, __version__
 from showo_turbo.checkpoints.published import PUBLISHED, PublishedCheckpoint
-from showo_turbo.cli.demo import DEMO
 from showo_turbo.generation.options import SamplingOptions
-from showo_turbo.processing.images import load_image
+from showo_turbo.processing.image_files import load_image
+from showo_turbo.scenes.shapes.shape_world import SHAPES
 
 
 @pytest.fixture
@@ -200,7 +200,7 @@ def test_demo_draws_and_answers(cli: Callable, here: Path, random_checkpoint: Pa
         result = cli("demo", "--model", random_checkpoint)
         assert (result.status, result.err) == (0, "")
     assert load_image("outputs/demo.png").width > 4 * 150
-    for prompt, question in DEMO.items():
+    for prompt, question in SHAPES.demo.items():
         assert f"drawn:  {prompt}\nasked:  {question}\nanswer: " in result.out
 
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from showo_turbo import ShowoPipeline
-from showo_turbo.processing.images import load_image
+from showo_turbo.processing.image_files import load_image
 
 TASKS = {
     "inpaint": (["mask.png"], {"mask": "mask.png"}),

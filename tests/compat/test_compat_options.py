@@ -46,6 +46,72 @@ training: {{gradient_accumulation_steps: 1, cond_dropout_prob: 0.1, batch_size: 
 """
 """All keys of Show-o's configs/showo_demo*.yaml."""
 
+TRAINING = """
+wandb: {{entity: null, resume: 'auto'}}
+experiment:
+    project: "tuning"
+    name: "stage"
+    output_dir: "stage"
+    max_train_examples_t2i: 20000000
+    max_train_examples_mmu: 40000000
+    save_every: 10000
+    eval_every: 2500
+    generate_every: 1000
+    log_every: 50
+    log_grad_norm_every: 500
+    resume_from_checkpoint: 'latest'
+model:
+    vq_model: {{type: "magvitv2", vq_model_name: "showlab/magvitv2"}}
+    showo: {{load_from_showo: False, pretrained_model_path: "showlab/show-o", w_clip_vit: False, num_vq_tokens: 256}}
+    gradient_checkpointing: True
+dataset:
+    gen_type: "imagenet1k"
+    und_type: "llava_tuning"
+    combined_loader_mode: "min_size"
+    add_system_prompt: False
+    params:
+        train_t2i_shards_path_or_url: {shards}
+        train_mmu_shards_path_or_url: ["a_{{000000..000999}}.tar", "b/{{00000..01242}}.tar"]
+        train_lm_shards_path_or_url: "falcon/*.parquet"
+        add_caption_prompt: True
+        external_caption_path: "captions"
+        external_journeydb_caption_path: "train_anno.json"
+        external_laion12m_caption_path: "captions"
+        external_cc12m_caption_path: 'captions/'
+        validation_prompts_file: "prompts.txt"
+        resolution: 256
+    preprocessing: {{max_seq_length: 381, resolution: 256}}
+optimizer:
+    name: adamw
+    params: {{learning_rate: 1e-4, scale_lr: False, beta1: 0.9, beta2: 0.999, weight_decay: 0.01, epsilon: 1e-8}}
+lr_scheduler:
+    scheduler: "cosine"
+    params:
+        learning_rate: ${{optimizer.params.learning_rate}}
+        warmup_steps: 5000
+training:
+    gradient_accumulation_steps: 1
+    noise_type: "mask"
+    batch_size_t2i: 15
+    batch_size_lm: 4
+    batch_size_mmu: 10
+    mixed_precision: "bf16"
+    enable_tf32: True
+    seed: 10086
+    max_train_steps: 500000
+    overfit_one_batch: False
+    cond_dropout_prob: 0.1
+    min_masking_rate: 0.0
+    label_smoothing: 0.0
+    max_grad_norm: null
+    guidance_scale: 0.0
+    generation_timesteps: 12
+    t2i_coeff: 1.0
+    lm_coeff: 0.1
+    mmu_coeff: 1.0
+"""
+"""All keys of Show-o's configs/showo_pretraining_stage*.yaml and showo_instruction_tuning_*.yaml."""
+
 
 @pytest.fixture(params=[("showlab/show-o", False, 256), ("showlab/show-o-w-clip-vit-512x512", True, 512)])
 def demo(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
@@ -79,6 +145,17 @@ def test_the_published_files_and_commands_are_accepted(demo: Path) -> None:
     answers = asking(f"config={demo}", "max_new_tokens=100", "mmu_image_root=./mmu_validation", question)
     assert split(answers.question)[1] == "Do you think the image is unusual or not?"
     assert answers.model.vq_model.vq_model_name == "showlab/magvitv2"
+
+
+@pytest.mark.parametrize("shards", ['"imagenet/train"', '["a_{000000..000009}.tar", "b/{000..199}.tgz"]'])
+def test_the_published_training_files_are_accepted(shards: str, tmp_path: Path) -> None:
+    file = tmp_path / "training.yaml"
+    file.write_text(TRAINING.format(shards=shards))
+    options = drawing(f"config={file}", "prompt=a cat")
+    assert options.sampling == {"num_inference_steps": 12, "guidance_scale": 0.0}
+    assert options.images_per_batch == 1
+    assert options.lr_scheduler.params.learning_rate == 1e-4
+    assert asking(f"config={file}", "mmu_image_root=.", "question=a?").dataset.preprocessing.max_seq_length == 381
 
 
 def test_options_take_precedence_over_sections() -> None:

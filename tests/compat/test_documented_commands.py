@@ -17,7 +17,8 @@ from showo_turbo.compat.showo_options import TextToImageOptions, UnderstandingOp
 from showo_turbo.config_reader import read_config
 from showo_turbo.errors import InputError
 from showo_turbo.pipelines.pipeline import ShowoPipeline
-from showo_turbo.processing.images import load_image
+from showo_turbo.processing.image_files import load_image
+from showo_turbo.processing.prompts import PromptBuilder
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -82,6 +83,69 @@ def test_long_prompts_are_cut(random_checkpoint: Path, tmp_path: Path, capsys: p
     (result,) = draw(random_checkpoint, tmp_path, "prompt=a red car in the snow", *short)
     assert result["prompt"] == "a red car in the snow"
     assert "of 'a red car in the snow'" in capsys.readouterr().err
+
+
+@pytest.fixture
+def prompt_ids(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
+    """The ids of all prompts that are drawn."""
+    ids: list[list[int]] = []
+    build = PromptBuilder.text_to_image
+
+    def recorded(builder: PromptBuilder, prompt: str) -> list[int]:
+        row = build(builder, prompt)
+        ids.append(row)
+        return row
+
+    monkeypatch.setattr(PromptBuilder, "text_to_image", recorded)
+    return ids
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "雪の中の赤い車と二匹の犬",
+        "눈 속의 빨간 차와 개 두 마리",
+        "🚗🐕❄️ a car 🚗🐕❄️",
+        "a red car in the snow with two dogs",
+    ],
+)
+@pytest.mark.parametrize("length", [9, 10, 11, 12])
+def test_long_prompts_are_cut_by_ids(
+    random_checkpoint: Path,
+    tiny_prompts: PromptBuilder,
+    prompt_ids: list[list[int]],
+    tmp_path: Path,
+    prompt: str,
+    length: int,
+) -> None:
+    short = [f"dataset.preprocessing.max_seq_length={length}", "generation_timesteps=1"]
+    draw(random_checkpoint, tmp_path, f"prompt={prompt}", *short)
+    vocabulary = tiny_prompts.vocabulary
+    end, ids = vocabulary.end_of_text_id, tiny_prompts.encode(prompt)
+    assert len(ids) > length
+    assert [vocabulary.t2i_id, end, *ids[: length - 2], end] in prompt_ids
+
+
+def test_white_space_at_the_ends_of_prompts_is_kept(
+    random_checkpoint: Path,
+    tiny_prompts: PromptBuilder,
+    prompt_ids: list[list[int]],
+    images: Path,
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "prompts.txt").write_bytes(b"\xef\xbb\xbfa dog  \r\n\n  a car\n")
+    one_step = "generation_timesteps=1"
+    draw(random_checkpoint, tmp_path / "1", f"validation_prompts_file={tmp_path / 'prompts.txt'}", one_step)
+    draw(random_checkpoint, tmp_path / "2", "prompt=  a sea *** a hill  ", one_step)
+    extrapolation = ["mode=extrapolation", f"image_path={images / 'b.png'}", "extra_direction= up *** left "]
+    draw(random_checkpoint, tmp_path / "3", *extrapolation, "prompt= a lake", one_step)
+    drawn = [tiny_prompts.encode(text) for text in ("a dog  ", "  a car", "  a sea", "a hill  ", " a lake")]
+    assert [ids for ids in drawn if ids not in [row[2:-1] for row in prompt_ids]] == []
+
+
+def test_a_prompt_of_any_length_is_bounded(random_checkpoint: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="prompt is too long: it has 1,000,000 characters"):
+        draw(random_checkpoint, tmp_path, f"prompt={'a' * 1_000_000}")
 
 
 def test_inpainting_takes_image_and_mask_of_any_size(random_checkpoint: Path, images: Path, tmp_path: Path) -> None:

@@ -28,6 +28,6 @@ def test_every_command_is_valid_and_names_existing_files(monkeypatch: pytest.Mon
 
 
 def test_every_option_is_described() -> None:
-    sections = {"wandb", "experiment", "model", "dataset", "training"}
+    sections = {"wandb", "experiment", "model", "dataset", "training", "optimizer", "lr_scheduler"}
     names = {field.name for cls in OPTIONS.values() for field in fields(cls)} - sections
     assert not [name for name in names if f"`{name}" not in PAGE]

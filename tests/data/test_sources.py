@@ -24,8 +24,8 @@ from showo_turbo.data.sources.scenes import SceneCaptions, SceneDialogues, Scene
 from showo_turbo.data.sources.source import Source
 from showo_turbo.data.sources.webdataset import WebDataset
 from showo_turbo.errors import InputError
-from showo_turbo.scenes.language import described_facts
 from showo_turbo.scenes.pool import training_scenes
+from showo_turbo.scenes.shapes.shape_world import SHAPES
 
 
 def png(color: str) -> bytes:
@@ -314,7 +314,7 @@ def test_scene_samples_match_their_scenes_and_are_deterministic(pool: Path) -> N
     for index in (0, 39, 40, 79):
         sample, scene = source[index], scenes[index % 40]
         assert sample.image.tolist() == [index % 40]
-        assert described_facts(sample.turns[0].answer) == (list(scene.objects), scene.background)
+        assert SHAPES.language.described_facts(sample.turns[0].answer) == (list(scene.objects), scene.background)
         assert (sample.key, sample.turns) == (source[index].key, source[index].turns)
 
 
@@ -338,7 +338,8 @@ def test_captions_of_scenes_with_a_number_of_objects(pool: Path) -> None:
 
 def test_the_fraction_of_descriptions_is_met(pool: Path) -> None:
     source = SceneDialogues(pool, draws_per_scene=50, turns=2, description_share=0.3)
-    opened_by_description = [len(described_facts(source[i].turns[0].answer)[0]) > 0 for i in range(len(source))]
+    facts = [SHAPES.language.described_facts(source[i].turns[0].answer)[0] for i in range(len(source))]
+    opened_by_description = [len(objects) > 0 for objects in facts]
     assert sum(opened_by_description) / len(source) == pytest.approx(0.3, abs=0.05)
     assert all(len(source[index].turns) == 2 for index in range(len(source)))
 

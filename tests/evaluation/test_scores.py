@@ -12,10 +12,8 @@ from showo_turbo.evaluation.geneval_rules import matches_prompt, score_images
 from showo_turbo.evaluation.scene_questions import make_question_set, score_answers, true_facts
 from showo_turbo.evaluation.statistics import Estimate, mean_of_estimates, mean_of_groups
 from showo_turbo.scenes.benchmark import ScenePrompt, benchmark_prompts
-from showo_turbo.scenes.language import description
-from showo_turbo.scenes.render import render
 from showo_turbo.scenes.scene import Scene, SceneObject
-from showo_turbo.scenes.split import held_out_scene
+from showo_turbo.scenes.shapes.shape_world import SHAPES
 
 RED_CIRCLE, BLUE_STAR = SceneObject(0, "circle", "red"), SceneObject(3, "star", "blue")
 SCENE = Scene("white", (RED_CIRCLE, BLUE_STAR))
@@ -53,18 +51,18 @@ def test_correct_images_score_one_and_empty_images_zero() -> None:
     prompts = benchmark_prompts()[::12]
     images = []
     for prompt in prompts:
-        while not matches_prompt(scene := held_out_scene(rng), prompt):
+        while not matches_prompt(scene := SHAPES.held_out_scene(rng), prompt):
             pass
-        images.append([render(scene)])
+        images.append([SHAPES.render(scene)])
     assert score_images(prompts, images).overall.value == 1.0
-    empty = [[render(Scene("white", ()))] for _ in prompts]
+    empty = [[SHAPES.render(Scene("white", ()))] for _ in prompts]
     assert score_images(prompts, empty).overall.value == 0.0
 
 
 def test_correct_answers_score_one_and_a_constant_answer_does_not() -> None:
     question_set = make_question_set(30)
     answers = [[turn.answer.capitalize() + "." for turn in turns] for turns in question_set.turns]
-    descriptions = [description(scene) for scene in question_set.scenes]
+    descriptions = [SHAPES.language.description(scene) for scene in question_set.scenes]
     correct = score_answers(question_set, answers, descriptions)
     assert correct.questions.value == correct.facts.value == correct.recall.value == 1.0
     constant = score_answers(question_set, [["yes"] * len(turns) for turns in question_set.turns], [""] * 30)
@@ -95,7 +93,7 @@ def test_the_overall_score_is_the_mean_of_the_categories() -> None:
 
 def test_prompts_that_differ_in_wording_only_are_one_group() -> None:
     circle, star = ({"class": shape, "count": 1} for shape in ("circle", "star"))
-    rendered = {shape: render(Scene("white", (SceneObject(0, shape, "red"),))) for shape in ("circle", "star")}
+    rendered = {shape: SHAPES.render(Scene("white", (SceneObject(0, shape, "red"),))) for shape in ("circle", "star")}
     images = [[rendered["circle"]]] * 4 + [[rendered["circle"]]] * 4
     wordings = [
         (item, opening) for item in (circle, star) for opening in ("a", "a photo of a", "a drawing of a", "one")

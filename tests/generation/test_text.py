@@ -17,8 +17,7 @@ from showo_turbo.generation.trajectory import State, last_state
 from showo_turbo.models.omni_attention import understanding_mask
 from showo_turbo.models.showo import Showo
 from showo_turbo.pipelines.pipeline import ShowoPipeline
-from showo_turbo.scenes.render import render
-from showo_turbo.scenes.split import held_out_scene
+from showo_turbo.scenes.shapes.shape_world import SHAPES
 from showo_turbo.vocabulary import Vocabulary
 
 MakeModel = Callable[[int], Showo]
@@ -148,7 +147,7 @@ def test_the_next_block_starts_before_this_one_has_settled_if_guesses_are_good(
 def test_a_sliding_window_saves_a_distilled_model_passes() -> None:
     pipe = ShowoPipeline.from_pretrained("tiny-turbo", device="cpu")
     rng = random.Random(0)
-    pictures = [render(held_out_scene(rng)) for _ in range(24)]
+    pictures = [SHAPES.render(SHAPES.held_out_scene(rng)) for _ in range(24)]
     answers = [
         [
             pipe.image_to_text(picture, "Describe the image.", sliding_window=sliding, seed=seed)

@@ -9,7 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from showo_turbo.processing.images import image_to_pixels, load_image, pixels_to_images, resize_and_crop
+from showo_turbo.processing.image_files import image_to_pixels, load_image, resize_and_crop
+from showo_turbo.processing.images import pixels_to_images
 
 CASES = [("256x256", 256), ("389x300", 256), ("389x300", 512), ("300x701", 256), ("300x701", 512)]
 

@@ -18,7 +18,8 @@ from torch import Tensor
 
 from showo_turbo.models.magvit_v2 import LookupFreeQuantizer, MagvitV2, commitment_loss
 from showo_turbo.models.magvit_v2_config import MagvitV2Config
-from showo_turbo.processing.images import pixels_to_images, preprocess_images
+from showo_turbo.processing.image_files import preprocess_images
+from showo_turbo.processing.images import pixels_to_images
 
 TOLERANCE = 5e-5
 HALF_PRECISION = 2e-3  # of values up to about 4, stored as float16

@@ -21,9 +21,8 @@ from showo_turbo.pretraining.batches import random_masking, text_to_image_batch,
 from showo_turbo.pretraining.image_tokenizer_training import ImageTokenizerTraining, ImageTokenizerTrainingConfig
 from showo_turbo.pretraining.showo_pretraining import ShowoPretraining, ShowoPretrainingConfig
 from showo_turbo.pretraining.text_tokenizer_training import TextTokenizerTrainingConfig, train_text_tokenizer
-from showo_turbo.scenes.language import description_question, questions
 from showo_turbo.scenes.pool import build_scene_pool, load_scene_pool, scene_pixels
-from showo_turbo.scenes.split import is_training_scene
+from showo_turbo.scenes.shapes.shape_world import SHAPES
 from showo_turbo.training.loop import LoopConfig, train
 
 SMALL_TOKENIZER = MagvitV2Config(
@@ -68,7 +67,7 @@ def test_the_pool_holds_training_scenes_and_their_codes(folder: Path) -> None:
     torch.manual_seed(0)
     tokenizer = MagvitV2(SMALL_TOKENIZER)
     assert len(pool.scenes) == 200
-    assert all(map(is_training_scene, pool.scenes))
+    assert all(map(SHAPES.split.is_training_scene, pool.scenes))
     assert torch.equal(pool.codes[:3], tokenizer.get_codes(scene_pixels(pool.scenes[:3])))
 
 
@@ -109,7 +108,10 @@ def test_text_to_image_rows_have_labels_at_masked_codes_only(folder: Path) -> No
 def test_packed_turns_have_the_logits_of_separate_rows(folder: Path) -> None:
     task = ShowoPretraining(showo_config(folder, folder / "unused", 1))
     prompts, rng = task.prompts, random.Random(0)
-    turns = [[description_question(scene, rng), *questions(scene, rng)][:3] for scene in task.pool.scenes[:2]]
+    turns = [
+        [SHAPES.language.description_question(scene, rng), *SHAPES.language.questions(scene, rng)][:3]
+        for scene in task.pool.scenes[:2]
+    ]
     batch = understanding_batch(prompts, turns, task.pool.codes[:2])
     packed = task.model.logits(task.model(batch.ids, batch.attention_mask, batch.position_ids))
 

@@ -14,9 +14,8 @@ from PIL import EpsImagePlugin, Image
 from showo_turbo.data.samples import BadSampleError
 from showo_turbo.data.sources.webdataset import WebDataset
 from showo_turbo.errors import InputError
-from showo_turbo.processing import image_files
-from showo_turbo.processing.image_files import open_image
-from showo_turbo.processing.images import load_image
+from showo_turbo.processing import image_files, image_levels
+from showo_turbo.processing.image_files import load_image, open_image
 
 EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\nshowpage\n"
 
@@ -100,8 +99,9 @@ def test_a_stream_is_read_up_to_the_largest_file(monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "L", "LA", "1", "CMYK", "I;16", "I", "F"])
 def test_a_large_image_is_read_at_half_its_size(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(image_files, "MAX_PIXELS", 4000)
-    monkeypatch.setattr(image_files, "_BAND_PIXELS", 500)
+    for module in (image_files, image_levels):
+        monkeypatch.setattr(module, "MAX_PIXELS", 4000)
+    monkeypatch.setattr(image_levels, "_BAND_PIXELS", 500)
     ramp = Image.linear_gradient("L").resize((90, 71))
     image = ramp.convert(mode) if mode != "I;16" else Image.fromarray(np.asarray(ramp).astype(np.uint16) * 257)
     expected = ramp.reduce(2)
@@ -112,7 +112,8 @@ def test_a_large_image_is_read_at_half_its_size(mode: str, monkeypatch: pytest.M
 
 
 def test_a_large_jpeg_is_decoded_at_half_its_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(image_files, "MAX_PIXELS", 4000)
+    for module in (image_files, image_levels):
+        monkeypatch.setattr(module, "MAX_PIXELS", 4000)
     exif = Image.Exif()
     exif[0x0112] = 6
     for progressive in (False, True):
@@ -139,7 +140,7 @@ def test_a_huge_16_bit_image_is_read_within_a_gigabyte(kind: str, tmp_path: Path
     Image.fromarray(ramp).save(path, kind, **({"compress_level": 1} if kind == "PNG" else {}))
     script = (
         "import resource\n"
-        "from showo_turbo.processing.images import load_image\n"
+        "from showo_turbo.processing.image_files import load_image\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         f"image = load_image({str(path)!r})\n"
         "print(*image.size, *image.getpixel((6600, 0)), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"

@@ -1,11 +1,15 @@
 """Prompts: checks, truncation, and decoding."""
 
 import dataclasses
+import io
+import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 
+from showo_turbo.cli.terminal import TextPrinter
 from showo_turbo.configuration import ShowoConfig
 from showo_turbo.errors import InputError
 from showo_turbo.processing.prompts import PromptBuilder, left_pad, load_text_tokenizer
@@ -117,3 +121,22 @@ def test_line_ends_are_newlines(tiny_prompts: PromptBuilder) -> None:
     for check in (tiny_prompts.check_prompt, tiny_prompts.check_question):
         with pytest.raises(InputError, match="is empty"):
             check("\ufeff\r\n")
+
+
+def test_answers_follow_the_spacing_of_the_tokenizers_config(
+    tmp_path: Path, tiny_folder: Path, tiny_config: ShowoConfig, tiny_prompts: PromptBuilder
+) -> None:
+    shutil.copytree(tiny_folder / "phi-tiny", tmp_path, dirs_exist_ok=True)
+    settings = json.loads((tmp_path / "tokenizer_config.json").read_text())
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings | {"clean_up_tokenization_spaces": True}))
+    cleaning = PromptBuilder.from_pretrained(tmp_path, tiny_config)
+    text = "a dog , it is n't 's . Why ?"
+    assert tiny_prompts.decode(tiny_prompts.encode(text)) == text
+    assert cleaning.decode(cleaning.encode(text)) == "a dog, it isn't's. Why?"
+    printed = io.StringIO()
+    printer = TextPrinter(cleaning, printed)
+    printer.put(torch.tensor([cleaning.next_turn("Why?")]))
+    for token in cleaning.encode(text):
+        printer.put(torch.tensor([token]))
+    printer.end()
+    assert printed.getvalue() == "a dog, it isn't's. Why?\n"

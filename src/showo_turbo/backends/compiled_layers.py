@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map_only
-from transformers.models.phi.modeling_phi import PhiDecoderLayer
 
 from showo_turbo.models.packed_forward import (
     LayerOps,
@@ -20,13 +19,14 @@ from showo_turbo.models.packed_forward import (
     project_keys_values,
     project_queries,
 )
+from showo_turbo.models.phi import PhiLayer
 
 _ROW_COUNTS = (3, 1)
 """Several rows and one. No size of a layer is odd, so none is mistaken for the number of rows."""
 
 
 @torch.inference_mode()
-def compile_layer_ops(layer: PhiDecoderLayer, like: Tensor, mode: str | None = None) -> LayerOps:
+def compile_layer_ops(layer: PhiLayer, like: Tensor, mode: str | None = None) -> LayerOps:
     """Return the functions compiled for any number of rows.
 
     Args:
@@ -50,7 +50,7 @@ def compile_layer_ops(layer: PhiDecoderLayer, like: Tensor, mode: str | None = N
 def _on_contiguous(function: Callable[..., Any]) -> Callable[..., Any]:
     """Wrap a function so that it gets copies; `contiguous` would leave the strides of single rows as they are."""
 
-    def call(layer: PhiDecoderLayer, *tensors: Tensor | Rotary) -> Any:
+    def call(layer: PhiLayer, *tensors: Tensor | Rotary) -> Any:
         return function(layer, *tree_map_only(Tensor, copy, tensors))
 
     copy = partial(torch.clone, memory_format=torch.contiguous_format)

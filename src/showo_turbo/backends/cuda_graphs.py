@@ -26,9 +26,9 @@ from weakref import finalize
 
 import torch
 from torch import Tensor
-from transformers import PhiModel
 
 from showo_turbo.models.packed_forward import LayerOps, PackedSequences, packed_forward
+from showo_turbo.models.phi import PhiBackbone
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ class CudaGraphRunner:
         self._free: dict[int, Tensor] = {}
         self._in_use: dict[int, finalize] = {}
 
-    def run(self, phi: PhiModel, ops: LayerOps, embeddings: Tensor, groups: Sequence[PackedSequences]) -> Tensor:
+    def run(self, phi: PhiBackbone, ops: LayerOps, embeddings: Tensor, groups: Sequence[PackedSequences]) -> Tensor:
         """Compute `models.packed_forward.packed_forward`."""
 
         def call() -> Tensor:

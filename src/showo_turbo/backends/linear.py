@@ -31,7 +31,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers.models.phi.modeling_phi import PhiMLP
 
 _MIN_ONEDNN_WEIGHTS = 2**20
 _WEIGHTS_PER_BLOCK = 2**20
@@ -104,10 +103,13 @@ class UpcastLayerNorm(nn.LayerNorm):
 class GeluMLP(nn.Module):
     """Phi's MLP with the tanh form of GELU, which oneDNN fuses with the first layer. Parameter names are Phi's."""
 
-    def __init__(self, mlp: PhiMLP) -> None:
-        """Share the layers of `mlp`."""
+    fc1: nn.Module
+    fc2: nn.Module
+
+    def __init__(self, mlp: nn.Module) -> None:
+        """Share the layers `fc1` and `fc2` of `mlp`."""
         super().__init__()
-        self.fc1, self.activation_fn, self.fc2 = mlp.fc1, nn.GELU(approximate="tanh"), mlp.fc2
+        self.fc1, self.activation_fn, self.fc2 = mlp.fc1, nn.GELU(approximate="tanh"), mlp.fc2  # type: ignore[assignment]
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., width) -> (..., width)."""

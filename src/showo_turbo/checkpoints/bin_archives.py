@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from showo_turbo.checkpoints.names import MAX_HEADER_BYTES, MAX_TENSORS
 from showo_turbo.errors import InputError
 
 _PICKLE = "data.pkl"
@@ -21,7 +22,8 @@ def check_layout(file: Path) -> None:
     """Check that the entries of an archive are stored as they are, and the checksum of its pickle.
 
     Raises:
-        InputError: if an entry is compressed or encrypted, two have one name, or the archive is damaged.
+        InputError: if an entry is compressed or encrypted, two have one name, there are too many, or the archive is
+            damaged.
     """
     with _opened(file) as archive:
         entries = archive.infolist()
@@ -38,7 +40,10 @@ def check_layout(file: Path) -> None:
                 )
         if len({entry.filename for entry in entries}) < len(entries):
             raise InputError(f"weight file {str(file)!r} is damaged (two entries have one name): fetch it again")
-        _compare(archive, [entry for entry in entries if Path(entry.filename).name == _PICKLE])
+        pickles = [entry for entry in entries if Path(entry.filename).name == _PICKLE]
+        if len(entries) > 2 * MAX_TENSORS or any(entry.file_size > MAX_HEADER_BYTES for entry in pickles):
+            raise InputError(f"weight file {str(file)!r} holds too much: expected at most {MAX_TENSORS:,} tensors")
+        _compare(archive, pickles)
 
 
 def check_checksums(file: Path) -> None:

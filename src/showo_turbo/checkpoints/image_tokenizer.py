@@ -24,7 +24,7 @@ def load_image_tokenizer(folder: Path) -> MagvitV2:
     values = read_json(path) if path.exists() else {}
     has_sizes = not values.keys().isdisjoint(field.name for field in fields(MagvitV2Config))
     with torch.device("meta"):
-        model = MagvitV2(MagvitV2Config.from_dict(values) if has_sizes else MagvitV2Config())
+        model = MagvitV2(MagvitV2Config.from_dict(values) if has_sizes else MagvitV2Config()).float()
     fit_weights(model, open_weights(folder))
     return model.eval()
 

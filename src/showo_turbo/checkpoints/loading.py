@@ -17,14 +17,16 @@ from showo_turbo.checkpoints.names import (
     ADAPTER_CONFIG,
     ADAPTER_FILES,
     IMAGE_TOKENIZER,
+    INDEX_SUFFIX,
     MODEL,
     TEXT_TOKENIZER,
     VISION_TOWER,
+    WEIGHT_FILES,
     resolve,
 )
 from showo_turbo.checkpoints.published import published_checkpoint
 from showo_turbo.checkpoints.vision_tower import load_vision_tower
-from showo_turbo.checkpoints.weights import Weights, find_weights, fit_weights, open_weights
+from showo_turbo.checkpoints.weights import Weights, check_layers, find_weights, fit_weights, open_weights
 from showo_turbo.components import Components
 from showo_turbo.configuration import ShowoConfig, load_phi_config
 from showo_turbo.device import DTYPES
@@ -33,11 +35,16 @@ from showo_turbo.files import read_json, sha256_of_files
 from showo_turbo.generation.options import SamplingOptions
 from showo_turbo.models.showo import Showo
 from showo_turbo.processing.clip_prompts import ClipPromptBuilder
+from showo_turbo.processing.known_world import WORLD_FILE, KnownWorld
 from showo_turbo.processing.prompts import PromptBuilder
 
 IMAGE_TOKENIZER_FOLDER = "magvitv2"
 TEXT_FOLDER = "phi"
 VISION_FOLDER = "clip"
+
+_LAYERS = "showo.model.layers."
+_OTHER_POSITIONS = 6
+"""Positions of the shortest prompt beside its image: task, `<|soi|>`, `<|eoi|>`, `<|sot|>`, a token and `<|eot|>`."""
 
 
 @dataclass(frozen=True)
@@ -109,10 +116,10 @@ def locate(
         InputError: if a component is missing, or a vision tower is named for a checkpoint that takes image codes.
     """
     folder = resolve(name, MODEL)
-    if (folder / ADAPTER_CONFIG).is_file():
+    if _is_adapter(folder):
         find_weights(folder, ADAPTER_FILES)
         named = _base_of(folder, base)
-        if (resolve(named, MODEL) / ADAPTER_CONFIG).is_file():
+        if _is_adapter(resolve(named, MODEL)):
             raise InputError(
                 f"adapter {str(folder)!r} changes {str(named)!r}, which is an adapter itself: merge that into a model "
                 "first (showo-turbo convert), and name the result as base"
@@ -122,7 +129,7 @@ def locate(
         return replace(base_files, adapter=folder, sampling=own.sampling if own else base_files.sampling)
     if base is not None:
         raise InputError(
-            f"base is {str(base)!r}, but model {str(name)!r} is not an adapter: it has no {ADAPTER_CONFIG}"
+            f"base is {str(base)!r}, but model {str(name)!r} is not an adapter: it has no {ADAPTER_CONFIG}, or is whole"
         )
     find_weights(folder)
     config = ShowoConfig.from_dict(read_json(folder / "config.json"))
@@ -145,6 +152,26 @@ def locate(
         vision_tower=_vision_tower_of(str(name), folder, config, vision_tower),
         sampling=sampling,
     )
+
+
+def _is_adapter(folder: Path) -> bool:
+    """Return whether a folder holds an adapter; the `adapter_config.json` of one that was merged may lie in a model.
+
+    Raises:
+        InputError: if it holds both the weights of an adapter and a whole model.
+    """
+    if not (folder / ADAPTER_CONFIG).is_file():
+        return False
+    is_adapter, is_model = (
+        any((folder / (name + ending)).is_file() for name in names for ending in ("", INDEX_SUFFIX))
+        for names in (ADAPTER_FILES, WEIGHT_FILES)
+    )
+    if is_adapter and is_model:
+        raise InputError(
+            f"folder {str(folder)!r} holds a whole model and an adapter: move {ADAPTER_CONFIG} and the weights of the "
+            "adapter to a folder of their own, and name that with this folder as its base"
+        )
+    return is_adapter or not is_model
 
 
 def _vision_tower_of(name: str, folder: Path, config: ShowoConfig, other: str | Path | None) -> Path | None:
@@ -189,6 +216,7 @@ def load_components(
         vision_tower=load_vision_tower(files.vision_tower, dtype) if files.vision_tower else None,
         model=load_showo(files, dtype, quantization),
         recommended=recommended,
+        known_world=load_known_world(files),
     )
 
 
@@ -198,17 +226,26 @@ def load_showo(files: CheckpointFiles, dtype: torch.dtype = torch.float32, quant
     Raises:
         InputError: if the Phi config or the weights cannot be read, or do not fit each other.
     """
+    weights = files.weights()
     try:
         phi_config = load_phi_config(files.backbone, files.config.vocab_size)
+        check_layers(weights, _LAYERS, phi_config.num_hidden_layers)
+        if files.config.num_vq_tokens + _OTHER_POSITIONS > phi_config.max_position_embeddings:
+            raise InputError(
+                f"config: num_vq_tokens is {files.config.num_vq_tokens}: that many do not fit in the "
+                f"{phi_config.max_position_embeddings} positions of the Phi config"
+            )
         with torch.device("meta"):
             model = Showo(files.config, phi_config).to(dtype)
+    except InputError:
+        raise
     except Exception as error:  # invalid sizes raise exceptions of any type
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise InputError(f"Phi config: none that fits in folder {str(files.backbone)!r} ({reason})") from error
     if quantization == "int8":
         use_int8_linear(model.showo.model.layers)
     quantized = int8_weight_names(model)
-    fit_weights(model, files.weights(), lambda name, tensor: quantize(tensor) if name in quantized else tensor)
+    fit_weights(model, weights, lambda name, tensor: quantize(tensor) if name in quantized else tensor)
     # The rotary frequencies are computed, not stored, so they are still on the meta device.
     model.showo.model.rotary_emb = type(model.showo.model.rotary_emb)(phi_config)
     return model.eval()
@@ -224,3 +261,13 @@ def load_sampling_options(files: CheckpointFiles) -> SamplingOptions:
         if folder is not None and (folder / "generation.json").exists():
             return SamplingOptions.from_dict(read_json(folder / "generation.json"))
     return files.sampling
+
+
+def load_known_world(files: CheckpointFiles) -> KnownWorld | None:
+    """Load the description of the texts that the model was trained on from `world.json`, if there is one.
+
+    Raises:
+        InputError: if the file cannot be read or holds something else.
+    """
+    file = files.folder / WORLD_FILE
+    return KnownWorld.from_file(file) if file.exists() else None

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from showo_turbo.checkpoints.adapter_config import AdapterConfig, read_adapter_config
 from showo_turbo.checkpoints.names import ADAPTER_FILES
-from showo_turbo.checkpoints.weights import Weights, open_weights
+from showo_turbo.checkpoints.weights import Weights, check_numbers, open_weights
 from showo_turbo.errors import InputError
 
 _FACTOR = re.compile(r"(?P<module>.+)\.lora_(?P<embedding>embedding_)?(?P<side>[AB])(\.weight)?")
@@ -80,6 +80,7 @@ def merge_adapter(base: Weights, folder: Path) -> Weights:
     """
     config = read_adapter_config(folder)
     adapter = open_weights(folder, ADAPTER_FILES)
+    check_numbers(adapter)
     tensors = {_WRAPPING.sub("", name): tensor.clone() for name, tensor in adapter.stream()}
     if len(tensors) < len(adapter.layout):
         raise InputError(f"{adapter.source} holds two adapters or two weights of one name: keep one")

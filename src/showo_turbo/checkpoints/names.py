@@ -10,11 +10,17 @@ SHIPPED_MODELS = ("tiny", "tiny-turbo")
 DEFAULT_MODEL = "tiny-turbo"
 
 _SHIPPED_FOLDER = Path(__file__).parent.parent / "weights"
-_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_HUB_NAME = re.compile(r"(?P<repository>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(@(?P<revision>[\w./-]+))?")
 
 
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.safetensors", "pytorch_model.bin")
 """Names of a weight file, in order of preference."""
+
+MAX_TENSORS = 20_000
+"""Number of tensors in the largest weight file or index that is read, fifty times those of Show-o."""
+
+MAX_HEADER_BYTES = 200 * MAX_TENSORS
+"""Size of the largest table of names and shapes in a weight file."""
 
 INDEX_SUFFIX = ".index.json"
 """Ending of the index file of a sharded checkpoint."""
@@ -65,7 +71,8 @@ VISION_TOWER = ArtifactKind("CLIP vision tower", ("config.json", *_WEIGHTS), "vi
 def resolve(name: str | Path, kind: ArtifactKind = MODEL) -> Path:
     """Return the folder of an artifact; download it from the hub if it is not cached.
 
-    A shipped name takes precedence over a folder of the same name: write `./tiny` for the folder.
+    A shipped name takes precedence over a folder of the same name: write `./tiny` for the folder. A hub name may end
+    with a revision, `owner/name@REVISION`: a branch, tag or commit.
 
     Raises:
         InputError: if the name is neither a shipped model, a folder nor a hub name, or the download fails.
@@ -85,20 +92,43 @@ def resolve(name: str | Path, kind: ArtifactKind = MODEL) -> Path:
         return path
     if path.exists():
         raise InputError(f"{kind.title} {str(name)!r} is a file: give the folder that holds it")
-    if isinstance(name, str) and _HUB_NAME.fullmatch(name):
-        return _fetch(name, kind)
+    if isinstance(name, str) and (hub := _HUB_NAME.fullmatch(name)):
+        return _fetch(hub["repository"], kind, hub["revision"])
     shipped = f"a shipped model ({', '.join(SHIPPED_MODELS)}), " if kind is MODEL else ""
     raise InputError(
         f"{kind.title} {str(name)!r} is unknown: it is neither {shipped}a folder nor a hub name owner/name"
     )
 
 
-def _fetch(name: str, kind: ArtifactKind) -> Path:
+def with_revision(name: str | Path, revision: str | None) -> str | Path:
+    """Return a hub name with a revision, `owner/name@revision`; the name itself if the revision is None.
+
+    Raises:
+        InputError: if the name is not that of a repository on the hub without a revision, or the revision is invalid.
+    """
+    if revision is None:
+        return name
+    pinned = f"{name}@{revision}"
+    found = None if Path(name).is_dir() else _HUB_NAME.fullmatch(pinned)
+    if found is None or found["repository"] != str(name):
+        raise InputError(
+            f"revision is {revision!r} of {str(name)!r}: expected a branch, tag or commit, and a hub name owner/name"
+        )
+    return pinned
+
+
+def without_revision(name: object) -> str:
+    """Return a hub name without its revision, and any other name as it is."""
+    found = _HUB_NAME.fullmatch(str(name))
+    return found["repository"] if found else str(name)
+
+
+def _fetch(name: str, kind: ArtifactKind, revision: str | None) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
     try:
-        return Path(snapshot_download(name, allow_patterns=list(kind.files)))
+        return Path(snapshot_download(name, revision=revision, allow_patterns=list(kind.files)))
     except (OSError, HfHubHTTPError, HFValidationError) as error:
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise InputError(

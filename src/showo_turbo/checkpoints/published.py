@@ -2,12 +2,13 @@
 
 Their `config.json` names neither image tokenizer nor sampling options, and the published code takes the resolution
 from a separate YAML file. The options are those of the published commands and tables (Show-o, arXiv 2408.12528; Show-o
-Turbo, arXiv 2502.05415, section 5).
+Turbo, arXiv 2502.05415, section 5; UniCMs is its later name).
 """
 
 from dataclasses import dataclass, replace
 from typing import Self
 
+from showo_turbo.checkpoints.names import without_revision
 from showo_turbo.generation.options import SamplingOptions
 
 
@@ -55,15 +56,19 @@ PUBLISHED = {
     for checkpoint in (
         PublishedCheckpoint("showlab/show-o", 256, 256, _TEACHER),
         PublishedCheckpoint("showlab/show-o-512x512", 512, 1024, _TEACHER),
+        PublishedCheckpoint("showlab/show-o-512x512-wo-llava-tuning", 512, 1024, _TEACHER),
         PublishedCheckpoint("showlab/show-o-w-clip-vit", 256, 256, _TEACHER),
         PublishedCheckpoint("showlab/show-o-w-clip-vit-512x512", 512, 1024, _TEACHER),
         PublishedCheckpoint("SJTU-Deng-Lab/Show-o-Turbo-256", 256, 256, _STUDENT_256),
         PublishedCheckpoint("SJTU-Deng-Lab/Show-o-Turbo-512", 512, 1024, _STUDENT_512),
+        PublishedCheckpoint("SJTU-Deng-Lab/UniCMs-256", 256, 256, _STUDENT_256),
+        PublishedCheckpoint("SJTU-Deng-Lab/UniCMs-512", 512, 1024, _STUDENT_512),
     )
 }
 """Published checkpoints by hub name."""
 
 
 def published_checkpoint(name: object) -> PublishedCheckpoint | None:
-    """Return the published checkpoint of a hub name (case-insensitive), or None if there is none."""
-    return next((one for hub_name, one in PUBLISHED.items() if hub_name.lower() == str(name).lower()), None)
+    """Return the published checkpoint of a hub name (case-insensitive, any revision), or None if there is none."""
+    repository = without_revision(name).lower()
+    return next((one for hub_name, one in PUBLISHED.items() if hub_name.lower() == repository), None)

@@ -10,11 +10,13 @@ from showo_turbo.checkpoints.card import model_card
 from showo_turbo.checkpoints.loading import IMAGE_TOKENIZER_FOLDER, TEXT_FOLDER, VISION_FOLDER
 from showo_turbo.checkpoints.names import CARD
 from showo_turbo.components import Components
+from showo_turbo.configuration import BackboneConfig
 from showo_turbo.errors import InputError
 from showo_turbo.files import write_json
 from showo_turbo.models.clip_vision import ClipVisionTower
 from showo_turbo.models.magvit_v2 import MagvitV2
 from showo_turbo.models.showo import Showo
+from showo_turbo.processing.known_world import WORLD_FILE
 from showo_turbo.processing.prompts import PromptBuilder
 
 
@@ -29,6 +31,8 @@ def save_checkpoint(folder: Path, components: Components) -> None:
         raise InputError(f"the model is quantized to {quantization}: load it without quantization and save that")
     save_showo(folder, components.model, components.prompts)
     write_json(folder / "generation.json", asdict(components.recommended))
+    if components.known_world is not None:
+        write_json(folder / WORLD_FILE, components.known_world.to_dict())
     if components.image_tokenizer is not None:
         save_image_tokenizer(folder / IMAGE_TOKENIZER_FOLDER, components.image_tokenizer)
     if components.vision_tower is not None:
@@ -46,7 +50,10 @@ def save_showo(folder: Path, model: Showo, prompts: PromptBuilder) -> None:
 
 def save_text_tokenizer(folder: Path, model: Showo, prompts: PromptBuilder) -> None:
     """Save the Phi config and the text tokenizer."""
-    model.showo.config.save_pretrained(folder)
+    from transformers import PhiConfig
+
+    config = model.showo.config
+    (PhiConfig(**config.to_dict()) if isinstance(config, BackboneConfig) else config).save_pretrained(folder)
     prompts.tokenizer.save_pretrained(folder)
 
 

@@ -4,11 +4,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from transformers import CLIPVisionConfig, CLIPVisionModel
 
-from showo_turbo.checkpoints.weights import Weights, fit_weights, open_weights
+from showo_turbo.checkpoints.weights import Weights, check_layers, fit_weights, open_weights
+from showo_turbo.errors import InputError
 from showo_turbo.files import read_json
-from showo_turbo.library_configs import create_config
 from showo_turbo.models.clip_vision import ClipVisionTower
 
 _VISION_PREFIX = "vision_model."
@@ -21,11 +20,21 @@ def load_vision_tower(folder: Path, dtype: torch.dtype = torch.float32) -> ClipV
     Raises:
         InputError: if config or weights cannot be read, or do not fit each other.
     """
+    from transformers import CLIPVisionConfig, CLIPVisionModel
+
+    from showo_turbo.library_configs import create_config
+
     values = read_json(folder / "config.json")
-    config = create_config(CLIPVisionConfig, values.get("vision_config", values))
-    with torch.device("meta"):
-        tower = CLIPVisionModel(config).to(dtype)  # type: ignore[arg-type]  # transformers' decorator hides the signature
-    fit_weights(tower, _vision_weights(open_weights(folder)))
+    weights = _vision_weights(open_weights(folder))
+    try:
+        config = create_config(CLIPVisionConfig, values.get("vision_config", values))
+        check_layers(weights, "encoder.layers.", config.num_hidden_layers)
+        with torch.device("meta"):
+            tower = CLIPVisionModel(config).to(dtype)  # type: ignore[arg-type]  # transformers' decorator hides the signature
+    except Exception as error:  # invalid values raise exceptions of any type
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"CLIP vision tower: no config that fits in folder {str(folder)!r} ({reason})") from error
+    fit_weights(tower, weights)
     # Position ids are not stored, so they are still on the meta device.
     tower.embeddings.position_ids = torch.arange(tower.embeddings.num_positions)[None]
     return ClipVisionTower(tower)

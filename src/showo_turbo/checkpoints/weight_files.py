@@ -11,6 +11,7 @@ Decisions:
 """
 
 import pickle
+import re
 import warnings
 import zipfile
 from collections.abc import Iterator
@@ -22,10 +23,19 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from showo_turbo.checkpoints.bin_archives import check_checksums, check_layout
+from showo_turbo.checkpoints.names import MAX_HEADER_BYTES, MAX_TENSORS
 from showo_turbo.errors import InputError
-from showo_turbo.files import atomic_file
+from showo_turbo.files import atomic_file, check_plain_file
+from showo_turbo.validation import shown
 
 _BYTES_PER_MAP = 2**27
+
+_MAX_REPETITION = 2
+"""Bytes of all tensors of a `.bin` file, as a multiple of its size: tied weights share theirs."""
+
+_UNSUPPORTED = re.compile(r"GLOBAL (\S+)")
+_ESCAPE_CODES = re.compile(r"\x1b\[[0-9;]*m")
+_REASON_CHARACTERS = 200
 
 
 def describe(file: Path) -> dict[str, Tensor]:
@@ -34,13 +44,29 @@ def describe(file: Path) -> dict[str, Tensor]:
     Raises:
         InputError: if the file is truncated, is not a weight file, or holds anything besides tensors.
     """
+    try:
+        check_plain_file(file)
+    except OSError as error:
+        raise InputError(f"weight file {str(file)!r} cannot be read ({error.strerror})") from error
     if file.suffix == ".bin":
         return _load_pickle(file, "meta")
+    _check_header(file)
     try:
         with safe_open(file, framework="pt") as opened:
             return {name: opened.get_tensor(name).to("meta") for name in opened.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise InputError(f"weight file {str(file)!r} is truncated or damaged ({error}): fetch it again") from error
+
+
+def _check_header(file: Path) -> None:
+    """Raise `InputError` if the header of a safetensors file is longer than that of `MAX_TENSORS` tensors."""
+    with file.open("rb") as opened:
+        length = int.from_bytes(opened.read(8), "little")
+    if MAX_HEADER_BYTES < length < file.stat().st_size:
+        raise InputError(
+            f"weight file {str(file)!r} has a header of {length:,} bytes, at most {MAX_HEADER_BYTES:,} are read: "
+            f"expected at most {MAX_TENSORS:,} tensors"
+        )
 
 
 def write(file: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
@@ -116,15 +142,32 @@ def _load_pickle(file: Path, device: str) -> dict[str, Tensor]:
             f"weight file {str(file)!r} was refused: it holds more than tensors ({_reason(error)}), and reading that "
             f"could run code hidden in it; use a safetensors file"
         ) from error
-    except (OSError, RuntimeError, EOFError, ValueError, LookupError) as error:
+    except Exception as error:  # a damaged pickle raises exceptions of any type
         raise InputError(f"weight file {str(file)!r} is damaged ({_reason(error)}): fetch it again") from error
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise InputError(f"weight file {str(file)!r} is not a flat table of tensors: save a model's state_dict()")
+    if unnamed := [name for name in state if not isinstance(name, str)]:
+        raise InputError(
+            f"weight file {str(file)!r} has tensors under {shown(unnamed[0])}, which is no name: save a model's "
+            "state_dict()"
+        )
+    for name, tensor in state.items():
+        if tensor.is_nested or tensor.is_quantized or tensor.layout is not torch.strided:
+            raise InputError(
+                f"weight file {str(file)!r} has a sparse, nested or quantized tensor {name}: save it dense"
+            )
+    if sum(tensor.nbytes for tensor in state.values()) > _MAX_REPETITION * file.stat().st_size:
+        raise InputError(
+            f"weight file {str(file)!r} has tensors of more bytes than it holds, since they share them: save clones"
+        )
     return state
 
 
 def _reason(error: Exception) -> str:
     """Return the informative line of torch's long messages."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = _ESCAPE_CODES.sub("", str(error))
+    if unsupported := _UNSUPPORTED.search(text):
+        return f"a {unsupported[1]}"
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     informative = [line for line in lines if line.startswith(("Trying to", "Unsupported"))]
-    return next(iter([*informative, *lines]), type(error).__name__).rstrip(".")
+    return next(iter([*informative, *lines]), type(error).__name__).rstrip(".")[:_REASON_CHARACTERS]

@@ -6,17 +6,18 @@
 read; then the data is read one tensor at a time, so that memory holds little more than the module's own weights.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from showo_turbo.checkpoints.names import INDEX_SUFFIX, WEIGHT_FILES
+from showo_turbo.checkpoints.names import INDEX_SUFFIX, MAX_TENSORS, WEIGHT_FILES
 from showo_turbo.checkpoints.weight_files import describe, stream
 from showo_turbo.errors import InputError
 from showo_turbo.files import read_json
+from showo_turbo.validation import shown
 
 WRAPPERS = ("module.", "_orig_mod.", "_fsdp_wrapped_module.")
 """Prefixes that `DistributedDataParallel`, `torch.compile` and `FullyShardedDataParallel` add to every name."""
@@ -25,6 +26,8 @@ Store = Callable[[str, Tensor], Tensor]
 """Convert a weight, given its name and its value in the module's dtype, to the tensor that the module stores."""
 
 _NAMES_IN_ERRORS = 3
+_FLOATS = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
+_INTEGERS = (torch.int64, torch.int32)
 
 
 @dataclass(frozen=True)
@@ -99,8 +102,10 @@ def _read_index(index: Path) -> dict[str, str]:
     files = read_json(index).get("weight_map")
     if not isinstance(files, dict) or not files or not all(isinstance(file, str) for file in files.values()):
         raise InputError(f"weight index {str(index)!r} has no weight_map from names of tensors to names of files")
-    if outside := [file for file in files.values() if Path(file).name != file]:
-        raise InputError(f"weight index {str(index)!r} names {outside[0]!r}: shards must lie beside their index")
+    if len(files) > MAX_TENSORS:
+        raise InputError(f"weight index {str(index)!r} has {len(files):,} names, at most {MAX_TENSORS:,} are read")
+    if outside := [file for file in files.values() if Path(file).name != file or not file.isprintable()]:
+        raise InputError(f"weight index {str(index)!r} names {shown(outside[0])}: shards must lie beside their index")
     if missing := sorted({file for file in files.values() if not (index.parent / file).is_file()}):
         raise InputError(
             f"weight index {str(index)!r} names {len(set(files.values()))} files, of which {_listed(missing)} "
@@ -138,13 +143,15 @@ def fit_weights(module: nn.Module, weights: Weights, store: Store = lambda name,
         store: converts each weight before the next one is read, such as to int8.
 
     Raises:
-        InputError: if keys are missing, unexpected, or of another shape; before any data is read.
+        InputError: if keys are missing, unexpected, of another shape, or hold numbers of another kind; before any data
+            is read. If a value is NaN or infinite in the module's dtype.
     """
     expected = module.state_dict()
     _check_fit(expected, weights)
     fitted = {}
     for name, tensor in weights.stream():
         own = tensor.to(expected[name].dtype, copy=True, memory_format=torch.contiguous_format)
+        check_finite(name, own, weights.source)
         fitted[name] = store(name, own)
     module.load_state_dict(fitted, assign=True)
 
@@ -154,7 +161,7 @@ def average_weights(module: nn.Module, others: Sequence[Weights]) -> None:
     """Replace a module's weights by the mean of them and of others (model soups, arXiv 2203.05482).
 
     Raises:
-        InputError: if others do not fit the module; before any data is read.
+        InputError: if others do not fit the module; before any data is read. If a value of theirs is NaN or infinite.
     """
     mean, count = module.state_dict(), 1 + len(others)
     for weights in others:
@@ -163,7 +170,51 @@ def average_weights(module: nn.Module, others: Sequence[Weights]) -> None:
         tensor.div_(count)
     for weights in others:
         for name, tensor in weights.stream():
-            mean[name].add_(tensor.to(mean[name].dtype), alpha=1 / count)
+            own = tensor.to(mean[name].dtype)
+            check_finite(name, own, weights.source)
+            mean[name].add_(own, alpha=1 / count)
+
+
+def check_layers(weights: Weights, layers: str, count: int) -> None:
+    """Check the number of layers before a module with all of them is built.
+
+    Args:
+        weights: the weights.
+        layers: what the names of the layers' weights start with, before the number.
+        count: number of layers in the config.
+
+    Raises:
+        InputError: if it differs from the number of layers in the weights.
+    """
+    found = {name[len(layers) :].partition(".")[0] for name in weights.layout if name.startswith(layers)}
+    if len(found) != count:
+        raise InputError(
+            f"{weights.source} does not fit the config: it has {len(found)} layers where the config says {count}"
+        )
+
+
+def check_finite(name: str, tensor: Tensor, source: str) -> None:
+    """Raise `InputError` if a floating-point tensor has values that are NaN or infinite."""
+    if tensor.is_floating_point() and tensor.numel() and not all(torch.isfinite(one) for one in torch.aminmax(tensor)):
+        dtype = str(tensor.dtype).removeprefix("torch.")
+        raise InputError(
+            f"{source} has values of {name} that are NaN or infinite in {dtype}: load it in another dtype, or use "
+            "weights of an earlier step"
+        )
+
+
+def check_numbers(weights: Weights, integers: Container[str] = ()) -> None:
+    """Raise `InputError` if weights are not real floating-point numbers of 16 bits or more, or whole numbers.
+
+    Args:
+        weights: the weights.
+        integers: names of those that are whole numbers.
+    """
+    for name, tensor in weights.layout.items():
+        expected, names = (_INTEGERS, "int64") if name in integers else (_FLOATS, "float32, bfloat16 or float16")
+        if tensor.dtype not in expected:
+            kind = str(tensor.dtype).removeprefix("torch.")
+            raise InputError(f"{weights.source} has {kind} numbers in {name}: expected {names}")
 
 
 def _check_fit(expected: Mapping[str, Tensor], weights: Weights) -> None:
@@ -180,9 +231,10 @@ def _check_fit(expected: Mapping[str, Tensor], weights: Weights) -> None:
     }
     if found := [f"{problem}: {_listed(names)}" for problem, names in problems.items() if names]:
         raise InputError(f"{weights.source} does not fit the config: {'; '.join(found)}")
+    check_numbers(weights, {name for name, tensor in expected.items() if not tensor.is_floating_point()})
 
 
 def _listed(names: Iterable[str]) -> str:
-    names = sorted(names)
+    names = sorted(name if name.isprintable() else repr(name) for name in names)
     more = f" and {len(names) - _NAMES_IN_ERRORS} more" if len(names) > _NAMES_IN_ERRORS else ""
     return f"{', '.join(names[:_NAMES_IN_ERRORS])}{more}"

@@ -18,8 +18,10 @@ from showo_turbo.cli.common_options import (
     command_line_option,
     given_options,
     load_pipeline,
+    report_unknown_words,
     with_options,
 )
+from showo_turbo.cli.early_checks import check_texts
 from showo_turbo.cli.exit_status import report_error
 from showo_turbo.cli.terminal import TextPrinter, stats_line
 from showo_turbo.errors import InputError
@@ -84,11 +86,13 @@ def answer(image: str, questions: Sequence[str], options: AnsweringArguments) ->
     Raises:
         InputError: if the image or the model cannot be read, or a question is invalid; before any answer.
     """
-    from showo_turbo.processing.images import load_image
+    from showo_turbo.processing.image_files import open_image
 
-    decoding, loaded = options.decoding_options(), load_image(image)
+    decoding, loaded = options.decoding_options(), open_image(image)
+    check_texts(options.model, questions=questions)
     pipe = options.load_pipeline()
     pipe.check_questions(questions, decoding)
+    report_unknown_words(pipe, questions, "questions")
     encoded = pipe.encode_images([loaded])
     for question in questions:
         if len(questions) > 1:
@@ -106,13 +110,14 @@ def chat(image: ImageFile, options: AnsweringArguments) -> None:
     An invalid question is reported, and the chat continues; the exit status is then 2. The shipped models are trained
     on single questions only, and often answer later ones wrongly: `ask` takes each question by itself.
     """
-    from showo_turbo.processing.images import load_image
+    from showo_turbo.processing.image_files import open_image
 
-    decoding, loaded = options.decoding_options(), load_image(image)
+    decoding, loaded = options.decoding_options(), open_image(image)
     pipe = options.load_pipeline()
     conversation = pipe.chat(loaded)
     invalid = 0
     for question in _questions():
+        report_unknown_words(pipe, [question], "questions")
         printer = TextPrinter(pipe.prompts)
         try:
             output = conversation.ask(question, **asdict(decoding), seed=options.seed, streamer=printer)

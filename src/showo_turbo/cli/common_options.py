@@ -12,21 +12,24 @@ A command takes groups of options as data classes, of which `with_options` makes
     showo-turbo vary IMAGE [--steps INT] [--guidance-scale FLOAT] ... [--seed INT] ...
 """
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import Field, fields, is_dataclass
 from functools import wraps
 from inspect import Parameter, signature
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import typer
 
 from showo_turbo.checkpoints.names import DEFAULT_MODEL as DEFAULT_MODEL
-from showo_turbo.checkpoints.names import SHIPPED_MODELS, resolve
-from showo_turbo.cli.terminal import quiet_transformers
+from showo_turbo.checkpoints.names import SHIPPED_MODELS
+from showo_turbo.cli.early_checks import check_model
+from showo_turbo.cli.terminal import loading, quiet_transformers
 from showo_turbo.generation.options import Options, is_optional, range_in_words, value_type
 
 if TYPE_CHECKING:
     from showo_turbo.pipelines.pipeline import ShowoPipeline
+    from showo_turbo.scenes.world import World
 
 DEFAULT_DTYPE = "float32"
 
@@ -48,16 +51,40 @@ ImageFile = Annotated[str, typer.Argument(help="An image file: PNG, JPEG or the 
 def load_pipeline(model: str, device: str | None, dtype: str, quantization: str | None = None) -> "ShowoPipeline":
     """Load the pipeline that the options name, without messages of the libraries below.
 
-    An unknown name is refused before anything heavy is imported.
+    Unknown names are refused before anything heavy is imported; a spinner shows that the model is loading.
 
     Raises:
         InputError: as `ShowoPipeline.from_pretrained`.
     """
-    resolve(model)
+    check_model(model, dtype, quantization)
     quiet_transformers()
-    from showo_turbo.pipelines.pipeline import ShowoPipeline
+    with loading(model):
+        from showo_turbo.pipelines.pipeline import ShowoPipeline
+        from showo_turbo.processing.known_world import UnknownWordsWarning
 
-    return ShowoPipeline.from_pretrained(model, device=device, dtype=dtype, quantization=quantization)
+        warnings.simplefilter("ignore", UnknownWordsWarning)  # commands report unknown words themselves
+        return ShowoPipeline.from_pretrained(model, device=device, dtype=dtype, quantization=quantization)
+
+
+def report_unknown_words(pipe: "ShowoPipeline", texts: Sequence[str], kind: Literal["prompts", "questions"]) -> None:
+    """Print a line on standard error if texts have words that the model was never trained on."""
+    note = pipe.known_world and pipe.known_world.note(texts, kind)
+    if note:
+        typer.echo(f"note: {note}", err=True)
+
+
+def world_of(model: str) -> "World":
+    """Return the built-in world that evaluates a model: the one that its `world.json` names, or else the shapes.
+
+    Raises:
+        InputError: if there is no such model, or its file cannot be read or names another world.
+    """
+    from showo_turbo.checkpoints.loading import load_known_world, locate
+    from showo_turbo.scenes.shapes.shape_world import SHAPES
+    from showo_turbo.scenes.worlds import find_world
+
+    known = load_known_world(locate(model))
+    return SHAPES if known is None else find_world(known.name)
 
 
 def command_line_option(options: type[Options], declared: Field) -> tuple[Any, Any]:

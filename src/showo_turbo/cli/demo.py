@@ -5,7 +5,15 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from showo_turbo.cli.common_options import DEFAULT_DTYPE, DEFAULT_MODEL, Device, Model, Overwrite, load_pipeline
+from showo_turbo.cli.common_options import (
+    DEFAULT_DTYPE,
+    DEFAULT_MODEL,
+    Device,
+    Model,
+    Overwrite,
+    load_pipeline,
+    world_of,
+)
 from showo_turbo.cli.output_files import check_outputs, png_bytes
 from showo_turbo.cli.terminal import StepProgress, progress_bar
 from showo_turbo.files import atomic_files
@@ -17,19 +25,6 @@ if TYPE_CHECKING:
 DEFAULT_OUTPUT = Path("outputs/demo.png")
 COLUMNS = 4
 HEIGHT = 192
-
-DEMO = {
-    "a red circle and a blue star": "How many stars are there?",
-    "three green squares on a white background": "How many squares are there?",
-    "a purple star in the top left": "Where is the star?",
-    "a yellow triangle above a blue square": "Is the triangle above the square?",
-    "two orange crosses on a black background": "What color is the background?",
-    "a cross left of a circle": "How many objects are there?",
-    "four yellow stars on a black background": "How many stars are there?",
-    "a red square in the top left, a green circle in the top right and a blue triangle in the bottom left "
-    "on a white background": "Describe the image.",
-}
-"""Prompts, each with a question about its image."""
 
 
 def demo(
@@ -48,12 +43,13 @@ def demo(
     from showo_turbo.processing.images import make_grid
 
     check_seed("seed", seed)
+    texts = world_of(model).demo
     if output is None:
         DEFAULT_OUTPUT.parent.mkdir(exist_ok=True)
     path = output or DEFAULT_OUTPUT
     check_outputs([path], overwrite or output is None)
     pipe = load_pipeline(model, device, DEFAULT_DTYPE)
-    prompts, questions = list(DEMO), list(DEMO.values())
+    prompts, questions = list(texts), list(texts.values())
     with progress_bar() as progress:
         on_step = StepProgress(progress, "drawing")
         generators = [torch.Generator().manual_seed((seed + row) % 2**63) for row in range(len(prompts))]

@@ -5,6 +5,7 @@ NAME.json ------------------Sidecar.read-------^
 """
 
 import secrets
+from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from math import ceil, sqrt
 from pathlib import Path
@@ -23,15 +24,18 @@ from showo_turbo.cli.common_options import (
     command_line_option,
     given_options,
     load_pipeline,
+    report_unknown_words,
     with_options,
 )
+from showo_turbo.cli.early_checks import check_texts
 from showo_turbo.cli.output_files import check_outputs, check_png, png_bytes
 from showo_turbo.cli.prompt_files import read_prompts, slug
 from showo_turbo.cli.sidecar import Sidecar, files_in, sidecar_path
-from showo_turbo.cli.terminal import StepProgress, progress_bar
+from showo_turbo.cli.terminal import StepProgress, progress_bar, warn
 from showo_turbo.errors import InputError
 from showo_turbo.files import atomic_files, sha256_of_files
 from showo_turbo.generation.options import SamplingOptions, add_options
+from showo_turbo.validation import check_seed
 
 if TYPE_CHECKING:
     from showo_turbo.pipelines.pipeline import ShowoPipeline
@@ -70,6 +74,17 @@ class DrawingArguments:
     def model_name(self) -> str:
         """Name or path of the model."""
         return DEFAULT_MODEL if self.model is None else self.model
+
+    def check(self, prompts: list[str]) -> None:
+        """Check prompts and sampling options before the pipeline is loaded.
+
+        Raises:
+            InputError: if one is invalid.
+        """
+        if self.seed is not None:
+            check_seed("seed", self.seed)
+        SamplingOptions().override(**given_options(SamplingOptions, self))
+        check_texts(self.model_name, prompts=prompts)
 
     def load_pipeline(self) -> "ShowoPipeline":
         """Load the pipeline that the options name."""
@@ -116,6 +131,7 @@ def generate(
     if not images:
         return
     check_outputs([file for path in images for file in (path, sidecar_path(path))], options.overwrite)
+    options.check(list(images.values()))
     pipe = options.load_pipeline()
     size = {name: value for name, value in given.items() if name in ("height", "width")}
     sidecar = new_sidecar(pipe, "text_to_image", size, "", options)
@@ -170,13 +186,14 @@ def edit(task: str, arguments: dict[str, Any], prompt: str, options: DrawingArgu
     Raises:
         InputError: if a file cannot be read or written, or as the task.
     """
-    from showo_turbo.processing.images import load_image
+    from showo_turbo.processing.image_files import open_image
 
     path = image_path(prompt, options.output)
     check_outputs([path, sidecar_path(path)], options.overwrite)
     for name, file in files_in(arguments).items():
-        load_image(arguments[name])
+        open_image(arguments[name])
         arguments[name] = str(file.resolve())
+    options.check([prompt])
     pipe = options.load_pipeline()
     draw(pipe, {path: new_sidecar(pipe, task, arguments, prompt, options)})
 
@@ -243,6 +260,8 @@ def draw(pipe: "ShowoPipeline", images: dict[Path, Sidecar]) -> None:
 
     for sidecar in images.values():
         pipe.prompts.check_prompt(sidecar.prompt)
+    _warn_of_size(pipe, images.values())
+    report_unknown_words(pipe, [sidecar.prompt for sidecar in images.values()], "prompts")
     with progress_bar() as progress:
         on_step = StepProgress(progress, "drawing", len(images))
         for path, sidecar in images.items():
@@ -258,6 +277,18 @@ def draw(pipe: "ShowoPipeline", images: dict[Path, Sidecar]) -> None:
             atomic_files({path: png_bytes(grid), sidecar_path(path): sidecar.to_bytes()})
     for path in images:
         typer.echo(path)
+
+
+def _warn_of_size(pipe: "ShowoPipeline", sidecars: Iterable[Sidecar]) -> None:
+    """Print a warning if an image is larger than those that the model is trained on."""
+    largest = pipe.resolution
+    sizes = [[sidecar.arguments.get(name) or largest for name in ("width", "height")] for sidecar in sidecars]
+    above = next((size for size in sizes if max(size) > largest), None)
+    if above is not None:
+        warn(
+            f"{above[0]} x {above[1]} pixels is above the {largest} x {largest} that the model is trained on: the "
+            "image is drawn window by window, which takes longer and repeats objects"
+        )
 
 
 def image_paths(prompts: list[str], output: Path | None) -> dict[Path, str]:

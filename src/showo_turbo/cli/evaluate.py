@@ -20,12 +20,12 @@ from showo_turbo.cli.common_options import (
     given_options,
     load_pipeline,
     with_options,
+    world_of,
 )
 from showo_turbo.cli.output_files import check_outputs, check_png
 from showo_turbo.errors import InputError
 from showo_turbo.files import atomic_files, write_json
 from showo_turbo.generation.options import DecodingOptions, SamplingOptions, add_options
-from showo_turbo.scenes.benchmark import benchmark_prompts
 from showo_turbo.validation import check_integer, check_number, check_seed
 
 if TYPE_CHECKING:
@@ -104,7 +104,10 @@ def evaluate(
         raise InputError(f"task is {task!r}: choose {', '.join(TASKS)}")
     if output is not None:
         check_outputs([output], overwrite)
-    prompts = benchmark_prompts(measuring.prompts_file)
+    from showo_turbo.scenes.benchmark import benchmark_prompts
+
+    world = world_of(model)
+    prompts = benchmark_prompts(measuring.prompts_file, world)
 
     from rich.console import Console
 
@@ -119,7 +122,7 @@ def evaluate(
     sampling = pipe.recommended.override(**given_options(SamplingOptions, sampling_arguments))
     UnmaskingScheduler.from_options(sampling, pipe.model.config.codebook_size, pipe.model.config.num_vq_tokens)
 
-    question_set = make_question_set(measuring.scenes, measuring.seed)
+    question_set = make_question_set(measuring.scenes, measuring.seed, world)
     plan = _Plan(model, prompts, sampling, measuring.images_per_prompt, question_set, decoding, measuring.seed)
     console, results = Console(), {}
     for name, scores, table in _measure(pipe, plan, TASKS[1:] if task == "all" else (task,)):
@@ -144,7 +147,9 @@ def _measure(pipe: "ShowoPipeline", plan: _Plan, tasks: Sequence[str]) -> "Itera
     from showo_turbo.evaluation.scene_benchmark import evaluate_text_to_image, evaluate_understanding
 
     if "text-to-image" in tasks:
-        scores = evaluate_text_to_image(pipe, plan.prompts, plan.sampling, plan.images_per_prompt, plan.seed)
+        scores = evaluate_text_to_image(
+            pipe, plan.prompts, plan.sampling, plan.images_per_prompt, plan.seed, plan.question_set.world
+        )
         scale = plan.sampling.guidance_scale
         guidance = f"guidance {scale:g}" if scale else "no guidance"
         prompts = f"{len(plan.prompts)} prompts x {plan.images_per_prompt} images"
@@ -155,7 +160,7 @@ def _measure(pipe: "ShowoPipeline", plan: _Plan, tasks: Sequence[str]) -> "Itera
         title = f"{plan.model}: {len(plan.question_set.scenes)} held-out pictures, {plan.decoding.decoding}"
         yield "understanding", asdict(answers), tables.understanding_table(title, answers)
     if "reconstruction" in tasks:
-        reconstruction = evaluate_reconstruction(pipe, plan.question_set.scenes)
+        reconstruction = evaluate_reconstruction(pipe, plan.question_set.scenes, plan.question_set.world)
         title = f"{plan.model}: scenes read without a fault by the detector"
         yield "reconstruction", asdict(reconstruction), tables.reconstruction_table(title, reconstruction)
 
@@ -195,7 +200,10 @@ def report(
     if plot is not None:
         check_png("plot", plot)
     check_outputs([output, *([plot] if plot else [])], overwrite=True)
-    prompts = benchmark_prompts(measuring.prompts_file)
+    from showo_turbo.scenes.benchmark import benchmark_prompts
+
+    world = world_of(teacher)
+    prompts = benchmark_prompts(measuring.prompts_file, world)
 
     from functools import lru_cache
 
@@ -219,6 +227,7 @@ def report(
         seed=measuring.seed,
         device=parse_device(measuring.device).type,
         dtype=str(parse_dtype(measuring.dtype)).removeprefix("torch."),
+        world=world,
     )
     with lock_file(output):
         load = lru_cache(maxsize=1)(lambda name: load_pipeline(name, measuring.device, measuring.dtype))

@@ -4,25 +4,27 @@ import re
 from pathlib import Path
 
 from showo_turbo.errors import InputError
+from showo_turbo.files import read_text
 
 
-def read_prompts(path: Path, option: str) -> list[str]:
+def read_prompts(path: Path, option: str, strip: bool = True) -> list[str]:
     """Read the lines of a text file that are not empty.
 
     Args:
         path: a text file in UTF-8, with or without a byte order mark.
         option: name of the file in error messages.
+        strip: remove white space at the ends of lines.
 
     Raises:
         InputError: if the file cannot be read or has empty lines only.
     """
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = read_text(path, "utf-8-sig").splitlines()
     except OSError as error:
         raise InputError(f"{option} {str(path)!r} cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:
         raise InputError(f"{option} {str(path)!r} is not UTF-8 text: save it as such") from error
-    prompts = [line.strip() for line in lines if line.strip()]
+    prompts = [line.strip() if strip else line for line in lines if line.strip()]
     if not prompts:
         raise InputError(f"{option} {str(path)!r} is empty: write one prompt on each line")
     return prompts

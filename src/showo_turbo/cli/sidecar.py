@@ -1,12 +1,11 @@
 """Sidecar files: the JSON file beside an image, with all settings that it takes to draw the image again."""
 
-import json
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Self
 
 from showo_turbo.errors import InputError
-from showo_turbo.files import json_bytes, sha256_of_files
+from showo_turbo.files import json_bytes, parse_json, read_text, sha256_of_files
 from showo_turbo.generation.options import SamplingOptions
 
 TASKS = {
@@ -72,7 +71,7 @@ class Sidecar:
             InputError: if the file cannot be read, is not a sidecar file, or a sampling option is invalid.
         """
         try:
-            values = json.loads(path.read_text(encoding="utf-8"))
+            values = parse_json(read_text(path))
         except OSError as error:
             raise InputError(f"sidecar {str(path)!r} cannot be read ({error.strerror})") from error
         except ValueError as error:

@@ -1,7 +1,11 @@
 """Terminal output while the model works: progress, streamed answers, statistics, and silence of the libraries below."""
 
 import logging
+import os
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
@@ -10,6 +14,10 @@ if TYPE_CHECKING:
 
     from showo_turbo.outputs import TextOutput
     from showo_turbo.processing.prompts import PromptBuilder
+
+
+SECONDS_BETWEEN_LINES = 10
+"""Time between lines of progress without a terminal."""
 
 
 def progress_bar() -> "Progress":
@@ -21,18 +29,44 @@ def progress_bar() -> "Progress":
     return Progress(console=console, transient=True, disable=not console.is_terminal)
 
 
+@contextmanager
+def loading(model: str) -> Iterator[None]:
+    """Show a spinner on standard error while a model is loaded; nothing without a terminal."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(f"loading {model}"):
+        yield
+
+
+def warn(message: str) -> None:
+    """Print a warning as one line on standard error."""
+    print(f"warning: {message}", file=sys.stderr, flush=True)
+
+
 class StepProgress:
-    """Advance a progress bar after every step of one call of the pipeline after another (`callback_on_step_end`)."""
+    """Advance a progress bar after every step of one call of the pipeline after another (`callback_on_step_end`).
+
+    Without a terminal, a line replaces the bar, every `SECONDS_BETWEEN_LINES`.
+    """
 
     def __init__(self, progress: "Progress", description: str, calls: int = 1) -> None:
         """Add a bar for a number of calls to a running progress display."""
         self.progress = progress
         self.task = progress.add_task(description, total=calls)
+        self.description, self.calls = description, calls
         self.finished = 0
+        self.last_line = time.monotonic()
 
     def __call__(self, pipe: object, step: int, timestep: int, callback_kwargs: dict[str, Any]) -> None:
         """Advance by one step of a call that has `timestep` steps left."""
-        self.progress.update(self.task, completed=self.finished + (step + 1) / (step + 1 + timestep))
+        completed = self.finished + (step + 1) / (step + 1 + timestep)
+        self.progress.update(self.task, completed=completed)
+        if self.progress.disable and time.monotonic() - self.last_line > SECONDS_BETWEEN_LINES:
+            self.last_line = time.monotonic()
+            print(f"{self.description}: {completed / self.calls:.0%}", file=sys.stderr, flush=True)
         self.finished += timestep == 0
 
 
@@ -54,6 +88,8 @@ class TextPrinter:
             return
         self.ids += value.tolist()
         text = self._text()
+        if self.prompts.cleans_up_spaces:  # the spacing of the last word may change
+            text = text[: max(text.rfind(" "), len(self.printed))]
         if not text.endswith("\N{REPLACEMENT CHARACTER}"):
             self._print(text)
 
@@ -87,7 +123,9 @@ def quiet_torchao() -> None:
 
 
 def quiet_transformers() -> None:
-    """Silence transformers' warnings."""
-    from transformers.utils.logging import set_verbosity_error
+    """Silence transformers' warnings, without importing it: it reads its level from the environment when imported."""
+    os.environ["TRANSFORMERS_VERBOSITY"] = "error"
+    if "transformers" in sys.modules:
+        from transformers.utils.logging import set_verbosity_error
 
-    set_verbosity_error()
+        set_verbosity_error()

@@ -48,12 +48,13 @@ def scene_pool(settings: Settings = None) -> None:
     from showo_turbo.checkpoints.names import IMAGE_TOKENIZER, SHIPPED_MODELS, resolve
     from showo_turbo.config_reader import read_config
     from showo_turbo.scenes.pool import ScenePoolConfig, build_scene_pool
+    from showo_turbo.scenes.worlds import find_world
 
     config = read_config(ScenePoolConfig, settings or [])
     name = config.image_tokenizer
     shipped = locate(name).image_tokenizer if name in SHIPPED_MODELS else None
     image_tokenizer = load_image_tokenizer(shipped or resolve(name, IMAGE_TOKENIZER))
-    build_scene_pool(Path(config.output), image_tokenizer, config.count, config.seed)
+    build_scene_pool(Path(config.output), image_tokenizer, config.count, config.seed, find_world(config.world))
 
 
 @pretrain.command()

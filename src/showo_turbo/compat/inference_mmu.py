@@ -18,7 +18,7 @@ def run(options: UnderstandingOptions) -> None:
     Raises:
         InputError: if an image cannot be read, or an option is out of its range.
     """
-    from showo_turbo.processing.images import load_image
+    from showo_turbo.processing.image_files import load_image
 
     images = _image_files(Path(options.mmu_image_root))
     for path in images:  # checks them before a model is loaded; together they may not fit in memory

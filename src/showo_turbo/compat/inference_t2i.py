@@ -54,7 +54,7 @@ def _prompts(options: TextToImageOptions) -> list[str]:
     if options.mode == "inpainting":
         return [options.prompt or ""]
     if options.mode == "extrapolation":
-        prompts, directions = split(options.prompt), split(options.extra_direction)
+        prompts, directions = split(options.prompt), options.directions
         if len(prompts) not in (1, len(directions)):
             raise InputError(
                 f"prompt has {len(prompts)} parts and extra_direction {len(directions)}: give one prompt, or one each"
@@ -66,7 +66,7 @@ def _prompts(options: TextToImageOptions) -> list[str]:
         named = options.validation_prompts_file or options.dataset.params.validation_prompts_file
         if named is None:
             raise InputError("prompt is missing: add prompt='...' or validation_prompts_file=FILE")
-        return read_prompts(Path(named), "validation_prompts_file")
+        return read_prompts(Path(named), "validation_prompts_file", strip=False)
     if not split(options.prompt):
         raise InputError(f"prompt is {options.prompt!r}, which holds no text: say what the images should show")
     return split(options.prompt)
@@ -74,12 +74,12 @@ def _prompts(options: TextToImageOptions) -> list[str]:
 
 def _check_images(options: TextToImageOptions) -> None:
     """Check that the images to edit can be read, before a model is loaded."""
-    from showo_turbo.processing.images import load_image
+    from showo_turbo.processing.image_files import load_image
     from showo_turbo.processing.masks import load_mask
 
-    if options.mode != "t2i":
+    if options.mode != "t2i" and options.image_path is not None:
         load_image(options.image_path)
-    if options.mode == "inpainting":
+    if options.mode == "inpainting" and options.inpainting_mask_path is not None:
         load_mask(options.inpainting_mask_path)
 
 
@@ -88,7 +88,8 @@ def _draw_all(options: TextToImageOptions, prompts: list[str], seed: int, folder
     import torch
 
     pipe = load_pipeline(options)
-    prompts = [shorten(pipe, prompt) for prompt in prompts]
+    for prompt in dict.fromkeys(prompts):
+        report_truncated(pipe, prompt)
     draw: Draw = {"t2i": _text_to_image, "inpainting": _inpaint, "extrapolation": _extrapolate}[options.mode]
     images: list[Image] = []
     for drawn in draw(pipe, options, prompts, torch.Generator().manual_seed(seed)):
@@ -100,15 +101,17 @@ def _draw_all(options: TextToImageOptions, prompts: list[str], seed: int, folder
     return images
 
 
-def shorten(pipe: "ShowoPipeline", prompt: str) -> str:
-    """Return the part of a prompt that fits the model's text length; a cut is reported on standard error."""
-    shortened = prompt
-    while shortened and (cut := pipe.prompts.truncated_end(shortened)):
-        shortened = shortened[: -max(1, len(cut))]
-    if shortened != prompt:
-        used = f"the first {len(shortened)} of {len(prompt)} characters"
-        print(f"note: only {used} are used of {prompt!r}", file=sys.stderr)
-    return shortened
+def report_truncated(pipe: "ShowoPipeline", prompt: str) -> None:
+    """Report on standard error if a prompt is longer than the model takes; its ids are truncated, as in Show-o."""
+    from showo_turbo.processing.prompts import abbreviated
+
+    pipe.prompts.check_prompt(prompt)
+    if end := pipe.prompts.truncated_end(prompt):
+        length = pipe.prompts.max_text_length
+        print(
+            f"note: the model takes {length} tokens: the end, {abbreviated(end)}, of {abbreviated(prompt)} is not used",
+            file=sys.stderr,
+        )
 
 
 def _text_to_image(
@@ -125,9 +128,10 @@ def _inpaint(
     pipe: "ShowoPipeline", options: TextToImageOptions, prompts: list[str], generator: "torch.Generator"
 ) -> "Iterator[Images]":
     """Redraw the masked part; image and mask are each cropped to the model's square, so their sizes may differ."""
-    from showo_turbo.processing.images import load_image, resize_and_crop
+    from showo_turbo.processing.image_files import load_image, resize_and_crop
     from showo_turbo.processing.masks import load_mask
 
+    assert options.image_path is not None and options.inpainting_mask_path is not None  # noqa: PT018
     image = resize_and_crop(load_image(options.image_path), pipe.resolution)
     mask = resize_and_crop(load_mask(options.inpainting_mask_path), pipe.resolution)
     count = options.images_per_batch
@@ -141,7 +145,7 @@ def _extrapolate(
 ) -> "Iterator[Images]":
     """Extend the image in one direction after the other, each with its own prompt."""
     codes = pipe.encode_image(options.image_path).repeat(options.images_per_batch, 1)
-    for prompt, direction in zip(prompts, split(options.extra_direction), strict=True):
+    for prompt, direction in zip(prompts, options.directions, strict=True):
         output = pipe.extrapolate(
             prompt=prompt,
             direction=direction,

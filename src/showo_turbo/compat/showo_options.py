@@ -6,7 +6,17 @@ from pathlib import Path
 from typing import Any
 
 from showo_turbo.compat.output_folder import new_folder
-from showo_turbo.compat.showo_yaml import Dataset, Experiment, MaskSchedule, Model, SigmoidParams, Training, Wandb
+from showo_turbo.compat.showo_yaml import (
+    Dataset,
+    Experiment,
+    LrScheduler,
+    MaskSchedule,
+    Model,
+    Optimizer,
+    SigmoidParams,
+    Training,
+    Wandb,
+)
 from showo_turbo.errors import InputError
 from showo_turbo.generation.options import (
     DIRECTIONS,
@@ -47,7 +57,7 @@ class CommonOptions:
     """Hold the options of both commands.
 
     Attributes:
-        wandb, experiment, model, dataset, training: the sections of Show-o's YAML files.
+        wandb, experiment, model, dataset, training, optimizer, lr_scheduler: the sections of Show-o's YAML files.
         output_dir: folder for the results; a new one in `experiment.output_dir` if left out.
         overwrite: replace files that exist there.
         tracker: "wandb" also sends images and texts there; nothing is tracked if left out.
@@ -64,6 +74,8 @@ class CommonOptions:
     model: Model = field(default_factory=Model)
     dataset: Dataset = field(default_factory=Dataset)
     training: Training = field(default_factory=Training)
+    optimizer: Optimizer = field(default_factory=Optimizer)
+    lr_scheduler: LrScheduler = field(default_factory=LrScheduler)
     output_dir: str | None = None
     overwrite: bool = False
     tracker: str | None = None
@@ -120,6 +132,11 @@ class TextToImageOptions(CommonOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         _check_choice("mode", self.mode, MODES)
+        longest = self.dataset.preprocessing.max_seq_length
+        if longest is not None and longest < 3:
+            raise InputError(
+                f"prompt is empty if cut to dataset.preprocessing.max_seq_length {longest}: choose 3 or more tokens"
+            )
         for name, value in self.sampling.items():
             check_option(SamplingOptions, name, value)
         if self.training.noise_type is not None:
@@ -132,12 +149,17 @@ class TextToImageOptions(CommonOptions):
             missing.append("prompt")
         if missing:
             raise InputError(f"mode {self.mode!r} needs {missing[0]}: add {missing[0]}=...")
-        if self.mode == "extrapolation" and not split(self.extra_direction):
+        if self.mode == "extrapolation" and not self.directions:
             raise InputError("mode 'extrapolation' needs extra_direction: left, right, up or down")
-        for direction in split(self.extra_direction):
+        for direction in self.directions:
             _check_choice("extra_direction", direction, DIRECTIONS)
         if self.images_per_batch < 1:
             raise InputError(f"batch_size is {self.images_per_batch}: choose 1 or more")
+
+    @property
+    def directions(self) -> list[str]:
+        """Directions of extrapolation, in order."""
+        return [direction.strip() for direction in split(self.extra_direction)]
 
     @property
     def images_per_batch(self) -> int:
@@ -191,8 +213,8 @@ class UnderstandingOptions(CommonOptions):
 
 
 def split(text: str | None) -> list[str]:
-    """Return the parts of an option that may hold several."""
-    return [part.strip() for part in (text or "").split(SEPARATOR) if part.strip()]
+    """Return the parts of an option that may hold several, without blank ones."""
+    return [part for part in (text or "").split(SEPARATOR) if part.strip()]
 
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:

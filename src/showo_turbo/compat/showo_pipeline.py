@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def load_pipeline(options: CommonOptions) -> "ShowoPipeline":
-    """Load the pipeline, with the longest prompt that the file sets.
+    """Load the pipeline, with the longest prompt that the file sets; longer ones are truncated.
 
     Raises:
         InputError: if a component cannot be loaded, or differs from a size in the file.
@@ -29,6 +29,7 @@ def load_pipeline(options: CommonOptions) -> "ShowoPipeline":
         vision_tower=model.clip_model_name,
     )
     _check_sizes(pipe, options)
+    pipe.prompts.truncates_prompts = True
     longest = options.dataset.preprocessing.max_seq_length
     if longest is not None:
         pipe.prompts.max_text_length = longest

@@ -5,6 +5,7 @@ have no effect. None stands for a key that is left out.
 """
 
 from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -18,11 +19,22 @@ class Wandb:
 
 @dataclass(frozen=True)
 class Experiment:
-    """Name project and run; `output_dir` holds a folder for each run, unless the option of this name is given."""
+    """Name project and run; `output_dir` holds a folder for each run, unless the option of this name is given.
+
+    The other keys are of training.
+    """
 
     project: str = "demo"
     name: str = "show-o"
     output_dir: str = "outputs"
+    max_train_examples_t2i: int | None = None
+    max_train_examples_mmu: int | None = None
+    save_every: int | None = None
+    eval_every: int | None = None
+    generate_every: int | None = None
+    log_every: int | None = None
+    log_grad_norm_every: int | None = None
+    resume_from_checkpoint: str | None = None
 
 
 @dataclass(frozen=True)
@@ -64,10 +76,21 @@ class Model:
 
 @dataclass(frozen=True)
 class DatasetParams:
-    """Name the data; `resolution` must be the checkpoint's; `validation_prompts_file` is the default of the option."""
+    """Name the data; `resolution` must be the checkpoint's; `validation_prompts_file` is the default of the option.
+
+    The other keys are of training; shards are one path or a list.
+    """
 
     resolution: int | None = None
     validation_prompts_file: str | None = None
+    train_t2i_shards_path_or_url: Any = None
+    train_mmu_shards_path_or_url: Any = None
+    train_lm_shards_path_or_url: Any = None
+    add_caption_prompt: bool | None = None
+    external_caption_path: str | None = None
+    external_journeydb_caption_path: str | None = None
+    external_laion12m_caption_path: str | None = None
+    external_cc12m_caption_path: str | None = None
     batch_size: int | None = None
     shuffle_buffer_size: int | None = None
     num_workers: int | None = None
@@ -91,6 +114,8 @@ class Dataset:
 
     gen_type: str | None = None
     und_type: str | None = None
+    combined_loader_mode: str | None = None
+    add_system_prompt: bool | None = None
     params: DatasetParams = field(default_factory=DatasetParams)
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
 
@@ -107,6 +132,56 @@ class Training:
     noise_type: str | None = None
     gradient_accumulation_steps: int | None = None
     cond_dropout_prob: float | None = None
+    batch_size_t2i: int | None = None
+    batch_size_lm: int | None = None
+    batch_size_mmu: int | None = None
+    mixed_precision: str | None = None
+    enable_tf32: bool | None = None
+    seed: int | None = None
+    max_train_steps: int | None = None
+    overfit_one_batch: bool | None = None
+    min_masking_rate: float | None = None
+    label_smoothing: float | None = None
+    max_grad_norm: float | None = None
+    t2i_coeff: float | None = None
+    lm_coeff: float | None = None
+    mmu_coeff: float | None = None
+
+
+@dataclass(frozen=True)
+class OptimizerParams:
+    """Hold the settings of the optimizer, which are of training."""
+
+    learning_rate: float | None = None
+    scale_lr: bool | None = None
+    beta1: float | None = None
+    beta2: float | None = None
+    weight_decay: float | None = None
+    epsilon: float | None = None
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """Name the optimizer, which is of training."""
+
+    name: str | None = None
+    params: OptimizerParams = field(default_factory=OptimizerParams)
+
+
+@dataclass(frozen=True)
+class LrSchedulerParams:
+    """Hold the settings of the learning rate's schedule, which are of training."""
+
+    learning_rate: float | None = None
+    warmup_steps: int | None = None
+
+
+@dataclass(frozen=True)
+class LrScheduler:
+    """Name the learning rate's schedule, which is of training."""
+
+    scheduler: str | None = None
+    params: LrSchedulerParams = field(default_factory=LrSchedulerParams)
 
 
 @dataclass(frozen=True)

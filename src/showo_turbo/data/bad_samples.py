@@ -5,13 +5,12 @@ Samples in the log are not read again, neither in later epochs nor after a resum
 samples.
 """
 
-import json
 from collections import Counter
 from pathlib import Path
 
 from showo_turbo.data.samples import BadSampleError
 from showo_turbo.errors import InputError
-from showo_turbo.files import append_json_line
+from showo_turbo.files import append_json_line, parse_json
 
 
 class BadSamples:
@@ -65,7 +64,7 @@ class BadSamples:
             raise InputError(f"log of bad samples {str(log)!r} cannot be used ({error})") from error
         for line in content.splitlines():
             try:
-                values = json.loads(line)
+                values = parse_json(line)
                 self._known[values["source"], int(values["index"])] = f"{values['key']}: {values['reason']}"
             except (ValueError, KeyError, TypeError):
                 continue  # truncated line: its sample is read and logged again

@@ -15,7 +15,6 @@ Decisions:
   malformed line is an error of that line only.
 """
 
-import json
 import re
 from array import array
 from codecs import BOM_UTF8
@@ -28,6 +27,7 @@ import numpy as np
 
 from showo_turbo.errors import InputError
 from showo_turbo.extras import require_module
+from showo_turbo.files import parse_json
 
 _CHUNK_BYTES = 1 << 16
 _UP_TO_A_BRACE = re.compile(rb"[^{}]*[{}]|[^{}]+")
@@ -112,8 +112,8 @@ class JsonRecords:
 
 def _parse(content: bytes) -> dict:
     try:
-        record = json.loads(content)
-    except (ValueError, RecursionError) as error:
+        record = parse_json(content)
+    except ValueError as error:
         raise InputError(f"not JSON ({error})") from error
     if not isinstance(record, dict):
         raise InputError(f"a {type(record).__name__} where a JSON object should be")

@@ -46,5 +46,5 @@ class SoftLabels:
 
     def dense(self, codebook_size: int) -> Tensor:
         """Return the probabilities of all codes, float32 (..., codebook_size)."""
-        table = torch.zeros(*self.codes.shape[:-1], codebook_size, device=self.codes.device)
+        table = torch.zeros(*self.codes.shape[:-1], codebook_size, dtype=torch.float32, device=self.codes.device)
         return table.scatter(-1, self.codes, self.probabilities)

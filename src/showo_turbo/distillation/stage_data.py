@@ -15,7 +15,7 @@ from showo_turbo.distillation.config import DistillationConfig, Stage
 from showo_turbo.distillation.rollouts import dialogue_ids
 from showo_turbo.errors import InputError
 from showo_turbo.pipelines.pipeline import ShowoPipeline
-from showo_turbo.processing.images import check_aspect_ratio
+from showo_turbo.processing.image_files import check_aspect_ratio
 from showo_turbo.training.processes import process_state
 
 S = TypeVar("S", CaptionSample, DialogueSample, TextSample)
@@ -60,8 +60,8 @@ class StageData:
         """
         state = process_state()
         sources = next(name for name, kind, _ in SOURCES if kind is samples)
-        checks: dict[type[Sample], Callable[[Any], None]] = {
-            CaptionSample: self._check_caption,
+        checks: dict[type[Sample], Callable[[Any], Any]] = {
+            CaptionSample: lambda sample: self.teacher.prompts.check_prompt(sample.text),
             DialogueSample: self._check_dialogue,
         }
         self.output.mkdir(parents=True, exist_ok=True)
@@ -101,10 +101,6 @@ class StageData:
                 f"source {name!r} holds codes of another image tokenizer than the teacher's: choose the teacher that "
                 "has it (teacher=..), or encode a pool with the teacher's (pretrain scene-pool image_tokenizer=..)"
             )
-
-    def _check_caption(self, sample: CaptionSample) -> None:
-        """Raise InputError for invalid prompts."""
-        self.teacher.prompts.check_prompt(sample.text)
 
     def _check_dialogue(self, sample: DialogueSample) -> None:
         """Raise InputError for extreme aspect ratios, invalid questions, and dialogues without space for an answer."""

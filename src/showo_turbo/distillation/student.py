@@ -23,7 +23,7 @@ def prepare_student(model: Showo, stage: Stage) -> Showo:
     if stage.lora.rank:
         _add_adapters(model, stage)
     if stage.gradient_checkpointing:
-        model.showo.activation_checkpointing_enable({"use_reentrant": False})
+        model.showo.model.gradient_checkpointing = True
     return model
 
 

@@ -30,6 +30,8 @@ from showo_turbo.generation.options import DecodingOptions, SamplingOptions
 from showo_turbo.generation.scheduler import UnmaskingScheduler
 from showo_turbo.pipelines.pipeline import ShowoPipeline
 from showo_turbo.scenes.benchmark import ScenePrompt
+from showo_turbo.scenes.shapes.shape_world import SHAPES
+from showo_turbo.scenes.world import World
 
 PLAIN_JACOBI = DecodingOptions(sliding_window=False, drafts=False)
 """Block after block, as published: the decoding under which forward passes of teacher and students are compared."""
@@ -117,6 +119,7 @@ class ComparisonPlan:
         seed: of images and questions.
         device: type of the device.
         dtype: name of the models' dtype.
+        world: the world of the prompts and scenes; the weights of a cell imply it.
     """
 
     image_variants: tuple[Variant, ...]
@@ -128,6 +131,7 @@ class ComparisonPlan:
     seed: int
     device: str
     dtype: str
+    world: World = SHAPES
 
 
 class Comparison:
@@ -173,7 +177,7 @@ class Comparison:
         plan = self.plan
         return self._cell(
             lambda: evaluate_text_to_image(
-                self._load(variant.model), plan.prompts, options, plan.images_per_prompt, plan.seed
+                self._load(variant.model), plan.prompts, options, plan.images_per_prompt, plan.seed, plan.world
             ),
             task="text to image",
             weights=self._weights_sha256(variant.model),
@@ -186,7 +190,10 @@ class Comparison:
         plan = self.plan
         return self._cell(
             lambda: evaluate_understanding(
-                self._load(variant.model), make_question_set(plan.scenes, plan.seed), variant.decoding, plan.seed
+                self._load(variant.model),
+                make_question_set(plan.scenes, plan.seed, plan.world),
+                variant.decoding,
+                plan.seed,
             ),
             task="understanding",
             weights=self._weights_sha256(variant.model),

@@ -7,15 +7,17 @@ from PIL import Image
 
 from showo_turbo.evaluation.statistics import Estimate, mean_of_estimates, mean_of_groups
 from showo_turbo.scenes.benchmark import TAGS, ScenePrompt
-from showo_turbo.scenes.detector import detect
-from showo_turbo.scenes.scene import PLACES, Scene, SceneObject
+from showo_turbo.scenes.scene import PLACES, Detection, Scene, SceneObject
+from showo_turbo.scenes.shapes.shape_world import SHAPES
+from showo_turbo.scenes.world import World
 
 
 def matches_prompt(scene: Scene, prompt: ScenePrompt) -> bool:
     """Return whether a scene has all that the prompt includes, nothing that it excludes, and its background.
 
-    As in GenEval, objects that the prompt does not mention are allowed. If there are more objects than a relation
-    needs, GenEval takes those of the highest detection confidence; this detector is exact, so any pair may satisfy it.
+    As in GenEval, objects that the prompt does not mention are allowed, unless it has a `total`. If there are more
+    objects than a relation needs, GenEval takes those of the highest detection confidence; this detector is exact, so
+    any pair may satisfy it.
     """
     if prompt.background not in (None, scene.background):
         return False
@@ -29,6 +31,13 @@ def matches_prompt(scene: Scene, prompt: ScenePrompt) -> bool:
         for things, item in zip(found, prompt.include, strict=True)
         if "position" in item
     )
+
+
+def shows_prompt(detection: Detection, prompt: ScenePrompt) -> bool:
+    """Return whether a detected scene matches the prompt; with a `total`, nothing may be unrecognised or extra."""
+    if prompt.total is not None and (detection.unrecognised or len(detection.scene.objects) != prompt.total):
+        return False
+    return matches_prompt(detection.scene, prompt)
 
 
 def _matching(scene: Scene, item: dict) -> list[SceneObject]:
@@ -49,17 +58,20 @@ class TextToImageScores:
     overall: Estimate
 
 
-def score_images(prompts: Sequence[ScenePrompt], images: Sequence[Sequence[Image.Image]]) -> TextToImageScores:
+def score_images(
+    prompts: Sequence[ScenePrompt], images: Sequence[Sequence[Image.Image]], world: World = SHAPES
+) -> TextToImageScores:
     """Score the images of each prompt. Prompts that differ in wording only are one group of dependent cases.
 
     Args:
         prompts: the prompts.
-        images: the images of each prompt, 64 x 64 pixels.
+        images: the images of each prompt, in the resolution of the world.
+        world: the world of the prompts.
     """
     groups: dict[str, dict[str, list[float]]] = {tag: {} for tag in TAGS}
     for prompt, of_prompt in zip(prompts, images, strict=True):
         content = replace(prompt, prompt="").to_json()
-        correct = [float(matches_prompt(detect(image).scene, prompt)) for image in of_prompt]
+        correct = [float(shows_prompt(world.detect(image), prompt)) for image in of_prompt]
         groups[prompt.tag].setdefault(content, []).extend(correct)
     by_tag = {tag: mean_of_groups(list(group.values())) for tag, group in groups.items() if group}
     return TextToImageScores(by_tag, mean_of_estimates(list(by_tag.values())))

@@ -16,7 +16,8 @@ from showo_turbo.outputs import TextOutput
 from showo_turbo.pipelines.pipeline import ShowoPipeline
 from showo_turbo.scenes.benchmark import ScenePrompt
 from showo_turbo.scenes.language import DESCRIBE
-from showo_turbo.scenes.render import check_resolution, render
+from showo_turbo.scenes.shapes.shape_world import SHAPES
+from showo_turbo.scenes.world import World
 
 LONG_DESCRIPTION = 20
 """Number of ids from which on a description is long."""
@@ -86,17 +87,18 @@ def evaluate_text_to_image(
     options: SamplingOptions,
     images_per_prompt: int = 4,
     seed: int = 0,
+    world: World = SHAPES,
 ) -> TextToImageResult:
     """Generate the images of prompts and score them; see `generate_images`.
 
     Raises:
-        InputError: if the model's images have another size than the built-in world's.
+        InputError: if the model's images have another size than the world's.
     """
-    check_resolution(pipe.resolution)
+    world.check_resolution(pipe.resolution)
     start = time.perf_counter()
     images = generate_images(pipe, prompts, options, images_per_prompt, seed)
     seconds = time.perf_counter() - start
-    return TextToImageResult(score_images(prompts, images), seconds / (len(prompts) * images_per_prompt))
+    return TextToImageResult(score_images(prompts, images, world), seconds / (len(prompts) * images_per_prompt))
 
 
 def evaluate_understanding(
@@ -109,7 +111,8 @@ def evaluate_understanding(
     answers, descriptions, seconds = [], [], 0.0
     scenes = tqdm(question_set.scenes, desc="questions and descriptions")
     for number, (scene, turns) in enumerate(zip(scenes, question_set.turns, strict=True)):
-        encoded, settings = pipe.encode_images([render(scene)]), {**asdict(options), "seed": _seed_of(seed, number)}
+        encoded = pipe.encode_images([question_set.world.render(scene)])
+        settings = {**asdict(options), "seed": _seed_of(seed, number)}
         answers.append(pipe.image_to_text(encoded, [turn.question for turn in turns], **settings).texts)
         start = time.perf_counter()
         descriptions.append(pipe.image_to_text(encoded, DESCRIBE[0], **settings))

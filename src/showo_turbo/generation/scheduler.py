@@ -56,7 +56,7 @@ def linear(progress: Tensor) -> Tensor:
 
 def sigmoid(progress: Tensor) -> Tensor:
     """Compute a falling logistic curve over [-3, 3], scaled to run from 1 to 0."""
-    first, last = torch.sigmoid(torch.tensor([-3.0, 3.0], device=progress.device))
+    first, last = torch.sigmoid(torch.tensor([-3.0, 3.0], dtype=progress.dtype, device=progress.device))
     return ((last - torch.sigmoid(progress * 6.0 - 3.0)) / (last - first)).clamp(_MIN_FRACTION, 1.0)
 
 
@@ -183,7 +183,8 @@ class UnmaskingScheduler:
             progress = (step + 1) / num_inference_steps
             temperature = temperature * (1.0 - progress)
             self.temperatures.append(temperature)
-            self.mask_counts.append(int((num_codes * self.schedule(torch.tensor(progress))).floor()))
+            fraction = self.schedule(torch.tensor(progress, dtype=torch.float32))
+            self.mask_counts.append(int((num_codes * fraction).floor()))
 
     def step(
         self,
@@ -272,10 +273,12 @@ def draw_noise(
         Exponential noise (masked positions, choices) for `draw_codes`, and uniform noise (batch, n).
     """
     if not masked.any():
-        return torch.empty(0, choices, device=device), torch.ones(masked.shape, device=device)
+        empty = torch.empty(0, choices, dtype=torch.float32, device=device)
+        return empty, torch.ones(masked.shape, dtype=torch.float32, device=device)
     source = device if generator is None else generator.device
-    exponential = torch.empty(masked.numel(), choices, device=source).exponential_(generator=generator)
-    uniform = torch.rand(masked.shape, generator=generator, device=source)
+    noise = torch.empty(masked.numel(), choices, dtype=torch.float32, device=source)
+    exponential = noise.exponential_(generator=generator)
+    uniform = torch.rand(masked.shape, generator=generator, dtype=torch.float32, device=source)
     if not masked.all():
         exponential = exponential[masked.flatten().to(source)]
     return exponential.to(device), uniform.to(device)

@@ -7,22 +7,25 @@ Decisions:
 """
 
 from collections.abc import Sequence
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
-from transformers import CLIPVisionModel
-from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from showo_turbo.backends.linear import arithmetic_dtype, upcast
-from showo_turbo.processing.images import ImageSource, load_image
+from showo_turbo.processing.image_files import ImageSource, load_image
+
+if TYPE_CHECKING:
+    from transformers import CLIPVisionModel
 
 
 class ClipVisionTower(nn.Module):
     """Run a frozen CLIP vision transformer up to its second-to-last layer."""
 
-    def __init__(self, tower: CLIPVisionModel) -> None:
+    def __init__(self, tower: "CLIPVisionModel") -> None:
         """Freeze `tower`, and upcast its weights on the CPU."""
+        from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+
         super().__init__()
         self.tower = tower.eval().requires_grad_(False)
         upcast(self.tower)

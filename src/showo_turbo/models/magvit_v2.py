@@ -190,10 +190,12 @@ class LookupFreeQuantizer(nn.Module):
 
     def __init__(self, latent_channels: int) -> None:
         super().__init__()
-        powers = 2 ** torch.arange(latent_channels - 1, -1, -1)
-        bits = torch.arange(2**latent_channels)[:, None] // powers % 2
-        self.register_buffer("embedding", 2.0 * bits - 1.0)
-        self.register_buffer("power_vals", powers)
+        self.register_buffer("embedding", torch.empty(2**latent_channels, latent_channels))
+        self.register_buffer("power_vals", torch.empty(latent_channels, dtype=torch.long))
+        if not self.embedding.is_meta:  # arithmetic on the meta device takes a second of imports
+            self.power_vals.copy_(2 ** torch.arange(latent_channels - 1, -1, -1))
+            bits = torch.arange(2**latent_channels)[:, None] // self.power_vals % 2
+            self.embedding.copy_(2.0 * bits - 1.0)
 
     def forward(self, latents: Tensor) -> Tensor:
         """Return the signs of latents (batch, channels, height, width), with a straight-through gradient."""
@@ -274,7 +276,11 @@ class MagvitV2(nn.Module):
                 f"pixels have shape {shape}; expected (batch, {channels}, height, width) "
                 f"with height and width positive multiples of {factor}"
             )
-        return self.encoder(pixels)
+        size = self.config.encoder_tile_size
+        if size is None:
+            return self.encoder(pixels)
+        rows = [torch.cat([self.encoder(tile) for tile in row.split(size, 3)], 3) for row in pixels.split(size, 2)]
+        return torch.cat(rows, 2)
 
     def get_codes(self, pixels: Tensor) -> Tensor:
         """Return the codes of images in row-major order, long (batch, h * w); arguments and errors as `encode`."""

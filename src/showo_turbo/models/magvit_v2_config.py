@@ -4,8 +4,21 @@ from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 
 from showo_turbo.errors import InputError
+from showo_turbo.validation import shown
 
 _MAX_LATENT_CHANNELS = 20
+_MAX_LEVELS = 10
+_MAX_SIZES = {
+    "in_channels": 16,
+    "patch_size": 256,
+    "base_channels": 4096,
+    "encoder_channel_multipliers": 64,
+    "encoder_num_blocks": 64,
+    "decoder_channel_multipliers": 64,
+    "decoder_num_blocks": 64,
+    "norm_num_groups": 4096,
+}
+"""Largest value of every size."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +39,8 @@ class MagvitV2Config:
         decoder_num_blocks: residual blocks of every decoder level.
         latent_channels: channels of a latent, each of which is one bit of a code.
         norm_num_groups: groups of every group norm; divides the channels of every level.
+        encoder_tile_size: side, in pixels, of the squares that are encoded independently, so that the codes of one do
+            not depend on its neighbours; None encodes images as a whole. The decoder always sees the whole image.
 
     Raises:
         InputError: if a size is not a positive integer, or the sizes contradict each other.
@@ -40,14 +55,21 @@ class MagvitV2Config:
     decoder_num_blocks: tuple[int, ...] = (4, 4, 3, 4, 3)
     latent_channels: int = 13
     norm_num_groups: int = 32
+    encoder_tile_size: int | None = None
 
     def __post_init__(self) -> None:
         """Check all sizes."""
         for field in fields(self):
-            self._check_positive(field.name)
+            if getattr(self, field.name) is not None or field.default is not None:
+                self._check_positive(field.name)
         if self.latent_channels > _MAX_LATENT_CHANNELS:
             raise InputError(f"latent_channels is {self.latent_channels}; at most {_MAX_LATENT_CHANNELS} bits a code")
         self._check_levels()
+        if self.encoder_tile_size is not None and self.encoder_tile_size % self.downsampling_factor:
+            raise InputError(
+                f"encoder_tile_size is {self.encoder_tile_size}: choose a multiple of the {self.downsampling_factor} "
+                "pixels of a code"
+            )
         for multiplier in (*self.encoder_channel_multipliers, *self.decoder_channel_multipliers):
             if self.base_channels * multiplier % self.norm_num_groups:
                 raise InputError(
@@ -59,13 +81,17 @@ class MagvitV2Config:
         value = getattr(self, name)
         if isinstance(getattr(type(self), name), tuple):
             if not isinstance(value, (tuple, list)) or not value:
-                raise InputError(f"{name} is {value!r}; expected one positive whole number for every level")
+                raise InputError(f"{name} is {shown(value)}; expected one positive whole number for every level")
+            if len(value) > _MAX_LEVELS:
+                raise InputError(f"{name} has {len(value):,} levels; at most {_MAX_LEVELS}")
             object.__setattr__(self, name, tuple(value))
             numbers = tuple(value)
         else:
             numbers = (value,)
         if any(type(number) is not int or number < 1 for number in numbers):
-            raise InputError(f"{name} is {value!r}; expected positive whole numbers only")
+            raise InputError(f"{name} is {shown(value)}; expected positive whole numbers only")
+        if max(numbers) > _MAX_SIZES.get(name, max(numbers)):
+            raise InputError(f"{name} is {shown(value)}; at most {_MAX_SIZES[name]:,}")
 
     def _check_levels(self) -> None:
         names = (

@@ -14,9 +14,8 @@ Decisions:
 - A group of sequences says where its rows stand and which KV cache they use; the cache decides what it stores.
 - In the last layer, rows that are not scored need keys and values only: queries, output projection and MLP run on
   scored rows.
-- `Showo.forward` is the plain path (all rows, no cache), and the tests compare this one with it. PhiModel cannot do it,
-  since its forward computes every row in every layer. So the modules of a layer are transformers', and their order is
-  here.
+- `Showo.forward` is the plain path (all rows, no cache), and the tests compare this one with it. It computes every row
+  in every layer, so the modules of a layer are those of `models.phi`, and their order is here.
 - The position-wise parts of a layer are functions of the layer and its rows, so they can be compiled once for all
   layers (`backends.compiled_layers`). Which rows attend where changes from pass to pass and stays outside.
 """
@@ -29,8 +28,8 @@ from typing import Protocol, cast
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from transformers import PhiModel
-from transformers.models.phi.modeling_phi import PhiDecoderLayer
+
+from showo_turbo.models.phi import PhiBackbone, PhiLayer, PhiRotaryEmbedding
 
 Rotary = tuple[Tensor, Tensor]
 """Cosines and sines, each (rows, 1, half of the rotated part of a head)."""
@@ -123,7 +122,7 @@ class PackedSequences:
         return layout.unpad(mixed.transpose(1, 2))
 
 
-def project_keys_values(layer: PhiDecoderLayer, hidden: Tensor, rotary: Rotary) -> tuple[Tensor, Tensor, Tensor]:
+def project_keys_values(layer: PhiLayer, hidden: Tensor, rotary: Rotary) -> tuple[Tensor, Tensor, Tensor]:
     """Return rows after the layer norm (rows, hidden_size), rotated keys and values, each (rows, heads, head size)."""
     attention, normed = layer.self_attn, layer.input_layernorm(hidden)
     keys = attention.k_proj(normed).unflatten(-1, (-1, attention.head_dim))
@@ -131,14 +130,14 @@ def project_keys_values(layer: PhiDecoderLayer, hidden: Tensor, rotary: Rotary) 
     return normed, _rotate(attention.k_layernorm(keys) if attention.qk_layernorm else keys, rotary), values
 
 
-def project_queries(layer: PhiDecoderLayer, normed: Tensor, rotary: Rotary) -> Tensor:
+def project_queries(layer: PhiLayer, normed: Tensor, rotary: Rotary) -> Tensor:
     """Return rotated queries, (rows, heads, head size)."""
     attention = layer.self_attn
     queries = attention.q_proj(normed).unflatten(-1, (-1, attention.head_dim))
     return _rotate(attention.q_layernorm(queries) if attention.qk_layernorm else queries, rotary)
 
 
-def mlp_and_residual(layer: PhiDecoderLayer, hidden: Tensor, normed: Tensor, mixed: Tensor) -> Tensor:
+def mlp_and_residual(layer: PhiLayer, hidden: Tensor, normed: Tensor, mixed: Tensor) -> Tensor:
     """Return the output of a layer from its input, the normed input and attention, all (rows, hidden_size)."""
     return layer.self_attn.dense(mixed).add_(layer.mlp(normed)).add_(hidden)
 
@@ -158,14 +157,21 @@ def _rotate(states: Tensor, rotary: Rotary) -> Tensor:
 class LayerOps:
     """Hold the position-wise functions of a layer, plain or compiled."""
 
-    project_keys_values: Callable[[PhiDecoderLayer, Tensor, Rotary], tuple[Tensor, Tensor, Tensor]] = (
-        project_keys_values
-    )
-    project_queries: Callable[[PhiDecoderLayer, Tensor, Rotary], Tensor] = project_queries
-    mlp_and_residual: Callable[[PhiDecoderLayer, Tensor, Tensor, Tensor], Tensor] = mlp_and_residual
+    project_keys_values: Callable[[PhiLayer, Tensor, Rotary], tuple[Tensor, Tensor, Tensor]] = project_keys_values
+    project_queries: Callable[[PhiLayer, Tensor, Rotary], Tensor] = project_queries
+    mlp_and_residual: Callable[[PhiLayer, Tensor, Tensor, Tensor], Tensor] = mlp_and_residual
 
 
-def packed_forward(phi: PhiModel, ops: LayerOps, embeddings: Tensor, groups: Sequence[PackedSequences]) -> Tensor:
+def rotary_embedding(phi: PhiBackbone, positions: Tensor, hidden: Tensor) -> Rotary:
+    """Return cosines and sines of positions, long (rows,), in the dtype of `hidden`."""
+    if isinstance(phi.rotary_emb, PhiRotaryEmbedding):
+        angles = positions[:, None, None].float() * phi.rotary_emb.inv_freq.to(positions.device, torch.float)
+        return angles.cos().to(hidden.dtype), angles.sin().to(hidden.dtype)
+    cosines, sines = phi.rotary_emb(hidden, positions[None])
+    return cosines[0, :, None].chunk(2, -1)[0], sines[0, :, None].chunk(2, -1)[0]
+
+
+def packed_forward(phi: PhiBackbone, ops: LayerOps, embeddings: Tensor, groups: Sequence[PackedSequences]) -> Tensor:
     """Return hidden states (scored rows, hidden_size) after the final layer norm, group after group.
 
     Args:
@@ -176,10 +182,9 @@ def packed_forward(phi: PhiModel, ops: LayerOps, embeddings: Tensor, groups: Seq
     """
     hidden = embeddings
     positions = torch.cat([group.positions for group in groups])
-    cosines, sines = phi.rotary_emb(hidden, positions[None])
-    rotary = cosines[0, :, None].chunk(2, -1)[0], sines[0, :, None].chunk(2, -1)[0]
+    rotary = rotary_embedding(phi, positions, hidden)
     counts = [group.layout.size for group in groups]
-    layers = cast("Sequence[PhiDecoderLayer]", phi.layers)
+    layers = cast("Sequence[PhiLayer]", phi.layers)
     for number, layer in enumerate(layers):
         last = number == len(layers) - 1
         normed, keys, values = ops.project_keys_values(layer, hidden, rotary)

@@ -1,8 +1,8 @@
 """The Show-o transformer: Phi over one vocabulary of text and image ids, and a head on selected rows and ids.
 
 Decisions:
-- The backbone is transformers' Phi with normalised queries and keys; parameter names are the published ones
-  (`showo.model...`, `showo.lm_head...`).
+- The backbone is Phi with normalised queries and keys; parameter names are the published ones (`showo.model...`,
+  `showo.lm_head...`).
 - `forward` is a plain pass over whole sequences; `packed_forward` uses a KV cache and computes nothing twice.
 - Both return hidden states. The head is 10 % of a forward pass at full size, and image denoising needs it on the
   codebook only, text on a few rows only; so callers pass to `logits` the rows and ids they need.
@@ -12,35 +12,35 @@ Decisions:
 - The `w_clip_vit` variant has a projector for CLIP features; `showo_features` adds them to the embeddings.
 """
 
-from collections.abc import Callable, Hashable, Sequence
-from typing import Any, Self
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import torch
 from torch import Tensor, nn
-from transformers import PhiConfig, PhiForCausalLM
 
 from showo_turbo.backends.compiled_layers import compile_layer_ops
 from showo_turbo.backends.cuda_graphs import CudaGraphRecorder, CudaGraphRunner
 from showo_turbo.backends.int8 import is_int8, plain_tensors
 from showo_turbo.backends.linear import GeluMLP, arithmetic_dtype, linear, upcast
-from showo_turbo.configuration import ShowoConfig
+from showo_turbo.configuration import BackboneConfig, ShowoConfig
 from showo_turbo.models.clip_projector import ClipProjector
 from showo_turbo.models.packed_forward import LayerOps, PackedSequences, packed_forward
+from showo_turbo.models.phi import TANH_GELUS, PhiLanguageModel, PhiLayer
 
-_TANH_GELUS = ("gelu_new", "gelu_pytorch_tanh")
-"""Names of the same function."""
+if TYPE_CHECKING:
+    from transformers import PhiConfig
 
 
 class Showo(nn.Module):
     """Show-o transformer (arXiv 2408.12528, section 3) for text to image and understanding."""
 
-    def __init__(self, config: ShowoConfig, phi_config: PhiConfig) -> None:
+    def __init__(self, config: ShowoConfig, phi_config: "PhiConfig | BackboneConfig") -> None:
         """Build with random weights; `phi_config.vocab_size` counts text ids, special tokens and image codes."""
         super().__init__()
         self.config = config
-        self.showo = PhiForCausalLM(phi_config)
-        if phi_config.hidden_act in _TANH_GELUS:
-            for layer in self.showo.model.layers:
+        self.showo = PhiLanguageModel(cast(BackboneConfig, phi_config))
+        if phi_config.hidden_act in TANH_GELUS:
+            for layer in cast(Iterable[PhiLayer], self.showo.model.layers):
                 layer.mlp = GeluMLP(layer.mlp)
         if config.w_clip_vit:
             self.mm_projector = ClipProjector(config.clip_feature_size, phi_config.hidden_size)
@@ -73,7 +73,7 @@ class Showo(nn.Module):
     def compile(self, mode: str | None = None) -> None:
         """Compile the position-wise functions of `packed_forward`; see `ShowoPipeline.compile`."""
         like = self.embed(torch.zeros(1, 1, dtype=torch.long, device=self.device))
-        self.layer_ops = compile_layer_ops(self.showo.model.layers[0], like, mode)
+        self.layer_ops = compile_layer_ops(cast(PhiLayer, self.showo.model.layers[0]), like, mode)
 
     def use_cuda_graphs(self) -> None:
         """Record forward passes that occur again as CUDA graphs; see `ShowoPipeline.use_cuda_graphs`."""
@@ -130,7 +130,6 @@ class Showo(nn.Module):
             inputs_embeds=self.embed(ids),
             attention_mask=attention_mask,
             position_ids=position_ids,
-            use_cache=False,
         ).last_hidden_state
 
     def logits(self, hidden: Tensor, first_id: int = 0, last_id: int | None = None) -> Tensor:

@@ -105,7 +105,12 @@ def draw_unknown(codes: Tensor, strength: float, generator: Generators = None) -
     """
     size = codes[0].numel()
     pieces = [
-        torch.rand(rows.stop - rows.start, size, generator=source, device=source.device if source else codes.device)
+        torch.rand(
+            (rows.stop - rows.start, size),
+            generator=source,
+            dtype=torch.float32,
+            device=source.device if source else codes.device,
+        )
         for rows, source in split_rows(len(codes), generator)
     ]
     ranks = torch.cat([piece.to(codes.device) for piece in pieces]).argsort(1).argsort(1)

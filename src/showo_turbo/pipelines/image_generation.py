@@ -120,7 +120,7 @@ class ImageGeneration(Components):
         """Redraw a part of images. One image may be paired with several prompts, and one prompt with several images.
 
         Args:
-            image: a path, an open file, a PIL image, or a list of these.
+            image: a path, an open file, a PIL image, an array (output types "np" and "pt"), or a list of these.
             mask: an image of the same size, white or transparent where to redraw (see `processing.masks`), or bool over
                 the codes, shaped as `codes`. One for all images, or one for each.
             prompt: what the whole image shows, one text or several.
@@ -160,7 +160,7 @@ class ImageGeneration(Components):
         """Extend images beyond their borders, half a window at a time.
 
         Args:
-            image: a path, an open file, a PIL image, or a list of these.
+            image: a path, an open file, a PIL image, an array (output types "np" and "pt"), or a list of these.
             prompt: what the new part shows, one text or several.
             direction: "left", "right", "up" or "down", or several in order; each may occur several times.
             offset: number of codes that are added beyond half a window; the model then sees fewer known ones.
@@ -191,7 +191,7 @@ class ImageGeneration(Components):
         """Draw variations of images: a random part of the codes is redrawn.
 
         Args:
-            image: a path, an open file, a PIL image, or a list of these.
+            image: a path, an open file, a PIL image, an array (output types "np" and "pt"), or a list of these.
             prompt: what the whole image shows, one text or several.
             strength: fraction of the codes that is redrawn, more than 0 to 1.
             codes: the image as codes, in place of `image`.
@@ -236,6 +236,7 @@ class ImageGeneration(Components):
         num_codes, vocabulary = self.model.config.num_vq_tokens, self.prompts.vocabulary
         scheduler = UnmaskingScheduler.from_options(sampling, vocabulary.codebook_size, num_codes)
         prompts = [self.prompts.check_prompt(prompt) for prompt in prompts]
+        self.warn_unknown_words(prompts, "prompts")
         rows = [row for prompt in prompts for row in [self.prompts.text_to_image(prompt)] * num_images_per_prompt]
         denoiser = ImageDenoiser(
             self.model,

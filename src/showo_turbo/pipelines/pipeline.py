@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Self
 import torch
 
 from showo_turbo.checkpoints.loading import load_components, locate
+from showo_turbo.checkpoints.names import with_revision
 from showo_turbo.checkpoints.saving import save_checkpoint
-from showo_turbo.device import parse_device, parse_dtype, parse_quantization
+from showo_turbo.device import parse_device, parse_dtype
 from showo_turbo.errors import InputError
 from showo_turbo.pipelines.image_generation import ImageGeneration
 from showo_turbo.pipelines.understanding import Understanding
+from showo_turbo.validation import check_quantization
 
 if TYPE_CHECKING:
     from showo_turbo.serving.engine import Engine
@@ -41,6 +43,7 @@ class ShowoPipeline(ImageGeneration, Understanding):
         text_tokenizer: str | Path | None = None,
         base: str | Path | None = None,
         vision_tower: str | Path | None = None,
+        revision: str | None = None,
     ) -> Self:
         """Load a checkpoint.
 
@@ -57,12 +60,16 @@ class ShowoPipeline(ImageGeneration, Understanding):
             base: base checkpoint of an adapter, if the adapter does not name it.
             vision_tower: folder or hub name of a CLIP vision tower, if a checkpoint that answers by CLIP features
                 (`w_clip_vit`) does not hold one.
+            revision: branch, tag or commit of `name_or_path` on the hub. All hub names may also end with one,
+                "owner/name@REVISION".
 
         Raises:
             InputError: if a component is missing or damaged or does not fit the others, or device, dtype or
                 quantization is invalid.
         """
-        device, dtype, quantization = parse_device(device), parse_dtype(dtype), parse_quantization(quantization)
+        device, dtype = parse_device(device), parse_dtype(dtype)
+        check_quantization(quantization)
+        name_or_path = with_revision(name_or_path, revision)
         files = locate(name_or_path, image_tokenizer, text_tokenizer, base, vision_tower)
         components = load_components(files, dtype=dtype, quantization=quantization)
         return cls(**vars(components)).to(device)

@@ -21,7 +21,7 @@ from showo_turbo.models.showo import Showo
 from showo_turbo.models.showo_features import FeatureShowo
 from showo_turbo.outputs import TextOutput
 from showo_turbo.pipelines.chat import Chat
-from showo_turbo.processing.images import ImageSource
+from showo_turbo.processing.image_files import ImageSource
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,8 @@ class Understanding(Components):
         """Answer questions. One image may be paired with several questions, and one question with several images.
 
         Args:
-            image: a path, an open file, a PIL image, a list of these, or what `encode_images` has returned for such a
-                list, so that it is not encoded again in every call.
+            image: a path, an open file, a PIL image, an array (output types "np" and "pt"), a list of these, or what
+                `encode_images` has returned for such a list, so that it is not encoded again in every call.
             prompt: one question or several.
             codes: the image as codes, in place of `image`: long (tokens,), (batch, tokens) or (batch, height, width).
             generator: source of random numbers: of sampled ids, and of the first guesses of Jacobi decoding, which
@@ -97,7 +97,7 @@ class Understanding(Components):
         """Start a chat about one image: `pipe.chat(image).ask("What is it?")`, and so on.
 
         Args:
-            image: a path, an open file or a PIL image.
+            image: a path, an open file, a PIL image or an array.
             codes: the image as codes, in place of `image`: long (tokens,), (1, tokens) or (1, height, width).
 
         Raises:
@@ -180,6 +180,7 @@ class Understanding(Components):
         if image_length is None:
             image_length = self.require_vision_tower().num_features if config.w_clip_vit else config.num_vq_tokens
         cleaned = [self.prompts.check_question(question) for question in questions]
+        self.warn_unknown_words(cleaned, "questions")
         for question in cleaned:
             length = len(self.prompts.understanding([0] * image_length, question))
             self.check_length(length, options, "image and question")

@@ -7,6 +7,8 @@ from pathlib import Path
 from showo_turbo.errors import InputError
 from showo_turbo.files import write_json
 from showo_turbo.generation.options import SamplingOptions
+from showo_turbo.processing.known_world import WORLD_FILE
+from showo_turbo.scenes.worlds import find_world
 from showo_turbo.training.curves import plot_curve
 
 
@@ -19,12 +21,14 @@ class AssemblyConfig:
         showo: exported folders of the rounds of pre-training; the weights are those of the last one.
         image_tokenizer: exported folder of the image tokenizer's training.
         sampling: recommended sampling options of the checkpoint.
+        world: name of the world that the parts were trained on.
     """
 
     output: str = "runs/tiny/model"
     showo: list[str] = field(default_factory=lambda: ["runs/tiny/showo"])
     image_tokenizer: str = "runs/tiny/image_tokenizer"
     sampling: SamplingOptions = field(default_factory=SamplingOptions)
+    world: str = "shapes"
 
 
 _SHOWO_FILES = (
@@ -38,13 +42,14 @@ _IMAGE_TOKENIZER_FILES = ("config.json", "model.safetensors")
 
 
 def assemble(config: AssemblyConfig) -> None:
-    """Copy weights, configs, text tokenizer and training logs, plot the logs, and write `generation.json`.
+    """Copy weights, configs, text tokenizer and logs, plot the logs, and write `generation.json` and `world.json`.
 
     Raises:
         InputError: if a part is missing.
     """
     if not config.showo:
         raise InputError("showo is an empty list: choose at least one folder exported by pre-training")
+    world = find_world(config.world)
     output, image_tokenizer = Path(config.output), Path(config.image_tokenizer)
     rounds = [Path(folder) for folder in config.showo]
     copies = {rounds[-1] / name: output / name for name in _SHOWO_FILES}
@@ -60,3 +65,4 @@ def assemble(config: AssemblyConfig) -> None:
     for name, log in logs.items():
         plot_curve(log, output / "training" / f"{name}.png")
     write_json(output / "generation.json", asdict(config.sampling))
+    write_json(output / WORLD_FILE, world.known_world().to_dict())

@@ -18,7 +18,6 @@ from showo_turbo.errors import InputError
 from showo_turbo.models.showo import Showo
 from showo_turbo.pretraining.batches import PretrainingBatch, random_masking, text_to_image_batch, understanding_batch
 from showo_turbo.processing.prompts import PromptBuilder, build_vocabulary, load_text_tokenizer
-from showo_turbo.scenes.language import caption, scene_turns
 from showo_turbo.scenes.pool import load_scene_pool
 from showo_turbo.scenes.scene import Scene
 from showo_turbo.training.loop import LoopConfig
@@ -161,6 +160,7 @@ class ShowoPretraining(Task[Showo, tuple[PretrainingBatch, PretrainingBatch]]):
         rng = random.Random(f"{self.config.loop.seed}/captions/{group}")
         size = self.config.text_to_image_batch_size
         scenes, codes = self._sample_scenes(rng, size * _STEPS_PER_LENGTH_GROUP)
+        caption = self.pool.world.language.caption
         texts = ["" if rng.random() < self.config.condition_dropout else caption(scene, rng) for scene in scenes]
         by_length = sorted(range(len(texts)), key=lambda row: len(texts[row]))
         first = size * rng.sample(range(_STEPS_PER_LENGTH_GROUP), _STEPS_PER_LENGTH_GROUP)[member]
@@ -174,7 +174,8 @@ class ShowoPretraining(Task[Showo, tuple[PretrainingBatch, PretrainingBatch]]):
         rng = random.Random(f"{self.config.loop.seed}/questions/{step}")
         scenes, codes = self._sample_scenes(rng, self.config.understanding_batch_size)
         turns = [
-            scene_turns(scene, rng, self.config.questions_per_picture, described=step % 2 == 1) for scene in scenes
+            self.pool.world.language.turns(scene, rng, self.config.questions_per_picture, described=step % 2 == 1)
+            for scene in scenes
         ]
         return understanding_batch(self.prompts, turns, codes)
 

@@ -4,24 +4,24 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from showo_turbo.processing.prompts import FIRST_TURN
-from showo_turbo.scenes.language import caption, description_question, questions
-from showo_turbo.scenes.split import training_scene
+from showo_turbo.scenes.world import World
+from showo_turbo.scenes.worlds import find_world
 from showo_turbo.validation import check_integer, check_seed
 
 END_OF_TEXT = "<|endoftext|>"
 
 
-def scene_texts(count: int, seed: int) -> Iterator[str]:
+def scene_texts(world: World, count: int, seed: int) -> Iterator[str]:
     """Yield texts in the format of pre-training: a caption and all dialogue turns of each of `count` scenes."""
-    rng = random.Random(seed)
+    rng, language = random.Random(seed), world.language
     for _ in range(count):
-        scene = training_scene(rng)
-        yield caption(scene, rng)
-        for turn in [description_question(scene, rng), *questions(scene, rng)]:
+        scene = world.training_scene(rng)
+        yield language.caption(scene, rng)
+        for turn in [language.description_question(scene, rng), *language.questions(scene, rng)]:
             yield f"{FIRST_TURN.format(turn.question)} {turn.answer}"
 
 
@@ -30,14 +30,19 @@ class TextTokenizerTrainingConfig:
     """Configure a training of the text tokenizer.
 
     Attributes:
+        world: name of the world whose texts are learned.
         output: folder to write, in the format of transformers.
         vocab_size: maximum number of ids, at least one per byte; training stops earlier when every word is one token.
+        normalize: ignore case, repeated white space and final punctuation of all texts; without it, they are encoded
+            byte by byte.
         scenes: number of scenes that texts are generated from.
         seed: seed of the scenes.
     """
 
+    world: str = "shapes"
     output: str = "runs/tiny/text_tokenizer"
     vocab_size: int = 512
+    normalize: bool = False
     scenes: int = 5000
     seed: int = 0
 
@@ -47,12 +52,27 @@ class TextTokenizerTrainingConfig:
         check_seed("seed", self.seed)
 
 
-def train_text_tokenizer(config: TextTokenizerTrainingConfig) -> None:
-    """Learn the merges on texts of the built-in world and write a tokenizer folder.
+def _plain_text() -> normalizers.Normalizer:
+    """Build the normalizer to lower case and single spaces, without the punctuation that ends a sentence."""
+    return normalizers.Sequence(
+        [
+            normalizers.NFKC(),
+            normalizers.Lowercase(),
+            normalizers.Replace(Regex(r"\s*[.?!]+(?=\s|$)"), ""),
+            normalizers.Replace(Regex(r"\s+"), " "),
+            normalizers.Strip(),
+        ]
+    )
 
-    Every word of the built-in world becomes one token; any other text is encoded byte by byte.
+
+def train_text_tokenizer(config: TextTokenizerTrainingConfig) -> None:
+    """Learn the merges on texts of a world and write a tokenizer folder.
+
+    Every frequent word of the world becomes one token; any other text is encoded byte by byte.
     """
     tokenizer = Tokenizer(models.BPE())
+    if config.normalize:
+        tokenizer.normalizer = _plain_text()
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
@@ -62,7 +82,7 @@ def train_text_tokenizer(config: TextTokenizerTrainingConfig) -> None:
         special_tokens=[END_OF_TEXT],
         show_progress=False,
     )
-    tokenizer.train_from_iterator(scene_texts(config.scenes, config.seed), trainer)
+    tokenizer.train_from_iterator(scene_texts(find_world(config.world), config.scenes, config.seed), trainer)
     wrapped = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, bos_token=END_OF_TEXT, eos_token=END_OF_TEXT, unk_token=END_OF_TEXT
     )

@@ -1,8 +1,7 @@
-"""Open images: formats that are data only, within a bound on memory, as 8 bits a channel.
+"""Read images: formats that are data only, within a bound on memory. No torch is imported for files.
 
-    path, open file --open_image_file--> PIL image, still compressed --+
-                                                                       +--open_image--> upright, 8 bits, own color mode
-    PIL image, array --------------------------------------------------+
+    path, file, PIL image, array --open_image--> upright, 8 bits --load_image--> RGB --resize_and_crop--> square
+    square --image_to_pixels--> (3, height, width) in [-1, 1]
 
 Decisions:
 - All images that the package opens are opened here, with one list of formats. Pillow would try every format that it
@@ -10,33 +9,33 @@ Decisions:
 - Up to `MAX_PIXELS` (Pillow's own limit) an image is used as it is. A larger one is read at half its size: a JPEG as it
   is decoded, other formats in bands of rows, so that no second copy is in memory. One that takes more than `_MEMORY` to
   decode is refused.
-- Gray levels of 16 bits, 32 bits or floating point are scaled to 8 bits; Pillow's own conversion clips at 255. What is
-  white follows from the file (16 bits); for the modes "I" and "F", which have no range of their own, it is the smallest
-  of 1 ("F" only), 255 and 65,535 that no pixel exceeds.
 """
+
+from __future__ import annotations
 
 import os
 import stat
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO, TypeAlias, Union, cast
 
 import numpy as np
 from PIL import Image, ImageFile
 
 from showo_turbo.errors import InputError
+from showo_turbo.processing.image_levels import MAX_PIXELS, to_8_bits
 
-ImageSource = str | Path | BinaryIO | Image.Image
-"""Path, open binary file or PIL image."""
+if TYPE_CHECKING:
+    from torch import Tensor
+
+ImageSource: TypeAlias = Union[str, Path, BinaryIO, Image.Image, np.ndarray, "Tensor"]
+"""Path, open binary file, PIL image, or array of one image as `image_arrays.array_to_image` takes it."""
 
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "QOI", "TIFF", "WEBP")
 """Formats that are opened, under Pillow's names; MPO is JPEG with several images."""
-
-MAX_PIXELS = 89_478_485
-"""Pixels of the largest image that is used as it is."""
 
 MAX_FILE_BYTES = 1 << 29
 """Size of the largest file of an image."""
@@ -53,15 +52,9 @@ _PIXEL_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2}
 _PROGRESSIVE_JPEG_BYTES = 6
 """Bytes of a pixel's coefficients, all of which are in memory while a progressive JPEG is decoded."""
 
-_BAND_PIXELS = 1 << 22
+_LARGEST_ASPECT_RATIO = 50
 
-_WHITE = {"I": (255, 65535), "F": (1, 255, 65535)}
-
-_OVERSHOOT = 0.1
-"""Fraction of white by which levels in floating point may be negative, as resampling makes them."""
-
-_STRAIGHT_ALPHA = {"La": "LA", "RGBa": "RGBA"}
-"""Color modes with premultiplied alpha, which Pillow converts to few others."""
+_MODES_OF_8_BITS = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "HSV")
 
 _EXIF_ORIENTATION = 0x0112
 _TO_UPRIGHT = {
@@ -82,15 +75,22 @@ def open_image(source: ImageSource) -> Image.Image:
         InputError: if the file does not exist, is too large, is not an image in one of `FORMATS`, or has no pixels, or
             if gray levels have no known range.
     """
+    if isinstance(source, np.ndarray) or hasattr(source, "numpy"):
+        from showo_turbo.processing.image_arrays import array_to_image
+
+        return array_to_image(cast("np.ndarray | Tensor", source), "image")
     if not isinstance(source, (str, Path, Image.Image)) and not hasattr(source, "read"):
-        raise InputError(f"image is a {type(source).__name__}; expected a path, an open binary file or a PIL image")
+        raise InputError(
+            f"image is a {type(source).__name__}; expected a path, an open binary file, a PIL image or an array"
+        )
     name = f"image {str(source)!r}" if isinstance(source, (str, Path)) else "image"
     try:
         with _as_pil(source, name) as image:
             _check_pixels(image, name)
             image.load()
             orientation = _orientation(image)
-            upright = _as_8_bits(image, name)
+            as_it_is = image.mode in _MODES_OF_8_BITS and image.width * image.height <= MAX_PIXELS
+            upright = image if as_it_is else to_8_bits(image, name)
     except FileNotFoundError:
         raise InputError(f"{name} does not exist: expected the path of an image file") from None
     except Image.DecompressionBombError:
@@ -104,8 +104,77 @@ def open_image(source: ImageSource) -> Image.Image:
     return upright if method is None else upright.transpose(method)
 
 
+def load_image(source: ImageSource) -> Image.Image:
+    """Read an image as RGB.
+
+    Raises:
+        InputError: as `open_image`.
+    """
+    return to_rgb(open_image(source))
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Convert an image, as `open_image` returns it, to RGB; transparency is dropped."""
+    if image.mode == "P" and image.has_transparency_data:
+        image = image.convert("RGBA")  # Pillow warns of one step
+    return image.convert("RGB")
+
+
+def resize_and_crop(image: Image.Image, resolution: int) -> Image.Image:
+    """Resize the shorter side to `resolution` (bicubic) and crop the center square.
+
+    Raises:
+        InputError: if `resolution` is not positive, or as `check_aspect_ratio`.
+    """
+    if resolution < 1:
+        raise InputError(f"resolution is {resolution}; expected a positive number of pixels")
+    check_aspect_ratio(image)
+    shorter = min(image.size)
+    width, height = (resolution if side == shorter else int(resolution * side / shorter) for side in image.size)
+    if (width, height) != image.size:
+        image = image.resize((width, height), Image.Resampling.BICUBIC)
+    left, top = round((width - resolution) / 2), round((height - resolution) / 2)
+    return image.crop((left, top, left + resolution, top + resolution))
+
+
+def check_aspect_ratio(image: Image.Image) -> None:
+    """Check that a center crop keeps a fair part of the image.
+
+    Raises:
+        InputError: if one side is more than 50 times the other.
+    """
+    shorter, longer = sorted(image.size)
+    if longer > _LARGEST_ASPECT_RATIO * shorter:
+        raise InputError(
+            f"image is {image.width} x {image.height}; "
+            f"expected sides that differ at most {_LARGEST_ASPECT_RATIO}-fold: crop it first"
+        )
+
+
+def image_to_pixels(image: Image.Image) -> Tensor:
+    """Return the pixels of an RGB image, float32 (3, height, width) in [-1, 1]."""
+    import torch
+    from einops import rearrange
+
+    levels = torch.from_numpy(np.array(image))
+    return rearrange((levels.float() / 255 - 0.5) / 0.5, "height width channel -> channel height width").contiguous()
+
+
+def preprocess_images(sources: Sequence[ImageSource], resolution: int) -> Tensor:
+    """Read, resize and crop images into one batch, float32 (batch, 3, resolution, resolution) in [-1, 1].
+
+    Raises:
+        InputError: if there are no images, or as `load_image` and `resize_and_crop`.
+    """
+    if not sources:
+        raise InputError("images is empty; expected at least one image")
+    import torch
+
+    return torch.stack([image_to_pixels(resize_and_crop(load_image(source), resolution)) for source in sources])
+
+
 @contextmanager
-def _as_pil(source: ImageSource, name: str) -> Iterator[Image.Image]:
+def _as_pil(source: str | Path | BinaryIO | Image.Image, name: str) -> Iterator[Image.Image]:
     """Yield a PIL image that may not be decoded yet; Pillow's warning of large images is silent in the block."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
@@ -170,61 +239,3 @@ def _orientation(image: Image.Image) -> int:
         return image.getexif().get(_EXIF_ORIENTATION, 1)
     except Exception:  # damaged metadata raises exceptions of many types
         return 1
-
-
-def _as_8_bits(image: Image.Image, name: str) -> Image.Image:
-    """Return an image with 8 bits a channel, at half its size if it is larger than `MAX_PIXELS`."""
-    factor = 2 if image.width * image.height > MAX_PIXELS else 1
-    if image.mode.startswith("I;16") or image.mode in _WHITE:
-        white = _white_level(image, name)
-        return _in_bands(image, "L", lambda band: _scale_levels(band, white, name), factor)
-    if image.mode == "LAB":
-        raise InputError(f"{name} has the color mode LAB, which is not converted: save it as RGB")
-    if image.mode in _STRAIGHT_ALPHA:
-        image = image.convert(_STRAIGHT_ALPHA[image.mode])
-    if factor == 1:
-        return image
-    mode = "RGBA" if image.has_transparency_data else "L" if image.mode in ("1", "L") else "RGB"
-    return _in_bands(image, mode, lambda band: band.convert(mode), factor)
-
-
-def _white_level(image: Image.Image, name: str) -> float:
-    """Return the level of white in a gray image of more than 8 bits.
-
-    Raises:
-        InputError: if levels are negative, or larger than those of 16 bits.
-    """
-    if image.mode.startswith("I;16"):
-        return 65535
-    low, high = cast(tuple[float, float], image.getextrema())
-    _check_finite(name, np.array([low, high]))
-    known = _WHITE[image.mode]
-    if image.mode == "I" and (image.format in ("PNG", "PPM") or getattr(image, "tag_v2", {}).get(258) == (16,)):
-        known = (65535,)
-    overshoot = _OVERSHOOT if image.mode == "F" else 0
-    white = next((level for level in known if high <= level + (level == 1)), None)  # resampling overshoots 1
-    if white is None or low < -overshoot * white:
-        ranges = " or ".join(f"0 to {level}" for level in known)
-        raise InputError(f"{name} has levels from {low:g} to {high:g}: scale them to {ranges}")
-    return white
-
-
-def _scale_levels(band: Image.Image, white: float, name: str) -> Image.Image:
-    levels = np.asarray(band).astype(np.float64) / (white / 255)
-    _check_finite(name, levels)
-    return Image.fromarray(levels.clip(0, 255).round().astype(np.uint8))
-
-
-def _check_finite(name: str, levels: np.ndarray) -> None:
-    if not np.isfinite(levels).all():
-        raise InputError(f"{name} has levels that are NaN or infinite: replace them")
-
-
-def _in_bands(image: Image.Image, mode: str, convert: Callable[[Image.Image], Image.Image], factor: int) -> Image.Image:
-    """Convert an image some rows at a time, and divide its size by `factor`."""
-    result = Image.new(mode, (-(-image.width // factor), -(-image.height // factor)))
-    rows = factor * max(1, _BAND_PIXELS // image.width // factor)
-    for top in range(0, image.height, rows):
-        band = convert(image.crop((0, top, image.width, min(top + rows, image.height))))
-        result.paste(band if factor == 1 else band.reduce(factor), (0, top // factor))
-    return result

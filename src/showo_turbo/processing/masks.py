@@ -9,14 +9,15 @@ Decisions:
 - Show-o samples the mask at the middle of each code's square by bicubic interpolation without antialiasing, in float32.
 """
 
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from PIL import Image, ImageChops, ImageOps
 from torch import Tensor
 
 from showo_turbo.errors import InputError
-from showo_turbo.processing.image_files import ImageSource, open_image
-from showo_turbo.processing.images import resize_and_crop, to_rgb
+from showo_turbo.processing.image_files import ImageSource, open_image, resize_and_crop, to_rgb
 
 _DARK, _BRIGHT = 32, 224
 _EDGES = 0.1
@@ -38,7 +39,7 @@ def load_mask(source: ImageSource) -> Image.Image:
     if not mask.has_transparency_data:
         return gray
     transparent = ImageOps.invert(mask.convert("RGBA").getchannel("A"))
-    lowest, highest = transparent.getextrema()
+    lowest, highest = cast(tuple[int, int], transparent.getextrema())
     if highest < 128:
         return gray
     if lowest >= 128:

@@ -12,18 +12,24 @@ Decisions:
   A user's text is passed to `check_prompt` or `check_question` first.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
-
-import torch
-from torch import Tensor
-from transformers import AutoTokenizer, PhiConfig, PreTrainedTokenizerBase
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 from showo_turbo.configuration import ShowoConfig
 from showo_turbo.errors import InputError
+from showo_turbo.processing.plain_tokenizer import PlainTokenizer, open_plain_tokenizer
 from showo_turbo.vocabulary import SPECIAL_TOKENS, Vocabulary
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+    from transformers import PreTrainedTokenizerBase
+
+TextTokenizer: TypeAlias = "PreTrainedTokenizerBase | PlainTokenizer"
 
 FIRST_TURN = "USER: \n{} ASSISTANT:"
 """Template of the first question of a dialogue; as published, it starts a new line."""
@@ -59,13 +65,15 @@ class PaddedBatch:
 
 def left_pad(rows: Sequence[Sequence[int]], pad_id: int, device: torch.device | str | None = None) -> PaddedBatch:
     """Pad rows on the left to the length of the longest. `is_pad` is exact even if a row contains `pad_id`."""
+    import torch
+
     length = max(len(row) for row in rows)
     ids = torch.tensor([[pad_id] * (length - len(row)) + list(row) for row in rows], device=device)
     pads = torch.tensor([length - len(row) for row in rows], device=device)
     return PaddedBatch(ids, torch.arange(length, device=device) < pads[:, None])
 
 
-def load_text_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
+def load_text_tokenizer(folder: str | Path) -> TextTokenizer:
     """Load the text tokenizer of a folder and add Show-o's special tokens.
 
     As published, `[PAD]` is added as the padding token and the others as plain tokens. Python files of the folder are
@@ -80,8 +88,8 @@ def load_text_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
             "merges.txt in it"
         )
     try:
-        # The config is a plain one, so that the folder's own cannot name code either.
-        tokenizer = AutoTokenizer.from_pretrained(folder, config=PhiConfig(), trust_remote_code=False)
+        plain = open_plain_tokenizer(Path(folder), lambda: _load_by_transformers(folder))
+        tokenizer = _load_by_transformers(folder) if plain is None else plain
     except Exception as error:  # a damaged file raises exceptions of any type
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise InputError(f"text tokenizer: none could be loaded from {str(folder)!r} ({reason})") from error
@@ -90,12 +98,21 @@ def load_text_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
             f"text tokenizer {str(folder)!r}: bos is id {tokenizer.bos_token_id} and eos is id "
             f"{tokenizer.eos_token_id}; Show-o needs one end-of-text token that is both"
         )
-    tokenizer.add_special_tokens({"pad_token": SPECIAL_TOKENS[0]})
-    tokenizer.add_tokens(list(SPECIAL_TOKENS[1:]))
     return tokenizer
 
 
-def build_vocabulary(tokenizer: PreTrainedTokenizerBase, config: ShowoConfig) -> Vocabulary:
+def _load_by_transformers(folder: str | Path) -> PreTrainedTokenizerBase:
+    from transformers import AddedToken, AutoTokenizer, PhiConfig
+
+    # The config is a plain one, so that the folder's own cannot name code either.
+    tokenizer = AutoTokenizer.from_pretrained(folder, config=PhiConfig(), trust_remote_code=False)
+    tokenizer.add_special_tokens({"pad_token": SPECIAL_TOKENS[0]})
+    # Otherwise a normalizer that lowercases would make a special token of <|SOI|>, which no check refuses.
+    tokenizer.add_tokens([AddedToken(token, normalized=False) for token in SPECIAL_TOKENS[1:]])
+    return tokenizer
+
+
+def build_vocabulary(tokenizer: TextTokenizer, config: ShowoConfig) -> Vocabulary:
     """Return the id layout of a checkpoint's config and an extended text tokenizer.
 
     Raises:
@@ -111,7 +128,7 @@ def build_vocabulary(tokenizer: PreTrainedTokenizerBase, config: ShowoConfig) ->
         found = tokenizer.convert_tokens_to_ids(token)
         if found != position:
             raise InputError(f"text tokenizer has {token} at id {found}, the checkpoint at {position}")
-    return Vocabulary(config.llm_vocab_size, config.codebook_size, tokenizer.eos_token_id)
+    return Vocabulary(config.llm_vocab_size, config.codebook_size, cast(int, tokenizer.eos_token_id))
 
 
 def plain_line_ends(text: str) -> str:
@@ -138,20 +155,24 @@ def clean_question(question: str) -> str:
 class PromptBuilder:
     """Build the id lists of every task, and decode ids to text."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, vocabulary: Vocabulary, max_text_length: int = 128) -> None:
+    def __init__(self, tokenizer: TextTokenizer, vocabulary: Vocabulary, max_text_length: int = 128) -> None:
         """Create a builder for one checkpoint.
 
         Args:
             tokenizer: an extended text tokenizer, see `load_text_tokenizer`.
             vocabulary: the id layout, see `build_vocabulary`.
             max_text_length: longest `[sot] text [eot]` of text to image, in tokens.
+
+        Attributes:
+            truncates_prompts: if set, `check_prompt` lets longer prompts pass, which `text_to_image` truncates.
         """
         self.tokenizer = tokenizer
         self.vocabulary = vocabulary
         self.max_text_length = max_text_length
+        self.truncates_prompts = False
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path, config: ShowoConfig) -> "PromptBuilder":
+    def from_pretrained(cls, folder: str | Path, config: ShowoConfig) -> PromptBuilder:
         """Load the text tokenizer of a folder for the checkpoint described by `config`.
 
         Raises:
@@ -162,7 +183,7 @@ class PromptBuilder:
 
     def encode(self, text: str) -> list[int]:
         """Return the ids of a text, without special tokens."""
-        return self.tokenizer.encode(text, add_special_tokens=False, verbose=False)
+        return self.tokenizer.backend_tokenizer.encode(text, add_special_tokens=False).ids
 
     def decode(self, ids: Iterable[int] | Tensor) -> str:
         """Return the text of ids up to the first `[eot]`; special tokens, image codes and masks are skipped."""
@@ -175,8 +196,16 @@ class PromptBuilder:
         return self._decode(text_ids)
 
     def _decode(self, ids: list[int]) -> str:
-        text = self.tokenizer.decode(ids, clean_up_tokenization_spaces=False)
-        return cast(str, text)  # a list of texts only for a list of id lists
+        text = self.tokenizer.backend_tokenizer.decode(ids, skip_special_tokens=False)
+        return self.tokenizer.clean_up_tokenization(text) if self.cleans_up_spaces else text
+
+    @property
+    def cleans_up_spaces(self) -> bool:
+        """Whether decoded texts lose spaces before punctuation: the tokenizer config's `clean_up_tokenization_spaces`.
+
+        transformers ignores it for byte-level BPE since version 5; the published answers follow it.
+        """
+        return bool(self.tokenizer.clean_up_tokenization_spaces)
 
     def text_to_image(self, prompt: str) -> list[int]:
         """Return `[t2i] [sot] text [eot]`, truncated before `[eot]` to at most 1 + max_text_length ids."""
@@ -235,7 +264,7 @@ class PromptBuilder:
 
         Raises:
             InputError: if it is not a text, is empty, cannot be encoded as UTF-8, contains a reserved token, or is
-                longer than the model takes.
+                longer than the model takes (see `truncates_prompts`).
         """
         if not isinstance(prompt, str):
             raise InputError(f"prompt is {prompt!r}: expected a text")
@@ -248,10 +277,10 @@ class PromptBuilder:
         if not prompt.strip():
             raise InputError("prompt is empty: say what the image should show")
         self._check_characters("prompt", prompt)
-        if end := self.truncated_end(prompt):
+        if not self.truncates_prompts and (end := self.truncated_end(prompt)):
             raise InputError(
                 f"prompt is too long: the model takes {self.max_text_length} tokens, and its end, "
-                f"{_shown(end.strip())}, would be cut: shorten it"
+                f"{abbreviated(end.strip())}, would be cut: shorten it"
             )
         return prompt
 
@@ -275,14 +304,14 @@ class PromptBuilder:
         """Raise `InputError` if a text cannot be encoded as UTF-8 or contains a reserved token."""
         if not text.isascii() and text.encode(errors="replace").decode() != text:
             raise InputError(
-                f"{name} {_shown(text)} is in another encoding than the terminal's or file's: give it in UTF-8"
+                f"{name} {abbreviated(text)} is in another encoding than the terminal's or file's: give it in UTF-8"
             )
         for token in (*SPECIAL_TOKENS, self.tokenizer.eos_token):
             if token in text:
                 raise InputError(f"{name} holds {token!r}, which is a reserved token of the model: take it out")
 
 
-def _shown(text: str) -> str:
+def abbreviated(text: str) -> str:
     """Return a text in quotes, without its middle if it is long."""
     half = _SHOWN_CHARACTERS // 2
     return repr(text if len(text) <= _SHOWN_CHARACTERS else f"{text[:half]} ... {text[-half:]}")

@@ -1,21 +1,22 @@
 """Held-out prompts in GenEval's format (arXiv 2310.11513), one JSON object per line.
 
-`tag`, `include` (class, count, color, position), `exclude` and `prompt` have their meaning in GenEval. Two keys are
-ours, for prompts that specify more: `place` of an included object, and `background` of the image.
-`scripts/make_scene_benchmark.py` makes the shipped file.
+`tag`, `include` (class, count, color, position), `exclude` and `prompt` have their meaning in GenEval. Three keys are
+ours, for prompts that specify more: `place` of an included object, `background` of the image, and `total`, the number
+of its objects. `scripts/make_scene_benchmark.py` makes the shipped files.
 """
 
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 
 from showo_turbo.errors import InputError
-from showo_turbo.scenes.scene import BACKGROUNDS, COLORS, PLACES, RELATIONS, SHAPES
+from showo_turbo.scenes.scene import QUARTERS, RELATIONS
+from showo_turbo.scenes.shapes.shape_world import SHAPES
+from showo_turbo.scenes.world import World
 
 TAGS = ("single_object", "two_object", "counting", "colors", "position", "color_attr")
-_KEYS = {"tag", "include", "exclude", "background", "prompt"}
+_KEYS = {"tag", "include", "exclude", "background", "total", "prompt"}
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class ScenePrompt:
         include: required items with `class`, `count` and optionally `color`, `place`, `position: [relation, index]`.
         exclude: items with `class` and `count`: an image with this number of the class, or more, is wrong.
         background: required background, if any.
+        total: required number of objects in the image, if any.
         prompt: the text.
     """
 
@@ -35,32 +37,34 @@ class ScenePrompt:
     prompt: str
     exclude: tuple[dict, ...] = ()
     background: str | None = None
+    total: int | None = None
 
     def to_json(self) -> str:
         """Return a line of the JSONL file, without empty values."""
-        values = {"tag": self.tag, "include": self.include, "exclude": self.exclude, "background": self.background}
+        values: dict[str, object] = {"tag": self.tag, "include": self.include, "exclude": self.exclude}
+        values |= {"background": self.background, "total": self.total}
         return json.dumps({key: value for key, value in values.items() if value} | {"prompt": self.prompt})
 
 
-def benchmark_prompts(path: Path | None = None) -> list[ScenePrompt]:
-    """Read the shipped held-out prompts, or those of another file in the same format.
+def benchmark_prompts(path: Path | None = None, world: World = SHAPES) -> list[ScenePrompt]:
+    """Read the shipped held-out prompts of a world, or those of another file in the same format.
 
     Raises:
         InputError: if the file cannot be read, has no line, or a line is not a valid prompt.
     """
-    source = path or files("showo_turbo.scenes") / "benchmark.jsonl"
+    source = path or world.benchmark
     try:
         lines = source.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise InputError(f"prompt file {str(source)!r} cannot be read ({reason})") from error
-    prompts = [_parse(line, f"{source}, line {number}") for number, line in enumerate(lines, 1) if line.strip()]
+    prompts = [_parse(line, f"{source}, line {number}", world) for number, line in enumerate(lines, 1) if line.strip()]
     if not prompts:
         raise InputError(f"prompt file {str(source)!r} holds no prompts: give a line for each")
     return prompts
 
 
-def _parse(line: str, where: str) -> ScenePrompt:
+def _parse(line: str, where: str, world: World) -> ScenePrompt:
     try:
         values = json.loads(line)
         if not isinstance(values, dict):
@@ -72,24 +76,26 @@ def _parse(line: str, where: str) -> ScenePrompt:
         prompt = ScenePrompt(**values)
     except (json.JSONDecodeError, TypeError) as error:
         raise InputError(f"{where}: not a GenEval prompt ({error})") from error
-    if error_text := _find_error(prompt):
+    if error_text := _find_error(prompt, world):
         raise InputError(f"{where}: {error_text}")
     return prompt
 
 
-def _find_error(prompt: ScenePrompt) -> str | None:
-    """Return an error message if the built-in world does not have what a prompt requires."""
+def _find_error(prompt: ScenePrompt, world: World) -> str | None:
+    """Return an error message if a world does not have what a prompt requires."""
     if not isinstance(prompt.prompt, str) or not prompt.prompt.strip():
         return f"prompt is {prompt.prompt!r}: expected a text"
     to_check: list[tuple[str, object, Sequence[object]]] = [
         ("tag", prompt.tag, TAGS),
-        ("background", prompt.background, (None, *BACKGROUNDS)),
+        ("background", prompt.background, (None, *world.backgrounds)),
+        ("total", prompt.total, (None, *range(1, len(QUARTERS) + 1))),
     ]
     for item in (*prompt.include, *prompt.exclude):
         if not isinstance(item, dict) or type(item.get("count")) is not int or item["count"] < 1:
             return f"{item!r} is no item with a class and a count of 1 or more"
-        to_check.append(("class", item.get("class"), SHAPES))
-        to_check += [(key, item[key], known) for key, known in (("color", COLORS), ("place", PLACES)) if key in item]
+        to_check.append(("class", item.get("class"), world.language.nouns))
+        known_values = (("color", world.language.colors), ("place", world.places))
+        to_check += [(key, item[key], known) for key, known in known_values if key in item]
         if "position" in item:
             if not isinstance(item["position"], list) or len(item["position"]) != 2:
                 return f"position is {item['position']!r}: expected a relation and the index of another item"

@@ -1,21 +1,32 @@
-"""Texts of the built-in world: captions, descriptions, and questions with their answers.
+"""Texts of all worlds: descriptions and their facts, questions and answers, parts of captions.
 
-Captions have GenEval's six categories, and a dense form that names the place of every object. A description is the
-dense caption in one fixed wording, so that `described_facts` can parse it.
+A world has a subclass of `Language` with its captions and its own questions. Captions have GenEval's six categories,
+and a dense form that names the place of every object. A description is the dense caption in one fixed wording, so that
+`described_facts` can parse it.
 """
 
 import random
 import re
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import permutations
 
-from showo_turbo.scenes.scene import BACKGROUNDS, COLORS, PLACES, RELATIONS, SHAPES, Scene, SceneObject
+from showo_turbo.scenes.scene import PLACES, QUARTERS, RELATIONS, Look, Scene, SceneObject
 
 NUMBERS = ("zero", "one", "two", "three", "four")
 OPENINGS = ("", "a picture of ", "a photo of ", "a drawing of ")
-QUESTION_KINDS = ("count", "color", "shape", "place", "existence", "relation", "content")
 DESCRIBE = ("Describe the image.", "What do you see?", "Describe this picture.")
+
+IRREGULAR_ARTICLES = {"scissors": "a pair of scissors"}
+IRREGULAR_PLURALS = {
+    "broccoli": "broccoli",
+    "fish": "fish",
+    "knife": "knives",
+    "scissors": "scissors",
+    "sheep": "sheep",
+    "teddy": "teddies",
+}
 
 
 @dataclass(frozen=True)
@@ -27,14 +38,19 @@ class QuestionAnswer:
     answer: str
 
 
+QuestionMaker = Callable[[Scene, random.Random], QuestionAnswer | None]
+
+
 def article(noun: str) -> str:
     """Return the noun with its indefinite article."""
-    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
+    return IRREGULAR_ARTICLES.get(noun) or f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
 
 
 def plural(noun: str) -> str:
-    """Return the plural of a noun."""
-    return noun + ("es" if noun.endswith("s") else "s")
+    """Return the plural of a noun, which may have adjectives before it."""
+    *adjectives, last = noun.split(" ")
+    regular = last + ("es" if last.endswith(("s", "ch", "sh")) else "s")
+    return " ".join([*adjectives, IRREGULAR_PLURALS.get(last, regular)])
 
 
 def join(parts: list[str]) -> str:
@@ -42,166 +58,178 @@ def join(parts: list[str]) -> str:
     return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
 
 
-def colored(thing: SceneObject) -> str:
-    """Return colour and shape of an object, with article."""
-    return article(f"{thing.color} {thing.shape}")
-
-
-def description(scene: Scene) -> str:
-    """Return the full description of a scene: each object with its place in reading order, then the background."""
-    things = [f"{colored(thing)} in the {PLACES[thing.place]}" for thing in scene.objects]
-    return f"{join(things)} on {article(scene.background)} background"
-
-
-_OBJECT = re.compile(rf"an? ({'|'.join(COLORS)}) ({'|'.join(SHAPES)}) in the ({'|'.join(PLACES)})")
-_BACKGROUND = re.compile(rf"on an? ({'|'.join(BACKGROUNDS)}) background")
-
-
-def described_facts(text: str) -> tuple[list[SceneObject], str | None]:
-    """Parse a description: return its objects, and its background if it names one."""
-    objects = [SceneObject(PLACES.index(place), shape, color) for color, shape, place in _OBJECT.findall(text)]
-    background = _BACKGROUND.search(text)
-    return objects, background.group(1) if background else None
-
-
-def caption(scene: Scene, rng: random.Random) -> str:
-    """Return a random true caption of a scene: a quarter are dense, the others as vague as GenEval's prompts."""
-    if rng.random() < 0.25:
-        return rng.choice(OPENINGS) + description(scene)
-    body = rng.choice(_CAPTIONS_BY_COUNT[len(scene.objects)])(scene, rng)
-    return rng.choice(OPENINGS) + body + background_phrase(scene.background if rng.random() < 0.5 else None)
-
-
-def background_phrase(background: str | None) -> str:
-    """Return the words for a background at the end of a caption; nothing for None."""
-    return f" on {article(background)} background" if background else ""
-
-
-def _listing(name: Callable[[SceneObject], str]) -> Callable[[Scene, random.Random], str]:
-    def body(scene: Scene, rng: random.Random) -> str:
-        groups = _grouped([name(thing) for thing in scene.objects])
-        rng.shuffle(groups)
-        return join(groups)
-
-    return body
-
-
-def _grouped(names: list[str]) -> list[str]:
+def group_equal(names: list[str]) -> list[str]:
     """Count equal names together: two red circles -> `two red circles`, one -> `a red circle`."""
     counts = {name: names.count(name) for name in names}
     return [article(name) if n == 1 else f"{NUMBERS[n]} {plural(name)}" for name, n in counts.items()]
 
 
-def _placed(scene: Scene, rng: random.Random) -> str:
-    thing = scene.objects[0]
-    name = rng.choice((thing.shape, f"{thing.color} {thing.shape}"))
-    return f"{article(name)} in the {PLACES[thing.place]}"
-
-
-def _related(scene: Scene, rng: random.Random) -> str:
+def related_pair(scene: Scene, rng: random.Random) -> tuple[SceneObject, SceneObject, str]:
+    """Return the two objects of a scene in random order, and a relation that holds between them."""
     first, second = rng.choice(list(permutations(scene.objects)))
-    relation = rng.choice([r for r in RELATIONS if first.is_(r, second)])
-    if first.shape == second.shape or rng.random() < 0.5:
-        return f"{colored(first)} {relation} {colored(second)}"
-    return f"{article(first.shape)} {relation} {article(second.shape)}"
+    return first, second, rng.choice([relation for relation in RELATIONS if first.is_(relation, second)])
 
 
-_by_shape = _listing(lambda thing: thing.shape)
-_by_color = _listing(lambda thing: f"{thing.color} {thing.shape}")
-_CAPTIONS_BY_COUNT = {
-    1: (_by_shape, _by_color, _placed),
-    2: (_by_shape, _by_color, _related, _related),
-    3: (_by_shape, _by_color),
-    4: (_by_shape, _by_color),
-}
+def _named(thing: SceneObject, noun: str, with_color: bool) -> str:
+    return replace(thing, noun=noun, color=thing.color if with_color else None).name
 
 
-def questions(scene: Scene, rng: random.Random) -> list[QuestionAnswer]:
-    """Return a random question of each kind that is possible for the scene, in a fixed order of kinds."""
-    candidates = [make(scene, rng) for make in (_how_many, _color, _shape, _where, _is_there, _relation, _what_is_at)]
-    return [question for question in candidates if question is not None]
+class Language(ABC):
+    """Write texts about the scenes of a world."""
 
+    def __init__(
+        self, looks: Sequence[Look], backgrounds: Sequence[str], synonyms: Mapping[str, Sequence[str]] | None = None
+    ) -> None:
+        """Set the words.
 
-def description_question(scene: Scene, rng: random.Random) -> QuestionAnswer:
-    """Return a request to describe the scene, with the description."""
-    return QuestionAnswer("describe", rng.choice(DESCRIBE), description(scene))
+        Args:
+            looks: all (noun, color) of objects.
+            backgrounds: all backgrounds; texts do not mention the only one.
+            synonyms: other words for a noun, in captions and questions; answers and descriptions use the noun.
+        """
+        self.nouns = tuple(dict.fromkeys(noun for noun, _ in looks))
+        self.colors = tuple(dict.fromkeys(color for _, color in looks if color))
+        self.looks, self.backgrounds, self.synonyms = looks, backgrounds, synonyms or {}
+        names = {SceneObject(0, *look).name: look for look in looks}
+        articles = "|".join(sorted(map(article, names), key=len, reverse=True))
+        self._look_of = {article(name): look for name, look in names.items()}
+        self._object = re.compile(rf"\b({articles}) in the ({'|'.join(PLACES)})")
+        self._background = re.compile(rf"\bon an? ({'|'.join(backgrounds)}) background")
 
+    @abstractmethod
+    def caption(self, scene: Scene, rng: random.Random) -> str:
+        """Return a random true caption of a scene."""
 
-def scene_turns(
-    scene: Scene, rng: random.Random, count: int, described: bool, kinds: Collection[str] = QUESTION_KINDS
-) -> list[QuestionAnswer]:
-    """Return at most `count` random turns about a scene; the first requests the description if `described` is set.
+    @property
+    @abstractmethod
+    def question_makers(self) -> dict[str, QuestionMaker]:
+        """Functions that make a question about a scene, None where it has no answer, by the kind of question."""
 
-    Questions have one of the `kinds` if the scene allows it, otherwise any kind. Questions about relations are the
-    hardest and rarely possible, so they come first.
-    """
-    opening = [description_question(scene, rng)] if described else []
-    possible = questions(scene, rng)
-    chosen = [turn for turn in possible if turn.kind in kinds] or possible
-    rng.shuffle(chosen)
-    chosen.sort(key=lambda turn: turn.kind != "relation")
-    return [*opening, *chosen][:count]
+    @property
+    def question_kinds(self) -> tuple[str, ...]:
+        """Kinds of questions."""
+        return tuple(self.question_makers)
 
+    def description(self, scene: Scene) -> str:
+        """Return the full description of a scene: each object with its place in reading order, then the background."""
+        things = [f"{article(thing.name)} in the {PLACES[thing.place]}" for thing in scene.objects]
+        return join(things) + self.background_phrase(scene.background)
 
-def _how_many(scene: Scene, rng: random.Random) -> QuestionAnswer:
-    if rng.random() < 0.25:
-        return QuestionAnswer("count", "How many objects are there?", NUMBERS[len(scene.objects)])
-    shape = rng.choice(scene.objects).shape if rng.random() < 0.8 else rng.choice(SHAPES)
-    return QuestionAnswer("count", f"How many {plural(shape)} are there?", NUMBERS[len(scene.matching(shape))])
+    def background_phrase(self, background: str | None) -> str:
+        """Return the words for a background at the end of a caption; nothing for None, or if the world has only one."""
+        return f" on {article(background)} background" if background and len(self.backgrounds) > 1 else ""
 
+    def described_facts(self, text: str) -> tuple[list[SceneObject], str | None]:
+        """Parse a description: return its objects, and its background if it names one."""
+        objects = [SceneObject(PLACES.index(place), *self._look_of[name]) for name, place in self._object.findall(text)]
+        background = self._background.search(text)
+        return objects, background.group(1) if background else None
 
-def _color(scene: Scene, rng: random.Random) -> QuestionAnswer | None:
-    word = rng.choice(("color", "colour"))
-    if rng.random() < 0.25:
-        return QuestionAnswer("color", f"What {word} is the background?", scene.background)
-    unique = [thing for thing in scene.objects if len(scene.matching(thing.shape)) == 1]
-    if not unique:
-        return None
-    thing = rng.choice(unique)
-    return QuestionAnswer("color", f"What {word} is the {thing.shape}?", thing.color)
+    def listing(self, scene: Scene, rng: random.Random, with_colors: bool) -> list[str]:
+        """Return the objects of a scene in random order, equal ones counted together: `a star`, `two red circles`."""
+        words = {noun: self.noun(noun, rng) for noun in dict.fromkeys(thing.noun for thing in scene.objects)}
+        groups = group_equal([_named(thing, words[thing.noun], with_colors) for thing in scene.objects])
+        rng.shuffle(groups)
+        return groups
 
+    def word(self, thing: SceneObject, rng: random.Random, with_color: bool) -> str:
+        """Return the noun of an object or a synonym, with its color if it has one and `with_color` is set."""
+        return _named(thing, self.noun(thing.noun, rng), with_color)
 
-def _shape(scene: Scene, rng: random.Random) -> QuestionAnswer | None:
-    unique = [thing for thing in scene.objects if len(scene.matching(color=thing.color)) == 1]
-    if not unique:
-        return None
-    thing = rng.choice(unique)
-    return QuestionAnswer("shape", f"What shape is the {thing.color} object?", thing.shape)
+    def noun(self, noun: str, rng: random.Random) -> str:
+        """Return a noun or, in a quarter of all cases, one of its synonyms."""
+        synonyms = self.synonyms.get(noun)
+        return rng.choice(synonyms) if synonyms and rng.random() < 0.25 else noun
 
+    def questions(self, scene: Scene, rng: random.Random) -> list[QuestionAnswer]:
+        """Return a random question of each kind that is possible for the scene, in a fixed order of kinds."""
+        candidates = [make(scene, rng) for make in self.question_makers.values()]
+        return [question for question in candidates if question is not None]
 
-def _where(scene: Scene, rng: random.Random) -> QuestionAnswer | None:
-    unique = [thing for thing in scene.objects if len(scene.matching(thing.shape, thing.color)) == 1]
-    if not unique:
-        return None
-    thing = rng.choice(unique)
-    shape_only = len(scene.matching(thing.shape)) == 1 and rng.random() < 0.5
-    name = thing.shape if shape_only else f"{thing.color} {thing.shape}"
-    return QuestionAnswer("place", f"Where is the {name}?", PLACES[thing.place])
+    def description_question(self, scene: Scene, rng: random.Random) -> QuestionAnswer:
+        """Return a request to describe the scene, with the description."""
+        return QuestionAnswer("describe", rng.choice(DESCRIBE), self.description(scene))
 
+    def turns(
+        self,
+        scene: Scene,
+        rng: random.Random,
+        count: int,
+        described: bool,
+        kinds: Collection[str] | None = None,
+    ) -> list[QuestionAnswer]:
+        """Return at most `count` random turns about a scene; the first requests the description if `described` is set.
 
-def _is_there(scene: Scene, rng: random.Random) -> QuestionAnswer:
-    """Return an existence question: half of the answers are yes, and wrong objects resemble a present one."""
-    thing = rng.choice(scene.objects)
-    shape, color = thing.shape, thing.color
-    if rng.random() < 0.5:
-        while scene.matching(shape, color):
-            shape = rng.choice(SHAPES) if rng.random() < 0.6 else shape
-            color = rng.choice(COLORS) if rng.random() < 0.6 else color
-    answer = "yes" if scene.matching(shape, color) else "no"
-    return QuestionAnswer("existence", f"Is there {article(f'{color} {shape}')}?", answer)
+        Questions have one of the `kinds` if the scene allows it, otherwise any kind; None allows all. Questions about
+        relations are the hardest and rarely possible, so they come first.
+        """
+        opening = [self.description_question(scene, rng)] if described else []
+        possible = self.questions(scene, rng)
+        chosen = [turn for turn in possible if kinds is None or turn.kind in kinds] or possible
+        rng.shuffle(chosen)
+        chosen.sort(key=lambda turn: turn.kind != "relation")
+        return [*opening, *chosen][:count]
 
+    def how_many(self, scene: Scene, rng: random.Random) -> QuestionAnswer:
+        """Ask for the number of objects, of all or of one noun."""
+        if rng.random() < 0.25:
+            return QuestionAnswer("count", "How many objects are there?", NUMBERS[len(scene.objects)])
+        noun = rng.choice(scene.objects).noun if rng.random() < 0.8 else rng.choice(self.nouns)
+        question = f"How many {plural(self.noun(noun, rng))} are there?"
+        return QuestionAnswer("count", question, NUMBERS[len(scene.matching(noun))])
 
-def _relation(scene: Scene, rng: random.Random) -> QuestionAnswer | None:
-    unique = [thing for thing in scene.objects if len(scene.matching(thing.shape)) == 1]
-    if len(unique) < 2:
-        return None
-    first, second = rng.sample(unique, 2)
-    relation = rng.choice(RELATIONS)
-    answer = "yes" if first.is_(relation, second) else "no"
-    return QuestionAnswer("relation", f"Is the {first.shape} {relation} the {second.shape}?", answer)
+    def what_color(self, scene: Scene, rng: random.Random) -> QuestionAnswer | None:
+        """Ask for the color of the background, or of the only object of its noun."""
+        word = rng.choice(("color", "colour"))
+        if len(self.backgrounds) > 1 and rng.random() < 0.25:
+            return QuestionAnswer("color", f"What {word} is the background?", scene.background)
+        unique = [thing for thing in scene.objects if thing.color and len(scene.matching(thing.noun)) == 1]
+        if not unique:
+            return None
+        thing = rng.choice(unique)
+        return QuestionAnswer("color", f"What {word} is the {self.noun(thing.noun, rng)}?", str(thing.color))
 
+    def where(self, scene: Scene, rng: random.Random) -> QuestionAnswer | None:
+        """Ask for the place of an object that is the only one of its look."""
+        unique = [thing for thing in scene.objects if len(scene.matching(thing.noun, thing.color)) == 1]
+        if not unique:
+            return None
+        thing = rng.choice(unique)
+        noun_only = len(scene.matching(thing.noun)) == 1 and rng.random() < 0.5
+        return QuestionAnswer("place", f"Where is the {self.word(thing, rng, not noun_only)}?", PLACES[thing.place])
 
-def _what_is_at(scene: Scene, rng: random.Random) -> QuestionAnswer:
-    place = rng.randrange(len(PLACES))
-    thing = scene.at(place)
-    return QuestionAnswer("content", f"What is in the {PLACES[place]}?", colored(thing) if thing else "nothing")
+    def is_there(self, scene: Scene, rng: random.Random) -> QuestionAnswer:
+        """Ask whether there is an object: half of the answers are yes, and wrong objects resemble a present one."""
+        thing = rng.choice(scene.objects)
+        if rng.random() < 0.5:
+            while scene.matching(thing.noun, thing.color):
+                thing = self.similar_object(thing, rng)
+        answer = "yes" if scene.matching(thing.noun, thing.color) else "no"
+        return QuestionAnswer("existence", f"Is there {article(self.word(thing, rng, True))}?", answer)
+
+    def similar_object(self, thing: SceneObject, rng: random.Random) -> SceneObject:
+        """Return an object that may differ from another one in noun and color, independently where both have colors."""
+        noun = rng.choice(self.nouns) if rng.random() < 0.6 else thing.noun
+        color = rng.choice(self.colors) if rng.random() < 0.6 else thing.color
+        if (noun, color) not in self.looks:
+            color = rng.choice([color for other, color in self.looks if other == noun])
+        return SceneObject(thing.place, noun, color)
+
+    def relation(self, scene: Scene, rng: random.Random) -> QuestionAnswer | None:
+        """Ask whether a relation holds between two objects that are the only ones of their nouns."""
+        unique = [thing for thing in scene.objects if len(scene.matching(thing.noun)) == 1]
+        if len(unique) < 2:
+            return None
+        first, second = rng.sample(unique, 2)
+        relation = rng.choice(RELATIONS)
+        answer = "yes" if first.is_(relation, second) else "no"
+        question = f"Is the {self.noun(first.noun, rng)} {relation} the {self.noun(second.noun, rng)}?"
+        return QuestionAnswer("relation", question, answer)
+
+    def what_is_at(self, scene: Scene, rng: random.Random) -> QuestionAnswer:
+        """Ask for the object in a quarter."""
+        place = rng.randrange(len(QUARTERS))
+        thing = scene.at(place)
+        return QuestionAnswer(
+            "content", f"What is in the {PLACES[place]}?", article(thing.name) if thing else "nothing"
+        )

@@ -1,26 +1,35 @@
-"""Scenes: one to four coloured shapes in the four quarters of a plain square.
+"""Scenes: one to four objects in the quarters of a plain square, or one in the middle that fills it.
 
-The world is designed for training on a laptop: every object fills a quarter of the image, so it is aligned with the
-patches of the image tokenizer's grid at every place, and few patches are empty.
+Every object fills its quarter or the image, so it is aligned with the patches of the image tokenizer's grid at every
+place, and few patches are empty.
 """
 
 import random
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
-SHAPES = ("circle", "square", "triangle", "star", "cross")
-COLORS = ("red", "green", "blue", "yellow", "purple", "orange")
-BACKGROUNDS = ("white", "black")
-PLACES = ("top left", "top right", "bottom left", "bottom right")
+QUARTERS = ("top left", "top right", "bottom left", "bottom right")
+PLACES = (*QUARTERS, "middle")
+MIDDLE = PLACES.index("middle")
+"""Place of an object that fills the image."""
 RELATIONS = ("left of", "right of", "above", "below")
+
+Look = tuple[str, str | None]
+"""Noun and color."""
 
 
 @dataclass(frozen=True, order=True)
 class SceneObject:
-    """Hold one shape: `place` is an index of PLACES; `shape` and `color` are names."""
+    """Hold one object: `place` is an index of PLACES; `color` is None for an object whose color has no name."""
 
     place: int
-    shape: str
-    color: str
+    noun: str
+    color: str | None
+
+    @property
+    def name(self) -> str:
+        """Color and noun."""
+        return f"{self.color} {self.noun}" if self.color else self.noun
 
     @property
     def column(self) -> int:
@@ -44,7 +53,7 @@ class SceneObject:
 
 @dataclass(frozen=True)
 class Scene:
-    """Hold a background and its objects in reading order, at most one at each place."""
+    """Hold a background and its objects in reading order: one in the middle, or at most one in each quarter."""
 
     background: str
     objects: tuple[SceneObject, ...]
@@ -53,21 +62,42 @@ class Scene:
         """Return the object at a place, if any."""
         return next((thing for thing in self.objects if thing.place == place), None)
 
-    def matching(self, shape: str | None = None, color: str | None = None) -> list[SceneObject]:
-        """Return the objects of the given shape and colour; None matches all."""
-        return [thing for thing in self.objects if shape in (None, thing.shape) and color in (None, thing.color)]
+    def matching(self, noun: str | None = None, color: str | None = None) -> list[SceneObject]:
+        """Return the objects of the given noun and color; None matches all."""
+        return [thing for thing in self.objects if noun in (None, thing.noun) and color in (None, thing.color)]
 
 
-def random_scene(rng: random.Random) -> Scene:
-    """Generate a scene: one to four objects, often all of one shape (for counting) or all but one."""
-    places = sorted(rng.sample(range(len(PLACES)), rng.choices((1, 2, 3, 4), weights=(25, 35, 20, 20))[0]))
-    looks = [(rng.choice(SHAPES), rng.choice(COLORS)) for _ in places]
+@dataclass(frozen=True)
+class Detection:
+    """Hold the scene that was detected in an image.
+
+    Attributes:
+        scene: background and recognised objects.
+        unrecognised: places (indices of PLACES) with something that is not an object of the world.
+    """
+
+    scene: Scene
+    unrecognised: tuple[int, ...]
+
+
+def random_objects(
+    rng: random.Random, random_look: Callable[[random.Random], Look], looks: Collection[Look]
+) -> tuple[SceneObject, ...]:
+    """Generate one to four objects in quarters, often all with one noun (for counting) or all but one.
+
+    Args:
+        rng: source of randomness.
+        random_look: draws one of the looks.
+        looks: all looks.
+    """
+    places = sorted(rng.sample(range(len(QUARTERS)), rng.choices((1, 2, 3, 4), weights=(25, 35, 20, 20))[0]))
+    drawn = [random_look(rng) for _ in places]
     num_equal = rng.choices((len(places), len(places) - 1, 0), weights=(40, 20, 40))[0]
     if num_equal > 1:
-        shape, color = looks[0]
+        noun, color = drawn[0]
         same_color = rng.random() < 0.7
-        looks[:num_equal] = [(shape, color if same_color else other) for _, other in looks[:num_equal]]
-        rng.shuffle(looks)
-    return Scene(
-        rng.choice(BACKGROUNDS), tuple(SceneObject(place, *look) for place, look in zip(places, looks, strict=True))
-    )
+        drawn[:num_equal] = [
+            (noun, color if same_color or (noun, other) not in looks else other) for _, other in drawn[:num_equal]
+        ]
+        rng.shuffle(drawn)
+    return tuple(SceneObject(place, *look) for place, look in zip(places, drawn, strict=True))

@@ -20,7 +20,7 @@ from showo_turbo.generation.trajectory import State
 from showo_turbo.outputs import ImageOutput
 from showo_turbo.pipelines.pipeline import ShowoPipeline
 from showo_turbo.pipelines.understanding import EncodedImages
-from showo_turbo.processing.images import ImageSource
+from showo_turbo.processing.image_files import ImageSource
 from showo_turbo.serving.batching import Job
 
 

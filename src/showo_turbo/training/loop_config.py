@@ -35,8 +35,8 @@ class LoopConfig:
         clip_norm: maximum gradient norm.
         gradient_accumulation_steps: batches per step.
         max_skipped: number of skipped steps in a row that ends the training.
-        log_steps: steps between two lines of the log; before the first one, steps 1, 2, 4, 8, ... have a line, and the
-            last step always has one.
+        log_steps: steps between two lines of the log; before the first one, steps 1, 2, 4, 8, ... have a line, and so
+            has the last step.
         checkpoint_minutes: minutes between two checkpoints.
         tracker: "tensorboard", "wandb", "trackio" or another tracker of accelerate; none if left out.
         threads: number of CPU threads; torch's default if left out.

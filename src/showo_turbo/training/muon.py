@@ -31,7 +31,8 @@ class Muon(Optimizer):
     """Run Muon with Nesterov momentum and decoupled weight decay, in float32.
 
     Args:
-        params: weight matrices (2-D) only; give embeddings, heads, biases and norms to AdamW.
+        params: weight matrices, and convolution kernels, which are matrices of a row for each output channel; give
+            embeddings, heads, biases and norms to AdamW.
         lr: learning rate; the update of a matrix is scaled by sqrt(max(1, rows / columns)).
         momentum: decay of the gradient's EMA.
         weight_decay: decoupled, multiplied by lr.
@@ -73,9 +74,9 @@ class Muon(Optimizer):
                 state["momentum_buffer"] = torch.zeros_like(parameter)
             momentum = state["momentum_buffer"]
             momentum.lerp_(gradient, 1 - group["momentum"])
-            directions.append(torch.lerp(gradient, momentum, group["momentum"]))
-        rows, columns = matrices[0][0].shape
+            directions.append(torch.lerp(gradient, momentum, group["momentum"]).flatten(1))
+        rows, columns = directions[0].shape
         scale = max(1.0, rows / columns) ** 0.5
         for (parameter, _), update in zip(matrices, orthogonalize(torch.stack(directions)), strict=True):
             parameter.mul_(1 - group["lr"] * group["weight_decay"])
-            parameter.add_(update, alpha=-group["lr"] * scale)
+            parameter.add_(update.view_as(parameter), alpha=-group["lr"] * scale)

@@ -9,7 +9,7 @@ from showo_turbo.data.samples import CaptionSample, bad_sample_errors
 from showo_turbo.data.source_files import existing_file, existing_folder
 from showo_turbo.data.sources.source import read_caption
 from showo_turbo.errors import InputError
-from showo_turbo.processing.images import load_image
+from showo_turbo.processing.image_files import load_image
 
 
 class CocoCaptions:

@@ -13,7 +13,7 @@ from showo_turbo.data.records import JsonRecords
 from showo_turbo.data.samples import DialogueSample, Turn, bad_sample_errors
 from showo_turbo.data.source_files import existing_file, existing_folder
 from showo_turbo.errors import InputError
-from showo_turbo.processing.images import load_image
+from showo_turbo.processing.image_files import load_image
 from showo_turbo.processing.prompts import MAX_TEXT_CHARACTERS, clean_question
 
 

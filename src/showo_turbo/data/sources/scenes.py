@@ -14,7 +14,6 @@ from pathlib import Path
 from showo_turbo.data.samples import CaptionSample, DialogueSample, TextSample, Turn
 from showo_turbo.data.source_files import existing_file
 from showo_turbo.errors import InputError
-from showo_turbo.scenes.language import QUESTION_KINDS, caption, scene_turns
 from showo_turbo.scenes.pool import ScenePool, load_scene_pool
 
 _DRAWS_PER_SCENE = 16
@@ -51,7 +50,7 @@ class SceneCaptions:
     def __getitem__(self, index: int) -> CaptionSample:
         draw, scene = divmod(index, len(self.rows))
         row = self.rows[scene]
-        text = caption(self.pool.scenes[row], random.Random(f"caption/{index}"))
+        text = self.pool.world.language.caption(self.pool.scenes[row], random.Random(f"caption/{index}"))
         return CaptionSample(f"{self.name}: scene {row}, caption {draw}", text, self.pool.codes[row].clone())
 
 
@@ -64,7 +63,7 @@ class SceneDialogues:
         draws_per_scene: int = _DRAWS_PER_SCENE,
         turns: int = 3,
         description_share: float = 0.5,
-        question_kinds: Sequence[str] = QUESTION_KINDS,
+        question_kinds: Sequence[str] | None = None,
     ) -> None:
         """Read a pool. The defaults are those of pre-training.
 
@@ -73,20 +72,21 @@ class SceneDialogues:
             draws_per_scene: dialogues about each scene.
             turns: number of turns of a dialogue; fewer for the few scenes with fewer possible questions.
             description_share: fraction of the dialogues whose first turn requests the description.
-            question_kinds: kinds of the other questions, from QUESTION_KINDS. A scene without a possible question of
+            question_kinds: kinds of the other questions, all if left out. A scene without a possible question of
                 these kinds gets questions of all kinds.
 
         Raises:
             InputError: if there is no such file, a number is out of range, or a kind of question is unknown.
         """
-        if not question_kinds or not set(question_kinds) <= set(QUESTION_KINDS):
-            raise InputError(f"question_kinds is {list(question_kinds)}: choose from {', '.join(QUESTION_KINDS)}")
         if turns < 1 or not 0 <= description_share <= 1:
             raise InputError(
                 f"turns is {turns} and description_share {description_share}: "
                 "choose 1 or more, and a fraction between 0 and 1"
             )
         self.name, self.pool = Path(path).name, _cached_pool(existing_file(path))
+        known = self.pool.world.language.question_kinds
+        if question_kinds is not None and (not question_kinds or not set(question_kinds) <= set(known)):
+            raise InputError(f"question_kinds is {list(question_kinds)}: choose from {', '.join(known)}")
         self.length = _num_samples(len(self.pool.scenes), draws_per_scene)
         self.turns, self.description_share, self.question_kinds = turns, description_share, question_kinds
 
@@ -97,7 +97,7 @@ class SceneDialogues:
         draw, row = divmod(index, len(self.pool.scenes))
         rng = random.Random(f"dialogue/{index}")
         described = rng.random() < self.description_share
-        drawn = scene_turns(self.pool.scenes[row], rng, self.turns, described, self.question_kinds)
+        drawn = self.pool.world.language.turns(self.pool.scenes[row], rng, self.turns, described, self.question_kinds)
         turns = tuple(Turn(turn.question, turn.answer) for turn in drawn)
         return DialogueSample(f"{self.name}: scene {row}, dialogue {draw}", self.pool.codes[row].clone(), turns)
 

@@ -6,7 +6,6 @@ A tar is a chain of headers, each followed by the content of its member. Only th
 a sample is read by seeking to its headers. So shards must not be compressed (images in them are compressed already).
 """
 
-import json
 import tarfile
 from collections.abc import Iterator
 from io import BytesIO
@@ -18,8 +17,8 @@ from showo_turbo.data.samples import CaptionSample, bad_sample_errors
 from showo_turbo.data.source_files import matching_files
 from showo_turbo.data.sources.source import read_caption
 from showo_turbo.errors import InputError
-from showo_turbo.processing.image_files import MAX_FILE_BYTES
-from showo_turbo.processing.images import load_image
+from showo_turbo.files import parse_json
+from showo_turbo.processing.image_files import MAX_FILE_BYTES, load_image
 
 _IMAGE_ENDINGS = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "ppm")
 _PARTS = {"txt": 0, "json": 1} | dict.fromkeys(_IMAGE_ENDINGS, 2)
@@ -105,7 +104,7 @@ def _read_member(shard: Path, offset: int) -> tuple[str, bytes]:
 def _caption(txt: bytes | None, record: bytes | None) -> str:
     """Return the caption from the text member of a sample or, if there is none, from its JSON member."""
     try:
-        fields = {"caption": txt.decode()} if txt is not None else json.loads(record or b"{}")
+        fields = {"caption": txt.decode()} if txt is not None else parse_json(record or b"{}")
     except ValueError as error:
         raise InputError(f"caption cannot be read ({error})") from error
     if not isinstance(fields, dict):

@@ -1,35 +1,28 @@
-"""Detect the scene of an image without a neural network, to score generated images.
+"""Detect the shapes of an image without a neural network, to score generated images.
 
 The background is the plain colour nearest to the pixels between the quarters, which no object covers. In each quarter
 the pixels that differ from the background must form one of the shapes (by intersection over union with the renderer's
 template) in one of the colours; anything else is reported as unrecognised.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 from PIL import Image
 
 from showo_turbo.errors import InputError
-from showo_turbo.scenes.render import QUARTER, RESOLUTION, RGB, shape_coverage
-from showo_turbo.scenes.scene import BACKGROUNDS, COLORS, PLACES, SHAPES, Scene, SceneObject
+from showo_turbo.scenes.scene import QUARTERS, Detection, Scene, SceneObject
+from showo_turbo.scenes.shapes.shape_renderer import (
+    BACKGROUNDS,
+    COLORS,
+    QUARTER,
+    RESOLUTION,
+    RGB,
+    SHAPE_NAMES,
+    shape_coverage,
+)
 
 MIN_SHAPE_IOU = 0.85
 MAX_COLOR_DISTANCE = 60.0
 MIN_OBJECT_PIXELS = 24
-
-
-@dataclass(frozen=True)
-class Detection:
-    """Hold the scene that was detected in an image.
-
-    Attributes:
-        scene: background and recognised objects.
-        unrecognised: places (indices of PLACES) with something that is not an object of the world.
-    """
-
-    scene: Scene
-    unrecognised: tuple[int, ...]
 
 
 def detect(image: Image.Image | np.ndarray) -> Detection:
@@ -46,7 +39,7 @@ def detect(image: Image.Image | np.ndarray) -> Detection:
         raise InputError(f"the detector reads {RESOLUTION} x {RESOLUTION} RGB images, got an array {pixels.shape}")
     background = _nearest(_gutter(pixels), BACKGROUNDS)[0]
     objects, unrecognised = [], []
-    for place in range(len(PLACES)):
+    for place in range(len(QUARTERS)):
         top, left = place // 2 * QUARTER, place % 2 * QUARTER
         quarter = pixels[top : top + QUARTER, left : left + QUARTER]
         foreground = np.linalg.norm(quarter - np.array(RGB[background], dtype=np.float32), axis=-1) > 100
@@ -76,7 +69,7 @@ def _recognise(quarter: np.ndarray, foreground: np.ndarray, place: int) -> Scene
     color, distance = _nearest(np.median(quarter[foreground], axis=0), COLORS)
     if distance > MAX_COLOR_DISTANCE:
         return None
-    templates = [shape_coverage(shape) > 0.5 for shape in SHAPES]
+    templates = [shape_coverage(shape) > 0.5 for shape in SHAPE_NAMES]
     overlaps = [(foreground & template).sum() / (foreground | template).sum() for template in templates]
     best = int(np.argmax(overlaps))
-    return SceneObject(place, SHAPES[best], color) if overlaps[best] >= MIN_SHAPE_IOU else None
+    return SceneObject(place, SHAPE_NAMES[best], color) if overlaps[best] >= MIN_SHAPE_IOU else None

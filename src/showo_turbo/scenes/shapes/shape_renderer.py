@@ -1,4 +1,4 @@
-"""Render scenes: flat colours with smooth edges, 64 x 64 pixels."""
+"""Render coloured shapes: flat colours with smooth edges, 64 x 64 pixels."""
 
 import math
 from functools import cache
@@ -6,8 +6,11 @@ from functools import cache
 import numpy as np
 from PIL import Image, ImageDraw
 
-from showo_turbo.errors import InputError
-from showo_turbo.scenes.scene import SHAPES, Scene
+from showo_turbo.scenes.scene import Scene
+
+SHAPE_NAMES = ("circle", "square", "triangle", "star", "cross")
+COLORS = ("red", "green", "blue", "yellow", "purple", "orange")
+BACKGROUNDS = ("white", "black")
 
 RESOLUTION = 64
 QUARTER = RESOLUTION // 2
@@ -25,18 +28,6 @@ RGB = {
 }
 
 _SUPERSAMPLING = 8
-
-
-def check_resolution(resolution: int) -> None:
-    """Check that a model generates images of the built-in world's resolution, pixels along a side.
-
-    Raises:
-        InputError: if the resolution differs.
-    """
-    if resolution != RESOLUTION:
-        raise InputError(
-            f"the model draws {resolution} x {resolution} pixels, the built-in world has {RESOLUTION} x {RESOLUTION}"
-        )
 
 
 @cache
@@ -68,7 +59,7 @@ def shape_coverage(shape: str) -> np.ndarray:
         draw.rectangle((center - radius, center - arm, center + radius, center + arm), fill=255)
         draw.rectangle((center - arm, center - radius, center + arm, center + radius), fill=255)
     else:
-        raise ValueError(f"unknown shape {shape!r}: one of {', '.join(SHAPES)}")
+        raise ValueError(f"unknown shape {shape!r}: one of {', '.join(SHAPE_NAMES)}")
     coverage = np.asarray(canvas.resize((QUARTER, QUARTER), Image.Resampling.BOX), dtype=np.float32) / 255
     coverage.setflags(write=False)
     return coverage
@@ -79,13 +70,8 @@ def render_array(scene: Scene) -> np.ndarray:
     background = np.array(RGB[scene.background], dtype=np.float32)
     image = np.tile(background, (RESOLUTION, RESOLUTION, 1))
     for thing in scene.objects:
-        alpha = shape_coverage(thing.shape)[..., None]
+        alpha = shape_coverage(thing.noun)[..., None]
         top, left = thing.row * QUARTER, thing.column * QUARTER
-        color = np.array(RGB[thing.color], dtype=np.float32)
+        color = np.array(RGB[str(thing.color)], dtype=np.float32)
         image[top : top + QUARTER, left : left + QUARTER] = alpha * color + (1 - alpha) * background
     return image.round().astype(np.uint8)
-
-
-def render(scene: Scene) -> Image.Image:
-    """Render a scene as a 64 x 64 RGB PIL image."""
-    return Image.fromarray(render_array(scene))

@@ -1,0 +1,1 @@
+"""The world of clip-art: things that people recognise."""
