@@ -24,4 +24,4 @@ def require_module(name: str, purpose: str) -> ModuleType:
     try:
         return import_module(name)
     except ImportError as error:
-        raise InputError(f"{purpose} needs {name}: {install_hint('train')}") from error
+        raise InputError(f"{purpose} needs {name.partition('.')[0]}: {install_hint('train')}") from error

@@ -109,6 +109,25 @@ def test_each_stage_starts_from_the_stage_before(
     assert pipe.text_to_image("a red car", seed=0).forward_passes == 4
 
 
+def test_data_that_is_edited_before_a_resume_is_reported(
+    tmp_path: Path,
+    random_checkpoint: Path,
+    sources: dict[str, list[SourceConfig]],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    captions = Path(shutil.copy(sources["captions"][0].path, tmp_path / "captions.json"))
+    own = sources | {"captions": [SourceConfig("coco", str(captions))]}
+    terms = {name: replace(TERMS[name], weight=0.0) for name in ("text", "language")}
+    for steps in (1, 2, 3):
+        if steps == 3:
+            captions.write_text(captions.read_text().replace("a boat", "a ship"))
+        caplog.clear()
+        star = stage("star", str(random_checkpoint), steps, **terms)
+        distill(distillation(str(tmp_path / "out"), [star], **own))
+        reported = [message for message in caplog.messages if f"'coco {captions}' has changed since" in message]
+        assert len(reported) == (steps == 3)
+
+
 def test_a_student_may_start_from_another_model_than_its_teacher(
     tmp_path: Path, random_checkpoint: Path, sources: dict[str, list[SourceConfig]]
 ) -> None:

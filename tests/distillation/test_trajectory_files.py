@@ -94,3 +94,32 @@ def test_damaged_text_trajectories_are_told(tmp_path: Path, damage: str) -> None
         config = ShowoConfig(vocab_size=30, llm_vocab_size=10, codebook_size=9, num_vq_tokens=4)
     with pytest.raises(InputError, match=r"trajectories '.*text\.safetensors' are damaged"):
         trajectory_files.read_texts(file, config)
+
+
+@pytest.mark.parametrize("how", ["first value", "last value", "truncated", "header", "empty"])
+def test_damaged_files_are_refused(tmp_path: Path, how: str) -> None:
+    path = tmp_path / "text-00000.safetensors"
+    trajectory_files.write_texts(path, [JacobiTrajectory((1, 2, 3), torch.tensor([[4, 5], [6, 7]]))])
+    content = bytearray(path.read_bytes())
+    match how:
+        case "first value":
+            content[8 + int.from_bytes(content[:8], "little")] ^= 1
+        case "last value":
+            content[-1] ^= 1
+        case "truncated":
+            del content[-4:]
+        case "header":
+            content[9] ^= 1
+        case "empty":
+            content.clear()
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"trajectories '.*text-00000.safetensors' are damaged \(.*delete the file"):
+        trajectory_files.read_texts(path, CONFIG)
+
+
+def test_files_without_a_checksum_are_read(tmp_path: Path) -> None:
+    """Earlier versions wrote none."""
+    path = tmp_path / "text-00000.safetensors"
+    trajectory_files.write_texts(path, [JacobiTrajectory((1, 2), torch.tensor([[4, 5]]))])
+    save_file(load_file(path), path)
+    assert trajectory_files.read_texts(path, CONFIG)[0].prompt == (1, 2)

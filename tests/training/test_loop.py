@@ -362,7 +362,7 @@ def test_more_processes_than_devices_are_refused(tmp_path: Path, monkeypatch: py
         with pytest.raises(InputError, match=r"2 processes were started for 1 device.*ACCELERATE_USE_CPU=true"):
             loop.check_environment(config(tmp_path))
         patches.setenv("ACCELERATE_USE_CPU", "true")
-        patches.setattr(loop, "make_accelerator", lambda: SimpleNamespace(mixed_precision="no"))
+        patches.setattr(loop, "make_accelerator", lambda **options: SimpleNamespace(mixed_precision="no"))
         loop.check_environment(config(tmp_path))
 
 

@@ -25,18 +25,8 @@ from typer.models import OptionInfo
 from showo_turbo.checkpoints.names import DEFAULT_MODEL as DEFAULT_MODEL
 from showo_turbo.checkpoints.names import SHIPPED_MODELS
 from showo_turbo.cli.early_checks import check_model
-<<<<<<< HEAD
-from showo_turbo.cli.terminal import loading, quiet_transformers
-from showo_turbo.generation.options import (
-    Options,
-    is_optional,
-    range_in_words,
-    value_type,
-)
-=======
 from showo_turbo.cli.terminal import loading, note, quiet_transformers
 from showo_turbo.generation.options import Options, is_optional, range_in_words, value_type
->>>>>>> 90194160a6c32f5edac5534c3de239719362af57
 
 if TYPE_CHECKING:
     from showo_turbo.pipelines.pipeline import ShowoPipeline

@@ -209,7 +209,10 @@ def report(
 
     from functools import lru_cache
 
-    if plot is not None:  # a missing extra is reported before anything is measured
+    if plot is not None:
+        from showo_turbo.extras import require_module
+
+        require_module("matplotlib.figure", "--plot")  # before anything is measured
         from showo_turbo.evaluation.comparison_chart import score_chart
     from showo_turbo.device import parse_device, parse_dtype
     from showo_turbo.evaluation.comparison import Comparison, ComparisonPlan, image_variants, text_variants

@@ -7,14 +7,10 @@ from typing import NoReturn
 
 from showo_turbo.cli.terminal import accept_any_text, silence_standard_output, verbosity
 from showo_turbo.errors import InputError
-from showo_turbo.extras import install_hint
-
-_EXTRAS = {"accelerate": "train", "matplotlib": "train"}
-"""Libraries that only an extra of the package installs, and the extra."""
 
 
 def run_or_exit(command: Callable[[], object]) -> None:
-    """Run a command; exit if its input is invalid, an extra is missing, the file system fails or Ctrl-C is pressed."""
+    """Run a command; exit if its input is invalid, the file system fails or Ctrl-C is pressed."""
     accept_any_text(sys.stdout, sys.stderr)
     try:
         command()
@@ -27,10 +23,6 @@ def run_or_exit(command: Callable[[], object]) -> None:
     except OSError as error:
         where = f"{str(error.filename)!r}: " if error.filename else ""
         _fail(f"{where}{error.strerror or error}")
-    except ModuleNotFoundError as error:
-        if error.name not in _EXTRAS:
-            raise
-        _fail(f"{error.name} is not installed, which this command needs: {install_hint(_EXTRAS[error.name])}")
     except KeyboardInterrupt:
         sys.exit(130)
 

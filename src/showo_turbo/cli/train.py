@@ -176,12 +176,16 @@ def distill(
 
 def _train(task: "Callable[[Any], Task]", config: Any) -> None:
     """Train the task of a config in a folder that is for this config only."""
+    from showo_turbo.data.digests import digest
     from showo_turbo.training.loop import check_environment, check_or_write_run_manifest, train
     from showo_turbo.training.processes import lock_output
 
     check_environment(config.loop)
     with _exit_when_stopped(), lock_output(Path(config.loop.output)):
-        check_or_write_run_manifest(config.loop, asdict(config), "a model")
+        settings = asdict(config)
+        paths = {key: Path(value) for key, value in settings.items() if value and isinstance(value, str)}
+        data = {f"{key} {path}": digest([path]) for key, path in paths.items() if path.exists()}
+        check_or_write_run_manifest(config.loop, settings, "a model", data)
         train(task(config), config.loop)
 
 

@@ -4,6 +4,7 @@ samples         captions, dialogues, texts
 sources/        COCO, LLaVA, image folders, WebDataset, Parquet, rendered scenes
 source_files    paths and patterns of a source's files
 source_config   configuration -> stream
+digests         digests of data, by which edits are noticed
 records         JSON objects of a file by number
 mixture         position -> source and draw
 stream          position -> sample; bad samples are replaced

@@ -5,17 +5,18 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
-from accelerate import PartialState
 from PIL import Image
 
 from showo_turbo.checkpoints.image_tokenizer import fingerprint
 from showo_turbo.data import CaptionSample, DialogueSample, Sample, SampleLoader, TextSample, open_stream
+from showo_turbo.data.digests import Digest, source_digests
 from showo_turbo.data.sources.scenes import SceneDialogues
 from showo_turbo.distillation.config import DistillationConfig, Stage
 from showo_turbo.distillation.rollouts import dialogue_ids
 from showo_turbo.errors import InputError
 from showo_turbo.pipelines.pipeline import ShowoPipeline
 from showo_turbo.processing.image_files import check_aspect_ratio
+from showo_turbo.training.processes import process_state
 
 S = TypeVar("S", CaptionSample, DialogueSample, TextSample)
 
@@ -57,7 +58,7 @@ class StageData:
         Raises:
             InputError: if a source cannot be read, or its codes are those of another image tokenizer.
         """
-        state = PartialState()
+        state = process_state()
         sources = next(name for name, kind, _ in SOURCES if kind is samples)
         checks: dict[type[Sample], Callable[[Any], Any]] = {
             CaptionSample: lambda sample: self.teacher.prompts.check_prompt(sample.text),
@@ -87,6 +88,10 @@ class StageData:
     def source_settings(self, *names: str) -> dict[str, list[dict]]:
         """Return the configuration of sources by config key, for manifests."""
         return {name: [asdict(source) for source in getattr(self.config, name)] for name in names}
+
+    def source_digests(self, *names: str) -> dict[str, Digest]:
+        """Return the digests of the data of sources by title, for manifests."""
+        return source_digests(source for name in names for source in getattr(self.config, name))
 
     def _check_image_tokenizer(self, name: str, source: SceneDialogues) -> None:
         """Raise InputError if a scene pool was encoded by another image tokenizer than the teacher's."""

@@ -6,16 +6,13 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from accelerate import PartialState
-from accelerate.utils import broadcast_object_list
-
 from showo_turbo.checkpoints.loading import CheckpointFiles, locate
 from showo_turbo.data import CaptionSample, DialogueSample, TextSample, check_sources
 from showo_turbo.distillation.config import ORIGINAL, PREVIOUS, DistillationConfig, OnPolicy, Stage
 from showo_turbo.distillation.consistency_task import ConsistencyTask
 from showo_turbo.distillation.on_policy import OnPolicyRollouts
 from showo_turbo.distillation.stage_data import SOURCES, StageData
-from showo_turbo.distillation.student import prepare_student
+from showo_turbo.distillation.student import prepare_student, require_peft
 from showo_turbo.distillation.trajectory_sources import (
     FreshTrajectories,
     ImageRollouts,
@@ -25,10 +22,11 @@ from showo_turbo.distillation.trajectory_sources import (
     write_missing_files,
 )
 from showo_turbo.errors import InputError
+from showo_turbo.extras import require_module
 from showo_turbo.generation.scheduler import UnmaskingScheduler
 from showo_turbo.pipelines.pipeline import ShowoPipeline
 from showo_turbo.training.loop import check_environment, check_or_write_run_manifest, set_num_threads, train
-from showo_turbo.training.processes import lock_output
+from showo_turbo.training.processes import broadcast_from_main, errors_of_lost_processes, lock_output, process_state
 from showo_turbo.training.state import newest_step
 
 
@@ -36,8 +34,9 @@ def check_distillation(config: DistillationConfig) -> None:
     """Check names, teachers, sources and the environment of a distillation before any computation.
 
     Raises:
-        InputError: if a source or a teacher is missing or does not fit.
+        InputError: if a source or a teacher is missing or does not fit, or the `train` extra is not installed.
     """
+    require_module("matplotlib.figure", "the loss curve of a distillation")
     names = {name for stage in config.stages for name in (stage.teacher, stage.student, stage.text.teacher)}
     names |= {config.teacher, config.student}
     for name in sorted(name for name in names if name is not None and name not in (PREVIOUS, ORIGINAL)):
@@ -47,8 +46,10 @@ def check_distillation(config: DistillationConfig) -> None:
     for sources, kind, term in SOURCES:
         if any(getattr(stage, term).weight for stage in config.stages):
             check_sources(getattr(config, sources), kind)
-    for stage in config.stages:  # initializes accelerate, which `PartialState` needs
+    for stage in config.stages:  # initializes accelerate, which `process_state` needs
         check_environment(stage.loop)
+        if stage.lora.rank:
+            require_peft(stage)
 
 
 def distill(config: DistillationConfig) -> Path:
@@ -59,12 +60,12 @@ def distill(config: DistillationConfig) -> Path:
     """
     check_distillation(config)
     student: str | Path = config.student or config.teacher
-    with ExitStack() as locks:
+    with ExitStack() as locks, errors_of_lost_processes():
         for stage in config.stages:
             locks.enter_context(lock_output(Path(config.output) / stage.name))
         for stage in config.stages:
             student = _run_stage(config, stage, student)
-    PartialState().destroy_process_group()
+    process_state().destroy_process_group()
     assert isinstance(student, Path)  # there is at least one stage
     return student
 
@@ -130,12 +131,12 @@ def _run_stage(config: DistillationConfig, stage: Stage, previous: str | Path) -
         digests = {one: one.weights_sha256() for one in {files, text_files, initial_files}}
         teacher_digests = {"teacher": digests[files], "text_teacher": digests[text_files]}
         settings = _manifest_settings(data, teacher_digests | {"student": digests[initial_files]})
-        check_or_write_run_manifest(stage.loop, settings, "a student")
+        check_or_write_run_manifest(stage.loop, settings, "a student", data.source_digests(*_used_sources(stage)))
         trajectories = _teacher_trajectories(data, text_teacher, teacher_digests)
         images: ImageRollouts = trajectories
         if stage.image.on_policy.prompts:
             captions = data.open(CaptionSample, stage.image.on_policy.prompts, log="captions_on_policy")
-            state = PartialState()
+            state = process_state()
             images = OnPolicyRollouts(
                 teacher, captions, stage.image, seed, trajectories, state.process_index, state.num_processes
             )
@@ -158,7 +159,7 @@ def _load(
     tokenizers = {}
     if not isinstance(model, Path):
         tokenizers = {"image_tokenizer": config.image_tokenizer, "text_tokenizer": config.text_tokenizer}
-    pipe = ShowoPipeline.from_pretrained(model, device=PartialState().device, dtype=dtype, **tokenizers)
+    pipe = ShowoPipeline.from_pretrained(model, device=process_state().device, dtype=dtype, **tokenizers)
     return locate(model, **tokenizers), pipe
 
 
@@ -171,13 +172,18 @@ def _check_same_codes(name: str | None, pipe: ShowoPipeline, teacher: ShowoPipel
         )
 
 
+def _used_sources(stage: Stage) -> list[str]:
+    """Return the config keys of the sources that the terms of a stage use."""
+    return [name for name, _, term in SOURCES if getattr(stage, term).weight]
+
+
 def _manifest_settings(data: StageData, digests: dict[str, dict[str, str]]) -> dict[str, Any]:
     """Return everything that determines the student of a stage."""
     stage, config = asdict(data.stage), data.config
     for name in ("name", "loop", "teacher", "student", "gradient_checkpointing"):
         del stage[name]
     del stage["text"]["teacher"], stage["trajectories"]["folder"]  # the digests identify the teachers
-    sources = data.source_settings(*(name for name, _, term in SOURCES if getattr(data.stage, term).weight))
+    sources = data.source_settings(*_used_sources(data.stage))
     return digests | sources | stage | {"dtype": config.dtype, "text_tokenizer": config.text_tokenizer}
 
 
@@ -185,7 +191,7 @@ def _teacher_trajectories(
     data: StageData, text_teacher: ShowoPipeline, teacher_digests: dict[str, dict[str, str]]
 ) -> FreshTrajectories | StoredTrajectories:
     """Return the teachers' trajectories: fresh ones, or stored ones, of which each process writes its slice."""
-    stage, files, state = data.stage, data.stage.trajectories, PartialState()
+    stage, files, state = data.stage, data.stage.trajectories, process_state()
     stored = files.count > 0
     seed = files.seed if stored else stage.loop.seed
     image_batch_size = stage.image.teacher_batch_size or stage.image.batch_size
@@ -202,9 +208,10 @@ def _teacher_trajectories(
     folder = Path(files.folder) if files.folder else data.output / "trajectories"
     origin = teacher_digests if files.folder else teacher_digests | data.source_settings("captions", "dialogues")
     counts = (files.count, files.num_dialogues)
-    (complete,) = broadcast_object_list([not any(missing_files(folder, fresh, *counts).values())])
+    complete = broadcast_from_main(not any(missing_files(folder, fresh, *counts).values()))
     with nullcontext() if complete else lock_output(folder):  # complete files are only read, by many runs at once
-        check_or_write_trajectory_manifest(folder, fresh, origin)
+        digests = {} if files.folder else data.source_digests("captions", "dialogues")
+        check_or_write_trajectory_manifest(folder, fresh, origin, digests)
         write_missing_files(folder, fresh, *counts, state.process_index, state.num_processes)
         data.close()  # the samples are in the files now
         state.wait_for_everyone()

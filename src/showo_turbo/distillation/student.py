@@ -1,6 +1,7 @@
 """The student: a model whose weights, or LoRA adapters, are trained."""
 
 from copy import deepcopy
+from types import ModuleType
 
 import torch
 
@@ -26,8 +27,17 @@ def prepare_student(model: Showo, stage: Stage) -> Showo:
     return model
 
 
+def require_peft(stage: Stage) -> ModuleType:
+    """Import peft, which a stage with adapters needs.
+
+    Raises:
+        InputError: if it is not installed.
+    """
+    return require_module("peft", f"stage {stage.name!r} with adapters (lora.rank)")
+
+
 def _add_adapters(model: Showo, stage: Stage) -> None:
-    peft = require_module("peft", f"stage {stage.name!r} with adapters (lora.rank)")
+    peft = require_peft(stage)
     lora = stage.lora
     config = peft.LoraConfig(
         r=lora.rank,

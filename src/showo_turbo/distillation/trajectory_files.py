@@ -4,16 +4,17 @@
     text-00000.safetensors    prompts, iterates
 
 Rows of unequal length are concatenated in one tensor, with their lengths in another. Ids are int32 and probabilities
-float16, so a soft label of 16 codes takes 96 bytes.
+float16, so a soft label of 16 codes takes 96 bytes. The metadata of a file has the SHA-256 of its tensors, which is
+verified when the file is read.
 """
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from showo_turbo.checkpoints import weight_files
@@ -50,7 +51,7 @@ def read_images(path: Path, config: ShowoConfig) -> ImageTrajectories:
         InputError: if the file is damaged, or holds ids that the model does not have.
     """
     with _errors_of(path):
-        return _read_images(load_file(path), config)
+        return _read_images(_read(path), config)
 
 
 def _read_images(tensors: dict[str, Tensor], config: ShowoConfig) -> ImageTrajectories:
@@ -93,7 +94,7 @@ def read_texts(path: Path, config: ShowoConfig) -> list[JacobiTrajectory]:
         InputError: if the file is damaged, or holds ids that the model does not have.
     """
     with _errors_of(path):
-        tensors = load_file(path)
+        tensors = _read(path)
         prompts = _split(tensors["prompt_ids"], tensors["prompt_lengths"])
         for name in ("prompt_ids", "iterates"):
             _check_range(name, tensors[name], config.vocab_size)
@@ -132,4 +133,23 @@ def _split(ids: Tensor, lengths: Tensor) -> list[list[int]]:
 
 
 def _write(path: Path, tensors: dict[str, Tensor]) -> None:
-    weight_files.write(path, {name: tensor.contiguous().cpu() for name, tensor in tensors.items()})
+    tensors = {name: tensor.contiguous().cpu() for name, tensor in tensors.items()}
+    weight_files.write(path, tensors, {"sha256": _sha256(tensors)})
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a file; raise `ValueError` if they do not match its checksum."""
+    with safe_open(path, framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        expected = (file.metadata() or {}).get("sha256")  # files of earlier versions have none
+    if expected not in (None, _sha256(tensors)):
+        raise ValueError("its content does not match its checksum")
+    return tensors
+
+
+def _sha256(tensors: dict[str, Tensor]) -> str:
+    digest = sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.numpy().tobytes())
+    return digest.hexdigest()

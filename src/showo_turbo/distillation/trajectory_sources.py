@@ -136,13 +136,16 @@ class StoredTrajectories(ImageRollouts, TextRollouts):
         return file, random.Random(f"{self.seed}/{kind}/rows/{batch}")
 
 
-def check_or_write_trajectory_manifest(folder: Path, fresh: FreshTrajectories, origin: dict[str, Any]) -> None:
+def check_or_write_trajectory_manifest(
+    folder: Path, fresh: FreshTrajectories, origin: dict[str, Any], data: dict[str, Any] | None = None
+) -> None:
     """Check that a folder holds trajectories of these settings, or write the manifest of an empty folder.
 
     Args:
         folder: created if it is missing.
         fresh: the trajectories that the files are to hold.
         origin: what else determines the trajectories, as JSON values: SHA-256 of the teachers' weights, sources.
+        data: digests of the sources' data; a change is logged as a warning.
 
     Raises:
         InputError: if the folder holds trajectories of another teacher or of other settings.
@@ -158,7 +161,7 @@ def check_or_write_trajectory_manifest(folder: Path, fresh: FreshTrajectories, o
         if set(ends) <= set(stored_ends):  # files with labels at more ends serve as well
             ends = stored_ends
     settings = origin | {"image": image, "text": text, "seed": fresh.seed, "ends": ends}
-    check_or_write_manifest(manifest, settings, "trajectories", started)
+    check_or_write_manifest(manifest, settings, "trajectories", started, data)
 
 
 def write_missing_files(

@@ -3,9 +3,8 @@
 from collections.abc import Mapping
 from io import BytesIO
 
-from matplotlib.figure import Figure
-
 from showo_turbo.evaluation.comparison import ComparisonPlan
+from showo_turbo.extras import require_module
 
 _LINE_STYLES = ("-", "--", ":", "-.")
 
@@ -14,8 +13,12 @@ def score_chart(plan: ComparisonPlan, cells: Mapping[tuple[int, str], dict]) -> 
     """Plot every variant's average in text to image over the steps, with 95 % intervals, as a PNG.
 
     Each model has a color, each of its variants a line style. `cells` is the result of `Comparison.image_scores`.
+
+    Raises:
+        InputError: if matplotlib is not installed.
     """
-    figure = Figure(figsize=(8, 5), layout="constrained")
+    plots = require_module("matplotlib.figure", "a plot of scores")
+    figure = plots.Figure(figsize=(8, 5), layout="constrained")
     axes = figure.subplots()
     models = list(dict.fromkeys(variant.model for variant in plan.image_variants))
     for model in models:

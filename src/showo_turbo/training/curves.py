@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from matplotlib.figure import Figure
-
+from showo_turbo.extras import require_module
 from showo_turbo.files import atomic_file, read_json_lines
 
 _NOT_LOSSES = ("step", "seconds", "gradient_norm", "samples_per_second", "passes_per_block")
@@ -12,13 +11,18 @@ _MAX_MARKED_LINES = 30
 
 
 def plot_curve(log: Path, image: Path) -> None:
-    """Plot all losses of a `log.jsonl` over the steps, on a logarithmic scale, as a PNG; an empty log gives none."""
+    """Plot all losses of a `log.jsonl` over the steps, on a logarithmic scale, as a PNG; an empty log gives none.
+
+    Raises:
+        InputError: if matplotlib is not installed.
+    """
+    plots = require_module("matplotlib.figure", "a plot of losses")
     lines = read_json_lines(log)
     if not lines:
         return
     marker = "." if len(lines) <= _MAX_MARKED_LINES else None
     names = dict.fromkeys(name for line in lines for name in line if name not in _NOT_LOSSES)
-    figure = Figure(figsize=(7, 4), layout="constrained")
+    figure = plots.Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
     for name in names:
         points = [(line["step"], line[name]) for line in lines if name in line]

@@ -3,19 +3,21 @@
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from accelerate import Accelerator
-from accelerate.utils import gather_object
 from torch import Tensor
 
 from showo_turbo.files import append_json_line
+from showo_turbo.training.processes import gather_from_all
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 
 class TrainingLog:
     """Accumulate the losses of steps and write their means over all processes, with the wall time of all sessions."""
 
-    def __init__(self, path: Path, accelerator: Accelerator, seconds: float = 0.0) -> None:
+    def __init__(self, path: Path, accelerator: "Accelerator", seconds: float = 0.0) -> None:
         """Append to the log at `path`, after `seconds` of earlier sessions."""
         self.path, self.accelerator = path, accelerator
         self.sums: dict[str, Tensor | float] = {}
@@ -69,7 +71,7 @@ class TrainingLog:
     def write(self, step: int) -> dict[str, float]:
         """Write the means over all processes since the last line, as the line of a step, and return them."""
         own = {name: (float(total), self.counts[name]) for name, total in self.sums.items()}
-        gathered, seconds = gather_object([(own, self.samples)]), time.monotonic() - self.last
+        gathered, seconds = gather_from_all((own, self.samples)), time.monotonic() - self.last
         means = {}
         for name in dict.fromkeys(name for sums, _ in gathered for name in sums):
             totals, counts = zip(*[sums[name] for sums, _ in gathered if name in sums], strict=True)

@@ -18,14 +18,12 @@ import logging
 import os
 import time
 from dataclasses import asdict
+from datetime import timedelta
 from pathlib import Path
 from signal import Signals
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from accelerate import Accelerator
-from accelerate.tracking import get_available_trackers
-from accelerate.utils import gather_object, parse_flag_from_env
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -34,14 +32,18 @@ from tqdm import tqdm
 from transformers import get_constant_schedule_with_warmup, get_wsd_schedule
 
 from showo_turbo.errors import InputError
+from showo_turbo.extras import require_module
 from showo_turbo.files import append_json_line, drop_json_lines_after
 from showo_turbo.interruption import SignalWatch, TrainingStopped, command_line
 from showo_turbo.training.log import TrainingLog
 from showo_turbo.training.loop_config import CHANGEABLE_ON_RESUME, LoopConfig
-from showo_turbo.training.processes import make_accelerator
+from showo_turbo.training.processes import errors_of_lost_processes, gather_from_all, make_accelerator
 from showo_turbo.training.run_manifest import check_or_write_manifest
 from showo_turbo.training.state import newest_step, read_newest, write_checkpoint
 from showo_turbo.training.task import StepLosses, Task
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 logger = logging.getLogger(__name__)
 
@@ -50,9 +52,13 @@ def check_environment(config: LoopConfig) -> None:
     """Check that this machine can run the configured loop, before any work.
 
     Raises:
-        InputError: if the tracker is not installed, there are more processes than devices for them, or accelerate's
-            mixed precision is neither "no" nor "bf16".
+        InputError: if accelerate or the tracker is not installed, there are more processes than devices for them, or
+            accelerate's mixed precision is neither "no" nor "bf16".
     """
+    require_module("accelerate", "training")
+    from accelerate.tracking import get_available_trackers
+    from accelerate.utils import InitProcessGroupKwargs, parse_flag_from_env
+
     trackers = [tracker.value for tracker in get_available_trackers()]
     if config.tracker is not None and config.tracker not in trackers:
         raise InputError(
@@ -66,18 +72,22 @@ def check_environment(config: LoopConfig) -> None:
             f"{processes} processes were started for {devices} device(s): start one for each, or set "
             "ACCELERATE_USE_CPU=true to run on the CPU"
         )
-    precision = make_accelerator().mixed_precision
+    timeout = InitProcessGroupKwargs(timeout=timedelta(minutes=config.timeout_minutes))
+    precision = make_accelerator(kwargs_handlers=[timeout]).mixed_precision  # connects the processes
     if precision not in ("no", "bf16"):
         raise InputError(f"accelerate's mixed precision is {precision!r}: choose 'bf16' or 'no'")
 
 
-def check_or_write_run_manifest(config: LoopConfig, settings: dict[str, Any], content: str) -> None:
+def check_or_write_run_manifest(
+    config: LoopConfig, settings: dict[str, Any], content: str, data: dict[str, Any] | None = None
+) -> None:
     """Check that the output folder holds no run of other settings; write the manifest of a new run.
 
     Args:
         config: the loop, whose own settings are part of the manifest.
         settings: everything else that determines the weights, as JSON values.
         content: name of what is trained, for the error message.
+        data: digests of the data by name; a change is logged as a warning.
 
     Raises:
         InputError: if the folder holds a run of other settings.
@@ -85,7 +95,8 @@ def check_or_write_run_manifest(config: LoopConfig, settings: dict[str, Any], co
     output = Path(config.output)
     loop = {name: value for name, value in asdict(config).items() if name not in CHANGEABLE_ON_RESUME}
     settings = settings | {"loop": loop, "mixed_precision": make_accelerator().mixed_precision}
-    check_or_write_manifest(output / "run.json", settings, content, newest_step(output / "checkpoints") is not None)
+    started = newest_step(output / "checkpoints") is not None
+    check_or_write_manifest(output / "run.json", settings, content, started, data)
 
 
 def set_num_threads(config: LoopConfig) -> None:
@@ -98,8 +109,8 @@ def train(task: Task[Any, Any], config: LoopConfig) -> None:
     """Run a task to its last step, from its newest checkpoint if the output folder holds one.
 
     Raises:
-        InputError: as `check_environment`; if all checkpoints are damaged, too many steps in a row are skipped, or the
-            last step cannot be saved.
+        InputError: as `check_environment`; if all checkpoints are damaged, too many steps in a row are skipped, the
+            last step cannot be saved, or another process ended or does not answer.
         TrainingStopped: if a signal stops it (Ctrl-C, SIGTERM, SIGHUP), after a checkpoint is written.
     """
     check_environment(config)
@@ -109,8 +120,9 @@ def train(task: Task[Any, Any], config: LoopConfig) -> None:
     if config.tracker:
         accelerator.init_trackers(Path(config.output).name)
     try:
-        _Trainer(task, config, accelerator).run()
-        accelerator.wait_for_everyone()  # the export of the main process is complete when any process returns
+        with errors_of_lost_processes():
+            _Trainer(task, config, accelerator).run()
+            accelerator.wait_for_everyone()  # the export of the main process is complete when any process returns
     finally:  # `end_training` would also destroy the process group, which a next stage uses
         for tracker in accelerator.trackers:
             tracker.finish()
@@ -131,7 +143,7 @@ class _LossModule(nn.Module):
 class _Trainer:
     """Run one call of `train`."""
 
-    def __init__(self, task: Task[Any, Any], config: LoopConfig, accelerator: Accelerator) -> None:
+    def __init__(self, task: Task[Any, Any], config: LoopConfig, accelerator: "Accelerator") -> None:
         """Prepare model, EMA, optimizers and schedules, and resume from the newest checkpoint."""
         self.task, self.config, self.accelerator = task, config, accelerator
         self.folder = Path(config.output)
@@ -246,7 +258,7 @@ class _Trainer:
             InputError: if the last step cannot be saved.
         """
         self.saved_at = time.monotonic()
-        tasks, logs = gather_object([self.task.state_dict()]), gather_object([self.log.state_dict()])
+        tasks, logs = gather_from_all(self.task.state_dict()), gather_from_all(self.log.state_dict())
         if not self.accelerator.is_main_process:
             return
         parts = [stateful.state_dict() for stateful in self.stateful]

@@ -5,12 +5,22 @@ from dataclasses import dataclass
 from showo_turbo.errors import InputError
 from showo_turbo.validation import check_fraction, check_integer, check_number, check_seed
 
-CHANGEABLE_ON_RESUME = ("output", "steps", "max_skipped", "log_steps", "checkpoint_minutes", "tracker", "threads")
+CHANGEABLE_ON_RESUME = (
+    "output",
+    "steps",
+    "max_skipped",
+    "log_steps",
+    "checkpoint_minutes",
+    "tracker",
+    "threads",
+    "timeout_minutes",
+)
 """Fields of a LoopConfig that a resumed run may change."""
 
 _MAX_STEPS = 10**9
 _MAX_THREADS = 1024
 """Number of CPU threads beyond which OpenMP may end the process."""
+_MAX_TIMEOUT_MINUTES = 10_000  # a week
 
 
 @dataclass(frozen=True)
@@ -33,6 +43,8 @@ class LoopConfig:
         checkpoint_minutes: minutes between two checkpoints.
         tracker: "tensorboard", "wandb", "trackio" or another tracker of accelerate; none if left out.
         threads: number of CPU threads; torch's default if left out.
+        timeout_minutes: time that a process waits for another one, which may write a checkpoint or generate
+            trajectories, before the training ends with an error.
     """
 
     output: str = "runs/unnamed"
@@ -48,6 +60,7 @@ class LoopConfig:
     checkpoint_minutes: float = 3.0
     tracker: str | None = None
     threads: int | None = None
+    timeout_minutes: float = 30.0
 
     def __post_init__(self) -> None:
         for name in ("steps", "gradient_accumulation_steps", "max_skipped", "log_steps"):
@@ -57,6 +70,10 @@ class LoopConfig:
         check_seed("loop.seed", self.seed)
         check_integer("loop.warmup_steps", self.warmup_steps, 0, _MAX_STEPS)
         check_number("loop.checkpoint_minutes", self.checkpoint_minutes, 0, _MAX_STEPS)
+        if not 0 < self.timeout_minutes <= _MAX_TIMEOUT_MINUTES:
+            raise InputError(
+                f"loop.timeout_minutes is {self.timeout_minutes}: choose more than 0 and at most {_MAX_TIMEOUT_MINUTES}"
+            )
         for name in ("decay_share", "ema_decay"):
             check_fraction(f"loop.{name}", getattr(self, name))
         if not self.clip_norm > 0:

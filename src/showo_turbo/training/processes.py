@@ -1,21 +1,83 @@
-"""The processes of one training: their connection, and what the main process does for all of them."""
+"""The processes of one training: their connection, what they exchange, and what the main process does for all of them.
+
+accelerate is an optional dependency, imported only when one of these functions is called.
+"""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
-from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list
 
 from showo_turbo.errors import InputError
+from showo_turbo.extras import require_module
 from showo_turbo.locks import lock_folder
 
+if TYPE_CHECKING:
+    from accelerate import Accelerator, PartialState
 
-def make_accelerator(**options: Any) -> Accelerator:
-    """Build accelerate's Accelerator; on a CPU it needs `cpu=True`, or the processes are not connected."""
-    return Accelerator(cpu=not torch.accelerator.is_available(), **options)
+T = TypeVar("T")
+
+
+def make_accelerator(**options: Any) -> "Accelerator":
+    """Build accelerate's Accelerator; on a CPU it needs `cpu=True`, or the processes are not connected.
+
+    Raises:
+        InputError: if accelerate is not installed.
+    """
+    accelerate = require_module("accelerate", "training")
+    return accelerate.Accelerator(cpu=not torch.accelerator.is_available(), **options)
+
+
+def process_state() -> "PartialState":
+    """Return the index and device of this process, and the number of processes. Call `make_accelerator` before.
+
+    Raises:
+        InputError: if accelerate is not installed.
+    """
+    return require_module("accelerate", "training").PartialState()
+
+
+def gather_from_all(value: T) -> list[T]:
+    """Return the picklable values of all processes, in the order of their indices."""
+    from accelerate.utils import gather_object
+
+    return gather_object([value])
+
+
+def broadcast_from_main(value: T) -> T:
+    """Return the picklable value of the main process in all processes."""
+    from accelerate.utils import broadcast_object_list
+
+    (result,) = broadcast_object_list([value])
+    return result
+
+
+@contextmanager
+def errors_of_lost_processes() -> Iterator[None]:
+    """Convert the errors of a connection in the block to one line.
+
+    Raises:
+        InputError: if another process of the training ended, or did not answer in `loop.timeout_minutes`.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        reason = str(error)
+        if not isinstance(error, torch.distributed.DistError) and "/gloo/" not in reason:
+            raise
+        state = process_state()
+        silent = "Timed out" in reason or "timeout" in reason
+        raise InputError(
+            f"process {state.process_index} of {state.num_processes} "
+            + (
+                "had no answer from another one in loop.timeout_minutes"
+                if silent
+                else "lost the connection to another one"
+            )
+            + ": find out which one ended or hangs, and start the training again to resume from its newest checkpoint"
+        ) from error
 
 
 @contextmanager
@@ -25,14 +87,14 @@ def lock_output(folder: Path) -> Iterator[None]:
     Raises:
         InputError: in every process, if another training writes it.
     """
-    accelerator, errors = make_accelerator(), [""]
+    accelerator, error = make_accelerator(), ""
     with ExitStack() as stack:
         if accelerator.is_main_process:
             try:
                 stack.enter_context(lock_folder(folder))
-            except (InputError, OSError) as error:
-                errors = [str(error)]
-        broadcast_object_list(errors)
-        if errors[0]:
-            raise InputError(errors[0])
+            except (InputError, OSError) as failure:
+                error = str(failure)
+        error = broadcast_from_main(error)
+        if error:
+            raise InputError(error)
         yield

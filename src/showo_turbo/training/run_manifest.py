@@ -12,7 +12,9 @@ from showo_turbo.files import read_json, write_json
 logger = logging.getLogger(__name__)
 
 
-def check_or_write_manifest(path: Path, settings: dict[str, Any], content: str, started: bool) -> None:
+def check_or_write_manifest(
+    path: Path, settings: dict[str, Any], content: str, started: bool, data: dict[str, Any] | None = None
+) -> None:
     """Check that a folder's manifest has these settings, or write it if the folder has no content yet.
 
     Processes that share the folder may all do so.
@@ -22,21 +24,36 @@ def check_or_write_manifest(path: Path, settings: dict[str, Any], content: str, 
         settings: everything that determines the content of the folder, as JSON values; dicts may be nested.
         content: name of the content, for the error message.
         started: whether the folder has content; the manifest of an empty folder is overwritten.
+        data: digests by name of the data that the content is made of; a change is logged as a warning.
 
     Raises:
         InputError: if the manifest has other settings; names the key with its old and new value.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    new = json.loads(json.dumps(settings))
+    data = data or {}
+    new = json.loads(json.dumps(settings | ({"data": data} if data else {})))
     if started and not path.exists():
         logger.warning("%s lacks %s: %s in it is assumed to have the current settings", path.parent, path.name, content)
     if not started or not path.exists():
         write_json(path, new)
-    for key, old_value, new_value in _differences(read_json(path), new):
+    old = read_json(path)
+    old_data = old.pop("data", {})  # manifests of earlier versions have none
+    new.pop("data", None)
+    for key, old_value, new_value in _differences(old, new):
         raise InputError(
             f"{content} in {str(path.parent)!r} has another {key} ({old_value}, now {new_value}): choose another "
             "folder, or remove this one"
         )
+    for name in data:
+        changes = [key for key, value in data[name].items() if name in old_data and old_data[name].get(key) != value]
+        if changes:
+            logger.warning(
+                "%r has changed since %s in %r was started (%s): it continues with the data of now",
+                name,
+                content,
+                str(path.parent),
+                ", ".join(changes),
+            )
 
 
 def _differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any, Any]]:

@@ -1,0 +1,89 @@
+"""Libraries that are not installed: all modules import without them, and what needs one says how to install it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TRAIN, QUANTIZATION = (f"pip install 'showo-turbo[{extra}]'" for extra in ("train", "quantization"))
+
+CASES = {
+    "accelerate": ("loop.check_environment(loop.LoopConfig())", TRAIN),
+    "accelerate processes": ("processes.process_state()", TRAIN),
+    "accelerate lock": ("processes.lock_output(Path('run')).__enter__()", TRAIN),
+    "matplotlib": ("stages.distill(DistillationConfig(stages=(Stage('first'),)))", TRAIN),
+    "matplotlib losses": ("plot_curve(Path('log.jsonl'), Path('curve.png'))", TRAIN),
+    "matplotlib scores": ("score_chart(None, {})", TRAIN),
+    "peft": ("student.require_peft(Stage('first'))", TRAIN),
+    "pyarrow": ("ParquetTexts('texts.parquet')", TRAIN),
+    "ijson": ("JsonRecords.of_array(Path('captions.json'))", TRAIN),
+    "torchao": ("parse_quantization('int8')", QUANTIZATION),
+    "bitsandbytes": (
+        "build_optimizers(nn.Linear(1, 1), OptimizerConfig('adamw8bit'))",
+        "pip install bitsandbytes",
+    ),
+    "wandb": ("check_tracker(SimpleNamespace(tracker='wandb'))", "pip install wandb"),
+}
+
+SCRIPT = """
+import importlib, json, pkgutil, sys
+cases = json.load(sys.stdin)
+for name in cases:
+    sys.modules[name.split()[0]] = None  # as if it were not installed
+
+import showo_turbo
+for module in pkgutil.walk_packages(showo_turbo.__path__, "showo_turbo."):
+    importlib.import_module(module.name)
+
+from pathlib import Path
+from types import SimpleNamespace
+from torch import nn
+from showo_turbo.compat.tracker import check_tracker
+from showo_turbo.data.records import JsonRecords
+from showo_turbo.data.sources.parquet import ParquetTexts
+from showo_turbo.device import parse_quantization
+from showo_turbo.distillation import stages, student
+from showo_turbo.distillation.config import DistillationConfig, Stage
+from showo_turbo.errors import InputError
+from showo_turbo.evaluation.comparison_chart import score_chart
+from showo_turbo.training import loop, processes
+from showo_turbo.training.curves import plot_curve
+from showo_turbo.training.optimizers import OptimizerConfig, build_optimizers
+
+messages = {}
+for name, call in cases.items():
+    try:
+        eval(call)
+    except InputError as error:
+        messages[name] = str(error)
+print(json.dumps(messages))
+"""
+
+
+@pytest.fixture(scope="module")
+def messages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Return the message of each case in a process without the libraries."""
+    folder: Path = tmp_path_factory.mktemp("without")
+    (folder / "texts.parquet").touch()
+    calls = json.dumps({name: call for name, (call, _) in CASES.items()})
+    command = [sys.executable, "-c", SCRIPT]
+    return json.loads(
+        subprocess.run(command, input=calls, stdout=subprocess.PIPE, text=True, check=True, cwd=folder).stdout
+    )
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_library_that_is_not_installed_is_named_with_its_extra(name: str, messages: dict[str, str]) -> None:
+    assert name.split()[0] in messages[name]
+    assert CASES[name][1] in messages[name]
+    assert "\n" not in messages[name]
+
+
+def test_report_refuses_a_plot_without_matplotlib_before_it_measures(tmp_path: Path) -> None:
+    script = "import sys; sys.modules['matplotlib'] = None; from showo_turbo.cli.main import run; run()"
+    command = [sys.executable, "-c", script, "report", "--output", "report.json", "--plot", "plot.png"]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert result.returncode == 2
+    assert result.stderr == f"error: --plot needs matplotlib: {TRAIN}\n"
