@@ -196,7 +196,7 @@ def test_tensors_that_repeat_their_data_are_refused(tmp_path: Path, shape: tuple
 
 def test_tensors_that_are_not_dense_are_refused(tmp_path: Path) -> None:
     torch.save({"weight": torch.eye(4).to_sparse()}, tmp_path / "pytorch_model.bin")
-    with pytest.raises(InputError, match=r"sparse, nested or quantized tensor weight: save it dense"):
+    with pytest.raises(InputError, match=r"sparse, nested or quantized tensor 'weight': save it dense"):
         describe(tmp_path / "pytorch_model.bin")
 
 
