@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-TRAIN, QUANTIZATION = (f"pip install 'showo-turbo[{extra}]'" for extra in ("train", "quantization"))
+from showo_turbo.extras import install_hint
+
+TRAIN, QUANTIZATION = map(install_hint, ("train", "quantization"))
 
 CASES = {
     "accelerate": ("loop.check_environment(loop.LoopConfig())", TRAIN),

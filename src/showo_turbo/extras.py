@@ -1,9 +1,14 @@
-"""Import packages that only the `train` extra installs, where they are needed."""
+"""Import packages that only an extra installs, and say how to install it."""
 
 from importlib import import_module
 from types import ModuleType
 
 from showo_turbo.errors import InputError
+
+
+def install_hint(extra: str) -> str:
+    """Return the command that installs an extra; the package is not on PyPI, so it is installed from a clone."""
+    return f"pip install -e '.[{extra}]' in a clone installs it"
 
 
 def require_module(name: str, purpose: str) -> ModuleType:
@@ -20,4 +25,4 @@ def require_module(name: str, purpose: str) -> ModuleType:
         return import_module(name)
     except ImportError as error:
         package = name.partition(".")[0]
-        raise InputError(f"{purpose} needs {package}: pip install 'showo-turbo[train]'") from error
+        raise InputError(f"{purpose} needs {package}: {install_hint('train')}") from error

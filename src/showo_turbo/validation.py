@@ -5,6 +5,7 @@ from importlib.util import find_spec
 from numbers import Integral
 
 from showo_turbo.errors import InputError
+from showo_turbo.extras import install_hint
 
 QUANTIZATIONS = ("int8",)
 DTYPE_NAMES = ("float32", "bfloat16", "float16")
@@ -78,7 +79,7 @@ def check_quantization(name: str | None) -> None:
     if name is not None and name not in QUANTIZATIONS:
         raise InputError(f"quantization {name!r} is unknown: choose {', '.join(QUANTIZATIONS)}, or leave it out")
     if name is not None and find_spec("torchao") is None:
-        raise InputError(f"quantization {name!r} needs torchao: pip install 'showo-turbo[quantization]'")
+        raise InputError(f"quantization {name!r} needs torchao: {install_hint('quantization')}")
 
 
 def shown(value: object) -> str:

@@ -20,18 +20,30 @@ from inspect import Parameter, signature
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import typer
+from typer.models import OptionInfo
 
 from showo_turbo.checkpoints.names import DEFAULT_MODEL as DEFAULT_MODEL
 from showo_turbo.checkpoints.names import SHIPPED_MODELS
 from showo_turbo.cli.early_checks import check_model
 from showo_turbo.cli.terminal import loading, quiet_transformers
-from showo_turbo.generation.options import Options, is_optional, range_in_words, value_type
+from showo_turbo.generation.options import (
+    Options,
+    is_optional,
+    range_in_words,
+    value_type,
+)
 
 if TYPE_CHECKING:
     from showo_turbo.pipelines.pipeline import ShowoPipeline
     from showo_turbo.scenes.world import World
 
 DEFAULT_DTYPE = "float32"
+
+_PANELS = {
+    **dict.fromkeys(("model", "device", "dtype", "quantization"), "Model"),
+    **dict.fromkeys(("output", "overwrite", "skip_existing", "from_sidecar", "stats", "json"), "Output"),
+}
+"""Panels of `--help` that options are grouped in, by their names; sampling and decoding options have their own."""
 
 Model = Annotated[
     str, typer.Option(help=f"A shipped model ({', '.join(SHIPPED_MODELS)}), a folder, or a hub name owner/name.")
@@ -100,9 +112,10 @@ def command_line_option(options: type[Options], declared: Field) -> tuple[Any, A
     notes = [values, "the model's own choice if left out"] if options.left_out_is_recommended else [values]
     note = "; ".join(filter(None, notes))
     help = f"{declared.metadata['help']} {note[:1].upper()}{note[1:]}{'.' if note else ''}".strip()
+    panel = options.__name__.removesuffix("Options")
     kind: Any = value_type(declared)
     annotation = kind if default is not None else kind | None
-    return Annotated[annotation, typer.Option(*declared.metadata["flags"], help=help)], default
+    return Annotated[annotation, typer.Option(*declared.metadata["flags"], help=help, rich_help_panel=panel)], default
 
 
 def given_options(options: type[Options], group: object) -> dict[str, Any]:
@@ -135,6 +148,11 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
             parameters[field.name] = Parameter(
                 field.name, Parameter.KEYWORD_ONLY, default=field.default, annotation=hints[field.name]
             )
+
+    for name, parameter in parameters.items():
+        for info in getattr(parameter.annotation, "__metadata__", ()):
+            if isinstance(info, OptionInfo) and info.rich_help_panel is None:
+                info.rich_help_panel = _PANELS.get(name)
 
     @wraps(command)
     def run(**values: object) -> None:

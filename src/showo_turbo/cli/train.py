@@ -19,12 +19,21 @@ if TYPE_CHECKING:
 
 pretrain = typer.Typer(no_args_is_help=True, help="Train the embedded default from nothing on rendered scenes.")
 
-Settings = Annotated[list[str] | None, typer.Argument(help="key=value settings; config=FILE reads a YAML file first.")]
+Settings = Annotated[
+    list[str] | None, typer.Argument(metavar="KEY=VALUE...", help="Settings; config=FILE reads a YAML file first.")
+]
 
 
 @pretrain.command()
 def text_tokenizer(settings: Settings = None) -> None:
-    """Train the text tokenizer on the captions and questions of the built-in world (seconds)."""
+    """Train the text tokenizer on the captions and questions of the built-in world (seconds).
+
+    \b
+    Keys: world, output, vocab_size, normalize, scenes, seed.
+
+    \b
+    Example: showo-turbo pretrain text-tokenizer output=runs/my/text
+    """
     from showo_turbo.config_reader import read_config
     from showo_turbo.pretraining.text_tokenizer_training import TextTokenizerTrainingConfig, train_text_tokenizer
 
@@ -33,7 +42,20 @@ def text_tokenizer(settings: Settings = None) -> None:
 
 @pretrain.command()
 def image_tokenizer(settings: Settings = None) -> None:
-    """Train the MAGVIT-v2 image tokenizer on rendered scenes (minutes)."""
+    """Train the MAGVIT-v2 image tokenizer on rendered scenes (minutes).
+
+    \b
+    Keys:
+      loop               {output, steps, seed, warmup_steps, log_steps, ...}
+      model              sizes, as in a MAGVIT-v2 config.json
+      world, batch_size, lr, muon_lr, mse_weight, commitment_weight,
+      latent_batch_norm, max_noise, decoder_only, init_from
+
+    \b
+    Example:
+      showo-turbo pretrain image-tokenizer \\
+        config=configs/tiny/image_tokenizer.yaml loop.output=runs/my/image
+    """
     from showo_turbo.config_reader import read_config
     from showo_turbo.pretraining.image_tokenizer_training import ImageTokenizerTraining, ImageTokenizerTrainingConfig
 
@@ -42,7 +64,16 @@ def image_tokenizer(settings: Settings = None) -> None:
 
 @pretrain.command()
 def scene_pool(settings: Settings = None) -> None:
-    """Encode training scenes once, so that pre-training reads codes (minutes)."""
+    """Encode training scenes once, so that pre-training reads codes (minutes).
+
+    \b
+    Keys: world, output, image_tokenizer, count, seed.
+
+    \b
+    Example:
+      showo-turbo pretrain scene-pool image_tokenizer=tiny count=2000 \\
+        output=pool.safetensors
+    """
     from showo_turbo.checkpoints.image_tokenizer import load_image_tokenizer
     from showo_turbo.checkpoints.loading import locate
     from showo_turbo.checkpoints.names import IMAGE_TOKENIZER, SHIPPED_MODELS, resolve
@@ -59,7 +90,22 @@ def scene_pool(settings: Settings = None) -> None:
 
 @pretrain.command()
 def showo(settings: Settings = None) -> None:
-    """Pre-train the transformer: masked image codes and next-token answers (hours)."""
+    """Pre-train the transformer: masked image codes and next-token answers (hours).
+
+    \b
+    Keys:
+      loop               {output, steps, seed, warmup_steps, log_steps, ...}
+      optimizer          {name, lr, muon_lr, betas, weight_decay}
+      text_tokenizer, scene_pool, num_vq_tokens, codebook_size, hidden_size,
+      intermediate_size, num_hidden_layers, num_attention_heads,
+      max_position_embeddings, max_text_length, text_to_image_batch_size,
+      understanding_batch_size, questions_per_picture, condition_dropout,
+      understanding_weight, init_from
+
+    \b
+    Example:
+      showo-turbo pretrain showo config=configs/tiny/showo.yaml loop.steps=9000
+    """
     from showo_turbo.config_reader import read_config
     from showo_turbo.pretraining.showo_pretraining import ShowoPretraining, ShowoPretrainingConfig
 
@@ -68,20 +114,61 @@ def showo(settings: Settings = None) -> None:
 
 @pretrain.command()
 def assemble(settings: Settings = None) -> None:
-    """Collect the trained components in one folder that loads by its path (seconds)."""
+    """Collect the trained components in one folder that loads by its path (seconds).
+
+    \b
+    Keys: output, showo, image_tokenizer, sampling, world.
+
+    \b
+    Example: showo-turbo pretrain assemble config=configs/tiny/model.yaml
+    """
     from showo_turbo.config_reader import read_config
     from showo_turbo.pretraining import assemble as assembly
 
     assembly.assemble(read_config(assembly.AssemblyConfig, settings or []))
 
 
-def distill(settings: Settings = None) -> None:
-    """Distill a teacher's image and text trajectories into a student that takes fewer steps (hours)."""
+def distill(
+    settings: Settings = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Check the settings and print stages, samples, estimated time and memory; write nothing."
+        ),
+    ] = False,
+) -> None:
+    """Distill a teacher's image and text trajectories into a student that takes fewer steps (hours).
+
+    \b
+    Keys (docs/distillation.md describes them):
+      output               folder of the run, with a folder for every stage
+      teacher, student     a shipped model, a folder or a hub name
+      captions             prompts: [{kind: image_folder, path: my.jsonl}]
+      dialogues, texts     questions about images; plain texts
+      stages               [{name, teacher, student, loop, optimizer, image,
+                           text, language, trajectories, average_target,
+                           lora, gradient_checkpointing, sampling}, ...]
+      seed, dtype          seed of all stages; precision of the teacher
+      num_workers          processes that read samples
+      image_tokenizer      for a teacher without its own
+      text_tokenizer       likewise
+
+    \b
+    Examples:
+      showo-turbo distill config=configs/own_data.yaml --dry-run
+      showo-turbo distill config=configs/own_data.yaml output=runs/mine
+    """
     from showo_turbo.config_reader import read_config
     from showo_turbo.distillation.config import DistillationConfig
     from showo_turbo.distillation.stages import distill as run_stages
 
     config = read_config(DistillationConfig, settings or [])
+    if dry_run:
+        from showo_turbo.distillation.dry_run import dry_run as estimate
+
+        for line in estimate(config):
+            typer.echo(line)
+        return
     with _exit_when_stopped():
         student = run_stages(config)
     typer.echo(f"student: {student}")

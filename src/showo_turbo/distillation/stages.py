@@ -30,12 +30,11 @@ from showo_turbo.training.processes import broadcast_from_main, errors_of_lost_p
 from showo_turbo.training.state import newest_step
 
 
-def distill(config: DistillationConfig) -> Path:
-    """Run all stages, each from its newest checkpoint; return the folder of the last student.
+def check_distillation(config: DistillationConfig) -> None:
+    """Check names, teachers, sources and the environment of a distillation before any computation.
 
     Raises:
-        InputError: if a source or a teacher is missing or does not fit, or another process writes the folder of a
-            stage, or the `train` extra is not installed; before any computation.
+        InputError: if a source or a teacher is missing or does not fit, or the `train` extra is not installed.
     """
     require_module("matplotlib.figure", "the loss curve of a distillation")
     names = {name for stage in config.stages for name in (stage.teacher, stage.student, stage.text.teacher)}
@@ -51,6 +50,15 @@ def distill(config: DistillationConfig) -> Path:
         check_environment(stage.loop)
         if stage.lora.rank:
             require_peft(stage)
+
+
+def distill(config: DistillationConfig) -> Path:
+    """Run all stages, each from its newest checkpoint; return the folder of the last student.
+
+    Raises:
+        InputError: as `check_distillation`, or if another process writes the folder of a stage; before any computation.
+    """
+    check_distillation(config)
     student: str | Path = config.student or config.teacher
     with ExitStack() as locks, errors_of_lost_processes():
         for stage in config.stages:

@@ -1,0 +1,23 @@
+"""What README and docs show comes true: every example that draws is right for at least 10 of 12 seeds."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from showo_turbo import ShowoPipeline
+
+ROOT = Path(__file__).parent.parent
+sys.path.append(str(ROOT / "benchmarks"))
+from doc_examples import ENOUGH, EXAMPLES, right_seeds  # noqa: E402
+
+FAST = ("two stars", "inpaint")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name in FAST else pytest.mark.slow) for name in EXAMPLES]
+)
+def test_examples_are_right(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    example = EXAMPLES[name]
+    assert right_seeds(ShowoPipeline.from_pretrained(example.model, device="cpu"), example) >= ENOUGH
