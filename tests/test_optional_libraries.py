@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-TRAIN, QUANTIZATION = (f"pip install 'showo-turbo[{extra}]'" for extra in ("train", "quantization"))
+from showo_turbo.extras import install_hint
+
+TRAIN, QUANTIZATION = map(install_hint, ("train", "quantization"))
 
 CASES = {
     "accelerate": ("loop.check_environment(loop.LoopConfig())", TRAIN),
@@ -19,7 +21,7 @@ CASES = {
     "peft": ("student.require_peft(Stage('first'))", TRAIN),
     "pyarrow": ("ParquetTexts('texts.parquet')", TRAIN),
     "ijson": ("JsonRecords.of_array(Path('captions.json'))", TRAIN),
-    "torchao": ("parse_quantization('int8')", QUANTIZATION),
+    "torchao": ("check_quantization('int8')", QUANTIZATION),
     "bitsandbytes": (
         "build_optimizers(nn.Linear(1, 1), OptimizerConfig('adamw8bit'))",
         "pip install bitsandbytes",
@@ -43,7 +45,7 @@ from torch import nn
 from showo_turbo.compat.tracker import check_tracker
 from showo_turbo.data.records import JsonRecords
 from showo_turbo.data.sources.parquet import ParquetTexts
-from showo_turbo.device import parse_quantization
+from showo_turbo.validation import check_quantization
 from showo_turbo.distillation import stages, student
 from showo_turbo.distillation.config import DistillationConfig, Stage
 from showo_turbo.errors import InputError
