@@ -37,7 +37,7 @@ lint: $(VENV)/.installed-dev  ## check formatting, style and types
 	$(RUN)/mypy
 
 test: lint  ## lint, then run the fast tests
-	$(RUN)/python -m pytest -m "not slow"
+	OMP_NUM_THREADS=1 $(RUN)/python -m pytest -n auto -m "not slow"
 
 slow: $(VENV)/.installed-dev  ## run the slow tests: full-size models, every documented command
 	$(RUN)/python -m pytest -m slow

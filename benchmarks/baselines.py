@@ -16,7 +16,7 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache
+from transformers import DynamicCache, PhiConfig, PhiForCausalLM
 
 from showo_turbo.generation.image_denoiser import masked_state
 from showo_turbo.generation.options import SamplingOptions
@@ -26,6 +26,7 @@ from showo_turbo.generation.trajectory import State
 from showo_turbo.models.omni_attention import text_to_image_mask, understanding_mask
 from showo_turbo.pipelines.pipeline import ShowoPipeline
 from showo_turbo.processing.sequences import image_sequences
+from showo_turbo.vocabulary import Vocabulary
 
 
 @contextmanager
@@ -89,15 +90,23 @@ def published_jacobi(
     return answer, passes
 
 
+def transformers_model(pipe: ShowoPipeline) -> PhiForCausalLM:
+    """Return transformers' own language model with the weights of a pipeline."""
+    model = PhiForCausalLM(PhiConfig(**pipe.model.showo.config.to_dict()))
+    model.load_state_dict(pipe.model.showo.state_dict())
+    return model.to(pipe.device).eval()
+
+
 @torch.no_grad()
-@plain_linear_layers()
-def transformers_generate(pipe: ShowoPipeline, prompt: list[int], max_new_tokens: int) -> list[int]:
-    """Return the ids of the greedy answer by transformers' `generate`."""
-    phi, end_id = pipe.model.showo, pipe.prompts.vocabulary.end_of_text_id
-    ids, cache = torch.tensor([prompt], device=pipe.device), DynamicCache(config=phi.config)
+def transformers_generate(
+    model: PhiForCausalLM, prompt: list[int], vocabulary: Vocabulary, max_new_tokens: int
+) -> list[int]:
+    """Return the ids of the greedy answer by transformers' `generate`, after a prefill with Show-o's mask."""
+    end_id = vocabulary.end_of_text_id
+    ids, cache = torch.tensor([prompt], device=model.device), DynamicCache(config=model.config)
     prefix = ids[:, :-1]
-    phi.model(prefix, attention_mask=understanding_mask(prefix, pipe.prompts.vocabulary), cache=cache)
-    generated = phi.generate(
+    model.model(prefix, attention_mask=understanding_mask(prefix, vocabulary), cache=cache)
+    generated = model.generate(
         ids,
         attention_mask=torch.ones_like(ids),
         cache=cache,

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from baselines import published_jacobi, published_text_to_image, transformers_generate
+from baselines import published_jacobi, published_text_to_image, transformers_generate, transformers_model
 from measuring import count_flops, measure_call
 from showo_turbo.generation.options import SamplingOptions
 from showo_turbo.pipelines.pipeline import ShowoPipeline
@@ -189,8 +189,10 @@ def understanding(pipe: ShowoPipeline, length: int, rate: float, repeats: int, s
     def published() -> TaskResult:
         return TaskResult(*published_jacobi(pipe, prompt, length, BLOCK_LENGTH, seed))
 
+    language_model = transformers_model(pipe)
+
     def generate() -> TaskResult:
-        return TaskResult(transformers_generate(pipe, prompt, length))
+        return TaskResult(transformers_generate(language_model, prompt, pipe.prompts.vocabulary, length))
 
     def agreement(ids: list[int], others: list[int]) -> float:
         return 1.0 if ids == others else sum(map(eq, ids, others)) / max(len(ids), len(others))

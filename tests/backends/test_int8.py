@@ -91,8 +91,8 @@ def test_saving_a_quantized_model_is_an_error(quantized: ShowoPipeline, tmp_path
 
 
 def test_a_missing_library_is_reported_before_any_file_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("showo_turbo.device.find_spec", lambda name: None)
-    with pytest.raises(InputError, match=r"'int8' needs torchao: pip install 'showo-turbo\[quantization\]'"):
+    monkeypatch.setattr("showo_turbo.validation.find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"'int8' needs torchao: pip install -e '\.\[quantization\]' in a clone"):
         ShowoPipeline.from_pretrained(tmp_path / "nothing", quantization="int8")
 
 

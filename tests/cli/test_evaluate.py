@@ -56,7 +56,6 @@ def test_scores_are_printed_and_written_with_all_settings(prompts_file: Path, tm
         (["--scenes", "0"], "scenes is 0"),
         (["--seed", "-1"], "seed is -1"),
         (["--prompts-file", "missing.jsonl"], "missing.jsonl"),
-        (["-o", "missing/scores.json"], "output folder 'missing' is missing"),
     ],
 )
 def test_bad_input_is_one_line_and_status_2(options: list[str], words: str) -> None:

@@ -5,7 +5,7 @@ NAME.json ------------------Sidecar.read-------^
 """
 
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from math import ceil, sqrt
 from pathlib import Path
@@ -181,6 +181,9 @@ def vary(
     edit("vary", {"image": image, "strength": strength}, prompt, options)
 
 
+SIZES = ("width", "height")
+
+
 def edit(task: str, arguments: dict[str, Any], prompt: str, options: DrawingArguments) -> None:
     """Run a task that starts from an image, and write one image file.
 
@@ -273,7 +276,7 @@ def draw(pipe: "ShowoPipeline", images: dict[Path, Sidecar], origins: Mapping[st
     from showo_turbo.processing.images import make_grid
 
     check_prompts(pipe.prompts, [sidecar.prompt for sidecar in images.values()], origins)
-    _warn_of_size(pipe, images.values())
+    _warn_of_size(pipe, list(images.values()))
     report_unknown_words(pipe, [sidecar.prompt for sidecar in images.values()], "prompts")
     with progress_bar() as progress:
         on_step = StepProgress(progress, "drawing", len(images))
@@ -305,10 +308,16 @@ def _note_seed(sidecar: Sidecar, options: DrawingArguments) -> None:
         note(f"the seed was chosen at random: --seed {sidecar.seed} draws the same again")
 
 
-def _warn_of_size(pipe: "ShowoPipeline", sidecars: Iterable[Sidecar]) -> None:
-    """Print a warning if an image is larger than those that the model is trained on."""
+def _warn_of_size(pipe: "ShowoPipeline", sidecars: Sequence[Sidecar]) -> None:
+    """Print a warning if an image is larger than those that the model is trained on.
+
+    Raises:
+        InputError: if a size is invalid.
+    """
     largest = pipe.resolution
-    sizes = [[sidecar.arguments.get(name) or largest for name in ("width", "height")] for sidecar in sidecars]
+    for name, pixels in {item for sidecar in sidecars for item in sidecar.arguments.items() if item[0] in SIZES}:
+        pipe.codes_along(name, pixels)
+    sizes = [[sidecar.arguments.get(name) or largest for name in SIZES] for sidecar in sidecars]
     above = next((size for size in sizes if max(size) > largest), None)
     if above is not None:
         warn(

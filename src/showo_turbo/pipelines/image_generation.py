@@ -100,7 +100,7 @@ class ImageGeneration(Components):
         Raises:
             InputError: if a prompt is empty or too long, or an option is out of its range; before any forward pass.
         """
-        grid = (self._codes_along("height", height), self._codes_along("width", width))
+        grid = (self.codes_along("height", height), self.codes_along("width", width))
         prompts = as_list(prompt)
         call = self.prepare_images(
             prompts, num_images_per_prompt, generator, seed, output_type, callback_on_step_end, **options
@@ -266,8 +266,12 @@ class ImageGeneration(Components):
         images = self.decode_codes(codes, *drawn.grid, output_type=call.output_type)
         return ImageOutput(images, codes, drawn.forward_passes, drawn.grid)
 
-    def _codes_along(self, name: str, pixels: int | None) -> int:
-        """Return a height or width in codes."""
+    def codes_along(self, name: str, pixels: int | None) -> int:
+        """Return a height or width in codes; the model's own for None.
+
+        Raises:
+            InputError: if it is not a multiple of the pixels of a code, or too small or large.
+        """
         if pixels is None:
             return self.grid_size
         factor = self.resolution // self.grid_size
