@@ -10,7 +10,7 @@ import pytest
 
 from showo_turbo.checkpoints.names import resolve
 from showo_turbo.checkpoints.weights import weights_of_file
-from showo_turbo.cli.prompt_files import read_prompts
+from showo_turbo.cli.prompt_files import read_prompt_lines
 from showo_turbo.cli.sidecar import Sidecar
 from showo_turbo.config_reader import read_config
 from showo_turbo.distillation.config import DistillationConfig, LoraConfig, Stage
@@ -25,7 +25,7 @@ DEPTH = 100_000
 READERS = {
     "json": read_json,
     "sidecar": Sidecar.read,
-    "prompts": lambda path: read_prompts(path, "prompts file"),
+    "prompts": lambda path: read_prompt_lines(path, "prompts file"),
     "yaml": lambda path: read_config(LoopConfig, [f"config={path}"]),
     "weights": weights_of_file,
 }
@@ -74,7 +74,11 @@ def test_json_of_any_depth_is_refused(tmp_path: Path, text: str) -> None:
     [
         ("[" * 500 + "]" * 500, "nested more than 20 levels"),
         ("".join(" " * depth + "a:\n" for depth in range(500)), "nested more than 20 levels"),
-        ("a: &a [1]\n" + "".join(f"b{n}: &b{n} [*a, *a]\n" for n in range(20)), "more than 16 aliases"),
+        (
+            "a0: &a0 [1]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 30)),
+            "more than 10,000 v",
+        ),
+        ("a: &a [*a]", "is inside of what it repeats"),
         ("output: ${oc.env:HOME}", r"holds '\$\{oc\.env:HOME\}': write the value itself"),
         ("output: x-${oc.decode:'1'}", r"oc\.decode"),
         ("output: '${oc.create:{a: 1}}'", r"oc\.create"),

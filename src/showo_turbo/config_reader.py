@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 _MAX_BYTES = 1 << 20
 _MAX_NESTING = 20
-_MAX_ALIASES = 16
+_MAX_VALUES = 10_000
 _RESOLVER = re.compile(r"\$\{[^}]*:")
 
 
@@ -131,15 +131,31 @@ def _read_file(path: Path) -> DictConfig:
 
 
 def _check_structure(text: str) -> None:
-    """Raise `ValueError` if a YAML text is nested too deeply, or repeats parts of itself too often."""
-    depth = aliases = 0
+    """Raise `ValueError` if a YAML text is nested too deeply, or holds too many values with its aliases replaced."""
+    counts = [0]  # of values in the file, and in each open list or mapping
+    open_anchors: list[str | None] = [None]
+    size_of: dict[str, int] = {}
     for event in yaml.parse(text, yaml.SafeLoader):
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        aliases += isinstance(event, yaml.AliasEvent)
-        if depth > _MAX_NESTING:
+        if isinstance(event, yaml.CollectionStartEvent):
+            counts.append(0)
+            open_anchors.append(event.anchor)
+        elif isinstance(event, yaml.CollectionEndEvent):
+            size, anchor = counts.pop() + 1, open_anchors.pop()
+            counts[-1] += size
+            if anchor is not None:
+                size_of[anchor] = size
+        elif isinstance(event, yaml.ScalarEvent):
+            counts[-1] += 1
+            if event.anchor is not None:
+                size_of[event.anchor] = 1
+        elif isinstance(event, yaml.AliasEvent):
+            if event.anchor in open_anchors:
+                raise ValueError(f"*{event.anchor} is inside of what it repeats")
+            counts[-1] += size_of.get(event.anchor, 0)
+        if len(counts) > _MAX_NESTING + 1:
             raise ValueError(f"it is nested more than {_MAX_NESTING} levels deep")
-        if aliases > _MAX_ALIASES:
-            raise ValueError(f"it has more than {_MAX_ALIASES} aliases (*name)")
+        if sum(counts) > _MAX_VALUES:
+            raise ValueError(f"it holds more than {_MAX_VALUES:,} values")
 
 
 def _find_resolver(value: object) -> str | None:

@@ -275,7 +275,7 @@ def test_a_missing_extra_is_named(refused: Callable, monkeypatch: pytest.MonkeyP
         name for name in sys.modules if name.startswith(("showo_turbo.training", "showo_turbo.distillation"))
     ]:
         monkeypatch.delitem(sys.modules, module)
-    assert "pip install -e '.[train]' in a clone" in refused("distill", "stages=[{name: a}]")
+    assert "pip install -e '.[train]' in a clone" in refused("pretrain", "image-tokenizer")
 
 
 def test_text_in_another_encoding(refused: Callable) -> None:

@@ -71,7 +71,7 @@ def test_images_in_other_formats(cli: Callable, here: Path, random_checkpoint: P
     assert (here / "new/folder/a.json").is_file()
 
 
-def test_an_output_without_an_ending_is_a_folder(cli: Callable, random_checkpoint: Path) -> None:
+def test_an_output_without_an_ending_is_a_folder(cli: Callable, here: Path, random_checkpoint: Path) -> None:
     assert cli("generate", "a dog", "-o", "new", "--model", random_checkpoint, *ONE_STEP).out == "new/a-dog.png\n"
 
 

@@ -10,7 +10,9 @@ from showo_turbo.cli.main import app
 
 
 def draw(folder: Path, *options: str) -> str:
-    done = CliRunner().invoke(app, ["generate", "a star", "--steps", "1", "-o", str(folder / "out.png"), *options])
+    done = CliRunner().invoke(
+        app, ["generate", "a star", "--steps", "1", "--seed", "0", "-o", str(folder / "out.png"), *options]
+    )
     assert done.exit_code == 0, done.stderr
     return done.stderr
 

@@ -101,7 +101,7 @@ def test_without_ijson_the_error_names_the_extra(tmp_path: Path, monkeypatch: py
     monkeypatch.setitem(sys.modules, "ijson", None)
     file = tmp_path / "array.json"
     file.write_text("[]")
-    with pytest.raises(InputError, match=r"^reading JSON arrays needs ijson: pip install 'showo-turbo\[train\]'"):
+    with pytest.raises(InputError, match=r"^reading JSON arrays needs ijson: pip install -e '\.\[train\]'"):
         JsonRecords.of_array(file)
 
 
