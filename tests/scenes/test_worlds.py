@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from showo_turbo.checkpoints.names import SHIPPED_MODELS, resolve
 from showo_turbo.errors import InputError
 from showo_turbo.evaluation.geneval_rules import matches_prompt
-from showo_turbo.processing.known_world import KnownWorld
+from showo_turbo.processing.known_world import WORLD_FILE, KnownWorld
 from showo_turbo.scenes.benchmark import TAGS, benchmark_prompts
 from showo_turbo.scenes.scene import RELATIONS, Scene
 from showo_turbo.scenes.split import combinations_in
@@ -93,6 +94,12 @@ def test_the_description_of_a_world_names_unknown_words(world: World, tmp_path: 
     assert f"never saw 'five', 'wolves', '一只狗': try \"{next(iter(world.demo))}\"" in note
     assert "\n" not in note
     assert all(word in known.words for noun in world.language.nouns for word in noun.split())
+
+
+@pytest.mark.parametrize("model", SHIPPED_MODELS)
+def test_shipped_models_describe_their_world(model: str) -> None:
+    known = KnownWorld.from_file(resolve(model) / WORLD_FILE)
+    assert known == find_world(known.name).known_world()
 
 
 def test_a_world_file_of_another_form_is_refused(tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ SHAPES = World(
         "a purple star in the top left": "Where is the star?",
         "a yellow triangle above a blue square": "Is the triangle above the square?",
         "two orange crosses on a black background": "What color is the background?",
-        "a cross left of a circle": "How many objects are there?",
+        "a red cross left of a blue circle": "How many objects are there?",
         "four yellow stars on a black background": "How many stars are there?",
         "a red square in the top left, a green circle in the top right and a blue triangle in the bottom left "
         "on a white background": "Describe the image.",
