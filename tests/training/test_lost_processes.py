@@ -43,7 +43,7 @@ def test_the_other_process_ends_with_one_line(tmp_path: Path, name: str, message
     finally:
         for process in processes:
             process.kill()
-            process.wait()
+            process.communicate()
     lines = [line for line in errors.splitlines() if line and "it/s" not in line and "s/it" not in line]
     assert [line.startswith(message) for line in lines] == [True], errors
     assert processes[0].returncode == 2
