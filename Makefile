@@ -10,11 +10,11 @@ DISTIL := ACCELERATE_USE_CPU=true OMP_NUM_THREADS=1 $(RUN)/torchrun --nproc_per_
 
 PIP := $(RUN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help venv demo test slow lint format docs reproduce
+.PHONY: help venv demo test slow lint format docs reproduce reproduce-clipart
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 20
 
 # Reinstalled only when the requirements change. constraints.txt pins the tested versions.
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -71,3 +71,12 @@ reproduce: $(VENV)/.installed-dev  ## train the shipped models and make their ta
 		$(RUN)/showo-turbo average runs/tiny-turbo/mean runs/tiny-turbo/last-*/last/model -o runs/tiny-turbo/shipped
 	$(RUN)/showo-turbo report --teacher runs/tiny/model --student 'Turbo*=runs/tiny-turbo/star' \
 		--student Turbo=runs/tiny-turbo/shipped --top-k 8 --top-k 1 -o runs/report.json --plot runs/scores.png $(REPORT)
+
+reproduce-clipart: $(VENV)/.installed-dev  ## train the model of clip-art from nothing (hours); resumes where it stopped
+	$(RUN)/showo-turbo pretrain text-tokenizer config=configs/clipart/text_tokenizer.yaml
+	$(RUN)/showo-turbo pretrain image-tokenizer config=configs/clipart/image_tokenizer.yaml
+	$(RUN)/showo-turbo pretrain image-tokenizer config=configs/clipart/image_tokenizer_decoder.yaml
+	test -e runs/clipart/scene_pool.safetensors || \
+		$(RUN)/showo-turbo pretrain scene-pool config=configs/clipart/scene_pool.yaml
+	$(RUN)/showo-turbo pretrain showo config=configs/clipart/showo.yaml
+	$(RUN)/showo-turbo pretrain assemble config=configs/clipart/model.yaml

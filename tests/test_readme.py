@@ -20,6 +20,8 @@ from showo_turbo.distillation.config import DistillationConfig
 from showo_turbo.pretraining.assemble import AssemblyConfig
 from showo_turbo.pretraining.image_tokenizer_training import ImageTokenizerTrainingConfig
 from showo_turbo.pretraining.showo_pretraining import ShowoPretrainingConfig
+from showo_turbo.pretraining.text_tokenizer_training import TextTokenizerTrainingConfig
+from showo_turbo.scenes.pool import ScenePoolConfig
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
@@ -144,6 +146,12 @@ def test_every_make_target_and_config_file_named_exists(page: Path) -> None:
         (ShowoPretrainingConfig, "tiny/showo"),
         (ShowoPretrainingConfig, "tiny/showo_round_2"),
         (AssemblyConfig, "tiny/model"),
+        (TextTokenizerTrainingConfig, "clipart/text_tokenizer"),
+        (ImageTokenizerTrainingConfig, "clipart/image_tokenizer"),
+        (ImageTokenizerTrainingConfig, "clipart/image_tokenizer_decoder"),
+        (ScenePoolConfig, "clipart/scene_pool"),
+        (ShowoPretrainingConfig, "clipart/showo"),
+        (AssemblyConfig, "clipart/model"),
         (DistillationConfig, "tiny/turbo"),
         (DistillationConfig, "tiny/turbo_finish"),
         (DistillationConfig, "tiny/turbo_last"),
