@@ -67,10 +67,12 @@ def _is_whole(path: Path) -> bool:
     """Return whether a file is an image that can be decoded to its end."""
     from PIL import Image
 
+    from showo_turbo.processing.image_files import readable_formats
+
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=readable_formats()) as image:
             image.verify()  # the end of the file and checksums, not the pixels
-        with Image.open(path) as image:
+        with Image.open(path, formats=readable_formats()) as image:
             image.load()
     except Exception:  # a damaged file raises exceptions of any type
         return False

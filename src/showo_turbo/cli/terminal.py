@@ -110,7 +110,8 @@ class StepProgress:
         """Advance by one step of a call that has `timestep` steps left."""
         completed = self.finished + (step + 1) / (step + 1 + timestep)
         self.progress.update(self.task, completed=completed)
-        if self.progress.disable and time.monotonic() - self.last_line > SECONDS_BETWEEN_LINES:
+        is_printed = self.progress.disable and not verbosity.quiet
+        if is_printed and time.monotonic() - self.last_line > SECONDS_BETWEEN_LINES:
             self.last_line = time.monotonic()
             print(f"{self.description}: {completed / self.calls:.0%}", file=sys.stderr, flush=True)
         self.finished += timestep == 0

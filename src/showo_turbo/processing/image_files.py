@@ -173,6 +173,12 @@ def preprocess_images(sources: Sequence[ImageSource], resolution: int) -> Tensor
     return torch.stack([image_to_pixels(resize_and_crop(load_image(source), resolution)) for source in sources])
 
 
+def readable_formats() -> list[str]:
+    """Return those of `FORMATS` that the installed Pillow reads."""
+    Image.init()
+    return [kind for kind in FORMATS if kind in Image.OPEN]
+
+
 @contextmanager
 def _as_pil(source: str | Path | BinaryIO | Image.Image, name: str) -> Iterator[Image.Image]:
     """Yield a PIL image that may not be decoded yet; Pillow's warning of large images is silent in the block."""
@@ -199,9 +205,8 @@ def _open_file(file: BinaryIO, name: str) -> ImageFile.ImageFile:
     size = file.seek(0, os.SEEK_END)
     if size > MAX_FILE_BYTES:
         raise _too_large(name, f"more than {MAX_FILE_BYTES >> 20} MiB")
-    Image.init()
     try:
-        return Image.open(file, formats=[kind for kind in FORMATS if kind in Image.OPEN])
+        return Image.open(file, formats=readable_formats())
     except Image.UnidentifiedImageError:
         raise InputError(f"{name} cannot be read as an image: expected {_formats()}") from None
 
