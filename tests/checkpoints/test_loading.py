@@ -167,7 +167,8 @@ def test_unknown_devices_and_dtypes_are_refused(random_checkpoint: Path, option:
 @pytest.mark.parametrize("name", SHIPPED_MODELS)
 def test_shipped_models_draw_and_answer(name: str) -> None:
     pipe = ShowoPipeline.from_pretrained(name, device="cpu")
-    output = pipe.text_to_image("a red circle", seed=0)
+    assert pipe.known_world is not None
+    output = pipe.text_to_image(pipe.known_world.prompts[0], seed=0)
     assert output.images[0].size == (pipe.resolution, pipe.resolution)
     assert output.forward_passes == pipe.recommended.num_inference_steps
-    assert pipe.image_to_text(output.images[0], "How many circles are there?").texts[0]
+    assert pipe.image_to_text(output.images[0], pipe.known_world.questions[0]).texts[0]

@@ -7,12 +7,11 @@ import pytest
 from tokenizers import Tokenizer
 
 from showo_turbo.checkpoints.loading import CheckpointFiles, locate
-from showo_turbo.checkpoints.names import SHIPPED_MODELS
 from showo_turbo.processing.prompts import FIRST_TURN, TURN, PromptBuilder
 from showo_turbo.scenes.shapes.shape_world import SHAPES
 
 
-@pytest.fixture(scope="module", params=SHIPPED_MODELS)
+@pytest.fixture(scope="module", params=("tiny", "tiny-turbo"))
 def shipped(request: pytest.FixtureRequest) -> CheckpointFiles:
     return locate(request.param)
 

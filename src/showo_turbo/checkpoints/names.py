@@ -7,7 +7,7 @@ from pathlib import Path
 from showo_turbo.errors import InputError
 from showo_turbo.validation import shown
 
-SHIPPED_MODELS = ("tiny", "tiny-turbo")
+SHIPPED_MODELS = ("tiny", "tiny-turbo", "clipart")
 DEFAULT_MODEL = "tiny-turbo"
 
 _SHIPPED_FOLDER = Path(__file__).parent.parent / "weights"
