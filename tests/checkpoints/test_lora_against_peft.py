@@ -1,4 +1,4 @@
-"""What PEFT merges is merged the same, and what PEFT refuses is refused."""
+"""Adapters are merged, or refused, as PEFT does."""
 
 import json
 import warnings

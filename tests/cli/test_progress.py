@@ -1,4 +1,4 @@
-"""What a command prints while it draws: warnings, and progress without a terminal."""
+"""Warnings of a command that draws, and its progress without a terminal."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What holds in every built-in world: renders are detected again, texts state facts, the split keeps its promise."""
+"""Laws of all built-in worlds: renders are detected again, texts state facts, held-out combinations stay out."""
 
 import random
 import runpy

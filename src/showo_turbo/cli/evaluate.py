@@ -148,10 +148,9 @@ def _measure(pipe: "ShowoPipeline", plan: _Plan, tasks: Sequence[str]) -> "Itera
     from showo_turbo.evaluation.reconstruction import evaluate_reconstruction
     from showo_turbo.evaluation.scene_benchmark import evaluate_text_to_image, evaluate_understanding
 
+    world = plan.question_set.world
     if "text-to-image" in tasks:
-        scores = evaluate_text_to_image(
-            pipe, plan.prompts, plan.sampling, plan.images_per_prompt, plan.seed, plan.question_set.world
-        )
+        scores = evaluate_text_to_image(pipe, plan.prompts, plan.sampling, plan.images_per_prompt, plan.seed, world)
         scale = plan.sampling.guidance_scale
         guidance = f"guidance {scale:g}" if scale else "no guidance"
         prompts = f"{len(plan.prompts)} prompts x {plan.images_per_prompt} images"
@@ -162,7 +161,7 @@ def _measure(pipe: "ShowoPipeline", plan: _Plan, tasks: Sequence[str]) -> "Itera
         title = f"{plan.model}: {len(plan.question_set.scenes)} held-out pictures, {plan.decoding.decoding}"
         yield "understanding", asdict(answers), tables.understanding_table(title, answers)
     if "reconstruction" in tasks:
-        reconstruction = evaluate_reconstruction(pipe, plan.question_set.scenes, plan.question_set.world)
+        reconstruction = evaluate_reconstruction(pipe, plan.question_set.scenes, world)
         title = f"{plan.model}: scenes read without a fault by the detector"
         yield "reconstruction", asdict(reconstruction), tables.reconstruction_table(title, reconstruction)
 

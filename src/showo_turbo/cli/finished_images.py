@@ -69,10 +69,11 @@ def _is_whole(path: Path) -> bool:
 
     from showo_turbo.processing.image_files import readable_formats
 
+    formats = readable_formats()
     try:
-        with Image.open(path, formats=readable_formats()) as image:
+        with Image.open(path, formats=formats) as image:
             image.verify()  # the end of the file and checksums, not the pixels
-        with Image.open(path, formats=readable_formats()) as image:
+        with Image.open(path, formats=formats) as image:
             image.load()
     except Exception:  # a damaged file raises exceptions of any type
         return False

@@ -42,6 +42,7 @@ MAX_QUESTION_CHARACTERS = 1024
 """Length of the longest question in the data that Show-o Turbo (arXiv 2502.05415) was distilled on."""
 
 _TOKENIZER_FILES = ("tokenizer.json", "vocab.json")
+
 MAX_PROMPT_CHARACTERS = 1 << 16
 """Length of the longest text that is tokenized to see whether it fits as a prompt."""
 

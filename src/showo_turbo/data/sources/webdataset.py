@@ -25,7 +25,7 @@ _IMAGE_ENDINGS = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "pp
 _PARTS = {"txt": 0, "json": 1} | dict.fromkeys(_IMAGE_ENDINGS, 2)
 _ABSENT = -1
 _DAMAGES = (OSError, tarfile.TarError, ValueError, LookupError, ArithmeticError, TypeError, RecursionError, EOFError)
-"""What `tarfile` raises for damaged headers."""
+"""Exceptions of `tarfile` for damaged headers."""
 
 
 class WebDataset:
