@@ -8,6 +8,11 @@ import random
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
+import numpy as np
+from PIL import Image
+
+from showo_turbo.errors import InputError
+
 QUARTERS = ("top left", "top right", "bottom left", "bottom right")
 PLACES = (*QUARTERS, "middle")
 MIDDLE = PLACES.index("middle")
@@ -78,6 +83,18 @@ class Detection:
 
     scene: Scene
     unrecognised: tuple[int, ...]
+
+
+def rgb_pixels(image: Image.Image | np.ndarray, resolution: int) -> np.ndarray:
+    """Return the pixels that a detector reads, (resolution, resolution, 3).
+
+    Raises:
+        InputError: if the image has another size or is not RGB.
+    """
+    pixels = np.asarray(image)
+    if pixels.shape != (resolution, resolution, 3):
+        raise InputError(f"the detector reads {resolution} x {resolution} RGB images, got an array {pixels.shape}")
+    return pixels
 
 
 def random_objects(

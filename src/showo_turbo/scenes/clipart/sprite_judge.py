@@ -11,9 +11,8 @@ from functools import cache
 import numpy as np
 from PIL import Image
 
-from showo_turbo.errors import InputError
 from showo_turbo.scenes.clipart.sprites import LOOKS, SPRITE_SIZE, sprite
-from showo_turbo.scenes.scene import MIDDLE, QUARTERS, Detection, Look, Scene, SceneObject
+from showo_turbo.scenes.scene import MIDDLE, QUARTERS, Detection, Look, Scene, SceneObject, rgb_pixels
 
 RESOLUTION = SPRITE_SIZE
 QUARTER = RESOLUTION // 2
@@ -44,9 +43,7 @@ def detect(image: Image.Image | np.ndarray) -> Detection:
     Raises:
         InputError: if the image has another size.
     """
-    pixels = np.asarray(image, dtype=np.float64)
-    if pixels.shape != (RESOLUTION, RESOLUTION, 3):
-        raise InputError(f"the judge reads {RESOLUTION} x {RESOLUTION} RGB images, got an array {pixels.shape}")
+    pixels = rgb_pixels(image, RESOLUTION).astype(np.float64)
     if whole := _nearest_look(pixels):
         return Detection(Scene(BACKGROUND, (SceneObject(MIDDLE, *whole),)), ())
     objects, unrecognised = [], []

@@ -8,8 +8,7 @@ template) in one of the colours; anything else is reported as unrecognised.
 import numpy as np
 from PIL import Image
 
-from showo_turbo.errors import InputError
-from showo_turbo.scenes.scene import QUARTERS, Detection, Scene, SceneObject
+from showo_turbo.scenes.scene import QUARTERS, Detection, Scene, SceneObject, rgb_pixels
 from showo_turbo.scenes.shapes.shape_renderer import (
     BACKGROUNDS,
     COLORS,
@@ -34,9 +33,7 @@ def detect(image: Image.Image | np.ndarray) -> Detection:
     Raises:
         InputError: if the image has another size.
     """
-    pixels = np.asarray(image, dtype=np.float32)
-    if pixels.shape != (RESOLUTION, RESOLUTION, 3):
-        raise InputError(f"the detector reads {RESOLUTION} x {RESOLUTION} RGB images, got an array {pixels.shape}")
+    pixels = rgb_pixels(image, RESOLUTION).astype(np.float32)
     background = _nearest(_gutter(pixels), BACKGROUNDS)[0]
     objects, unrecognised = [], []
     for place in range(len(QUARTERS)):
