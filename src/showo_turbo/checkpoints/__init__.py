@@ -20,6 +20,7 @@ card              the model card
         README.md              model card, optional
         generation.json        recommended SamplingOptions, optional
         phi/                   Phi config and text tokenizer; config.json names it as llm_model_path
-        magvitv2/              image tokenizer: config.json (MagvitV2Config) and weights, optional
+        magvitv2/              image tokenizer: config.json (MagvitV2Config) and weights, optional; without it,
+                               "shipped_image_tokenizer" of config.json may name a shipped model to use the one of
         clip/                  CLIP vision tower, only with w_clip_vit, optional
 """
