@@ -6,6 +6,8 @@ weight_files      a weight file -> its tensors, one at a time, by readers that a
 bin_archives      checks of the zip archive that a .bin file is
 weights           weight files of a folder -> tensors in a module
 adapter_config    the config of a LoRA adapter
+adapter_targets   the modules that an adapter updates
+adapter_patterns  regular expressions of an adapter, matched within a time limit
 lora              a LoRA adapter merged into the weights of its base
 loading           folders -> components
 image_tokenizer   a folder -> image tokenizer
