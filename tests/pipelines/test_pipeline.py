@@ -251,7 +251,7 @@ def test_a_streamer_ends_if_the_call_fails(
 
 
 @pytest.mark.parametrize("streamer", [3, print, "text", SimpleNamespace(put=print), SimpleNamespace(put=1, end=1)])
-def test_an_object_that_is_no_streamer_is_refused(random_pipe: ShowoPipeline, image: Image.Image, streamer: Any) -> None:
+def test_what_is_no_streamer_is_refused(random_pipe: ShowoPipeline, image: Image.Image, streamer: Any) -> None:
     for ask in (partial(random_pipe.image_to_text, image), random_pipe.chat(image).ask):
         with pytest.raises(InputError, match=r"^streamer is .*: expected an object with put and end"):
             ask("What?", streamer=streamer)

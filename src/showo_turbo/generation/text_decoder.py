@@ -66,7 +66,7 @@ def ended_on_error(streamer: Streamer | None) -> Iterator[None]:
     """
     if streamer is not None and not all(callable(getattr(streamer, name, None)) for name in ("put", "end")):
         raise InputError(
-            f"streamer is {shown(streamer)}: expected an object with put and end, such as a TextStreamer of transformers"
+            f"streamer is {shown(streamer)}: expected an object with put and end, such as transformers' TextStreamer"
         )
     try:
         yield
