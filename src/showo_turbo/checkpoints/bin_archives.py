@@ -43,7 +43,8 @@ def check_layout(file: Path) -> None:
         pickles = [entry for entry in entries if Path(entry.filename).name == _PICKLE]
         if len(entries) > 2 * MAX_TENSORS or any(entry.file_size > MAX_HEADER_BYTES for entry in pickles):
             raise InputError(
-                f"weight file {str(file)!r} holds too much: expected at most {MAX_TENSORS:,} tensors, and no other data such as numpy arrays"
+                f"weight file {str(file)!r} holds too much: expected at most {MAX_TENSORS:,} tensors, and "
+                "nothing else such as numpy arrays"
             )
         _compare(archive, pickles)
 
