@@ -73,6 +73,8 @@ class ImageTerm:
         order: unmasking order of the teacher, see `SamplingOptions`.
         self_weight: weight of the target model's own labels, relative to 1 for the teacher's.
         label_size: number of codes stored for each soft label; all if left out.
+        known_share: fraction of the rollouts that start from a partly known image of the sample, as inpainting,
+            extrapolation and variation do; needs captions with images.
         on_policy: rollouts of the student's policy, which takes `stride` steps at a time.
     """
 
@@ -86,11 +88,13 @@ class ImageTerm:
     order: str = "confidence"
     self_weight: float = 0.05
     label_size: int | None = None
+    known_share: float = 0.0
     on_policy: OnPolicy = field(default_factory=OnPolicy)
 
     def __post_init__(self) -> None:
         _check_positive("image", self, "batch_size", "num_inference_steps", "segments", "stride")
         _check_not_negative("image", self, "weight", "self_weight", "guidance_scale")
+        check_number("image.known_share", self.known_share, 0, 1)
         if 0 < self.on_policy.prompts < self.batch_size:
             raise InputError(
                 f"image.on_policy.prompts is {self.on_policy.prompts}: choose at least batch_size, {self.batch_size}"

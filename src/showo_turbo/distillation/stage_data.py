@@ -10,7 +10,7 @@ from PIL import Image
 from showo_turbo.checkpoints.image_tokenizer import fingerprint
 from showo_turbo.data import CaptionSample, DialogueSample, Sample, SampleLoader, TextSample, open_stream
 from showo_turbo.data.digests import Digest, source_digests
-from showo_turbo.data.sources.scenes import SceneDialogues
+from showo_turbo.data.sources.scenes import SceneCaptions, SceneDialogues
 from showo_turbo.distillation.config import DistillationConfig, Stage
 from showo_turbo.distillation.rollouts import dialogue_ids
 from showo_turbo.errors import InputError
@@ -72,8 +72,9 @@ class StageData:
             log=self.output / f"bad_{log or sources}_{state.process_index}.jsonl",
             check=checks.get(samples),
         )
+        with_codes = (SceneDialogues, SceneCaptions) if self.stage.image.known_share else SceneDialogues
         for weighted in stream.sources:
-            if isinstance(weighted.source, SceneDialogues):
+            if isinstance(weighted.source, with_codes):
                 self._check_image_tokenizer(weighted.name, weighted.source)
         stride = state.num_processes if sharded else 1
         loader = SampleLoader(stream, batch_size, self.config.num_workers, stride)
@@ -93,7 +94,7 @@ class StageData:
         """Return the digests of the data of sources by title, for manifests."""
         return source_digests(source for name in names for source in getattr(self.config, name))
 
-    def _check_image_tokenizer(self, name: str, source: SceneDialogues) -> None:
+    def _check_image_tokenizer(self, name: str, source: SceneCaptions | SceneDialogues) -> None:
         """Raise InputError if a scene pool was encoded by another image tokenizer than the teacher's."""
         image_tokenizer = self.teacher.image_tokenizer
         if image_tokenizer is not None and fingerprint(image_tokenizer) != source.pool.image_tokenizer_sha256:
