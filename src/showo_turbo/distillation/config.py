@@ -9,11 +9,12 @@
 import re
 from dataclasses import dataclass, field, replace
 
-from showo_turbo.data import SourceConfig
 from showo_turbo.errors import InputError
 from showo_turbo.generation.options import SamplingOptions
+from showo_turbo.training.adapters import LoraConfig
 from showo_turbo.training.loop import LoopConfig
 from showo_turbo.training.optimizers import OptimizerConfig
+from showo_turbo.training.sample_sources import SampleSourcesConfig
 from showo_turbo.validation import check_integer, check_number, check_seed, shown
 
 PREVIOUS = "previous"
@@ -28,8 +29,6 @@ _MAX_COUNT = 1 << 16
 
 _MAX_TRAJECTORIES = 10**9
 _MAX_WEIGHT = 1e6
-_MAX_RANK = 1 << 14
-_MAX_WORKERS = 256
 
 
 @dataclass(frozen=True)
@@ -183,25 +182,6 @@ class LanguageTerm:
 
 
 @dataclass(frozen=True)
-class LoraConfig:
-    """Configure low-rank adapters, trained in place of all weights.
-
-    Attributes:
-        rank: of the adapters; 0 trains all weights.
-        alpha: scale of the adapters times the rank.
-        targets: names of the layers that get an adapter.
-    """
-
-    rank: int = 0
-    alpha: float = 16.0
-    targets: list[str] = field(default_factory=lambda: ["q_proj", "k_proj", "v_proj", "dense", "fc1", "fc2"])
-
-    def __post_init__(self) -> None:
-        check_integer("lora.rank", self.rank, 0, _MAX_RANK)
-        check_number("lora.alpha", self.alpha, 0, _MAX_WEIGHT)
-
-
-@dataclass(frozen=True)
 class TrajectoryFiles:
     """Configure trajectories that the teacher generates once, before a stage, for all epochs.
 
@@ -283,7 +263,7 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class DistillationConfig:
+class DistillationConfig(SampleSourcesConfig):
     """Configure a distillation: its stages and their data.
 
     Attributes:
@@ -291,29 +271,23 @@ class DistillationConfig:
         stages: in order.
         teacher: shipped model, folder or hub name: the model that stages call "original".
         student: likewise, the model that the first stage calls "previous"; the teacher if left out.
-        captions, dialogues, texts: sources of each kind, see `data.source_config`.
+        captions, dialogues, texts, num_workers: see `SampleSourcesConfig`.
         seed: overrides the `loop.seed` of all stages; stored trajectories keep their own seed.
         dtype: precision of the teacher; the student trains in float32, or in accelerate's mixed precision.
         image_tokenizer, text_tokenizer: for a first teacher without its own, see `ShowoPipeline.from_pretrained`.
-        num_workers: processes that read samples ahead of time, for each kind of source and each training process; 0
-            reads them in the training process. Batches do not depend on it.
     """
 
     output: str = "runs/turbo"
     stages: list[Stage] = field(default_factory=list)
     teacher: str = "tiny"
     student: str | None = None
-    captions: list[SourceConfig] = field(default_factory=list)
-    dialogues: list[SourceConfig] = field(default_factory=list)
-    texts: list[SourceConfig] = field(default_factory=list)
     seed: int | None = None
     dtype: str = "float32"
     image_tokenizer: str | None = None
     text_tokenizer: str | None = None
-    num_workers: int = 2
 
     def __post_init__(self) -> None:
-        check_integer("num_workers", self.num_workers, 0, _MAX_WORKERS)
+        super().__post_init__()
         if self.seed is not None:
             check_seed("seed", self.seed)
         names = [stage.name for stage in self.stages]
