@@ -80,6 +80,7 @@ class Chat:
             generator = choose_generator(generator, seed)
             prompts = self.pipe.prompts
             asked = prompts.check_question(question)
+            self.pipe.warn_unknown_words([asked], "questions")
             if self.turns:
                 ids = [*self._ids, *prompts.next_turn(asked)]
             else:
