@@ -1,9 +1,12 @@
 """Runs of several processes, resumed on another number of them."""
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -53,3 +56,19 @@ def test_launched_processes_read_the_next_samples(tmp_path: Path, numbers: tuple
         subprocess.run([sys.executable, *launcher, *arguments], check=True, timeout=300)
     train_on_numbers(tmp_path / "whole", 2 * sum(numbers))
     assert samples_of(tmp_path / "run") == samples_of(tmp_path / "whole")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_a_signal_to_the_process_group_still_saves(tmp_path: Path, name: str) -> None:
+    """It reaches the workers that read the data, and the server that forks them."""
+    command = [sys.executable, str(SCRIPT), str(tmp_path), "1000000", "2"]
+    run = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    while not (tmp_path / "samples-0.jsonl").exists():
+        time.sleep(0.1)
+        assert run.poll() is None
+    os.killpg(run.pid, getattr(signal, name))
+    _, error = run.communicate(timeout=120)
+    assert f"TrainingStopped: stopped by {name} at step" in error
+    assert list((tmp_path / "checkpoints").glob("step-*"))
+    assert "DataLoader" not in error
