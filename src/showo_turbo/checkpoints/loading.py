@@ -30,7 +30,7 @@ from showo_turbo.checkpoints.weights import Weights, check_layers, find_weights,
 from showo_turbo.components import Components
 from showo_turbo.configuration import ShowoConfig, load_phi_config
 from showo_turbo.device import DTYPES
-from showo_turbo.errors import InputError, one_line
+from showo_turbo.errors import InputError, errors_in, one_line
 from showo_turbo.files import read_json, sha256_of_files
 from showo_turbo.generation.options import SamplingOptions
 from showo_turbo.models.showo import Showo
@@ -132,7 +132,7 @@ def locate(
             f"base is {str(base)!r}, but model {str(name)!r} is not an adapter: it has no {ADAPTER_CONFIG}, or is whole"
         )
     find_weights(folder)
-    config = ShowoConfig.from_dict(read_json(folder / "config.json"))
+    config = ShowoConfig.from_file(folder / "config.json")
     own_image = folder / IMAGE_TOKENIZER_FOLDER
     if own_image.is_dir():
         image_tokenizer = image_tokenizer or own_image
@@ -259,7 +259,9 @@ def load_sampling_options(files: CheckpointFiles) -> SamplingOptions:
     """
     for folder in (files.adapter, files.folder):
         if folder is not None and (folder / "generation.json").exists():
-            return SamplingOptions.from_dict(read_json(folder / "generation.json"))
+            values = read_json(folder / "generation.json")
+            with errors_in(folder / "generation.json"):
+                return SamplingOptions.from_dict(values)
     return files.sampling
 
 

@@ -14,6 +14,7 @@ from showo_turbo.checkpoints.names import resolve
 from showo_turbo.checkpoints.published import published_checkpoint
 from showo_turbo.cli.prompt_files import check_prompts
 from showo_turbo.configuration import ShowoConfig
+from showo_turbo.errors import errors_in
 from showo_turbo.files import read_json
 from showo_turbo.generation.limits import (
     check_extrapolation,
@@ -52,7 +53,7 @@ def read_model_config(model: str) -> ShowoConfig | None:
     folder = resolve(model)
     if not (folder / "config.json").is_file():
         return None
-    config = ShowoConfig.from_dict(read_json(folder / "config.json"))
+    config = ShowoConfig.from_file(folder / "config.json")
     published = published_checkpoint(model)
     return config if published is None else replace(config, num_vq_tokens=published.num_vq_tokens)
 
@@ -96,7 +97,9 @@ def check_drawing(model: str, task: str, arguments: Mapping[str, Any], num_image
         check_extrapolation(arguments["direction"], grid_size, arguments["offset"])
     file = resolve(model) / "magvitv2" / "config.json"
     if task == "text_to_image" and file.is_file():
-        factor = MagvitV2Config.from_dict(read_json(file)).downsampling_factor
+        values = read_json(file)
+        with errors_in(file):
+            factor = MagvitV2Config.from_dict(values).downsampling_factor
         for name, value in arguments.items():
             check_pixels(name, value, grid_size * factor, factor)
 

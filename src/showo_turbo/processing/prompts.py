@@ -118,6 +118,8 @@ def _errors_of_loading(folder: str | Path) -> Iterator[None]:
     """Raise `InputError` for exceptions of any type, which damaged files cause."""
     try:
         yield
+    except InputError:
+        raise
     except Exception as error:
         reason = one_line(f"{type(error).__name__}: {error}")
         raise InputError(f"text tokenizer: none could be loaded from {str(folder)!r} ({reason})") from error
