@@ -20,19 +20,19 @@ from showo_turbo.errors import InputError
 from showo_turbo.generation.canvas import (
     Canvas,
     Window,
-    check_extrapolation,
     cover,
     denoise_windows,
     extrapolate,
     unknown_windows,
 )
 from showo_turbo.generation.image_denoiser import ImageDenoiser
-from showo_turbo.generation.options import MAX_IMAGES, MAX_PIXELS_ALONG, SamplingOptions, takes_options
+from showo_turbo.generation.limits import check_extrapolation, check_pixels, check_strength
+from showo_turbo.generation.options import MAX_IMAGES, SamplingOptions, takes_options
 from showo_turbo.generation.scheduler import Generators, UnmaskingScheduler
 from showo_turbo.outputs import ImageOutput
-from showo_turbo.pipelines.image_editing import check_strength, draw_unknown, read_mask, split_grids, split_masks
+from showo_turbo.pipelines.image_editing import draw_unknown, read_mask, split_grids, split_masks
 from showo_turbo.processing.image_files import ImageSource, open_image
-from showo_turbo.validation import check_integer, shown
+from showo_turbo.validation import check_integer
 
 StepCallback = Callable[[Components, int, int, dict[str, Any]], object]
 """`callback(pipe, step, timestep, callback_kwargs)`; see `ImageGeneration.text_to_image`."""
@@ -275,11 +275,7 @@ class ImageGeneration(Components):
         if pixels is None:
             return self.grid_size
         factor = self.resolution // self.grid_size
-        if type(pixels) is not int or pixels < self.resolution or pixels % factor:
-            raise InputError(f"{name} is {pixels!r}: choose a multiple of {factor} pixels, at least {self.resolution}")
-        if pixels > MAX_PIXELS_ALONG:
-            raise InputError(f"{name} is {shown(pixels)}: choose at most {MAX_PIXELS_ALONG:,} pixels")
-        return pixels // factor
+        return check_pixels(name, pixels, self.resolution, factor) // factor
 
     def _sources(self, image: ImageSource | Sequence[ImageSource] | None, codes: Tensor | None) -> list:
         """Return the images to edit, one by one, as PIL images or as codes (height, width)."""
