@@ -26,6 +26,9 @@ _DOUBLE_CONTRACTIONS = """
 couldn't've hadn't've he'd've I'd've it'd've mightn't've she'd've shouldn't've somebody'd've someone'd've
 something'd've there'd've they'd've we'd've who'd've wouldn't've y'all'll y'all'd've you'd've
 """
+_ODD_CONTRACTIONS = {"somebody'd": "somebodyd", "twas": "'twas"} | dict.fromkeys(
+    ("ow's'at", "'ows'at", "'ow'sat"), "'ow's'at"
+)
 
 
 def _contractions() -> dict[str, str]:
@@ -34,7 +37,7 @@ def _contractions() -> dict[str, str]:
     for word in _DOUBLE_CONTRACTIONS.split():
         for place in (match.start() for match in re.finditer("'", word)):
             table[word[:place] + word[place + 1 :]] = word
-    return table
+    return table | _ODD_CONTRACTIONS
 
 
 _TABLE = _contractions()
