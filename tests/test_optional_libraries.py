@@ -9,7 +9,7 @@ import pytest
 
 from showo_turbo.extras import install_hint
 
-TRAIN, QUANTIZATION = map(install_hint, ("train", "quantization"))
+TRAIN, QUANTIZATION, EVALUATE = map(install_hint, ("train", "quantization", "evaluate"))
 
 CASES = {
     "accelerate": ("loop.check_environment(loop.LoopConfig())", TRAIN),
@@ -21,6 +21,9 @@ CASES = {
     "peft": ("student.require_peft(Stage('first'))", TRAIN),
     "pyarrow": ("ParquetTexts('texts.parquet')", TRAIN),
     "ijson": ("JsonRecords.of_array(Path('captions.json'))", TRAIN),
+    "pycocoevalcap": ("cider([['a']], ['a'])", EVALUATE),
+    "torchmetrics": ("CLIP_SCORE.score(Judging(Path(), []))", EVALUATE),
+    "pyarrow of MMMU": ("MMMU.read(DataPaths(Path()))", EVALUATE),
     "torchao": ("check_quantization('int8')", QUANTIZATION),
     "bitsandbytes": (
         "build_optimizers(nn.Linear(1, 1), OptimizerConfig('adamw8bit'))",
@@ -49,6 +52,10 @@ from showo_turbo.validation import check_quantization
 from showo_turbo.distillation import stages, student
 from showo_turbo.distillation.config import DistillationConfig, Stage
 from showo_turbo.errors import InputError
+from showo_turbo.evaluation.benchmarks.captions import cider
+from showo_turbo.evaluation.benchmarks.clip_score import CLIP_SCORE
+from showo_turbo.evaluation.benchmarks.definition import DataPaths, Judging
+from showo_turbo.evaluation.benchmarks.mmmu import MMMU
 from showo_turbo.evaluation.comparison_chart import score_chart
 from showo_turbo.training import loop, processes
 from showo_turbo.training.curves import plot_curve
