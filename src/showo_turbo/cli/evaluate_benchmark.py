@@ -155,7 +155,7 @@ def _generate(
     from showo_turbo.evaluation.run import check_texts, generate
     from showo_turbo.locks import lock_file
 
-    pipe = load_pipeline(model.model, _device(model.device, process), model.dtype, model.quantization)
+    pipe = load_pipeline(model.model, device_of(model.device, process), model.dtype, model.quantization)
     plan = _plan(pipe, benchmark, data, output, arguments, model, preset)
     items, cut = check_texts(pipe, plan)
     settings = plan.settings(pipe, locate(model.model).weights_sha256()) | {"cut": cut}
@@ -166,7 +166,7 @@ def _generate(
         return generate(pipe, plan, items, settings, process, on_item if process.index == 0 else lambda *_: None)
 
 
-def _device(device: str | None, process: "Process") -> str | None:
+def device_of(device: str | None, process: "Process") -> str | None:
     """Return the device that is given; one GPU for each process of a machine if none is."""
     if device is not None or process.count == 1:
         return device

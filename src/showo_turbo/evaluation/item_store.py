@@ -98,13 +98,13 @@ class ItemStore:
             os.truncate(self._file, content.rfind(b"\n") + 1)
         self._append({"run": {"process": process.index, "processes": process.count, "start": time.time()}})
 
-    def add(self, item: Item, result: dict[str, Any]) -> None:
-        """Add the result of an item, whose files are complete.
+    def add(self, key: str, result: dict[str, Any]) -> None:
+        """Add the result of an item by its id; its files are complete.
 
         Raises:
             OSError: if the disk is full or the like.
         """
-        self._append({"id": item.id, **result, "at": round(time.monotonic() - self._start, 3)})
+        self._append({"id": key, **result, "at": round(time.monotonic() - self._start, 3)})
 
     def _append(self, record: dict[str, Any]) -> None:
         assert self._file is not None

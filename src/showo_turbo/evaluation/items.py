@@ -190,7 +190,8 @@ def get_choice(record: Mapping[str, Any], key: str, choices: Sequence[str], wher
     """
     value = record.get(key)
     if value not in choices:
-        raise InputError(f"{where}: {key} is {shown(value)}: expected {', '.join(choices)}")
+        found = f"{key} is {shown(value)}" if key in record else f"{key} is missing"
+        raise InputError(f"{where}: {found}: expected {', '.join(choices)}")
     return str(value)
 
 

@@ -195,7 +195,7 @@ def _work(
             result: dict[str, Any] = {"files": [str(file.relative_to(plan.folder)) for file in files]}
         else:
             result = {"answer": outputs[0].texts[0], "tokens": len(outputs[0].token_ids[0])}
-        store.add(item, result | {"forward_passes": sum(output.forward_passes for output in outputs)})
+        store.add(item.id, result | {"forward_passes": sum(output.forward_passes for output in outputs)})
         on_count(count)
 
 

@@ -29,10 +29,11 @@ def write_images(images: Mapping[Path, Image.Image]) -> list[Path]:
 def read_prompts(paths: DataPaths) -> BenchmarkData:
     """Read prompts, one on each line of a text file, or as `prompt` of the lines of a JSONL file."""
     if paths.data.suffix == ".jsonl":
-        found = [(where, get(record, "prompt", str, where)) for where, record in read_records(paths.data)]
+        found = [(where, get(record, "prompt", str, where), record) for where, record in read_records(paths.data)]
     else:
-        found = list(read_lines(paths.data))
-    return BenchmarkData([Item(f"{i:06}", text, where) for i, (where, text) in enumerate(found)], [paths.data])
+        found = [(where, text, {}) for where, text in read_lines(paths.data)]
+    items = [Item(f"{number:06}", text, where, record) for number, (where, text, record) in enumerate(found)]
+    return BenchmarkData(items, [paths.data])
 
 
 def image_path(folder: Path, item: Item, number: int) -> Path:
