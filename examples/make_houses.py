@@ -1,7 +1,7 @@
-"""Make 48 captioned pictures of something that the shipped models never saw: `python examples/make_houses.py [FOLDER]`.
+"""Make 48 captioned pictures of what the shipped models never saw: `python examples/make_houses.py [FOLDER]`.
 
-A house is a red triangle on a square. Two of the ten houses, a yellow one on the right and a purple one on the left, are
-left out, so that a model that draws them has learned what a house is.
+A house is a red triangle on a square. Two of the ten houses, a yellow one on the right and a purple one on the left,
+are left out, so that a model that draws them has learned what a house is.
 """
 
 import json

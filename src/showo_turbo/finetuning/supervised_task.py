@@ -122,7 +122,8 @@ class SupervisedTask(Task[Showo, MixedBatch]):
         """Write a checkpoint with float16 weights, the adapter if there is one, a sample sheet and the loss curves."""
         if self.config.lora.rank:
             save_adapter(folder / "adapter", model, self.config.lora, self.config.model)
-        pipe = replace(self.pipe, model=merge_adapters(model))
+        # The description of the base's small world is not that of the model any more.
+        pipe = replace(self.pipe, model=merge_adapters(model), known_world=None)
         if pipe.image_tokenizer is not None and self.sheet_prompts:
             with atomic_file(folder / "samples.png") as file:
                 sample_sheet(pipe, self.sheet_prompts).save(file, format="PNG")
