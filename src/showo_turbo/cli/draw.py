@@ -27,6 +27,7 @@ from showo_turbo.cli.common_options import (
     report_unknown_words,
     with_options,
 )
+from showo_turbo.cli.draw_bulk import BulkArguments, generate_packs
 from showo_turbo.cli.early_checks import check_drawing, check_sampling, check_texts
 from showo_turbo.cli.finished_images import unfinished
 from showo_turbo.cli.output_files import check_image_name, check_outputs, image_bytes
@@ -101,6 +102,7 @@ class DrawingArguments:
 @with_options
 def generate(
     options: DrawingArguments,
+    bulk: BulkArguments,
     prompts: Annotated[list[str] | None, typer.Argument(help="Text of an image; every prompt gives a file.")] = None,
     prompts_file: Annotated[Path | None, typer.Option(help="A text file with one more prompt on each line.")] = None,
     height: Annotated[int | None, typer.Option(help="Height in pixels; the model's own if left out.")] = None,
@@ -129,6 +131,9 @@ def generate(
                 f"{', '.join(names).replace('_', '-')} out"
             )
         draw_again(from_sidecar, options)
+        return
+    if bulk.format is not None:
+        generate_packs(options, bulk, given, skip_existing)
         return
     lines = read_prompt_lines(prompts_file, "prompts file") if prompts_file else {}
     origins = {prompt: f"prompts file {str(prompts_file)!r}, line {line}" for line, prompt in lines.items()}

@@ -16,7 +16,7 @@ from showo_turbo.cli.prompt_files import check_prompts
 from showo_turbo.configuration import ShowoConfig
 from showo_turbo.errors import errors_in
 from showo_turbo.files import read_json
-from showo_turbo.generation.limits import (
+from showo_turbo.generation.model_limits import (
     check_extrapolation,
     check_pixels,
     check_positions,

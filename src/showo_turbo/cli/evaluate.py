@@ -1,4 +1,4 @@
-"""`showo-turbo evaluate`, `report`: scores of models on the built-in world, as tables and as JSON."""
+"""`showo-turbo evaluate`, `report`: scores of models, as tables and as JSON."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -23,6 +23,7 @@ from showo_turbo.cli.common_options import (
     world_of,
 )
 from showo_turbo.cli.early_checks import check_model, check_sampling
+from showo_turbo.cli.evaluate_benchmark import BenchmarkArguments, ModelArguments, evaluate_benchmark
 from showo_turbo.cli.output_files import check_outputs, check_png
 from showo_turbo.errors import InputError
 from showo_turbo.extras import require_module
@@ -38,6 +39,9 @@ if TYPE_CHECKING:
     from showo_turbo.pipelines.pipeline import ShowoPipeline
     from showo_turbo.scenes.benchmark import ScenePrompt
 
+SCENES = "scenes"
+"""Name of the benchmark on the built-in world."""
+
 TASKS = ("all", "text-to-image", "understanding", "reconstruction")
 MAX_SCENES = 100_000
 REPORTED_STEPS = [16, 8, 4, 2, 1]
@@ -52,9 +56,9 @@ class MeasuringArguments:
         InputError: if a number is out of its range.
     """
 
-    images_per_prompt: Annotated[
-        int, typer.Option("--num-images", "--images-per-prompt", help="Images of every prompt.")
-    ] = 4
+    num_images: Annotated[
+        int | None, typer.Option("--num-images", "--images-per-prompt", help="Images of every prompt; 4 if left out.")
+    ] = None
     prompts_file: Annotated[
         Path | None, typer.Option(help="JSONL prompts in GenEval's format; the held-out set if left out.")
     ] = None
@@ -67,6 +71,11 @@ class MeasuringArguments:
         check_integer("num-images", self.images_per_prompt, 1, MAX_IMAGES)
         check_integer("scenes", self.scenes, 1, MAX_SCENES)
         check_seed("seed", self.seed)
+
+    @property
+    def images_per_prompt(self) -> int:
+        """Number of images of every prompt."""
+        return 4 if self.num_images is None else self.num_images
 
 
 @dataclass(frozen=True)
@@ -99,13 +108,45 @@ def evaluate(
     sampling_arguments: SamplingArguments,
     decoding_arguments: BlockDecodingArguments,
     measuring: MeasuringArguments,
+    published: BenchmarkArguments,
+    benchmark: Annotated[
+        str, typer.Argument(help="scenes, the built-in world, or a published benchmark, see --list.")
+    ] = SCENES,
     model: Model = DEFAULT_MODEL,
     task: Annotated[str, typer.Option(help="all, text-to-image, understanding or reconstruction.")] = "all",
     quantization: Quantization = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="JSON file for scores and settings.")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="JSON file for scores and settings; of a published benchmark, a folder."),
+    ] = None,
     overwrite: Overwrite = False,
+    list_benchmarks: Annotated[bool, typer.Option("--list", help="List the benchmarks and stop.")] = False,
 ) -> None:
-    """Evaluate a model on held-out prompts and images of the built-in world, with 95 % confidence intervals."""
+    """Evaluate a model on the built-in world or a published benchmark, with 95 % confidence intervals."""
+    if list_benchmarks:
+        from showo_turbo.evaluation.benchmark_tables import benchmark_list
+
+        typer.echo(benchmark_list())
+        return
+    if benchmark != SCENES:
+        if task != "all" or measuring.prompts_file is not None or measuring.scenes != MeasuringArguments.scenes:
+            raise InputError("task, prompts-file and scenes are for the built-in world: leave them out")
+        evaluate_benchmark(
+            benchmark,
+            output,
+            published,
+            ModelArguments(
+                *(model, measuring.device, measuring.dtype, quantization, measuring.seed, measuring.num_images),
+                given_options(SamplingOptions, sampling_arguments),
+                given_options(DecodingOptions, decoding_arguments),
+            ),
+        )
+        return
+    if published.given():
+        raise InputError(
+            f"{', '.join(published.given())} is for published benchmarks: name one first, as in showo-turbo evaluate "
+            "geneval --data FILE; --list shows all"
+        )
     if task not in TASKS:
         raise InputError(f"task is {task!r}: choose {', '.join(TASKS)}")
     if output is not None:

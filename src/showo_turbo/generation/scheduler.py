@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from showo_turbo.errors import InputError
-from showo_turbo.generation.limits import check_steps, check_top_k, schedule_exponent
+from showo_turbo.generation.model_limits import check_steps, check_top_k, schedule_exponent
 from showo_turbo.generation.options import SamplingOptions, check_option
 from showo_turbo.generation.orders import halton_ranks
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from showo_turbo.components import choose_generator
-from showo_turbo.generation.limits import check_positions
+from showo_turbo.generation.model_limits import check_positions
 from showo_turbo.generation.options import DecodingOptions, takes_options
 from showo_turbo.generation.text_decoder import Streamer, TextDecoder, ended_on_error
 from showo_turbo.outputs import TextOutput
@@ -81,6 +81,7 @@ class Chat:
             generator = choose_generator(generator, seed)
             prompts = self.pipe.prompts
             asked = prompts.check_question(question)
+            self.pipe.warn_unknown_words([asked], "questions")
             if self.turns:
                 ids = [*self._ids, *prompts.next_turn(asked)]
             else:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from showo_turbo.components import Components, as_list, broadcast, choose_generator, distinct
 from showo_turbo.errors import InputError
-from showo_turbo.generation.limits import check_positions
+from showo_turbo.generation.model_limits import check_positions
 from showo_turbo.generation.options import DecodingOptions, takes_options
 from showo_turbo.generation.text_decoder import Streamer, TextDecoder, answer_ids, ended_on_error
 from showo_turbo.generation.trajectory import State
