@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from showo_turbo.checkpoints.names import resolve
 from showo_turbo.cli.common_options import (
     DEFAULT_DTYPE,
     DEFAULT_MODEL,
@@ -22,16 +22,19 @@ from showo_turbo.cli.common_options import (
     with_options,
     world_of,
 )
+from showo_turbo.cli.early_checks import check_model, check_sampling
 from showo_turbo.cli.evaluate_benchmark import BenchmarkArguments, ModelArguments, evaluate_benchmark
 from showo_turbo.cli.output_files import check_outputs, check_png
 from showo_turbo.errors import InputError
+from showo_turbo.extras import require_module
 from showo_turbo.files import atomic_files, write_json
-from showo_turbo.generation.options import DecodingOptions, SamplingOptions, add_options
-from showo_turbo.validation import check_integer, check_number, check_seed
+from showo_turbo.generation.options import MAX_IMAGES, DecodingOptions, SamplingOptions, add_options
+from showo_turbo.validation import check_integer, check_seed
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from showo_turbo.evaluation.comparison import ComparisonPlan
     from showo_turbo.evaluation.scene_questions import QuestionSet
     from showo_turbo.pipelines.pipeline import ShowoPipeline
     from showo_turbo.scenes.benchmark import ScenePrompt
@@ -40,6 +43,7 @@ SCENES = "scenes"
 """Name of the benchmark on the built-in world."""
 
 TASKS = ("all", "text-to-image", "understanding", "reconstruction")
+MAX_SCENES = 100_000
 REPORTED_STEPS = [16, 8, 4, 2, 1]
 REPORTED_GUIDANCE_SCALES = [0.5, 1.0]
 
@@ -64,8 +68,8 @@ class MeasuringArguments:
     dtype: Dtype = DEFAULT_DTYPE
 
     def __post_init__(self) -> None:
-        check_integer("num-images", self.images_per_prompt, 1)
-        check_integer("scenes", self.scenes, 1)
+        check_integer("num-images", self.images_per_prompt, 1, MAX_IMAGES)
+        check_integer("scenes", self.scenes, 1, MAX_SCENES)
         check_seed("seed", self.seed)
 
     @property
@@ -147,6 +151,11 @@ def evaluate(
         raise InputError(f"task is {task!r}: choose {', '.join(TASKS)}")
     if output is not None:
         check_outputs([output], overwrite)
+    # Plain blocks measure the model: the gain by a sliding window and drafts depends on the texts.
+    given = given_options(DecodingOptions, decoding_arguments)
+    decoding = DecodingOptions(**given, sliding_window=False, drafts=False)
+    check_model(model, measuring.dtype, quantization)
+    check_sampling(model, given_options(SamplingOptions, sampling_arguments))
     from showo_turbo.scenes.benchmark import benchmark_prompts
 
     world = world_of(model)
@@ -158,9 +167,6 @@ def evaluate(
     from showo_turbo.evaluation.scene_questions import make_question_set
     from showo_turbo.generation.scheduler import UnmaskingScheduler
 
-    # Plain blocks measure the model: the gain by a sliding window and drafts depends on the texts.
-    given = given_options(DecodingOptions, decoding_arguments)
-    decoding = DecodingOptions(**given, sliding_window=False, drafts=False)
     pipe = load_pipeline(model, measuring.device, measuring.dtype, quantization)
     sampling = pipe.recommended.override(**given_options(SamplingOptions, sampling_arguments))
     UnmaskingScheduler.from_options(sampling, pipe.model.config.codebook_size, pipe.model.config.num_vq_tokens)
@@ -232,45 +238,68 @@ def report(
     ] = None,
 ) -> None:
     """Compare a teacher with its students on the built-in world; an interrupted comparison is resumed."""
-    check_integer("steps", min(steps), 1)
-    check_integer("top-k", min(top_k or [1]), 1)
-    for scale in guidance_scale:
-        check_number("guidance-scale", scale, 0)
     students = _parse_students(student or [])
     for model in (teacher, *students.values()):
-        resolve(model)
+        check_model(model, measuring.dtype, None)
+        for number in steps:
+            check_sampling(model, {"num_inference_steps": number})
+    for model in students.values():
+        for k in top_k or []:
+            check_sampling(model, {"top_k": k})
+    for scale in guidance_scale:
+        check_sampling(teacher, {"guidance_scale": scale})
     if plot is not None:
         check_png("plot", plot)
     check_outputs([output, *([plot] if plot else [])], overwrite=True)
-    from showo_turbo.scenes.benchmark import benchmark_prompts
-
-    world = world_of(teacher)
-    prompts = benchmark_prompts(measuring.prompts_file, world)
-
-    from functools import lru_cache
-
     if plot is not None:
-        from showo_turbo.extras import require_module
-
         require_module("matplotlib.figure", "--plot")  # before anything is measured
-        from showo_turbo.evaluation.comparison_chart import score_chart
-    from showo_turbo.device import parse_device, parse_dtype
-    from showo_turbo.evaluation.comparison import Comparison, ComparisonPlan, image_variants, text_variants
+    variants = _ReportVariants(teacher, students, tuple(guidance_scale), tuple(top_k or [None]), tuple(steps))
+    _report(measuring, variants, output, plot)
+
+
+@dataclass(frozen=True)
+class _ReportVariants:
+    """Hold what `report` compares; see its options."""
+
+    teacher: str
+    students: dict[str, str]
+    guidance_scales: tuple[float, ...]
+    top_ks: tuple[int | None, ...]
+    steps: tuple[int, ...]
+
+    def plan(self, measuring: MeasuringArguments) -> "ComparisonPlan":
+        """Return the plan of the comparison.
+
+        Raises:
+            InputError: if the device cannot be used, or the prompts or the world's name cannot be read.
+        """
+        from showo_turbo.device import parse_device, parse_dtype
+        from showo_turbo.evaluation.comparison import ComparisonPlan, image_variants, text_variants
+        from showo_turbo.scenes.benchmark import benchmark_prompts
+
+        world = world_of(self.teacher)
+        return ComparisonPlan(
+            image_variants=image_variants(self.teacher, self.students, self.guidance_scales, self.top_ks),
+            text_variants=text_variants(self.teacher, self.students),
+            steps=self.steps,
+            prompts=benchmark_prompts(measuring.prompts_file, world),
+            images_per_prompt=measuring.images_per_prompt,
+            scenes=measuring.scenes,
+            seed=measuring.seed,
+            device=parse_device(measuring.device).type,
+            dtype=str(parse_dtype(measuring.dtype)).removeprefix("torch."),
+            world=world,
+        )
+
+
+def _report(measuring: MeasuringArguments, variants: _ReportVariants, output: Path, plot: Path | None) -> None:
+    """Measure the cells that are missing in a file, and print both tables; draw the plot once it can be."""
+    from showo_turbo.evaluation.comparison import Comparison
+    from showo_turbo.evaluation.comparison_chart import score_chart
     from showo_turbo.evaluation.comparison_tables import text_to_image_table, understanding_table
     from showo_turbo.locks import lock_file
 
-    plan = ComparisonPlan(
-        image_variants=image_variants(teacher, students, guidance_scale, top_k or [None]),
-        text_variants=text_variants(teacher, students),
-        steps=tuple(steps),
-        prompts=prompts,
-        images_per_prompt=measuring.images_per_prompt,
-        scenes=measuring.scenes,
-        seed=measuring.seed,
-        device=parse_device(measuring.device).type,
-        dtype=str(parse_dtype(measuring.dtype)).removeprefix("torch."),
-        world=world,
-    )
+    plan = variants.plan(measuring)
     with lock_file(output):
         load = lru_cache(maxsize=1)(lambda name: load_pipeline(name, measuring.device, measuring.dtype))
         comparison = Comparison(plan, output, load)

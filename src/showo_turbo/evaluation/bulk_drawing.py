@@ -31,7 +31,7 @@ from showo_turbo.extras import require_module
 from showo_turbo.files import atomic_file, atomic_files, remove_partial_files
 from showo_turbo.generation.options import SamplingOptions
 from showo_turbo.pipelines.pipeline import ShowoPipeline
-from showo_turbo.serving.requests import ImageRequest, TextRequest
+from showo_turbo.serving.requests import ImageRequest, PipelineRequest
 from showo_turbo.training.run_manifest import check_or_write_manifest
 
 _PACK_ENDINGS = {"files": "/metadata.jsonl", "webdataset": ".tar", "parquet": ".parquet"}
@@ -205,7 +205,7 @@ def _draw(
     missing = {pack.number: sum(item.id in waiting for item in pack.items) for pack in packs}
     options, left = asdict(plan.sampling), len(waiting)
 
-    def requests(item: Item) -> list[ImageRequest | TextRequest]:
+    def requests(item: Item) -> list[PipelineRequest]:
         seeds = [item.seed(plan.seed, number) for number in range(plan.images_per_prompt)]
         return [ImageRequest(item.text, seed=seed, **options) for seed in seeds]
 

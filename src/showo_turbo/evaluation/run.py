@@ -39,10 +39,8 @@ from showo_turbo.pipelines.pipeline import ShowoPipeline
 from showo_turbo.pipelines.understanding import EncodedImages
 from showo_turbo.processing.prompts import MAX_QUESTION_CHARACTERS
 from showo_turbo.serving.engine import Engine
-from showo_turbo.serving.requests import ImageRequest, TextRequest
+from showo_turbo.serving.requests import ImageRequest, PipelineRequest, TextRequest
 from showo_turbo.training.run_manifest import check_or_write_manifest
-
-Request = ImageRequest | TextRequest
 
 _SETTINGS, _STAMP = "settings.json", "stamp.json"
 
@@ -200,9 +198,9 @@ def _work(
 
 
 def run_items(
-    engine: "Engine[Request]",
+    engine: "Engine[PipelineRequest]",
     items: Sequence[Item],
-    make_requests: Callable[[Item], list[Request]],
+    make_requests: Callable[[Item], list[PipelineRequest]],
     batch_size: int,
 ) -> Iterator[tuple[Item, list[Any]]]:
     """Run the requests of items and yield each item with its outputs, in the order in which they are complete.
@@ -234,7 +232,7 @@ def run_items(
                     yield item, [by_number[number] for number in sorted(by_number)]
 
 
-def _image_requests(plan: RunPlan) -> Callable[[Item], list[Request]]:
+def _image_requests(plan: RunPlan) -> Callable[[Item], list[PipelineRequest]]:
     options = asdict(plan.sampling)
     return lambda item: [
         ImageRequest(item.text, seed=item.seed(plan.seed, number), **options)
@@ -242,12 +240,12 @@ def _image_requests(plan: RunPlan) -> Callable[[Item], list[Request]]:
     ]
 
 
-def _text_requests(pipe: ShowoPipeline, plan: RunPlan) -> Callable[[Item], list[Request]]:
+def _text_requests(pipe: ShowoPipeline, plan: RunPlan) -> Callable[[Item], list[PipelineRequest]]:
     """Encode an image once for consecutive questions about it."""
     options = asdict(plan.decoding)
     last: dict[Any, EncodedImages] = {}
 
-    def make(item: Item) -> list[Request]:
+    def make(item: Item) -> list[PipelineRequest]:
         if item.image not in last:
             last.clear()
             last[item.image] = pipe.encode_images([item.open_image()])
