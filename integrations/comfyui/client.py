@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from urllib.parse import urlsplit
@@ -142,10 +143,8 @@ def _cleaned(url: str) -> str:
 def _abort(connection: HTTPConnection) -> None:
     """Shut a connection down, which wakes a thread that reads from it."""
     if connection.sock is not None:
-        try:
+        with suppress(OSError):  # it is closed already
             connection.sock.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass  # it is closed already
 
 
 def _sleep(seconds: float) -> None:

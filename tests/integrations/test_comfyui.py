@@ -187,7 +187,7 @@ class Stub(HTTPServer):
         seen = self.seen = []
 
         class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:  # noqa: N802
+            def do_POST(self) -> None:
                 seen.append((self.path, dict(self.headers)))
                 self.rfile.read(int(self.headers["Content-Length"]))
                 status, headers, body = answers[min(len(seen), len(answers)) - 1]
@@ -252,17 +252,17 @@ def test_the_key_of_the_environment_stays_with_its_server(
 
 
 def test_cancelling_closes_the_connection(client: types.ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Cancelled(Exception):
+    class CancelledError(Exception):
         pass
 
     def throw() -> None:
-        raise Cancelled
+        raise CancelledError
 
     management = types.ModuleType("comfy.model_management")
     management.throw_exception_if_processing_interrupted = throw
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setitem(sys.modules, "comfy.model_management", management)
-        with pytest.raises(Cancelled):
+        with pytest.raises(CancelledError):
             client.Server(f"http://127.0.0.1:{silent.getsockname()[1]}").post_json("/v1", {})
         connection, _ = silent.accept()
         connection.settimeout(5)
