@@ -75,9 +75,7 @@ def serve(
     Draws at /v1/images/generations and /v1/images/edits, answers at /v1/chat/completions; /docs describes all.
     """
     chosen, names = limits.limits(), model_names(model)
-    for library in ("fastapi", "uvicorn", "multipart", "prometheus_client"):
-        if find_spec(library) is None:
-            raise InputError(f"serve needs {library}: {install_hint('serve')}")
+    require_server()
     from showo_turbo.serving.http.keys import ApiKeys, read_keys
 
     keys = ApiKeys([*(api_key or []), *(read_keys(api_keys_file) if api_keys_file else [])])
@@ -118,6 +116,17 @@ def serve(
     note("all requests are finished")
     if received == signal.SIGINT:
         raise KeyboardInterrupt
+
+
+def require_server() -> None:
+    """Check that the libraries of the server are installed, without importing them.
+
+    Raises:
+        InputError: if one is not.
+    """
+    libraries = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
+    if missing := [library for library in libraries if find_spec(library) is None]:
+        raise InputError(f"serve needs {', '.join(missing)}: {install_hint('serve')}")
 
 
 def model_names(models: list[str]) -> dict[str, str]:
