@@ -20,7 +20,7 @@ from showo_turbo.generation.model_limits import check_pixels
 from showo_turbo.generation.options import MAX_IMAGES, SamplingOptions, takes_options
 from showo_turbo.generation.scheduler import Generators, UnmaskingScheduler
 from showo_turbo.outputs import ImageOutput
-from showo_turbo.validation import check_integer
+from showo_turbo.validation import check_integer, shown
 
 StepCallback = Callable[[Components, int, int, dict[str, Any]], object]
 """`callback(pipe, step, timestep, callback_kwargs)`; see `ImageGeneration.text_to_image`."""
