@@ -6,7 +6,6 @@ twice.
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -32,7 +31,7 @@ from showo_turbo.checkpoints.weights import Weights, check_layers, find_weights,
 from showo_turbo.components import Components
 from showo_turbo.configuration import ShowoConfig, load_phi_config
 from showo_turbo.device import DTYPES
-from showo_turbo.errors import InputError, one_line
+from showo_turbo.errors import InputError, errors_in, one_line
 from showo_turbo.files import read_json, sha256_of_files
 from showo_turbo.generation.options import SamplingOptions
 from showo_turbo.models.showo import Showo
@@ -137,9 +136,8 @@ def locate(
             f"base is {str(base)!r}, but model {str(name)!r} is not an adapter: it has no {ADAPTER_CONFIG}, or is whole"
         )
     find_weights(folder)
-    values = read_json(folder / "config.json")
-    config = ShowoConfig.from_dict(values)
-    image_tokenizer = image_tokenizer or _image_tokenizer_of(folder, values)
+    config = ShowoConfig.from_file(folder / "config.json")
+    image_tokenizer = image_tokenizer or _image_tokenizer_of(folder)
     sampling = SamplingOptions()
     if published := published_checkpoint(name):
         config = replace(config, num_vq_tokens=published.num_vq_tokens, llm_model_path=published.text_tokenizer)
@@ -178,13 +176,13 @@ def _is_adapter(folder: Path) -> bool:
     return is_adapter or not is_model
 
 
-def _image_tokenizer_of(folder: Path, values: dict[str, Any]) -> Path | None:
+def _image_tokenizer_of(folder: Path) -> Path | None:
     """Return the folder of a checkpoint's image tokenizer: its own, or that of the shipped model that its config names.
 
     Raises:
         InputError: if the config names anything but a shipped model.
     """
-    own = folder / IMAGE_TOKENIZER_FOLDER
+    own, values = folder / IMAGE_TOKENIZER_FOLDER, read_json(folder / "config.json")
     if own.is_dir() or SHARED_IMAGE_TOKENIZER not in values:
         return own if own.is_dir() else None
     shipped = values[SHARED_IMAGE_TOKENIZER]
@@ -281,7 +279,9 @@ def load_sampling_options(files: CheckpointFiles) -> SamplingOptions:
     """
     for folder in (files.adapter, files.folder):
         if folder is not None and (folder / "generation.json").exists():
-            return SamplingOptions.from_dict(read_json(folder / "generation.json"))
+            values = read_json(folder / "generation.json")
+            with errors_in(folder / "generation.json"):
+                return SamplingOptions.from_dict(values)
     return files.sampling
 
 

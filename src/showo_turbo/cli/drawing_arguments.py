@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,7 +17,7 @@ from showo_turbo.cli.common_options import (
     given_options,
     load_pipeline,
 )
-from showo_turbo.cli.early_checks import check_texts
+from showo_turbo.cli.early_checks import check_drawing, check_sampling, check_texts
 from showo_turbo.generation.options import SamplingOptions, add_options
 from showo_turbo.validation import check_seed
 
@@ -59,15 +59,18 @@ class DrawingArguments:
         """Name or path of the model."""
         return DEFAULT_MODEL if self.model is None else self.model
 
-    def check(self, prompts: list[str], origins: Mapping[str, str] | None = None) -> None:
-        """Check prompts, see `check_prompts`, and sampling options before the pipeline is loaded.
+    def check(
+        self, task: str, arguments: Mapping[str, Any], prompts: list[str], origins: Mapping[str, str] | None = None
+    ) -> None:
+        """Check the arguments of a task, prompts, see `check_prompts`, and options before the pipeline is loaded.
 
         Raises:
             InputError: if one is invalid.
         """
         if self.seed is not None:
             check_seed("seed", self.seed)
-        SamplingOptions().override(**given_options(SamplingOptions, self))
+        check_drawing(self.model_name, task, arguments, self.num_images)
+        check_sampling(self.model_name, given_options(SamplingOptions, self))
         check_texts(self.model_name, prompts=prompts, origins=origins)
 
     def load_pipeline(self) -> "ShowoPipeline":
