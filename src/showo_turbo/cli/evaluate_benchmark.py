@@ -135,7 +135,7 @@ def evaluate_benchmark(name: str, output: Path | None, arguments: BenchmarkArgum
     data.check()
     if arguments.only != "score":
         check_model(model.model, model.dtype, model.quantization)
-        check_sampling(model.model, ({} if preset is None else dict(preset.sampling)) | model.sampling)
+        check_sampling(model.model, model.sampling)
         if not _generate(benchmark, data, output, arguments, model, preset, process):
             return
     if arguments.only != "generate":
