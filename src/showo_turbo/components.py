@@ -3,6 +3,7 @@
 It also converts between images and codes, since that takes the image tokenizer only.
 """
 
+import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -23,7 +24,7 @@ from showo_turbo.models.showo import Showo
 from showo_turbo.outputs import Images
 from showo_turbo.processing.image_files import ImageSource, preprocess_images
 from showo_turbo.processing.images import pixels_to_images
-from showo_turbo.processing.known_world import WORD, KnownWorld, UnknownWordsWarning
+from showo_turbo.processing.known_world import KnownWorld, UnknownWordsWarning
 from showo_turbo.processing.prompts import PromptBuilder
 from showo_turbo.validation import check_seed
 
@@ -106,11 +107,12 @@ class Components:
 
     def warn_unknown_words(self, texts: Sequence[str], kind: Literal["prompts", "questions"]) -> None:
         """Warn, once, if texts have words that the model was never trained on."""
-        world = self.known_world
-        if world is None or self._warned or world.words.issuperset(WORD.findall(" ".join(texts).lower())):
+        if self.known_world is None or self._warned:
             return
-        self._warned = True
-        warnings.warn(str(world.note(texts, kind)), UnknownWordsWarning, stacklevel=4)
+        note = self.known_world.note(texts, kind)
+        if note is not None:
+            self._warned = True
+            warnings.warn(note, UnknownWordsWarning, stacklevel=_frames_inside())
 
     def require_image_tokenizer(self) -> MagvitV2:
         """Return the image tokenizer.
@@ -204,6 +206,14 @@ class Components:
             raise InputError(f"output_type is {output_type!r}: choose {', '.join(OUTPUT_TYPES)}")
         if output_type != "latent":
             self.require_image_tokenizer()
+
+
+def _frames_inside() -> int:
+    """Return the number of frames above the caller that belong to this package, so that a warning names user's code."""
+    frame, count = sys._getframe(1), 1
+    while frame.f_back is not None and str(frame.f_globals.get("__name__")).startswith(f"{__package__}."):
+        frame, count = frame.f_back, count + 1
+    return count
 
 
 def as_list(value: Any) -> list:

@@ -205,6 +205,9 @@ def test_patterns_that_hang_elsewhere_match_nothing(adapter: Path, random_checkp
         ({"layer_replication": [[0, 2]]}, "uses layer_replication, which cannot be merged here"),
         ({"base_model_name_or_path": ["a"]}, r"has base_model_name_or_path \['a'\]: expected a text"),
         ({"modules_to_save": [1]}, "has modules_to_save 1: expected a text"),
+        ({"target_modules": ["q_proj"]}, "holds LoRA factors of other modules than its target_modules"),
+        ({"target_modules": r"(\w|.|[a-z])+(\w|.|[0-9])+[#$]"}, "has pattern .* which takes too long to match"),
+        ({"exclude_modules": 3}, "has exclude_modules 3: expected a list of texts"),
         ({"modules_to_save": ["final_layernorm"]}, "says that it replaces final_layernorm"),
     ],
 )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import typer
 
@@ -21,6 +22,7 @@ from showo_turbo.cli.common_options import (
     load_pipeline,
     with_options,
 )
+from showo_turbo.cli.early_checks import check_model
 from showo_turbo.cli.terminal import note, print_result, verbosity, warn
 from showo_turbo.errors import InputError
 from showo_turbo.extras import install_hint
@@ -78,6 +80,9 @@ def serve(
     require_server()
     from showo_turbo.serving.http.keys import ApiKeys, read_keys
 
+    check_origins(cors_origin or [])
+    for path in names.values():
+        check_model(path, dtype, quantization)
     keys = ApiKeys([*(api_key or []), *(read_keys(api_keys_file) if api_keys_file else [])])
     check_integer("port", port, 0, 65535)
     from showo_turbo.serving.http.listener import bind, is_local, listen, url_of
@@ -86,6 +91,8 @@ def serve(
     if not is_local(bound) and not keys:
         warn(f"everybody who reaches {host} can use the server: --api-key or --api-keys-file lets in those with a key")
     pipes = {name: load_pipeline(path, device, dtype, quantization) for name, path in names.items()}
+    for pipe in pipes.values():
+        pipe.require_image_tokenizer()
 
     from showo_turbo.serving.http.application import Server, create_app
     from showo_turbo.serving.http.metrics import Metrics
@@ -127,6 +134,18 @@ def require_server() -> None:
     libraries = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
     if missing := [library for library in libraries if find_spec(library) is None]:
         raise InputError(f"serve needs {', '.join(missing)}: {install_hint('serve')}")
+
+
+def check_origins(origins: list[str]) -> None:
+    """Check origins of web pages.
+
+    Raises:
+        InputError: if one is not a scheme with a host.
+    """
+    for origin in origins:
+        parts = urlsplit(origin)
+        if origin != "*" and (not parts.scheme or not parts.netloc or origin != f"{parts.scheme}://{parts.netloc}"):
+            raise InputError(f"--cors-origin {origin!r} is no origin: give one such as https://example.com, or *")
 
 
 def model_names(models: list[str]) -> dict[str, str]:

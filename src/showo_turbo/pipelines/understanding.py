@@ -14,6 +14,7 @@ from torch import Tensor
 
 from showo_turbo.components import Components, as_list, broadcast, choose_generator, distinct
 from showo_turbo.errors import InputError
+from showo_turbo.generation.model_limits import check_positions
 from showo_turbo.generation.options import DecodingOptions, takes_options
 from showo_turbo.generation.text_decoder import Streamer, TextDecoder, answer_ids, ended_on_error
 from showo_turbo.generation.trajectory import State
@@ -183,20 +184,8 @@ class Understanding(Components):
         self.warn_unknown_words(cleaned, "questions")
         for question in cleaned:
             length = len(self.prompts.understanding([0] * image_length, question))
-            self.check_length(length, options, "image and question")
+            check_positions(length, options.max_new_tokens, self.model.max_positions, "image and question")
         return cleaned
-
-    def check_length(self, length: int, options: DecodingOptions, prompt: str) -> None:
-        """Check that a prompt of `length` tokens and its answer fit the model's positions.
-
-        Raises:
-            InputError: if they do not; `prompt` names the parts of the prompt.
-        """
-        if length + options.max_new_tokens > self.model.max_positions:
-            raise InputError(
-                f"{prompt} take {length} tokens and max_new_tokens is {options.max_new_tokens}, but the "
-                f"model has {self.model.max_positions} positions: shorten the question, or choose fewer new tokens"
-            )
 
     def text_output(self, state: State) -> TextOutput:
         """Return the ids and texts of a state."""

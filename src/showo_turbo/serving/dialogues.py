@@ -22,6 +22,7 @@ import torch
 from PIL.Image import Image
 
 from showo_turbo.components import make_generator
+from showo_turbo.generation.model_limits import check_positions
 from showo_turbo.generation.options import DecodingOptions, add_options, options_in
 from showo_turbo.generation.text_decoder import TextDecoder
 from showo_turbo.generation.trajectory import State
@@ -168,7 +169,8 @@ def prepare_dialogue(pipe: ShowoPipeline, cache: DialogueCache, request: ChatReq
         prompts.check_answer(turn.answer)
     digest, image = cache.encode(pipe, request.image)
     ids = dialogue_ids(prompts, image.rows[0].tolist(), questions, [turn.answer for turn in request.turns])
-    pipe.check_length(len(ids), decoding, "image, dialogue so far and question")
+    positions = pipe.model.max_positions
+    check_positions(len(ids), decoding.max_new_tokens, positions, "image, dialogue so far and question")
     previous, cached = cache.take(digest, ids)
     decoder, guesses = TextDecoder.from_options(
         image.model, prompts.vocabulary, [ids], decoding, make_generator(request.seed), previous
