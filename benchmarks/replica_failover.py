@@ -4,8 +4,9 @@
     python benchmarks/replica_failover.py --requests 100 --concurrency 16 --retries 0
 
 Two runs of the same seeded requests, the second with SIGKILL to one replica's process after a fifth of the answers.
-Reported: answers, errors by status, errors of requests that were not running at the kill (there should be none), whether
-all images are those of the first run, and the seconds until as many replicas run again. Replicas run on this machine.
+Reported: answers, errors by status, errors of requests that were not running at the kill (there should be none),
+whether all images are those of the first run, and the seconds until as many replicas run again. Replicas run on this
+machine.
 """
 
 import asyncio

@@ -24,7 +24,7 @@ from showo_turbo.models.showo import Showo
 from showo_turbo.outputs import Images
 from showo_turbo.processing.image_files import ImageSource, preprocess_images
 from showo_turbo.processing.images import pixels_to_images
-from showo_turbo.processing.known_world import KnownWorld, UnknownWordsWarning
+from showo_turbo.processing.known_world import WORD, KnownWorld, UnknownWordsWarning
 from showo_turbo.processing.prompts import PromptBuilder
 from showo_turbo.validation import check_seed
 
@@ -107,9 +107,13 @@ class Components:
 
     def warn_unknown_words(self, texts: Sequence[str], kind: Literal["prompts", "questions"]) -> None:
         """Warn, once, if texts have words that the model was never trained on."""
-        if self.known_world is None or self._warned:
+        world = self.known_world
+        if world is None or self._warned:
             return
-        note = self.known_world.note(texts, kind)
+        found = (WORD.findall(text.lower()) for text in texts)
+        if all(words and world.words.issuperset(words) for words in found):
+            return
+        note = world.note(texts, kind)  # looks closer, at invisible characters and other spellings
         if note is not None:
             self._warned = True
             warnings.warn(note, UnknownWordsWarning, stacklevel=_frames_inside())

@@ -226,6 +226,12 @@ def test_the_bias_of_an_update_needs_its_field(adapter: Path, random_checkpoint:
         load(adapter, base=random_checkpoint)
 
 
+def test_an_adapter_without_weights_is_refused(adapter: Path, random_checkpoint: Path) -> None:
+    save_file({}, adapter / "adapter_model.safetensors")
+    with pytest.raises(InputError, match=r"adapter_model\.safetensors' holds no weights"):
+        load(adapter, base=random_checkpoint)
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")
 @pytest.mark.parametrize("use_rslora", [False, True])

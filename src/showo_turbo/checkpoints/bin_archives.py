@@ -95,4 +95,7 @@ def _compare(archive: zipfile.ZipFile, entries: list[zipfile.ZipInfo]) -> None:
 
 
 def _too_much(file: Path) -> InputError:
-    return InputError(f"weight file {str(file)!r} holds too much: expected at most {MAX_TENSORS:,} tensors")
+    return InputError(
+        f"weight file {str(file)!r} holds too much: expected at most {MAX_TENSORS:,} tensors, and nothing else such as "
+        "numpy arrays"
+    )

@@ -84,6 +84,8 @@ def merge_adapter(base: Weights, folder: Path) -> Weights:
     tensors = {_WRAPPING.sub("", name): tensor.clone() for name, tensor in adapter.stream()}
     if len(tensors) < len(adapter.layout):
         raise InputError(f"{adapter.source} holds two adapters or two weights of one name: keep one")
+    if not tensors:
+        raise InputError(f"{adapter.source} holds no weights: was the adapter saved?")
     replacements = {
         name: one for name, one in tensors.items() if not _FACTOR.fullmatch(name) and not _BIAS.fullmatch(name)
     }

@@ -16,18 +16,18 @@ from showo_turbo.cli.prompt_files import check_prompts
 from showo_turbo.configuration import ShowoConfig
 from showo_turbo.errors import errors_in
 from showo_turbo.files import read_json
-from showo_turbo.generation.model_limits import (
-    check_extrapolation,
-    check_pixels,
+from showo_turbo.generation.model_limits import check_extrapolation, check_pixels, check_strength
+from showo_turbo.generation.options import MAX_IMAGES, SamplingOptions
+from showo_turbo.models.magvit_v2_config import MagvitV2Config
+from showo_turbo.validation import (
+    check_dtype,
+    check_integer,
     check_positions,
+    check_quantization,
     check_steps,
-    check_strength,
     check_top_k,
     schedule_exponent,
 )
-from showo_turbo.generation.options import MAX_IMAGES, SamplingOptions
-from showo_turbo.models.magvit_v2_config import MagvitV2Config
-from showo_turbo.validation import check_dtype, check_integer, check_quantization
 
 if TYPE_CHECKING:
     from showo_turbo.processing.prompts import PromptBuilder

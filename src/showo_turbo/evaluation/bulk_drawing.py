@@ -1,6 +1,6 @@
 """Draw the images of a long file of prompts, in packs of many prompts; see `run` for what is shared with benchmarks.
 
-    OUT/0000012/000012345-0.png ..        while the pack is drawn
+    OUT/0000012/012345-0.png ..           while the pack is drawn
     OUT/0000012.tar                       webdataset: PNG, TXT and JSON of every image
     OUT/0000012.parquet                   parquet: a row for every image
     OUT/0000012/metadata.jsonl            files: the images stay, and the file has a line for each

@@ -25,9 +25,9 @@ import torch
 from torch import Tensor
 
 from showo_turbo.errors import InputError
-from showo_turbo.generation.model_limits import check_steps, check_top_k, schedule_exponent
 from showo_turbo.generation.options import SamplingOptions, check_option
 from showo_turbo.generation.orders import halton_ranks
+from showo_turbo.validation import check_steps, check_top_k, schedule_exponent
 
 Generators = torch.Generator | Sequence[torch.Generator] | None
 """One generator for the whole batch, or several for equally many rows each, in order; None is torch's default."""

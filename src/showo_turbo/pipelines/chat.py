@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from showo_turbo.components import choose_generator
-from showo_turbo.generation.model_limits import check_positions
 from showo_turbo.generation.options import DecodingOptions, takes_options
 from showo_turbo.generation.text_decoder import Streamer, TextDecoder, ended_on_error
 from showo_turbo.outputs import TextOutput
+from showo_turbo.validation import check_positions
 
 if TYPE_CHECKING:
     from showo_turbo.pipelines.understanding import EncodedImages, Understanding

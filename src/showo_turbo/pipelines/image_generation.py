@@ -20,7 +20,7 @@ from showo_turbo.generation.model_limits import check_pixels
 from showo_turbo.generation.options import MAX_IMAGES, SamplingOptions, takes_options
 from showo_turbo.generation.scheduler import Generators, UnmaskingScheduler
 from showo_turbo.outputs import ImageOutput
-from showo_turbo.validation import check_integer
+from showo_turbo.validation import check_integer, shown
 
 StepCallback = Callable[[Components, int, int, dict[str, Any]], object]
 """`callback(pipe, step, timestep, callback_kwargs)`; see `ImageGeneration.text_to_image`."""
@@ -148,6 +148,8 @@ class ImageGeneration(Components):
         if not prompts:
             raise InputError("prompt is an empty list: give at least one prompt")
         check_integer("num_images_per_prompt", num_images_per_prompt, 1, MAX_IMAGES)
+        if callback_on_step_end is not None and not callable(callback_on_step_end):
+            raise InputError(f"callback_on_step_end is {shown(callback_on_step_end)}: expected a function")
         if isinstance(generator, Sequence) and len(generator) != len(prompts):
             raise InputError(
                 f"generator is a list of {len(generator)} for {len(prompts)} prompts: give one, or one per prompt"

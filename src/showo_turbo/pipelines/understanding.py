@@ -14,7 +14,6 @@ from torch import Tensor
 
 from showo_turbo.components import Components, as_list, broadcast, choose_generator, distinct
 from showo_turbo.errors import InputError
-from showo_turbo.generation.model_limits import check_positions
 from showo_turbo.generation.options import DecodingOptions, takes_options
 from showo_turbo.generation.text_decoder import Streamer, TextDecoder, answer_ids, ended_on_error
 from showo_turbo.generation.trajectory import State
@@ -23,6 +22,7 @@ from showo_turbo.models.showo_features import FeatureShowo
 from showo_turbo.outputs import TextOutput
 from showo_turbo.pipelines.chat import Chat
 from showo_turbo.processing.image_files import ImageSource
+from showo_turbo.validation import check_positions
 
 
 @dataclass(frozen=True)

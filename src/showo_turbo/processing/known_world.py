@@ -15,7 +15,7 @@ from showo_turbo.files import read_json
 
 WORLD_FILE = "world.json"
 _PUNCTUATION = re.escape(".,:;!?'\"`´‘’“”„«»()-–—…")
-_WORD = re.compile(rf"[^\W_]+(?:[-'][^\W_]+)*|(?:[^\w\s{_PUNCTUATION}]|_)+")
+WORD = re.compile(rf"[^\W_]+(?:[-'][^\W_]+)*|(?:[^\w\s{_PUNCTUATION}]|_)+")
 _INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u2060-\u2064\ufeff]")
 _SHOWN_WORDS = 5
 
@@ -26,7 +26,7 @@ class UnknownWordsWarning(UserWarning):
 
 def words_of(text: str) -> list[str]:
     """Return the words of a text in lower case, and its runs of symbols such as emoji; punctuation is left out."""
-    return _WORD.findall(_INVISIBLE.sub("", unicodedata.normalize("NFKC", text)).lower())
+    return WORD.findall(_INVISIBLE.sub("", unicodedata.normalize("NFKC", text)).lower())
 
 
 @dataclass(frozen=True)

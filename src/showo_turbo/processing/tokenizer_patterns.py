@@ -18,7 +18,7 @@ from typing import Any
 from showo_turbo.errors import InputError
 from showo_turbo.validation import shown
 
-_MAX_REPEATS = 3
+_MAX_REPEATS = 2
 _MAX_CHARACTERS = 10_000
 
 _PROPERTY = re.compile(r"\\[pP]\{[^{}]*\}|\\p[A-Z]|\[:\^?[a-z]+:\]|\\[hHRX]")

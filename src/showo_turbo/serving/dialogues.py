@@ -22,7 +22,6 @@ import torch
 from PIL.Image import Image
 
 from showo_turbo.components import make_generator
-from showo_turbo.generation.model_limits import check_positions
 from showo_turbo.generation.options import DecodingOptions, add_options, options_in
 from showo_turbo.generation.text_decoder import TextDecoder
 from showo_turbo.generation.trajectory import State
@@ -34,6 +33,7 @@ from showo_turbo.pipelines.understanding import EncodedImages
 from showo_turbo.processing.prompts import PromptBuilder
 from showo_turbo.serving.batching import Job
 from showo_turbo.serving.requests import expected_passes
+from showo_turbo.validation import check_positions
 
 
 @dataclass(frozen=True, eq=False)
