@@ -20,17 +20,26 @@ if TYPE_CHECKING:
     from showo_turbo.generation.options import SamplingOptions
     from showo_turbo.outputs import ImageOutput, TextOutput
     from showo_turbo.pipelines.pipeline import ShowoPipeline
-    from showo_turbo.serving.requests import ImageRequest, TextRequest
+    from showo_turbo.serving.requests import (
+        ExtrapolateRequest,
+        ImageRequest,
+        InpaintRequest,
+        TextRequest,
+        VaryRequest,
+    )
 
 __version__ = version("showo-turbo")
 __all__ = [
+    "ExtrapolateRequest",
     "ImageOutput",
     "ImageRequest",
+    "InpaintRequest",
     "InputError",
     "SamplingOptions",
     "ShowoPipeline",
     "TextOutput",
     "TextRequest",
+    "VaryRequest",
     "__version__",
 ]
 
@@ -44,12 +53,15 @@ for _name in ("torchao", "torch.utils._pytree"):
     logging.getLogger(_name).addFilter(_is_relevant)
 
 _HOMES = {
+    "ExtrapolateRequest": "showo_turbo.serving.requests",
     "ImageOutput": "showo_turbo.outputs",
     "ImageRequest": "showo_turbo.serving.requests",
+    "InpaintRequest": "showo_turbo.serving.requests",
     "SamplingOptions": "showo_turbo.generation.options",
     "ShowoPipeline": "showo_turbo.pipelines.pipeline",
     "TextOutput": "showo_turbo.outputs",
     "TextRequest": "showo_turbo.serving.requests",
+    "VaryRequest": "showo_turbo.serving.requests",
 }
 
 

@@ -11,12 +11,13 @@ def install_hint(extra: str) -> str:
     return f"pip install -e '.[{extra}]' in a clone installs it"
 
 
-def require_module(name: str, purpose: str) -> ModuleType:
-    """Import a module of the `train` extra.
+def require_module(name: str, purpose: str, extra: str = "train") -> ModuleType:
+    """Import a module of an extra.
 
     Args:
         name: full name of the module.
         purpose: what needs it, for the error message.
+        extra: name of the extra.
 
     Raises:
         InputError: if it is not installed.
@@ -24,4 +25,4 @@ def require_module(name: str, purpose: str) -> ModuleType:
     try:
         return import_module(name)
     except ImportError as error:
-        raise InputError(f"{purpose} needs {name.partition('.')[0]}: {install_hint('train')}") from error
+        raise InputError(f"{purpose} needs {name.partition('.')[0]}: {install_hint(extra)}") from error

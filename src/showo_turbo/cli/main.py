@@ -11,6 +11,7 @@ from showo_turbo.cli.demo import demo
 from showo_turbo.cli.draw import extrapolate, generate, inpaint, vary
 from showo_turbo.cli.evaluate import evaluate, report
 from showo_turbo.cli.exit_status import run_or_exit
+from showo_turbo.cli.serve import serve
 from showo_turbo.cli.terminal import verbosity
 from showo_turbo.cli.train import distill, pretrain
 
@@ -23,6 +24,7 @@ for command in (
     ask,
     describe,
     chat,
+    serve,
     demo,
     evaluate,
     report,

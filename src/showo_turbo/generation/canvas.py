@@ -12,7 +12,7 @@ The transformer reads codes row by row in a grid of one width. So a larger image
 what is known already: the known half of the image is the far half of the window.
 
 A canvas is to an image what a state is to one window: `denoise_windows` yields one after every forward pass, and known
-codes never change.
+codes never change. `CanvasDenoiser` steps canvases as `ImageDenoiser` steps images, so the engine runs both.
 """
 
 from collections.abc import Iterator, Sequence
@@ -26,7 +26,8 @@ from torch import Tensor
 from showo_turbo.errors import InputError
 from showo_turbo.generation.image_denoiser import ImageDenoiser, partly_known_state
 from showo_turbo.generation.options import DIRECTIONS, MAX_DIRECTIONS
-from showo_turbo.generation.trajectory import run_single
+from showo_turbo.generation.trajectory import State, Step, run_single
+from showo_turbo.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,16 @@ class Canvas:
     def grid(self) -> tuple[int, int]:
         """Rows and columns of codes."""
         return self.codes.shape[1], self.codes.shape[2]
+
+    def start(self, vocabulary: Vocabulary) -> State:
+        """Return the state before the first pass; its rows are canvases, row by row."""
+        return partly_known_state(self.codes.flatten(1), self.known.flatten(1), vocabulary)
+
+    def at(self, state: State, vocabulary: Vocabulary) -> "Canvas":
+        """Return a later state of this canvas; codes that are not guessed yet stay as they are here."""
+        ids, known = state.ids.unflatten(1, self.grid), state.settled.unflatten(1, self.grid)
+        codes = torch.where(ids == vocabulary.mask_id, self.codes, ids - vocabulary.image_offset)
+        return Canvas(codes, known, state.forward_passes)
 
     def extend(self, direction: str, count: int) -> Self:
         """Return the images with `count` more unknown rows or columns at one border."""
@@ -136,20 +147,50 @@ def check_extrapolation(directions: Sequence[str], side: int, offset: int = 0) -
         raise InputError(f"offset is {offset!r}: choose {1 - side // 2} to {side - side // 2 - 1}")
 
 
+class CanvasDenoiser:
+    """Denoise canvases window by window: one step is one forward pass over the first window that is not finished."""
+
+    def __init__(self, denoiser: ImageDenoiser, grid: tuple[int, int], windows: Sequence[Window]) -> None:
+        """Prepare canvases.
+
+        Args:
+            denoiser: for as many images as there are canvases.
+            grid: rows and columns of their codes.
+            windows: they cover all that is unknown.
+        """
+        self.denoiser, self.grid, self.windows = denoiser, grid, windows
+        self._window: Window | None = None
+        self._passes_before_window = 0
+
+    @property
+    def sequences(self) -> int:
+        """Largest number of sequences in a forward pass."""
+        return self.denoiser.sequences
+
+    def step(self, state: State) -> Step[State]:
+        """Run one step of the current window."""
+        ids, known = (tensor.unflatten(1, self.grid).clone() for tensor in (state.ids, state.settled))
+        window = next(one for one in self.windows if not known[one.index].all())
+        if window is not self._window:
+            self._window, self._passes_before_window = window, state.forward_passes
+        inner = State(
+            rearrange(ids[window.index], "b h w -> b (h w)"),
+            rearrange(known[window.index], "b h w -> b (h w)"),
+            state.forward_passes - self._passes_before_window,
+        )
+        drawn = yield from self.denoiser.step(inner)
+        ids[window.index] = rearrange(drawn.ids, "b (h w) -> b h w", h=window.side)
+        known[window.index] = rearrange(drawn.settled, "b (h w) -> b h w", h=window.side)
+        return State(ids.flatten(1), known.flatten(1), state.forward_passes + 1)
+
+
 def denoise_windows(denoiser: ImageDenoiser, canvas: Canvas, windows: Sequence[Window]) -> Iterator[Canvas]:
     """Yield the canvas as it is (first), and after every forward pass over one window after the other."""
     yield canvas
-    offset = denoiser.vocabulary.image_offset
-    for window in windows:
-        codes, known = (rearrange(tensor[window.index], "b h w -> b (h w)") for tensor in (canvas.codes, canvas.known))
-        state = partly_known_state(codes, known, denoiser.vocabulary)
-        while not state.done:
-            state = run_single(denoiser.model, denoiser.step(state))
-            all_codes, all_known = canvas.codes.clone(), canvas.known.clone()
-            all_codes[window.index] = rearrange(state.ids - offset, "b (h w) -> b h w", h=window.side)
-            all_known[window.index] = rearrange(state.settled, "b (h w) -> b h w", h=window.side)
-            canvas = Canvas(all_codes, all_known, canvas.forward_passes + 1)
-            yield canvas
+    decoder, state = CanvasDenoiser(denoiser, canvas.grid, windows), canvas.start(denoiser.vocabulary)
+    while not state.done:
+        state = run_single(denoiser.model, decoder.step(state))
+        yield canvas.at(state, denoiser.vocabulary)
 
 
 def unknown_windows(canvas: Canvas, windows: Sequence[Window]) -> list[Window]:

@@ -1,37 +1,24 @@
-"""Draw images: text to image, inpainting, extrapolation, variation.
+"""Draw images of prompts, and hold what all tasks that draw have in common.
 
-    prompts, options --> ImageDenoiser --+
-                                         +--denoise_windows--> finished canvas --decode_codes--> images
-    known codes -------> Canvas ---------+
+    prompts, options --prepare_images--> ImageDenoiser --+
+                                                         +--> Drawing --denoise_windows--> canvas --> images
+    known codes ---------------> Canvas, windows --------+
 
-The tasks differ in what is known at the start: nothing (text to image), all but the mask (inpainting), one side
-(extrapolation), a random part (variation).
+The tasks differ in what is known at the start: nothing here; the rest is in `image_editing`. The pipeline's methods run
+a `Drawing` by itself, the engine runs it among others (`serving.requests`).
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-from torch import Tensor
-
-from showo_turbo.components import Components, as_list, broadcast, make_generator
+from showo_turbo.components import Components, as_list, make_generator
 from showo_turbo.errors import InputError
-from showo_turbo.generation.canvas import (
-    Canvas,
-    Window,
-    check_extrapolation,
-    cover,
-    denoise_windows,
-    extrapolate,
-    unknown_windows,
-)
+from showo_turbo.generation.canvas import Canvas, Window, cover, denoise_windows
 from showo_turbo.generation.image_denoiser import ImageDenoiser
 from showo_turbo.generation.options import MAX_IMAGES, MAX_PIXELS_ALONG, SamplingOptions, takes_options
 from showo_turbo.generation.scheduler import Generators, UnmaskingScheduler
 from showo_turbo.outputs import ImageOutput
-from showo_turbo.pipelines.image_editing import check_strength, draw_unknown, read_mask, split_grids, split_masks
-from showo_turbo.processing.image_files import ImageSource, open_image
 from showo_turbo.validation import check_integer, shown
 
 StepCallback = Callable[[Components, int, int, dict[str, Any]], object]
@@ -50,12 +37,28 @@ class ImageCall:
     callback: StepCallback | None
 
 
-class ImageGeneration(Components):
-    """Draw images.
+@dataclass(frozen=True)
+class Drawing:
+    """Hold a task that is ready to run.
 
-    Images to edit are given as pixels, of which the central square is used at the model's resolution, or as `codes`,
-    with nothing lost and of any size: long (tokens,) or (batch, tokens) for square ones, or (batch, height, width).
-    Known codes stay bit for bit.
+    Attributes:
+        call: the checked arguments, and the denoiser of all images.
+        canvas: what is known of the images.
+        windows: windows in which something is to be drawn, in order.
+    """
+
+    call: ImageCall
+    canvas: Canvas
+    windows: list[Window]
+
+    @property
+    def passes(self) -> int:
+        """Largest number of forward passes."""
+        return len(self.windows) * self.call.denoiser.scheduler.num_inference_steps
+
+
+class ImageGeneration(Components):
+    """Draw images of prompts.
 
     A callback that sets `pipe._interrupt = True`, as with diffusers' pipelines, stops the call after the step: it
     returns the images as they are then.
@@ -100,112 +103,27 @@ class ImageGeneration(Components):
         Raises:
             InputError: if a prompt is empty or too long, or an option is out of its range; before any forward pass.
         """
-        grid = (self.codes_along("height", height), self.codes_along("width", width))
-        prompts = as_list(prompt)
-        call = self.prepare_images(
-            prompts, num_images_per_prompt, generator, seed, output_type, callback_on_step_end, **options
+        return self._draw(
+            self.prepare_drawing(
+                prompt,
+                height,
+                width,
+                num_images_per_prompt=num_images_per_prompt,
+                generator=generator,
+                seed=seed,
+                output_type=output_type,
+                callback_on_step_end=callback_on_step_end,
+                **options,
+            )
         )
-        return self._draw(call, Canvas.blank(len(prompts) * num_images_per_prompt, *grid), cover(grid, self.grid_size))
 
-    @takes_options(SamplingOptions)
-    def inpaint(
-        self,
-        image: ImageSource | Sequence[ImageSource] | None = None,
-        mask: ImageSource | Tensor | Sequence[ImageSource] | None = None,
-        prompt: str | Sequence[str] = "",
-        *,
-        codes: Tensor | None = None,
-        **options: Any,
-    ) -> ImageOutput:
-        """Redraw a part of images. One image may be paired with several prompts, and one prompt with several images.
-
-        Args:
-            image: a path, an open file, a PIL image, an array (output types "np" and "pt"), or a list of these.
-            mask: an image of the same size, white or transparent where to redraw (see `processing.masks`), or bool over
-                the codes, shaped as `codes`. One for all images, or one for each.
-            prompt: what the whole image shows, one text or several.
-            codes: the image as codes, in place of `image`.
-            **options: as for `text_to_image`.
-
-        Raises:
-            InputError: if mask and image differ in size, the mask is empty, or as `text_to_image`; before any forward
-                pass.
-        """
-        if mask is None:
-            raise InputError("mask is missing: give an image that is white where to draw")
-        sources = self._sources(image, codes)
-        masks = split_masks(mask) if isinstance(mask, Tensor) else as_list(mask)
-        sources, masks = broadcast(sources, masks, ("images", "masks"))
-        resolution = self.resolution if codes is None else None
-        unknown = [
-            read_mask(one, source, resolution, self.grid_size) for one, source in zip(masks, sources, strict=True)
-        ]
-        pairs, prompts = broadcast(list(zip(sources, unknown, strict=True)), as_list(prompt), ("images", "prompts"))
-        call = self.prepare_images(prompts, **options)
-        known = ~torch.stack([one for _, one in pairs]).repeat_interleave(call.num_images_per_prompt, 0)
-        canvas = Canvas(self._grids([source for source, _ in pairs], call), known)
-        return self._draw(call, canvas, cover(canvas.grid, self.grid_size))
-
-    @takes_options(SamplingOptions)
-    def extrapolate(
-        self,
-        image: ImageSource | Sequence[ImageSource] | None = None,
-        prompt: str | Sequence[str] = "",
-        direction: str | Sequence[str] = "left",
-        *,
-        offset: int = 0,
-        codes: Tensor | None = None,
-        **options: Any,
-    ) -> ImageOutput:
-        """Extend images beyond their borders, half a window at a time.
-
-        Args:
-            image: a path, an open file, a PIL image, an array (output types "np" and "pt"), or a list of these.
-            prompt: what the new part shows, one text or several.
-            direction: "left", "right", "up" or "down", or several in order; each may occur several times.
-            offset: number of codes that are added beyond half a window; the model then sees fewer known ones.
-            codes: the image as codes, in place of `image`.
-            **options: as for `text_to_image`; every window takes all steps.
-
-        Raises:
-            InputError: if a direction is unknown, or as `text_to_image`; before any forward pass.
-        """
-        directions = as_list(direction)
-        check_extrapolation(directions, self.grid_size, offset)
-        sources, prompts = broadcast(self._sources(image, codes), as_list(prompt), ("images", "prompts"))
-        call = self.prepare_images(prompts, **options)
-        grids = self._grids(sources, call)
-        known = Canvas(grids, torch.ones_like(grids, dtype=torch.bool))
-        return self._draw(call, *extrapolate(known, directions, self.grid_size, offset))
-
-    @takes_options(SamplingOptions)
-    def vary(
-        self,
-        image: ImageSource | Sequence[ImageSource] | None = None,
-        prompt: str | Sequence[str] = "",
-        strength: float = 0.6,
-        *,
-        codes: Tensor | None = None,
-        **options: Any,
-    ) -> ImageOutput:
-        """Draw variations of images: a random part of the codes is redrawn.
-
-        Args:
-            image: a path, an open file, a PIL image, an array (output types "np" and "pt"), or a list of these.
-            prompt: what the whole image shows, one text or several.
-            strength: fraction of the codes that is redrawn, more than 0 to 1.
-            codes: the image as codes, in place of `image`.
-            **options: as for `text_to_image`; the redrawn codes are chosen by the same generator.
-
-        Raises:
-            InputError: if the strength is out of its range, or as `text_to_image`; before any forward pass.
-        """
-        check_strength(strength)
-        sources, prompts = broadcast(self._sources(image, codes), as_list(prompt), ("images", "prompts"))
-        call = self.prepare_images(prompts, **options)
-        grids = self._grids(sources, call)
-        canvas = Canvas(grids, ~draw_unknown(grids, strength, call.generator))
-        return self._draw(call, canvas, cover(canvas.grid, self.grid_size))
+    def prepare_drawing(
+        self, prompt: str | Sequence[str], height: int | None = None, width: int | None = None, **options: Any
+    ) -> Drawing:
+        """Prepare `text_to_image`, which describes arguments and errors."""
+        grid = (self.codes_along("height", height), self.codes_along("width", width))
+        call = self.prepare_images(as_list(prompt), **options)
+        return Drawing(call, Canvas.blank(len(call.denoiser.prompt_of_image), *grid), cover(grid, self.grid_size))
 
     def prepare_images(
         self,
@@ -250,12 +168,11 @@ class ImageGeneration(Components):
         )
         return ImageCall(denoiser, sampling, num_images_per_prompt, generator, output_type, callback_on_step_end)
 
-    def _draw(self, call: ImageCall, canvas: Canvas, windows: Sequence[Window]) -> ImageOutput:
+    def _draw(self, drawing: Drawing) -> ImageOutput:
         """Denoise what is not known, window by window, and decode the result."""
-        windows = unknown_windows(canvas, windows)
-        total = len(windows) * call.denoiser.scheduler.num_inference_steps
+        call, total = drawing.call, drawing.passes
         self._interrupt = False
-        for drawn in denoise_windows(call.denoiser, canvas, windows):
+        for drawn in denoise_windows(call.denoiser, drawing.canvas, drawing.windows):
             passes = drawn.forward_passes
             if call.callback is not None and passes > 0:
                 details = {"codes": drawn.codes.flatten(1).clone(), "masked": ~drawn.known.flatten(1)}
@@ -280,20 +197,3 @@ class ImageGeneration(Components):
         if pixels > MAX_PIXELS_ALONG:
             raise InputError(f"{name} is {shown(pixels)}: choose at most {MAX_PIXELS_ALONG:,} pixels")
         return pixels // factor
-
-    def _sources(self, image: ImageSource | Sequence[ImageSource] | None, codes: Tensor | None) -> list:
-        """Return the images to edit, one by one, as PIL images or as codes (height, width)."""
-        if (image is None) == (codes is None):
-            raise InputError("give either image or codes, and not both")
-        if codes is None:
-            return [open_image(source) for source in as_list(image)]
-        self.check_codes(codes)
-        return split_grids(codes)
-
-    def _grids(self, sources: list, call: ImageCall) -> Tensor:
-        """Return the codes of the images to edit, on the CPU, long (batch, height, width), once for each result."""
-        if isinstance(sources[0], Tensor):
-            grids = torch.stack(sources)
-        else:
-            grids = torch.stack(split_grids(self.encode_image(sources)))
-        return grids.cpu().repeat_interleave(call.num_images_per_prompt, 0)

@@ -10,18 +10,18 @@ from showo_turbo.checkpoints.names import with_revision
 from showo_turbo.checkpoints.saving import save_checkpoint
 from showo_turbo.device import parse_device, parse_dtype
 from showo_turbo.errors import InputError
-from showo_turbo.pipelines.image_generation import ImageGeneration
+from showo_turbo.pipelines.image_editing import ImageEditing
 from showo_turbo.pipelines.understanding import Understanding
 from showo_turbo.validation import check_quantization
 
 if TYPE_CHECKING:
     from showo_turbo.serving.engine import Engine
-    from showo_turbo.serving.requests import ImageRequest, TextRequest
+    from showo_turbo.serving.requests import PipelineRequest
 
 _MODES_WITH_CUDA_GRAPHS = ("reduce-overhead", "max-autotune")
 
 
-class ShowoPipeline(ImageGeneration, Understanding):
+class ShowoPipeline(ImageEditing, Understanding):
     """Run Show-o and Show-o Turbo: text to image and image to text with one transformer.
 
     Example:
@@ -111,7 +111,7 @@ class ShowoPipeline(ImageGeneration, Understanding):
         self.model.use_cuda_graphs()
         return self
 
-    def engine(self, max_sequences: int = 32) -> "Engine[ImageRequest | TextRequest]":
+    def engine(self, max_sequences: int = 32) -> "Engine[PipelineRequest]":
         """Return an engine that runs many requests at once (continuous batching), each with the result it has alone.
 
         Args:

@@ -304,6 +304,18 @@ class PromptBuilder:
         self._check_characters("question", cleaned)
         return cleaned
 
+    def check_answer(self, answer: object) -> None:
+        """Check an earlier answer of a dialogue that a user gives.
+
+        Raises:
+            InputError: if it is not a text, is too long, cannot be encoded as UTF-8, or contains a reserved token.
+        """
+        if not isinstance(answer, str):
+            raise InputError(f"answer is {answer!r}: expected a text")
+        if len(answer) > MAX_PROMPT_CHARACTERS:
+            raise InputError(f"answer has {len(answer):,} characters: give at most {MAX_PROMPT_CHARACTERS:,}")
+        self._check_characters("answer", answer)
+
     def _check_characters(self, name: str, text: str) -> None:
         """Raise `InputError` if a text cannot be encoded as UTF-8 or contains a reserved token."""
         if not text.isascii() and text.encode(errors="replace").decode() != text:

@@ -11,7 +11,7 @@ before the others, cancelled or finished, is taken out with its rows.
 
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, Self, TypeVar
+from typing import Any, Generic, Protocol, Self, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -22,18 +22,22 @@ Member = TypeVar("Member", bound=Hashable)
 
 
 class StepDecoder(Protocol):
-    """Step the states of one request or of several: `ImageDenoiser`, `TextDecoder`."""
+    """Step the states of one request: `CanvasDenoiser`."""
 
     @property
     def sequences(self) -> int:
         """Largest number of sequences in a forward pass."""
 
+    def step(self, state: State) -> Step[State]:
+        """Run one step."""
+
+
+class JointDecoder(StepDecoder, Protocol):
+    """Step the states of one request or of several: `ImageDenoiser`, `TextDecoder`."""
+
     @property
     def generators(self) -> Sequence[torch.Generator]:
         """Random generators of the decoders that were joined by `batch`."""
-
-    def step(self, state: State) -> Step[State]:
-        """Run one step."""
 
     @classmethod
     def batch(cls, decoders: Sequence[Self]) -> Self:
@@ -51,13 +55,15 @@ class Job:
         decoder: steps the job; no other reference to it should exist, so that its KV cache is freed with the job.
         start: first state, in which something is left to settle.
         output: turns a state after at least one step into an output: the final one, or a preview.
-        batch_key: jobs with equal keys may share a decoder; None shares none.
+        batch_key: jobs with equal keys may share a decoder, a `JointDecoder`; None shares none.
+        passes: number of forward passes that it is expected to take.
     """
 
     decoder: StepDecoder
     start: State
     output: Callable[[State], Any]
     batch_key: Hashable | None = None
+    passes: int = 1
 
 
 class JobGroup(Generic[Member]):
@@ -72,7 +78,11 @@ class JobGroup(Generic[Member]):
     def from_jobs(cls, jobs: Mapping[Member, Job]) -> "JobGroup[Member]":
         """Join jobs with the same batch key, or a single job, by member."""
         decoders, starts = [job.decoder for job in jobs.values()], [job.start for job in jobs.values()]
-        decoder = decoders[0] if len(jobs) == 1 else decoders[0].batch(decoders)
+        if len(decoders) == 1:
+            decoder = decoders[0]
+        else:
+            joint = cast(list[JointDecoder], decoders)
+            decoder = joint[0].batch(joint)
         return cls(decoder, State.batch(starts), {member: len(job.start.ids) for member, job in jobs.items()})
 
     def select(self, members: Collection[Member]) -> "JobGroup[Member]":
@@ -82,17 +92,19 @@ class JobGroup(Generic[Member]):
         member_of_row = [member for member, size in self.sizes.items() for _ in range(size)]
         rows = [row for row, member in enumerate(member_of_row) if member in members]
         sizes = {member: size for member, size in self.sizes.items() if member in members}
-        return JobGroup(self.decoder.select(rows), self.state.select(rows), sizes)
+        return JobGroup(cast(JointDecoder, self.decoder).select(rows), self.state.select(rows), sizes)
 
     def step(self) -> Step[State]:
         """Run one step of all members."""
         if len(self.sizes) > 1:
-            self._generator_states = [generator.get_state() for generator in self.decoder.generators]
+            generators = cast(JointDecoder, self.decoder).generators
+            self._generator_states = [generator.get_state() for generator in generators]
         return self.decoder.step(self.state)
 
     def restore_generators(self) -> None:
         """Reset the random generators to before a step that failed, so that the same numbers are drawn again."""
-        for generator, state in zip(self.decoder.generators, self._generator_states, strict=True):
+        generators = cast(JointDecoder, self.decoder).generators
+        for generator, state in zip(generators, self._generator_states, strict=True):
             generator.set_state(state)
 
     def results(self, result: State | Exception) -> dict[Member, State | Exception]:

@@ -11,8 +11,10 @@ Decisions:
   rows; images and texts share them too.
 - Requests with the same options that start in the same step share a decoder (`batching.JobGroup`), so the overhead of a
   step does not grow with their number. Requests that sample from one common generator do not share a decoder.
-- Scheduling is first come, first served: a step takes the oldest requests, as many as fit. No request overtakes
-  another, so none waits forever, and a running request always continues: requests that leave make the others older.
+- Running requests always continue. The places left are filled in an order of the waiting requests, from its first one
+  on, as many as fit: none is skipped, so a large request gets its place. The default order is first come, first served.
+- `virtual_finish` orders by the step of arrival plus the expected forward passes, so short requests overtake long ones.
+  A request of n passes is overtaken only by requests that arrive in the n steps after it, so none waits forever.
 - `max_sequences` bounds memory, since rows, logits and KV caches all belong to sequences. A waiting request has no KV
   cache yet, and the cache of a finished one is freed at the latest when the next step begins.
 - A request that fails leaves with its error. If a shared pass fails (out of memory), each request runs by itself.
@@ -86,6 +88,7 @@ class _Admitted(Generic[Request]):
     request: Request
     job: Job
     state: State
+    rank: float
     group: JobGroup[int] | None = None
 
 
@@ -97,17 +100,41 @@ class _Run:
     deliverable: set[int] = field(default_factory=set)
 
 
+Order = Callable[[int, Job], float]
+"""Returns the rank of a job from its step of arrival; waiting jobs start by rank, equal ones by arrival."""
+
+
+def first_come(step: int, job: Job) -> float:
+    """Rank jobs by arrival."""
+    return 0
+
+
+def virtual_finish(step: int, job: Job) -> float:
+    """Rank jobs by the step in which they would finish if each had a place at once."""
+    return step + job.passes
+
+
 class Engine(Generic[Request]):
-    """Run many requests at once. `ShowoPipeline.engine` returns one for `ImageRequest` and `TextRequest`.
+    """Run many requests at once. `ShowoPipeline.engine` returns one for `ImageRequest`, `TextRequest` and the like.
 
     Example:
         >>> engine = pipe.engine(max_sequences=16)
         >>> ticket = engine.submit(ImageRequest("a red circle", num_inference_steps=8, seed=0))
         >>> engine.step()[0].state.forward_passes
         1
+
+    Attributes:
+        steps: number of steps so far.
+        occupied: number of sequences that have a place in the newest step.
     """
 
-    def __init__(self, model: Showo, prepare: Callable[[Request], Job], max_sequences: int = 32) -> None:
+    def __init__(
+        self,
+        model: Showo,
+        prepare: Callable[[Request], Job],
+        max_sequences: int = 32,
+        order: Order = first_come,
+    ) -> None:
         """Start without requests.
 
         Args:
@@ -115,13 +142,15 @@ class Engine(Generic[Request]):
             prepare: checks a request and builds its job; raises InputError for an invalid one.
             max_sequences: largest number of sequences in a forward pass. An answer is one sequence; an image is one,
                 with guidance two.
+            order: order in which waiting requests start: `first_come` or `virtual_finish`.
 
         Raises:
             InputError: if `max_sequences` is below 1.
         """
         check_integer("max_sequences", max_sequences, 1)
         self.model, self.max_sequences = model, max_sequences
-        self._prepare, self._tickets = prepare, count()
+        self.steps = self.occupied = 0
+        self._prepare, self._order, self._tickets = prepare, order, count()
         self._requests: dict[int, _Admitted[Request]] = {}
         self._stepping = Lock()
         self._runs: list[_Run] = []  # unfinished ones, the oldest first
@@ -146,7 +175,7 @@ class Engine(Generic[Request]):
             run.deliverable.discard(ticket)
 
     def step(self) -> list[Update[Request]]:
-        """Run one forward pass over the oldest requests and return an update of each, the oldest first.
+        """Run one forward pass over all requests that have a place and return an update of each, the oldest first.
 
         Raises:
             InputError: if another thread is in a step, or its `run` is not finished. No request is affected.
@@ -159,9 +188,12 @@ class Engine(Generic[Request]):
         if not self._stepping.acquire(blocking=False):
             raise InputError(_OTHER_THREAD)
         try:
-            admitted = list(self._requests.values())
+            self.steps += 1
+            admitted = sorted(self._requests.copy().values(), key=lambda one: (one.group is None, one.rank, one.ticket))
             ends = accumulate(one.job.decoder.sequences for one in admitted)
             admitted = [one for one, end in zip(admitted, ends, strict=True) if end <= self.max_sequences]
+            admitted.sort(key=lambda one: one.ticket)
+            self.occupied = sum(one.job.decoder.sequences for one in admitted)
             if run is not None:
                 run.deliverable = {one.ticket for one in admitted}
             results = self._advance(_group(admitted))
@@ -206,7 +238,7 @@ class Engine(Generic[Request]):
 
     def _admit(self, request: Request, job: Job) -> int:
         ticket = next(self._tickets)
-        self._requests[ticket] = _Admitted(ticket, request, job, job.start)
+        self._requests[ticket] = _Admitted(ticket, request, job, job.start, self._order(self.steps, job))
         return ticket
 
     def _advance(self, groups: Sequence[JobGroup[int]]) -> dict[int, State | Exception]:

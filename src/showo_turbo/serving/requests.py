@@ -1,23 +1,29 @@
 """Requests to the engine: the arguments of the pipeline's methods as values.
 
-ImageRequest --prepare_request--> ImageDenoiser, masked state --engine--> states --output--> ImageOutput
-TextRequest  --prepare_request--> TextDecoder, first guesses  --engine--> states --output--> TextOutput
+ImageRequest, InpaintRequest, ..  --prepare_request--> denoiser, first state        --engine--> states --> ImageOutput
+TextRequest                       --prepare_request--> TextDecoder, first guesses   --engine--> states --> TextOutput
 
-The result of a request is that of the method: `pipe.text_to_image(**vars(request))`, `pipe.image_to_text(...)`.
+The result of a request is that of the method: `pipe.text_to_image(**vars(request))`, `pipe.inpaint(...)`, and so on.
+
+Decisions:
+- Square images with the same options and numbers of images share a decoder, edits among edits: with guidance, the first
+  pass of an image of which nothing is known takes stored logits.
+- Other sizes and extrapolation run window by window, in a decoder of their own.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from showo_turbo.components import as_list, make_generator
+from showo_turbo.components import make_generator
 from showo_turbo.errors import InputError
-from showo_turbo.generation.image_denoiser import masked_state
+from showo_turbo.generation.canvas import CanvasDenoiser
 from showo_turbo.generation.options import DecodingOptions, SamplingOptions, add_options, options_in
 from showo_turbo.generation.trajectory import State
 from showo_turbo.outputs import ImageOutput
+from showo_turbo.pipelines.image_generation import Drawing
 from showo_turbo.pipelines.pipeline import ShowoPipeline
 from showo_turbo.pipelines.understanding import EncodedImages
 from showo_turbo.processing.image_files import ImageSource
@@ -27,16 +33,73 @@ from showo_turbo.serving.batching import Job
 @dataclass(frozen=True, eq=False)
 @add_options(SamplingOptions, after="prompt")
 class ImageRequest:
-    """Request images, square ones; its fields are the arguments of `ShowoPipeline.text_to_image`."""
+    """Request images of prompts; its fields are the arguments of `ShowoPipeline.text_to_image`."""
 
     prompt: str | Sequence[str]
     num_images_per_prompt: int = 1
     seed: int | None = None
     output_type: str = "pil"
+    height: int | None = None
+    width: int | None = None
 
     if TYPE_CHECKING:  # fields that are derived from `SamplingOptions` are unknown to type checkers
 
-        def __init__(self, prompt: str | Sequence[str], *args: Any, **options: Any) -> None: ...
+        def __init__(self, *args: Any, **options: Any) -> None: ...
+
+
+@dataclass(frozen=True, eq=False)
+@add_options(SamplingOptions, after="prompt")
+class InpaintRequest:
+    """Request images of which a part is redrawn; its fields are the arguments of `ShowoPipeline.inpaint`."""
+
+    image: ImageSource | Sequence[ImageSource] | None = None
+    mask: ImageSource | Tensor | Sequence[ImageSource] | None = None
+    prompt: str | Sequence[str] = ""
+    num_images_per_prompt: int = 1
+    seed: int | None = None
+    output_type: str = "pil"
+    codes: Tensor | None = None
+
+    if TYPE_CHECKING:  # fields that are derived from `SamplingOptions` are unknown to type checkers
+
+        def __init__(self, *args: Any, **options: Any) -> None: ...
+
+
+@dataclass(frozen=True, eq=False)
+@add_options(SamplingOptions, after="direction")
+class ExtrapolateRequest:
+    """Request images that are extended; its fields are the arguments of `ShowoPipeline.extrapolate`."""
+
+    image: ImageSource | Sequence[ImageSource] | None = None
+    prompt: str | Sequence[str] = ""
+    direction: str | Sequence[str] = "left"
+    num_images_per_prompt: int = 1
+    seed: int | None = None
+    output_type: str = "pil"
+    offset: int = 0
+    codes: Tensor | None = None
+
+    if TYPE_CHECKING:  # fields that are derived from `SamplingOptions` are unknown to type checkers
+
+        def __init__(self, *args: Any, **options: Any) -> None: ...
+
+
+@dataclass(frozen=True, eq=False)
+@add_options(SamplingOptions, after="strength")
+class VaryRequest:
+    """Request variations of images; its fields are the arguments of `ShowoPipeline.vary`."""
+
+    image: ImageSource | Sequence[ImageSource] | None = None
+    prompt: str | Sequence[str] = ""
+    strength: float = 0.6
+    num_images_per_prompt: int = 1
+    seed: int | None = None
+    output_type: str = "pil"
+    codes: Tensor | None = None
+
+    if TYPE_CHECKING:  # fields that are derived from `SamplingOptions` are unknown to type checkers
+
+        def __init__(self, *args: Any, **options: Any) -> None: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,33 +117,53 @@ class TextRequest:
         def __init__(self, *args: Any, **options: Any) -> None: ...
 
 
-def prepare_request(pipe: ShowoPipeline, request: ImageRequest | TextRequest) -> Job:
+DrawingRequest = ImageRequest | InpaintRequest | ExtrapolateRequest | VaryRequest
+PipelineRequest = DrawingRequest | TextRequest
+
+_TOKENS_PER_PASS = 4
+"""Expected tokens per forward pass of Jacobi decoding; orders requests, and changes no result."""
+
+
+def prepare_request(pipe: ShowoPipeline, request: PipelineRequest) -> Job:
     """Check a request, encode its images, and build its decoder and first state.
 
     Raises:
         InputError: if an image cannot be read, a prompt is empty or too long, or an option is out of its range.
     """
-    if isinstance(request, ImageRequest):
-        return _prepare_images(pipe, request)
     if isinstance(request, TextRequest):
         return _prepare_answers(pipe, request)
-    raise InputError(f"request is {request!r}: expected an ImageRequest or a TextRequest")
+    prepare: dict[type, Callable[..., Drawing]] = {
+        ImageRequest: pipe.prepare_drawing,
+        InpaintRequest: pipe.prepare_inpainting,
+        ExtrapolateRequest: pipe.prepare_extrapolation,
+        VaryRequest: pipe.prepare_variation,
+    }
+    if type(request) not in prepare:
+        raise InputError(f"request is {request!r}: expected an ImageRequest or a TextRequest")
+    return _image_job(pipe, prepare[type(request)](**vars(request)), request.seed)
 
 
-def _prepare_images(pipe: ShowoPipeline, request: ImageRequest) -> Job:
-    arguments = dict(vars(request))
-    call = pipe.prepare_images(as_list(arguments.pop("prompt")), **arguments)
-    vocabulary, images = call.denoiser.vocabulary, len(call.denoiser.prompt_of_image)
-    start = masked_state(images, call.denoiser.num_codes, vocabulary)
-    # Requests without a seed all draw from torch's default generator, so each needs a step of its own.
-    batch_key = None if request.seed is None else (call.sampling, images)
+def _image_job(pipe: ShowoPipeline, drawing: Drawing, seed: int | None) -> Job:
+    denoiser, canvas, sampling = drawing.call.denoiser, drawing.canvas, drawing.call.sampling
+    vocabulary, output_type = denoiser.vocabulary, drawing.call.output_type
 
-    def output(state: State) -> ImageOutput:
-        codes = state.ids - vocabulary.image_offset
-        images = pipe.decode_codes(codes, output_type=request.output_type)
-        return ImageOutput(images, codes, state.forward_passes, (pipe.grid_size, pipe.grid_size))
+    def output(state: State) -> ImageOutput:  # it references no denoiser, see `Job`
+        drawn = canvas.at(state, vocabulary)
+        codes = drawn.codes.flatten(1)
+        images = pipe.decode_codes(codes, *drawn.grid, output_type=output_type)
+        return ImageOutput(images, codes, drawn.forward_passes, drawn.grid)
 
-    return Job(call.denoiser, start, output, batch_key)
+    start = canvas.start(vocabulary)
+    if canvas.grid == (pipe.grid_size, pipe.grid_size):
+        # Requests without a seed all draw from torch's default generator, so each needs a step of its own.
+        batch_key = None if seed is None else (sampling, len(start.ids), bool(start.settled.any()))
+        return Job(denoiser, start, output, batch_key, drawing.passes)
+    return Job(CanvasDenoiser(denoiser, canvas.grid, drawing.windows), start, output, passes=drawing.passes)
+
+
+def expected_passes(options: DecodingOptions) -> int:
+    """Return the number of forward passes that an answer is expected to take."""
+    return max(1, options.max_new_tokens // (_TOKENS_PER_PASS if options.decoding == "jacobi" else 1))
 
 
 def _prepare_answers(pipe: ShowoPipeline, request: TextRequest) -> Job:
@@ -88,4 +171,4 @@ def _prepare_answers(pipe: ShowoPipeline, request: TextRequest) -> Job:
     pairs = pipe.pair_questions(request.image, request.prompt, request.codes)
     decoder, guesses = pipe.prepare_answers(pairs, decoding, make_generator(request.seed))
     batch_key = None if decoding.do_sample else (decoding, decoder.model)
-    return Job(decoder, decoder.start(guesses), pipe.text_output, batch_key)
+    return Job(decoder, decoder.start(guesses), pipe.text_output, batch_key, expected_passes(decoding))

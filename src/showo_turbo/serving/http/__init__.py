@@ -1,0 +1,14 @@
+"""The HTTP interface, in the shapes of OpenAI's API.
+
+application    the application: routes, documentation, what they share
+gate           keys, limits and the access log, before a request is read
+image_routes   POST /v1/images/generations, /v1/images/edits
+chat_routes    POST /v1/chat/completions
+model_routes   GET /v1/models, /health, /ready, /metrics
+bodies         fields of the requests, derived from the declared options
+images_in      images that clients send
+remote_images  images that clients name by address
+error_bodies   errors
+
+Libraries of the `serve` extra are imported where they are used, so all modules import without them.
+"""

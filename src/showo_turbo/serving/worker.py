@@ -1,0 +1,346 @@
+"""One thread that owns the models and steps their engines, and requests that come from an event loop.
+
+    event loop                                        thread
+    submit ---- Submission --------- inbox ---------> prepare, Engine.submit
+    async for event in task  <------ events --------- Engine.step, report(update): pixels, text
+    task.cancel ---------------------inbox ---------> Engine.cancel, before the next step
+
+Decisions:
+- Everything that computes with a model runs in the thread, so a model is used by one thread at a time.
+- Models take turns, one step each.
+- A request that has been accepted ends in exactly one way: with its last event, an error, or a cancellation by its
+  reader. Errors of preparing, stepping or reporting end that request only.
+- A request waits until its first step. `max_queue` bounds the number of those that wait.
+- Deadlines are the reader's: it stops waiting, and cancels.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field
+from queue import SimpleQueue
+from threading import Thread
+from typing import Any, Protocol
+
+from showo_turbo.pipelines.pipeline import ShowoPipeline
+from showo_turbo.serving.dialogues import ChatRequest, DialogueCache, prepare_dialogue
+from showo_turbo.serving.engine import Engine, Update, virtual_finish
+from showo_turbo.serving.limits import LimitOptions
+from showo_turbo.serving.requests import PipelineRequest, prepare_request
+
+logger = logging.getLogger(__name__)
+
+Request = PipelineRequest | ChatRequest
+
+
+class QueueFullError(Exception):
+    """Report that too many requests wait.
+
+    Attributes:
+        retry_after: seconds after which a place is expected to be free.
+    """
+
+    def __init__(self, waiting: int, retry_after: int) -> None:
+        super().__init__(f"{waiting} requests are waiting: try again in {retry_after} s")
+        self.retry_after = retry_after
+
+
+class DrainingError(Exception):
+    """Report that the server is about to stop and takes no new requests."""
+
+    def __init__(self) -> None:
+        super().__init__("the server is stopping and takes no new requests: try another one, or later")
+
+
+class Event(Protocol):
+    """Hold what a reader gets: a preview, a part of a text, or the result."""
+
+    @property
+    def done(self) -> bool:
+        """Whether this is the last event of the request."""
+
+
+Report = Callable[[Update], Event | None]
+"""Turns an update into an event, or None if the reader is not interested in it; runs in the thread."""
+
+
+class Observer(Protocol):
+    """Receive measurements, from both threads."""
+
+    def prepared(self, model: str, seconds: float) -> None:
+        """Receive the time that a request took to be checked and encoded."""
+
+    def started(self, model: str, seconds: float) -> None:
+        """Receive the time that a request waited for its first step."""
+
+    def stepped(self, model: str, requests: int, sequences: int, seconds: float) -> None:
+        """Receive the size and duration of a step."""
+
+    def reported(self, model: str, seconds: float) -> None:
+        """Receive the time that an event took to be made."""
+
+    def finished(self, model: str, seconds: float, passes: int) -> None:
+        """Receive the time from a request's first step to its last event."""
+
+
+@dataclass(eq=False)
+class Submission:
+    """Hold an accepted request. Iterate over it once for its events.
+
+    Attributes:
+        model: name of the model.
+        request: the request.
+        report: turns updates into events.
+        accepted: time of acceptance, of `time.monotonic`.
+        started: time of its first step.
+        ticket: its ticket in the engine.
+    """
+
+    model: str
+    request: Request
+    report: Report
+    worker: "Worker"
+    deadline: float
+    accepted: float = field(default_factory=time.monotonic)
+    started: float | None = None
+    ticket: int | None = None
+    events: asyncio.Queue[Event | Exception | None] = field(default_factory=asyncio.Queue)
+    loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
+
+    async def checked(self) -> None:
+        """Wait until the request has been checked; called once, before the events are read.
+
+        Raises:
+            TimeoutError: if the deadline passes.
+            Exception: the error of a request that is invalid.
+        """
+        async with asyncio.timeout_at(self.deadline):
+            event = await self.events.get()
+        if isinstance(event, Exception):
+            raise event
+
+    async def __aiter__(self) -> AsyncIterator[Event]:
+        """Yield events up to the last one; leaving earlier cancels the request.
+
+        Raises:
+            TimeoutError: if the deadline passes.
+            Exception: the error that ended the request.
+        """
+        done = False
+        try:
+            while not done:
+                async with asyncio.timeout_at(self.deadline):
+                    event = await self.events.get()
+                if isinstance(event, Exception):
+                    done = True
+                    raise event
+                if event is not None:
+                    done = event.done
+                    yield event
+        finally:
+            if not done:
+                self.cancel()
+
+    def cancel(self) -> None:
+        """Give up the request; without effect if it has ended."""
+        self.worker.cancel(self)
+
+
+@dataclass
+class _Model:
+    """Hold a model with its engine and the tasks that are in it, by ticket."""
+
+    engine: Engine[Request]
+    cache: DialogueCache
+    tasks: dict[int, Submission] = field(default_factory=dict)
+
+
+class Worker:
+    """Run the requests of an event loop in one thread.
+
+    Example:
+        >>> worker = Worker({"tiny": pipe}, LimitOptions())
+        >>> worker.start()
+        >>> async for event in worker.submit("tiny", ImageRequest("a red circle", seed=0), report):
+    """
+
+    def __init__(
+        self, pipes: Mapping[str, ShowoPipeline], limits: LimitOptions, observer: Observer | None = None
+    ) -> None:
+        """Build an engine for each model; the thread is started by `start`."""
+        self.pipes, self.limits, self.observer = dict(pipes), limits, observer
+        self.draining = False
+        self._inbox: SimpleQueue[Callable[[], object]] = SimpleQueue()
+        self._open: set[Submission] = set()  # accepted and not ended
+        self._models = {name: _build(pipe, limits) for name, pipe in pipes.items()}
+        self._thread = Thread(target=self._run, name="showo-turbo worker", daemon=True)
+        self._stopped = False
+        self._seconds_per_request, self._last_end = 1.0, time.monotonic()
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread runs."""
+        return self._thread.is_alive()
+
+    @property
+    def pending(self) -> int:
+        """Number of requests that are waiting or running."""
+        return len(self._open)
+
+    @property
+    def waiting(self) -> int:
+        """Number of requests that wait for their first step."""
+        return sum(task.started is None for task in self._open.copy())
+
+    @property
+    def caches(self) -> dict[str, DialogueCache]:
+        """Caches of dialogues, by model."""
+        return {name: model.cache for name, model in self._models.items()}
+
+    def submit(self, model: str, request: Request, report: Report) -> Submission:
+        """Accept a request; called in the event loop.
+
+        Raises:
+            QueueFullError: if too many requests wait.
+            DrainingError: if the server is about to stop.
+        """
+        if self.draining or self._stopped:
+            raise DrainingError
+        waiting = self.waiting
+        if waiting >= self.limits.max_queue:
+            raise QueueFullError(waiting, max(1, min(60, round(waiting * self._seconds_per_request))))
+        deadline = asyncio.get_running_loop().time() + self.limits.request_timeout
+        task = Submission(model, request, report, self, deadline)
+        self._open.add(task)
+        self._inbox.put(lambda: self._prepare(task))
+        return task
+
+    def cancel(self, task: Submission) -> None:
+        """Give up a request before the next step."""
+        if task in self._open:
+            self._open.discard(task)
+            self._inbox.put(lambda: self._remove(task))
+
+    async def drain(self, seconds: float) -> None:
+        """Refuse new requests, and wait until those that are accepted have ended; after `seconds`, end them."""
+        self.draining = True
+        deadline = time.monotonic() + seconds
+        while self._open and time.monotonic() < deadline:
+            await asyncio.sleep(0.02)
+        self._inbox.put(self._end_all)
+        while self._open and self.alive:
+            await asyncio.sleep(0.02)
+
+    def stop(self) -> None:
+        """Stop the thread after its current step."""
+        self._stopped = True
+        self._inbox.put(lambda: None)
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _run(self) -> None:
+        """Take messages and step, until stopped; without requests, wait for a message."""
+        while not self._stopped:
+            if not any(model.engine.pending for model in self._models.values()):
+                self._inbox.get()()
+            while not self._inbox.empty():
+                self._inbox.get()()
+            for name, model in self._models.items():
+                if model.engine.pending:
+                    self._step(name, model)
+
+    def _prepare(self, task: Submission) -> None:
+        if task not in self._open:
+            return
+        model, begin = self._models[task.model], time.monotonic()
+        try:
+            task.ticket = model.engine.submit(task.request)
+        except Exception as error:
+            self._end(task, error)
+            return
+        model.tasks[task.ticket] = task
+        self._send(task, None)
+        if self.observer is not None:
+            self.observer.prepared(task.model, time.monotonic() - begin)
+
+    def _step(self, name: str, model: _Model) -> None:
+        begin = time.monotonic()
+        try:
+            updates = model.engine.step()
+        except Exception as error:  # not an error of one request: none can go on
+            logger.exception("a step of model %s failed, and with it its %d requests", name, len(model.tasks))
+            for task in list(model.tasks.values()):
+                self._end(task, error)
+            return
+        now = time.monotonic()
+        tasks = [model.tasks[update.ticket] for update in updates if update.ticket in model.tasks]
+        for task in tasks:
+            if task.started is None:
+                task.started = begin
+                if self.observer is not None:
+                    self.observer.started(name, begin - task.accepted)
+        if self.observer is not None:
+            self.observer.stepped(name, len(updates), model.engine.occupied, now - begin)
+        for update in updates:
+            if update.ticket in model.tasks:
+                self._deliver(model.tasks[update.ticket], update)
+
+    def _deliver(self, task: Submission, update: Update) -> None:
+        """Send the event of an update, if there is one, to the reader."""
+        begin = time.monotonic()
+        try:
+            event = task.report(update)
+        except Exception as error:
+            self._end(task, error)
+            return
+        if event is None:
+            return
+        now = time.monotonic()
+        if self.observer is not None:
+            self.observer.reported(task.model, now - begin)
+        if event.done:
+            interval = now - max(self._last_end, task.accepted)
+            self._last_end, self._seconds_per_request = now, 0.9 * self._seconds_per_request + 0.1 * interval
+            if self.observer is not None:
+                self.observer.finished(task.model, now - (task.started or now), update.state.forward_passes)
+            self._end(task, event)
+        else:
+            self._send(task, event)
+
+    def _end(self, task: Submission, last: Event | Exception) -> None:
+        """Send the last event or an error, and free the place."""
+        self._remove(task)
+        self._send(task, last)
+        self._open.discard(task)
+
+    def _end_all(self) -> None:
+        for task in self._open.copy():
+            self._end(task, DrainingError())
+
+    def _remove(self, task: Submission) -> None:
+        if task.ticket is not None:
+            model = self._models[task.model]
+            model.engine.cancel(task.ticket)
+            model.tasks.pop(task.ticket, None)
+
+    def _send(self, task: Submission, event: Event | Exception | None) -> None:
+        try:
+            task.loop.call_soon_threadsafe(task.events.put_nowait, event)
+        except RuntimeError:  # the loop is closed, and with it the reader
+            logger.debug("a reader is gone")
+
+
+def _build(pipe: ShowoPipeline, limits: LimitOptions) -> _Model:
+    cache = DialogueCache(limits.cache_size << 20)
+
+    def prepare(request: Request) -> Any:
+        if isinstance(request, ChatRequest):
+            return prepare_dialogue(pipe, cache, request)
+        return prepare_request(pipe, request)
+
+    return _Model(Engine(pipe.model, prepare, limits.max_sequences, virtual_finish), cache)
