@@ -63,6 +63,7 @@ def serve(
     cors_origin: Annotated[
         list[str] | None, typer.Option(help="Origin of web pages that may send requests; may be given several times.")
     ] = None,
+    with_app: Annotated[bool, typer.Option("--with-app", help="Serve the page of `showo-turbo app` at / too.")] = False,
     log_prompts: Annotated[
         bool, typer.Option("--log-prompts", help="Print prompts and questions on standard error.")
     ] = False,
@@ -89,6 +90,7 @@ def serve(
         warn(f"everybody who reaches {host} can use the server: --api-key or --api-keys-file lets in those with a key")
     pipes = {name: load_pipeline(path, device, dtype, quantization) for name, path in names.items()}
 
+    from showo_turbo.cli.page_sidecars import page_sidecar
     from showo_turbo.serving.http.application import Server, create_app
     from showo_turbo.serving.http.metrics import Metrics
     from showo_turbo.serving.worker import Worker
@@ -106,6 +108,7 @@ def serve(
         only_loopback=is_local(bound),
         logs=not verbosity.quiet,
         log_prompts=log_prompts,
+        sidecar=page_sidecar(names, pipes) if with_app else None,
     )
     app = create_app(server)
     worker.start()

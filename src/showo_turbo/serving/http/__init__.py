@@ -9,6 +9,9 @@ bodies         fields of the requests, derived from the declared options
 images_in      images that clients send
 remote_images  images that clients name by address
 error_bodies   errors
+page_routes    the page: /app/draw, /app/ask, /app/edit
+page_info      what the page needs to know of models and options
+page_files     its files
 
 Libraries of the `serve` extra are imported where they are used, so all modules import without them.
 """
