@@ -9,7 +9,7 @@ import pytest
 
 from showo_turbo.extras import install_hint
 
-TRAIN, QUANTIZATION = map(install_hint, ("train", "quantization"))
+TRAIN, QUANTIZATION, SERVE = map(install_hint, ("train", "quantization", "serve"))
 
 CASES = {
     "accelerate": ("loop.check_environment(loop.LoopConfig())", TRAIN),
@@ -21,6 +21,8 @@ CASES = {
     "peft": ("student.require_peft(Stage('first'))", TRAIN),
     "pyarrow": ("ParquetTexts('texts.parquet')", TRAIN),
     "ijson": ("JsonRecords.of_array(Path('captions.json'))", TRAIN),
+    "fastapi": ("create_app(None)", SERVE),
+    "uvicorn": ("require_server()", SERVE),
     "torchao": ("check_quantization('int8')", QUANTIZATION),
     "bitsandbytes": (
         "build_optimizers(nn.Linear(1, 1), OptimizerConfig('adamw8bit'))",
@@ -42,6 +44,7 @@ for module in pkgutil.walk_packages(showo_turbo.__path__, "showo_turbo."):
 from pathlib import Path
 from types import SimpleNamespace
 from torch import nn
+from showo_turbo.cli.serve import require_server
 from showo_turbo.compat.tracker import check_tracker
 from showo_turbo.data.records import JsonRecords
 from showo_turbo.data.sources.parquet import ParquetTexts
@@ -50,6 +53,7 @@ from showo_turbo.distillation import stages, student
 from showo_turbo.distillation.config import DistillationConfig, Stage
 from showo_turbo.errors import InputError
 from showo_turbo.evaluation.comparison_chart import score_chart
+from showo_turbo.serving.http.application import create_app
 from showo_turbo.training import loop, processes
 from showo_turbo.training.curves import plot_curve
 from showo_turbo.training.optimizers import OptimizerConfig, build_optimizers

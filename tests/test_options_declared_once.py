@@ -23,6 +23,9 @@ from showo_turbo.compat.showo_options import TextToImageOptions, UnderstandingOp
 from showo_turbo.config_reader import read_config
 from showo_turbo.generation.options import DecodingOptions, SamplingOptions
 from showo_turbo.pipelines.chat import Chat
+from showo_turbo.serving.dialogues import ChatRequest
+from showo_turbo.serving.http.bodies import bodies, given as given_in, read_form_body, read_json_body, schema_of
+from showo_turbo.serving.requests import ExtrapolateRequest, InpaintRequest, VaryRequest
 
 checkpoint, image = sys.argv[1:]
 
@@ -61,6 +64,17 @@ print(json.dumps({
     "answers": [repr(inspect.signature(method).parameters["patience"].default) for method in answers],
     "image request": ImageRequest("a", contrast=2.0).contrast,
     "text request": TextRequest("a.png", patience=2).patience,
+    "edit requests": [kind(contrast=2.0).contrast for kind in (InpaintRequest, ExtrapolateRequest, VaryRequest)],
+    "chat request": ChatRequest(None, (), "a?", patience=2).patience,
+    "http images": given_in(SamplingOptions, read_json_body(bodies().images, b'{"prompt": "a", "contrast": 2.5}')),
+    "http edits": given_in(SamplingOptions, read_form_body(bodies().edits, {"prompt": "a", "contrast": "2.5"})),
+    "http chat": given_in(
+        DecodingOptions, read_json_body(bodies().chat, b'{"messages": [{"role": "user"}], "patience": 7}')
+    ),
+    "http documentation": [
+        schema_of(bodies().images)["properties"]["contrast"]["description"],
+        schema_of(bodies().chat)["properties"]["patience"]["minimum"],
+    ],
     "given": given, "left out": left_out, "again": again, "old": old,
     "asked": command("ask", image, "What?", "--model", checkpoint, "--device", "cpu", "--patience", "0"),
     "refused": command("ask", image, "What?", "--model", checkpoint, "--device", "cpu", "--patience", "-1"),
@@ -114,6 +128,12 @@ def test_a_new_option_is_everywhere(
         "answers": ["None"] * 2,
         "image request": 2.0,
         "text request": 2,
+        "edit requests": [2.0, 2.0, 2.0],
+        "chat request": 2,
+        "http images": {"contrast": 2.5},
+        "http edits": {"contrast": 2.5},
+        "http chat": {"patience": 7},
+        "http documentation": ["Contrast of the image. 0 or more.", 1],
         "given": [0, 0.5],
         "left out": [0, 0.25],
         "again": 0,

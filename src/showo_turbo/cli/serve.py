@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import typer
 
@@ -21,6 +22,7 @@ from showo_turbo.cli.common_options import (
     load_pipeline,
     with_options,
 )
+from showo_turbo.cli.early_checks import check_model
 from showo_turbo.cli.terminal import note, print_result, verbosity, warn
 from showo_turbo.errors import InputError
 from showo_turbo.extras import install_hint
@@ -76,11 +78,12 @@ def serve(
     Draws at /v1/images/generations and /v1/images/edits, answers at /v1/chat/completions; /docs describes all.
     """
     chosen, names = limits.limits(), model_names(model)
-    for library in ("fastapi", "uvicorn", "multipart", "prometheus_client"):
-        if find_spec(library) is None:
-            raise InputError(f"serve needs {library}: {install_hint('serve')}")
+    require_server()
     from showo_turbo.serving.http.keys import ApiKeys, read_keys
 
+    check_origins(cors_origin or [])
+    for path in names.values():
+        check_model(path, dtype, quantization)
     keys = ApiKeys([*(api_key or []), *(read_keys(api_keys_file) if api_keys_file else [])])
     check_integer("port", port, 0, 65535)
     from showo_turbo.serving.http.listener import bind, is_local, listen, url_of
@@ -121,6 +124,29 @@ def serve(
     note("all requests are finished")
     if received == signal.SIGINT:
         raise KeyboardInterrupt
+
+
+def require_server() -> None:
+    """Check that the libraries of the server are installed, without importing them.
+
+    Raises:
+        InputError: if one is not.
+    """
+    libraries = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
+    if missing := [library for library in libraries if find_spec(library) is None]:
+        raise InputError(f"serve needs {', '.join(missing)}: {install_hint('serve')}")
+
+
+def check_origins(origins: list[str]) -> None:
+    """Check origins of web pages.
+
+    Raises:
+        InputError: if one is not a scheme with a host.
+    """
+    for origin in origins:
+        parts = urlsplit(origin)
+        if origin != "*" and (not parts.scheme or not parts.netloc or origin != f"{parts.scheme}://{parts.netloc}"):
+            raise InputError(f"--cors-origin {origin!r} is no origin: give one such as https://example.com, or *")
 
 
 def model_names(models: list[str]) -> dict[str, str]:

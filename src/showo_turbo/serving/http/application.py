@@ -137,7 +137,10 @@ async def read_body(request: "Request", limits: LimitOptions) -> bytes:
 
     Raises:
         ApiError: if it is too large, or does not arrive in time.
+        ClientGoneError: if the client closes its connection.
     """
+    from starlette.requests import ClientDisconnect
+
     body = bytearray()
     try:
         async with asyncio.timeout(_BODY_SECONDS):
@@ -145,6 +148,8 @@ async def read_body(request: "Request", limits: LimitOptions) -> bytes:
                 body += chunk
                 if len(body) > limits.max_body << 20:
                     raise too_large(limits)
+    except ClientDisconnect:
+        raise ClientGoneError from None
     except TimeoutError:
         raise ApiError(408, "the body did not arrive in time: send it again", "timeout") from None
     return bytes(body)

@@ -15,6 +15,7 @@ from typing import Any, Literal
 from showo_turbo.errors import one_line
 from showo_turbo.extras import require_module
 from showo_turbo.generation.options import (
+    RECOMMENDED,
     DecodingOptions,
     Options,
     SamplingOptions,
@@ -142,7 +143,7 @@ def bodies() -> SimpleNamespace:
     build = {
         "images": ("ImageBody", common | drawing | sampling),
         "edits": ("EditBody", common | drawing | edits | sampling),
-        "chat": ("ChatBody", sampling | decoding | common | chat),
+        "chat": ("ChatBody", decoding | sampling | common | chat),  # shared names may be "recommended"
     }
     made: dict[str, type[BaseModel]] = {
         name: create_model(title, __config__=open_fields, **own) for name, (title, own) in build.items()
@@ -234,7 +235,7 @@ def given(options: type[Options], body: Any) -> dict[str, Any]:
         chosen = {name: value for name, value in values.items() if not options.is_left_out(name, value)}
         SamplingOptions().override(**chosen)
         return chosen
-    return {name: value for name, value in values.items() if value is not None}
+    return {name: value for name, value in values.items() if value not in (None, RECOMMENDED)}
 
 
 def ignored_fields(body: Any) -> list[str]:

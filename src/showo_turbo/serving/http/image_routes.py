@@ -355,7 +355,7 @@ def add_image_routes(app: "FastAPI", server: Server, bearer: Any) -> None:
     async def edit_images(request: Request) -> Response:
         """Redraw the part of an image that is white or transparent in a mask, extend it, or vary it."""
         begin = time.monotonic()
-        with as_api_errors(edit_body.model_fields):
+        with as_api_errors({"image", "mask", *edit_body.model_fields}):
             texts, files = await read_form(await read_body(request, server.limits), request)
             body = read_form_body(edit_body, texts)
             server.check_prompt(body.prompt)

@@ -25,15 +25,17 @@ def bind(host: str, port: int) -> socket.socket:
     Raises:
         InputError: if the address is unknown or in use.
     """
+    found = None
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         found = socket.socket(family, kind, protocol)
         found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         found.bind(address)
-    except OSError as error:
-        raise InputError(
-            f"host {host!r} and port {port} cannot be used ({error.strerror or error}): choose others"
-        ) from None
+    except (OSError, UnicodeError) as error:
+        if found is not None:
+            found.close()
+        reason = error.strerror if isinstance(error, OSError) else "it is no name"
+        raise InputError(f"host {host!r} and port {port} cannot be used ({reason}): choose others") from None
     return found
 
 

@@ -12,7 +12,7 @@ import socket
 import ssl
 import time
 from http.client import HTTPConnection, HTTPException, HTTPResponse
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 from showo_turbo.serving.http.error_bodies import ApiError, invalid
@@ -20,7 +20,6 @@ from showo_turbo.serving.http.error_bodies import ApiError, invalid
 MAX_REDIRECTS = 3
 SECONDS = 20.0
 _PORTS = {"http": 80, "https": 443}
-_NAT64 = (IPv6Network("64:ff9b::/96"), IPv6Network("64:ff9b:1::/48"))
 _CHUNK = 1 << 16
 
 
@@ -36,13 +35,13 @@ def fetch_image(url: str, max_bytes: int, seconds: float = SECONDS) -> bytes:
         address = public_address(str(parts.hostname), _PORTS[parts.scheme])
         connection = _PinnedConnection(parts, address, deadline)
         try:
-            response = connection.request_once(parts)
-            if response.status in (301, 302, 303, 307, 308) and (target := response.getheader("Location")):
-                url = urljoin(url, target)
-                continue
-            if response.status != 200:
-                raise invalid("image_url", f"image_url could not be fetched: the host answered {response.status}")
-            return _read(response, max_bytes, deadline)
+            with connection.request_once(parts) as response:
+                if response.status in (301, 302, 303, 307, 308) and (target := response.getheader("Location")):
+                    url = urljoin(url, target)
+                    continue
+                if response.status != 200:
+                    raise invalid("image_url", f"image_url could not be fetched: the host answered {response.status}")
+                return _read(response, max_bytes, deadline)
         except (OSError, HTTPException, ValueError) as error:
             reason = type(error).__name__
             raise invalid("image_url", f"image_url could not be fetched ({reason}): send the image itself") from None
@@ -73,8 +72,6 @@ def is_public(text: str) -> bool:
     if isinstance(address, IPv6Address):
         inner: list[IPv4Address] = [one for one in (address.ipv4_mapped, address.sixtofour) if one is not None]
         inner += address.teredo or ()
-        if any(address in network for network in _NAT64):
-            inner.append(IPv4Address(int(address) & 0xFFFFFFFF))
         if not all(is_public(str(one)) for one in inner):
             return False
         if address.ipv4_mapped is not None:
