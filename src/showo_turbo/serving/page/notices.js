@@ -1,5 +1,6 @@
 // What goes wrong, in words, beside what caused it; and what a model of a small world knows.
 
+import { ServerError } from "./api.js";
 import { announce, make } from "./dom.js";
 import { session } from "./session.js";
 
@@ -8,7 +9,8 @@ const WORD = /[\p{L}\p{N}]+(?:[-'][\p{L}\p{N}]+)*/gu;
 /** Show an error with a button that tries again; nothing for a cancellation. */
 export function showError(element, error, retry) {
   if (error.name === "AbortError") return;
-  const words = error.message.charAt(0).toUpperCase() + error.message.slice(1);
+  const named = error instanceof ServerError;  // its message starts with the name of a field
+  const words = named ? error.message.charAt(0).toUpperCase() + error.message.slice(1) : error.message;
   const again = retry && make("button", { type: "button", textContent: "Try again", onclick: () => { clearError(element); retry(); } });
   element.replaceChildren(make("div", { class: "notice bad", role: "alert" }, make("p", { textContent: /[.!?]$/.test(words) ? words : `${words}.` }), again ?? null));
   if (!error.status && error.constructor.name === "TypeError") console.error(error);

@@ -77,6 +77,7 @@ export class Player {
     this.status.textContent = "Waiting for the first pass";
     this.#canvases(label);
     this.paint();
+    this.frame.scrollIntoView({ block: "nearest", behavior: calm() ? "auto" : "smooth" });
   }
 
   #canvases(label) {
