@@ -76,7 +76,7 @@ def visit(browser: Any, page_url: str) -> Iterator[Callable[..., Any]]:
     problems: list[str] = []
     with ExitStack() as contexts:
 
-        def open_page(url: str = page_url, view: str = "draw", **options: Any) -> Any:
+        def open_page(url: str = page_url, view: str = "draw", waits: bool = True, **options: Any) -> Any:
             context = browser.new_context(**({"viewport": {"width": 1440, "height": 900}} | options))
             contexts.callback(context.close)
             page = context.new_page()
@@ -84,7 +84,8 @@ def visit(browser: Any, page_url: str) -> Iterator[Callable[..., Any]]:
             page.on("pageerror", lambda error: problems.append(str(error)))
             page.on("request", lambda request: record(request.url, url))
             page.goto(f"{url}/#{view}")
-            page.locator(f"#view-{view}").wait_for()
+            if waits:
+                page.locator(f"#view-{view}").wait_for()
             return page
 
         def record(requested: str, url: str) -> None:

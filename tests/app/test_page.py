@@ -242,21 +242,14 @@ def test_a_server_goes_away_and_comes_back(visit: Visit, tmp_path: Path) -> None
 def test_a_key_is_asked_for(visit: Visit, tmp_path: Path) -> None:
     server = PageServer(tmp_path, "app", "--model", "tiny-turbo", "--api-key", "a-key-of-this-test")
     try:
-        page = visit_without_view(visit, server.url)
+        page = visit(server.url, waits=False)
+        expect(page.locator("#key-dialog")).to_be_visible()
         page.fill("#key", "a-key-of-this-test")
         page.keyboard.press("Enter")
         expect(page.locator("#view-draw")).to_be_visible()
         draw(page)
     finally:
         server.stop()
-
-
-def visit_without_view(visit: Visit, url: str) -> Any:
-    """Open the page where the first view waits for a key."""
-    page = visit()
-    page.goto(url)
-    expect(page.locator("#key-dialog")).to_be_visible()
-    return page
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
