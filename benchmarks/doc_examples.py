@@ -87,14 +87,25 @@ EXAMPLES = {
         "tiny-turbo", drawing("two yellow stars", num_inference_steps=8), exactly(YELLOW, YELLOW)
     ),
     "wide": Example("tiny-turbo", drawing("two yellow stars", width=128, height=64), extends(YELLOW, YELLOW)),
+    "tall": Example("tiny-turbo", drawing(PROMPT, width=64, height=96), extends(CIRCLE, STAR)),
     "inpaint": Example(
         "tiny",
         lambda pipe, seed: pipe.inpaint(IMAGE, MASK, "a red circle and a green square", seed=seed).images[0],
         exactly(CIRCLE, SQUARE),
     ),
+    "inpaint a cross": Example(
+        "tiny",
+        lambda pipe, seed: pipe.inpaint(IMAGE, MASK, "a red circle and a yellow cross", seed=seed).images[0],
+        exactly(CIRCLE, ("yellow", "cross")),
+    ),
     "extrapolate": Example(
         "tiny",
         lambda pipe, seed: pipe.extrapolate(IMAGE, PROMPT, direction="right", seed=seed).images[0],
+        extends(CIRCLE, STAR),
+    ),
+    "extrapolate twice": Example(
+        "tiny",
+        lambda pipe, seed: pipe.extrapolate(IMAGE, PROMPT, direction=["right", "down"], seed=seed).images[0],
         extends(CIRCLE, STAR),
     ),
     "vary": Example(

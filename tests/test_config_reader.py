@@ -62,6 +62,9 @@ def test_files_without_settings_are_refused(tmp_path: Path, content: str) -> Non
         (["loop.output='tis"], "'tis"),
         (["loop.output='"], "'"),
         (["loop.output=it's"], "it's"),
+        (["'loop.output=runs'"], "runs"),
+        (["'loop.output=a", "red", "car'", "loop.seed=3"], "a red car"),
+        (["'loop.output='"], ""),
     ],
 )
 def test_single_quotes_of_cmd_exe_are_removed(arguments: list[str], output: str) -> None:

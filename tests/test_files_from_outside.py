@@ -13,11 +13,12 @@ from showo_turbo.checkpoints.weights import weights_of_file
 from showo_turbo.cli.prompt_files import read_prompt_lines
 from showo_turbo.cli.sidecar import Sidecar
 from showo_turbo.config_reader import read_config
-from showo_turbo.distillation.config import DistillationConfig, LoraConfig, Stage
+from showo_turbo.distillation.config import DistillationConfig, Stage
 from showo_turbo.errors import InputError
 from showo_turbo.files import parse_json, read_json, sha256_of_files
 from showo_turbo.generation.options import DecodingOptions, SamplingOptions
 from showo_turbo.generation.scheduler import mask_schedule
+from showo_turbo.training.adapters import LoraConfig
 from showo_turbo.training.loop_config import LoopConfig
 from showo_turbo.training.optimizers import OptimizerConfig
 

@@ -9,7 +9,7 @@ import pytest
 
 from showo_turbo.extras import install_hint
 
-TRAIN, QUANTIZATION, SERVE = map(install_hint, ("train", "quantization", "serve"))
+TRAIN, QUANTIZATION, SERVE, EVALUATE = map(install_hint, ("train", "quantization", "serve", "evaluate"))
 
 CASES = {
     "accelerate": ("loop.check_environment(loop.LoopConfig())", TRAIN),
@@ -18,11 +18,14 @@ CASES = {
     "matplotlib": ("stages.distill(DistillationConfig(stages=(Stage('first'),)))", TRAIN),
     "matplotlib losses": ("plot_curve(Path('log.jsonl'), Path('curve.png'))", TRAIN),
     "matplotlib scores": ("score_chart(None, {})", TRAIN),
-    "peft": ("student.require_peft(Stage('first'))", TRAIN),
+    "peft": ("adapters.require_peft()", TRAIN),
     "pyarrow": ("ParquetTexts('texts.parquet')", TRAIN),
     "ijson": ("JsonRecords.of_array(Path('captions.json'))", TRAIN),
     "fastapi": ("create_app(None)", SERVE),
     "uvicorn": ("require_server()", SERVE),
+    "pycocoevalcap": ("cider([['a']], ['a'])", EVALUATE),
+    "torchmetrics": ("CLIP_SCORE.score(Judging(Path(), []))", EVALUATE),
+    "pyarrow of MMMU": ("MMMU.read(DataPaths(Path()))", EVALUATE),
     "torchao": ("check_quantization('int8')", QUANTIZATION),
     "bitsandbytes": (
         "build_optimizers(nn.Linear(1, 1), OptimizerConfig('adamw8bit'))",
@@ -49,12 +52,16 @@ from showo_turbo.compat.tracker import check_tracker
 from showo_turbo.data.records import JsonRecords
 from showo_turbo.data.sources.parquet import ParquetTexts
 from showo_turbo.validation import check_quantization
-from showo_turbo.distillation import stages, student
+from showo_turbo.distillation import stages
 from showo_turbo.distillation.config import DistillationConfig, Stage
 from showo_turbo.errors import InputError
+from showo_turbo.evaluation.benchmarks.captions import cider
+from showo_turbo.evaluation.benchmarks.clip_score import CLIP_SCORE
+from showo_turbo.evaluation.benchmarks.definition import DataPaths, Judging
+from showo_turbo.evaluation.benchmarks.mmmu import MMMU
 from showo_turbo.evaluation.comparison_chart import score_chart
 from showo_turbo.serving.http.application import create_app
-from showo_turbo.training import loop, processes
+from showo_turbo.training import adapters, loop, processes
 from showo_turbo.training.curves import plot_curve
 from showo_turbo.training.optimizers import OptimizerConfig, build_optimizers
 

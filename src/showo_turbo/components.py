@@ -3,6 +3,7 @@
 It also converts between images and codes, since that takes the image tokenizer only.
 """
 
+import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -107,10 +108,15 @@ class Components:
     def warn_unknown_words(self, texts: Sequence[str], kind: Literal["prompts", "questions"]) -> None:
         """Warn, once, if texts have words that the model was never trained on."""
         world = self.known_world
-        if world is None or self._warned or world.words.issuperset(WORD.findall(" ".join(texts).lower())):
+        if world is None or self._warned:
             return
-        self._warned = True
-        warnings.warn(str(world.note(texts, kind)), UnknownWordsWarning, stacklevel=4)
+        found = (WORD.findall(text.lower()) for text in texts)
+        if all(words and world.words.issuperset(words) for words in found):
+            return
+        note = world.note(texts, kind)  # looks closer, at invisible characters and other spellings
+        if note is not None:
+            self._warned = True
+            warnings.warn(note, UnknownWordsWarning, stacklevel=_frames_inside())
 
     def require_image_tokenizer(self) -> MagvitV2:
         """Return the image tokenizer.
@@ -204,6 +210,14 @@ class Components:
             raise InputError(f"output_type is {output_type!r}: choose {', '.join(OUTPUT_TYPES)}")
         if output_type != "latent":
             self.require_image_tokenizer()
+
+
+def _frames_inside() -> int:
+    """Return the number of frames above the caller that belong to this package, so that a warning names user's code."""
+    frame, count = sys._getframe(1), 1
+    while frame.f_back is not None and str(frame.f_globals.get("__name__")).startswith(f"{__package__}."):
+        frame, count = frame.f_back, count + 1
+    return count
 
 
 def as_list(value: Any) -> list:

@@ -29,7 +29,7 @@ def read_config(cls: type[T], arguments: list[str]) -> T:
 
     The value of an argument is parsed as YAML if that gives a number, true, false, null, or a list or mapping in
     brackets; otherwise, and for fields of type `str`, it is the text itself (null is None for `str | None`). Single
-    quotes around a value are removed: cmd.exe passes them on, and splits the value at its spaces.
+    quotes around a value or an argument are removed: cmd.exe passes them on, and splits the value at its spaces.
 
     Args:
         cls: a data class, which may be nested; keys of nested fields have dots, `loop.steps=100`.
@@ -63,16 +63,17 @@ def read_config(cls: type[T], arguments: list[str]) -> T:
 
 
 def _join_quoted(arguments: list[str]) -> list[str]:
-    """Join arguments that are one value in single quotes, `key='a`, `red`, `car'`, and remove such quotes."""
+    """Join arguments that are one in single quotes, `key='a`, `red`, `car'` or `'key=a`, .., and remove such quotes."""
     joined: list[str] = []
     rest = list(arguments)
     while rest:
         key, equals, value = rest.pop(0).partition("=")
-        if value.startswith("'"):
-            pieces = [value, *rest]
+        is_whole = key.startswith("'") and equals == "="
+        if is_whole or value.startswith("'"):
+            pieces = [f"'{value}" if is_whole else value, *rest]
             ends = (number for number, piece in enumerate(pieces) if piece.endswith("'") and (number or len(piece) > 1))
             if (end := next(ends, None)) is not None:
-                value = " ".join(pieces[: end + 1])[1:-1]
+                key, value = key.removeprefix("'"), " ".join(pieces[: end + 1])[1:-1]
                 del rest[:end]
         joined.append(key + equals + value)
     return joined

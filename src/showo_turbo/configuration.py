@@ -8,7 +8,7 @@ from pathlib import Path
 from types import NoneType
 from typing import TYPE_CHECKING, Any
 
-from showo_turbo.errors import InputError
+from showo_turbo.errors import InputError, errors_in
 from showo_turbo.files import read_json
 from showo_turbo.library_configs import check_config_numbers, create_config
 from showo_turbo.validation import check_integer, shown
@@ -82,6 +82,17 @@ class ShowoConfig:
                 f"config: vocab_size is {self.vocab_size}, but llm_vocab_size {self.llm_vocab_size} + "
                 f"{len(SPECIAL_TOKENS)} special tokens + codebook_size {self.codebook_size} + 1 mask token = {expected}"
             )
+
+    @classmethod
+    def from_file(cls, path: Path) -> "ShowoConfig":
+        """Read a `config.json`.
+
+        Raises:
+            InputError: if it cannot be read, or as `from_dict`.
+        """
+        values = read_json(path)
+        with errors_in(path):
+            return cls.from_dict(values)
 
     @classmethod
     def from_dict(cls, values: dict) -> "ShowoConfig":

@@ -17,7 +17,7 @@ def require_module(name: str, purpose: str, extra: str = "train") -> ModuleType:
     Args:
         name: full name of the module.
         purpose: what needs it, for the error message.
-        extra: name of the extra.
+        extra: the extra that installs it.
 
     Raises:
         InputError: if it is not installed.

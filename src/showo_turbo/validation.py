@@ -1,5 +1,6 @@
-"""Check numbers and names that users or files give. No torch is imported here."""
+"""Check numbers and names that users or files give, by themselves and against a model. No torch is imported here."""
 
+import re
 import sys
 from importlib.util import find_spec
 from numbers import Integral
@@ -10,7 +11,10 @@ from showo_turbo.extras import install_hint
 QUANTIZATIONS = ("int8",)
 DTYPE_NAMES = ("float32", "bfloat16", "float16")
 
+NAMED_SCHEDULES = ("cosine", "linear", "sigmoid")
+
 _SHOWN_CHARACTERS = 60
+_MAX_EXPONENT = 100
 
 
 def check_integer(name: str, value: object, minimum: int | None = None, maximum: int | None = None) -> None:
@@ -80,6 +84,62 @@ def check_quantization(name: str | None) -> None:
         raise InputError(f"quantization {name!r} is unknown: choose {', '.join(QUANTIZATIONS)}, or leave it out")
     if name is not None and find_spec("torchao") is None:
         raise InputError(f"quantization {name!r} needs torchao: {install_hint('quantization')}")
+
+
+def check_steps(num_inference_steps: int, num_codes: int) -> None:
+    """Check a number of steps against the codes of an image.
+
+    Raises:
+        InputError: if there are fewer steps than one or more than codes.
+    """
+    if not 1 <= num_inference_steps <= num_codes:
+        raise InputError(f"num_inference_steps is {num_inference_steps}: choose 1 to {num_codes} (the image's codes)")
+
+
+def check_top_k(top_k: int | None, codebook_size: int) -> None:
+    """Check a number of codes to sample among.
+
+    Raises:
+        InputError: if it is less than 1 or more than the codebook's size.
+    """
+    if top_k is not None and not 1 <= top_k <= codebook_size:
+        raise InputError(f"top_k is {top_k}: choose 1 to {codebook_size} (the codebook's size), or None")
+
+
+def schedule_exponent(name: str) -> float | None:
+    """Return X of a mask schedule "powX", as in "pow2", or None for one of `NAMED_SCHEDULES`.
+
+    Raises:
+        InputError: if there is no schedule of that name.
+    """
+    if str(name) in NAMED_SCHEDULES:
+        return None
+    exponent = re.fullmatch(r"pow(\d+\.?\d*|\.\d+)", str(name))
+    if exponent and 0 < float(exponent[1]) <= _MAX_EXPONENT:
+        return float(exponent[1])
+    raise InputError(
+        f"schedule {shown(name)} is unknown: use {', '.join(NAMED_SCHEDULES)} or powX with a number X > 0, as in pow2 "
+        f"(up to pow{_MAX_EXPONENT})"
+    )
+
+
+def check_positions(length: int, max_new_tokens: int, positions: int, prompt: str) -> None:
+    """Check that a prompt and its answer fit the positions of a model.
+
+    Args:
+        length: tokens of the prompt.
+        max_new_tokens: tokens of the longest answer.
+        positions: of the model.
+        prompt: names the parts of the prompt.
+
+    Raises:
+        InputError: if they do not.
+    """
+    if length + max_new_tokens > positions:
+        raise InputError(
+            f"{prompt} take {length} tokens and max_new_tokens is {max_new_tokens}, but the model has {positions} "
+            "positions: shorten the question, or choose fewer new tokens"
+        )
 
 
 def shown(value: object) -> str:

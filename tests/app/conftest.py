@@ -1,18 +1,14 @@
 """The page in Debian's Chromium, with a server as users start it."""
 
 import os
-import shutil
-import socket
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
+from page_server import CHROMIUM, PageServer
 
-CHROMIUM = shutil.which("chromium")
 AXE = Path(os.environ.get("AXE_CORE", ".venv/axe/node_modules/axe-core/axe.min.js"))
 
 
@@ -20,33 +16,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.app)
-
-
-class PageServer:
-    """Run a command that serves the page; it can be stopped and started again on the same port."""
-
-    def __init__(self, folder: Path, *command: str) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        self.folder, self.command, self.url = folder, command, f"http://127.0.0.1:{self.port}"
-        self.start()
-
-    def start(self) -> None:
-        environment = os.environ | {"OMP_NUM_THREADS": "1"}
-        command = [sys.executable, "-m", "showo_turbo", *self.command, "--device", "cpu", "--port", str(self.port)]
-        with (self.folder / "log").open("a") as log:
-            self.process = subprocess.Popen(
-                command, stdout=subprocess.PIPE, stderr=log, text=True, env=environment, cwd=self.folder
-            )
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        assert self.url in line, (self.folder / "log").read_text()
-
-    def stop(self) -> None:
-        self.process.kill()
-        with self.process:
-            self.process.wait(30)
 
 
 @pytest.fixture(scope="session")

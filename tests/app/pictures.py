@@ -13,7 +13,7 @@ from typing import Any
 from urllib.error import URLError
 from urllib.request import Request, urlopen
 
-from conftest import CHROMIUM, PageServer
+from page_server import CHROMIUM, PageServer
 from PIL import Image
 from playwright.sync_api import expect, sync_playwright
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import PageServer
+from page_server import PageServer
 from PIL import Image
 
 expect = pytest.importorskip("playwright.sync_api").expect

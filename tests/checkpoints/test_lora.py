@@ -205,6 +205,9 @@ def test_patterns_that_hang_elsewhere_match_nothing(adapter: Path, random_checkp
         ({"layer_replication": [[0, 2]]}, "uses layer_replication, which cannot be merged here"),
         ({"base_model_name_or_path": ["a"]}, r"has base_model_name_or_path \['a'\]: expected a text"),
         ({"modules_to_save": [1]}, "has modules_to_save 1: expected a text"),
+        ({"target_modules": ["q_proj"]}, "holds LoRA factors of other modules than its target_modules"),
+        ({"target_modules": r"(\w|.|[a-z])+(\w|.|[0-9])+[#$]"}, "has pattern .* which takes too long to match"),
+        ({"exclude_modules": 3}, "has exclude_modules 3: expected a list of texts"),
         ({"modules_to_save": ["final_layernorm"]}, "says that it replaces final_layernorm"),
     ],
 )
@@ -220,6 +223,12 @@ def test_the_bias_of_an_update_needs_its_field(adapter: Path, random_checkpoint:
     file = adapter / "adapter_model.safetensors"
     save_file(load_file(file) | {f"base_model.model.{LINEAR}.lora_B.bias": torch.ones(64)}, file)
     with pytest.raises(InputError, match=r"holds a lora_B\.bias, but its config does not set lora_bias"):
+        load(adapter, base=random_checkpoint)
+
+
+def test_an_adapter_without_weights_is_refused(adapter: Path, random_checkpoint: Path) -> None:
+    save_file({}, adapter / "adapter_model.safetensors")
+    with pytest.raises(InputError, match=r"adapter_model\.safetensors' holds no weights"):
         load(adapter, base=random_checkpoint)
 
 

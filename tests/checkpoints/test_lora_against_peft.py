@@ -39,6 +39,19 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "minor components": {"init_lora_weights": "mica"},
     "null for the defaults": {"rank_pattern": {}, "modules_to_save": None, "use_rslora": None, "lora_bias": None},
     "a key of a later version": {"use_something_new": None},
+    "targets without some of the factors": {"target_modules": ["fc1"]},
+    "targets by whole names": {"target_modules": ["showo.model.layers.1.mlp.fc1", "1.self_attn.dense", "ense"]},
+    "targets by an expression": {"target_modules": r".*\.(fc1|embed_tokens)"},
+    "targets by an expression of alternatives": {"target_modules": r".*fc1|.*dense"},
+    "targets by an expression of the beginning": {"target_modules": r"showo\.model\.embed_tokens"},
+    "other targets excluded": {"exclude_modules": ["dense", "layers.0.mlp.fc1"]},
+    "targets excluded by an expression": {"exclude_modules": r".*\.0\..*"},
+    "a layer": {"layers_to_transform": 1},
+    "layers": {"layers_to_transform": [0, 7]},
+    "no layers": {"layers_to_transform": []},
+    "layers by their pattern": {"layers_to_transform": [1], "layers_pattern": ["blocks", "layers"]},
+    "layers by one pattern": {"layers_to_transform": [1], "layers_pattern": "layers"},
+    "a target that is saved as well": {"modules_to_save": ["dense"], "target_modules": ["dense", "fc1"]},
     # refused
     "alpha null": {"lora_alpha": None},
     "alpha a text": {"lora_alpha": "16"},
@@ -56,6 +69,16 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "an unknown initialization": {"init_lora_weights": "ones"},
     "invocation tokens": {"alora_invocation_tokens": [1, 2]},
     "a module to save that was not": {"modules_to_save": ["final_layernorm"]},
+    "no targets": {"target_modules": []},
+    "targets of another model": {"target_modules": ["to_q", "to_k"]},
+    "targets by an expression of the end": {"target_modules": "fc1"},
+    "targets by an invalid expression": {"target_modules": "(fc1"},
+    "all targets excluded": {"exclude_modules": ["fc1", "dense", "embed_tokens"]},
+    "no such layer": {"layers_to_transform": [7]},
+    "layers beside an expression": {"target_modules": ".*fc1", "layers_to_transform": [1]},
+    "a pattern of layers alone": {"layers_pattern": "layers"},
+    "layers of another pattern": {"layers_to_transform": [1], "layers_pattern": "blocks"},
+    "layers by text": {"layers_to_transform": ["1"]},
 }
 
 SAVED_WITH = {"rank_pattern", "bias", "lora_bias", "target_modules", "modules_to_save", "init_lora_weights"}
@@ -97,7 +120,8 @@ def model(random_checkpoint: Path) -> Callable[[], Showo]:
 @pytest.mark.parametrize("case", CONFIGS)
 def test_peft_decides(model: Callable, random_checkpoint: Path, tmp_path: Path, case: str) -> None:
     values = CONFIGS[case]
-    written_with = {} if case in REFUSED else {name: one for name, one in values.items() if name in SAVED_WITH}
+    edited_only = case in REFUSED or case.startswith("targets")
+    written_with = {} if edited_only else {name: one for name, one in values.items() if name in SAVED_WITH}
     if case == "a rank for all modules in place of 0":
         written_with |= {"r": 2}
     with warnings.catch_warnings(action="ignore"):

@@ -275,3 +275,17 @@ def test_a_full_disk_raises_oserror(tmp_path: Path) -> None:
             weight_files.write(tmp_path / "model.safetensors", {"a": torch.zeros(2**20)})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("names", [{str(number): 0 for number in range(300_000)}, "x" * 5_000_000])
+def test_a_file_in_the_former_format_with_too_many_names_is_refused(tmp_path: Path, names: object) -> None:
+    file = tmp_path / "model.bin"
+    torch.save(names, file, _use_new_zipfile_serialization=False)
+    with pytest.raises(InputError, match="holds too much: expected at most 20,000 tensors"):
+        describe(file)
+
+
+def test_a_file_in_the_former_format_is_read(tmp_path: Path, state: dict[str, torch.Tensor]) -> None:
+    file = tmp_path / "model.bin"
+    torch.save(state, file, _use_new_zipfile_serialization=False)
+    assert_same(dict(stream(file)), state)

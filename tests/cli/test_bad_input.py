@@ -179,7 +179,7 @@ def test_a_full_disk_leaves_no_file(
     assert "No space left on device" in refused("generate", "a", "--model", random_checkpoint)
 
 
-@pytest.mark.parametrize("content", [b"", b" \n\n", b"\xff\xfe\xfa"])
+@pytest.mark.parametrize("content", [b"", b" \n\n", b"\xff\xfe\xfa", "\ufeff\n\ufeff\r\n".encode()])
 def test_invalid_prompts_files(refused: Callable, here: Path, content: bytes) -> None:
     (here / "prompts.txt").write_bytes(content)
     assert "prompts file 'prompts.txt' is" in refused("generate", "--prompts-file", "prompts.txt")

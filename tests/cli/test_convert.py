@@ -119,3 +119,12 @@ def test_a_full_disk_leaves_no_files(
     monkeypatch.setattr("showo_turbo.checkpoints.weight_files.save_file", fail)
     assert "No space left" in cli("convert", random_checkpoint, "out").err
     assert not list(here.iterdir())
+
+
+@pytest.mark.parametrize("layout", ["showo-turbo", "published"])
+def test_a_model_with_the_image_tokenizer_of_another_is_written_whole(cli: Callable, here: Path, layout: str) -> None:
+    assert cli("convert", "tiny-turbo", "whole", "--to", layout, "--dtype", "float32").status == 0
+    assert "shipped_image_tokenizer" not in (here / "whole" / "config.json").read_text()
+    codes = load("tiny-turbo").text_to_image("a red circle", seed=0, output_type="latent").codes
+    decoded = [load(model).decode_codes(codes)[0].tobytes() for model in ("tiny-turbo", "whole")]
+    assert decoded[0] == decoded[1]

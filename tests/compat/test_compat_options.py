@@ -64,6 +64,7 @@ model:
     vq_model: {{type: "magvitv2", vq_model_name: "showlab/magvitv2"}}
     showo: {{load_from_showo: False, pretrained_model_path: "showlab/show-o", w_clip_vit: False, num_vq_tokens: 256}}
     gradient_checkpointing: True
+    enable_xformers_memory_efficient_attention: True
 dataset:
     gen_type: "imagenet1k"
     und_type: "llava_tuning"

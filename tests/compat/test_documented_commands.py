@@ -78,6 +78,14 @@ def test_files_are_replaced_only_with_overwrite(random_checkpoint: Path, tmp_pat
     assert draw(random_checkpoint, tmp_path, "prompt=a cat", "overwrite=true", "generation_timesteps=1")
 
 
+def test_unknown_words_are_noted_in_one_line(images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    draw(Path("tiny-turbo"), tmp_path / "drawn", "prompt=a photo of a dog *** a red cat", "generation_timesteps=1")
+    ask(Path("tiny-turbo"), tmp_path / "answers", f"mmu_image_root={images}", "question=Who is it?", "max_new_tokens=2")
+    first, second = capsys.readouterr().err.splitlines()
+    assert "never saw 'dog', 'cat': try \"a red circle and a blue star\"" in first
+    assert "never saw 'who', 'it': try \"How many stars are there?\"" in second
+
+
 def test_long_prompts_are_cut(random_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     short = ["dataset.preprocessing.max_seq_length=8", "generation_timesteps=1"]
     (result,) = draw(random_checkpoint, tmp_path, "prompt=a red car in the snow", *short)

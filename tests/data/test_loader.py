@@ -158,6 +158,18 @@ def test_workers_ignore_signals_of_the_terminal(name: str) -> None:
     loader.close()
 
 
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGKILL"])
+def test_batches_of_workers_that_have_ended_are_read_without_them(name: str, caplog: pytest.LogCaptureFixture) -> None:
+    loader = SampleLoader(stream_of(ProcessIds(5)), 1, 1)
+    (first,) = loader.batch(0)
+    os.kill(int(first.text), getattr(signal, name))
+    readers = [loader.batch(number)[0].text for number in range(1, 8)]
+    assert readers.count(str(os.getpid())) == 1
+    assert len(set(readers)) == 2 + (readers[0] == first.text)  # some were read ahead, the last by a new worker
+    assert "workers that read data have ended" in caplog.text
+    loader.close()
+
+
 def test_closing_stops_the_workers_and_a_later_batch_starts_new_ones() -> None:
     loader = SampleLoader(make_stream(), 4, num_workers=2)
     assert multiprocessing.active_children() == []

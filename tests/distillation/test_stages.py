@@ -26,7 +26,6 @@ from showo_turbo.distillation.config import (
     DistillationConfig,
     ImageTerm,
     LanguageTerm,
-    LoraConfig,
     OnPolicy,
     Stage,
     TextTerm,
@@ -35,6 +34,7 @@ from showo_turbo.distillation.config import (
 from showo_turbo.distillation.stages import distill
 from showo_turbo.errors import InputError
 from showo_turbo.pipelines.pipeline import ShowoPipeline
+from showo_turbo.training.adapters import LoraConfig
 from showo_turbo.training.loop import LoopConfig
 from showo_turbo.training.optimizers import OptimizerConfig
 

@@ -61,7 +61,7 @@ def test_concat_is_the_inverse_of_select() -> None:
         ("codes", 9),
         ("codes", -1),
         ("prompt_ids", 40),
-        ("decided", -1),
+        ("decided", -2),
         ("label_codes_3", 9),
         ("label_probabilities_3", float("nan")),
         ("label_probabilities_3", float("inf")),

@@ -2,7 +2,7 @@
 
 import pytest
 
-from showo_turbo.evaluation.pope import says_yes, score_pope
+from showo_turbo.evaluation.benchmarks.pope import says_yes, score_pope
 
 
 @pytest.mark.parametrize(

@@ -119,6 +119,10 @@ STAR = {"class": "star", "count": 1}
         ({"include": [STAR | {"position": "above"}]}, "position is 'above'"),
         ({"exclude": [{"class": "star"}]}, "is no item with a class and a count"),
         ({"background": "grey"}, "background is 'grey'"),
+        ({"background": ["grey"]}, "background is ['grey']"),
+        ({"include": [STAR | {"class": []}]}, "class is []"),
+        ({"include": [STAR | {"class": {"a": 1}}]}, "class is {'a': 1}"),
+        ({"include": 3}, "not a GenEval prompt"),
         ({"prompt": 3}, "prompt is 3: expected a text"),
         ({"colour": "red"}, "unknown key colour"),
     ],
@@ -132,10 +136,21 @@ def test_invalid_prompts_are_refused(tmp_path: Path, changes: dict, message: str
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"\n", "holds no prompts"), (b"\xe9", "cannot be read"), (b"[]", "not a GenEval prompt (it is a list)")],
+    [
+        (b"\n", "holds no prompts"),
+        (b"\xe9", "cannot be read"),
+        (b"[]", "not a GenEval prompt (it is a list)"),
+        (b"[" * 100_000, "not a GenEval prompt (it is nested too deeply)"),
+        (b'{"a":' * 100_000, "nested too deeply"),
+    ],
 )
 def test_files_without_prompts_are_refused(tmp_path: Path, content: bytes, message: str) -> None:
     file = tmp_path / "prompts.jsonl"
     file.write_bytes(content)
     with pytest.raises(InputError, match=re.escape(message)):
         benchmark_prompts(file)
+
+
+def test_prompts_are_read_from_plain_files_only() -> None:
+    with pytest.raises(InputError, match="'/dev/zero' cannot be read"):
+        benchmark_prompts(Path("/dev/zero"))

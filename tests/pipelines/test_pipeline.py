@@ -1,7 +1,10 @@
 """The pipeline: published results, batches that change no result, and invalid arguments."""
 
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -245,6 +248,19 @@ def test_a_streamer_ends_if_the_call_fails(
             assert "".join(streamer) == ""
             with pytest.raises(InputError, match=message):
                 call.result()
+
+
+@pytest.mark.parametrize("streamer", [3, print, "text", SimpleNamespace(put=print), SimpleNamespace(put=1, end=1)])
+def test_what_is_no_streamer_is_refused(random_pipe: ShowoPipeline, image: Image.Image, streamer: Any) -> None:
+    for ask in (partial(random_pipe.image_to_text, image), random_pipe.chat(image).ask):
+        with pytest.raises(InputError, match=r"^streamer is .*: expected an object with put and end"):
+            ask("What?", streamer=streamer)
+
+
+@pytest.mark.parametrize("callback", [3, [print], "text"])
+def test_a_callback_that_is_no_function_is_refused(random_pipe: ShowoPipeline, callback: Any) -> None:
+    with pytest.raises(InputError, match=r"^callback_on_step_end is .*: expected a function"):
+        random_pipe.text_to_image("a red car", callback_on_step_end=callback)
 
 
 def test_a_streamer_ends_if_a_pass_or_the_streamer_fails(

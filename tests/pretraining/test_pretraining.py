@@ -17,13 +17,13 @@ from showo_turbo.models.magvit_v2_config import MagvitV2Config
 from showo_turbo.models.omni_attention import understanding_mask
 from showo_turbo.pipelines.pipeline import ShowoPipeline
 from showo_turbo.pretraining.assemble import AssemblyConfig, assemble
-from showo_turbo.pretraining.batches import random_masking, text_to_image_batch, understanding_batch
 from showo_turbo.pretraining.image_tokenizer_training import ImageTokenizerTraining, ImageTokenizerTrainingConfig
 from showo_turbo.pretraining.showo_pretraining import ShowoPretraining, ShowoPretrainingConfig
 from showo_turbo.pretraining.text_tokenizer_training import TextTokenizerTrainingConfig, train_text_tokenizer
 from showo_turbo.scenes.pool import build_scene_pool, load_scene_pool, scene_pixels
 from showo_turbo.scenes.shapes.shape_world import SHAPES
 from showo_turbo.training.loop import LoopConfig, train
+from showo_turbo.training.supervised_batches import random_masking, text_to_image_batch, understanding_batch
 
 SMALL_TOKENIZER = MagvitV2Config(
     patch_size=4,

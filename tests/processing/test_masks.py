@@ -113,3 +113,13 @@ def test_masks_that_contradict_themselves_are_refused() -> None:
     for alpha in (0, 1, 100):
         with pytest.raises(InputError, match="mask is transparent everywhere"):
             load_mask(Image.new("RGBA", (32, 32), (255, 255, 255, alpha)))
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+@pytest.mark.parametrize("color", ["white", "black", "gray"])
+@pytest.mark.parametrize("alpha", [128, 180, 215])
+def test_a_shape_of_little_transparency_alone_is_refused(mode: str, color: str, alpha: int) -> None:
+    mask = Image.new("RGBA", (32, 32), color)
+    mask.paste((*mask.getpixel((0, 0))[:3], alpha), (0, 0, 16, 32))
+    with pytest.raises(InputError, match=r"its shape in its transparency, which is at most \d+%: make it transparent"):
+        load_mask(mask.convert(mode))

@@ -50,6 +50,15 @@ def test_spelling_of_prompts_changes_nothing(prompts: PromptBuilder, scene_texts
         assert [variant for variant in variants if prompts.encode(variant) != prompts.encode(text)] == []
 
 
+@pytest.mark.parametrize("invisible", ["\u200b", "\u2060", "\u00ad", "\u200e", "\ufeff"])
+def test_invisible_characters_change_nothing(invisible: str, prompts: PromptBuilder) -> None:
+    text, question = "a red circle and a blue star", "How many stars are there?"
+    for place in (0, 4, len(text)):
+        assert prompts.encode(text[:place] + invisible + text[place:]) == prompts.encode(text)
+        asked = question[:place] + invisible + question[place:]
+        assert prompts.encode(FIRST_TURN.format(asked)) == prompts.encode(FIRST_TURN.format(question))
+
+
 @pytest.mark.parametrize("template", [FIRST_TURN, TURN])
 def test_spelling_of_questions_changes_nothing(template: str, prompts: PromptBuilder, scene_texts: tuple) -> None:
     for text in scene_texts[1]:

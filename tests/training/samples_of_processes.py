@@ -1,6 +1,6 @@
 """Train to a step and write the samples that this process has read, a line per batch. See test_processes.py.
 
-samples_of_processes.py OUTPUT STEPS
+samples_of_processes.py OUTPUT STEPS [WORKERS]
 """
 
 import sys
@@ -32,11 +32,11 @@ class Numbers:
 class Reading(Task[nn.Linear, list[int]]):
     """Fit the numbers of a stream."""
 
-    def __init__(self, log: Path, stride: int) -> None:
+    def __init__(self, log: Path, stride: int, workers: int) -> None:
         torch.manual_seed(0)
         self.model, self.log = nn.Linear(1, 1), log
         stream = MixedStream([WeightedSource("numbers", Numbers())], seed=3)
-        self.loader = SampleLoader(stream, 2, stride=stride)
+        self.loader = SampleLoader(stream, 2, workers, stride)
 
     def optimizers(self) -> list[Optimizer]:
         return [torch.optim.AdamW(self.model.parameters())]
@@ -54,14 +54,15 @@ class Reading(Task[nn.Linear, list[int]]):
         torch.save(model.state_dict(), folder / "model.pt")
 
 
-def train_on_numbers(output: Path, steps: int, process: int = 0, processes: int = 1) -> None:
+def train_on_numbers(output: Path, steps: int, process: int = 0, processes: int = 1, workers: int = 0) -> None:
     """Train to a step in a folder, as one of some processes."""
     output.mkdir(parents=True, exist_ok=True)
     config = LoopConfig(str(output), steps=steps, decay_share=0.0, gradient_accumulation_steps=2, log_steps=1)
-    train(Reading(output / f"samples-{process}.jsonl", processes), config)
+    train(Reading(output / f"samples-{process}.jsonl", processes, workers), config)
 
 
 if __name__ == "__main__":
     state = PartialState(cpu=True)
-    train_on_numbers(Path(sys.argv[1]), int(sys.argv[2]), state.process_index, state.num_processes)
+    output, steps, *workers = sys.argv[1:]
+    train_on_numbers(Path(output), int(steps), state.process_index, state.num_processes, *map(int, workers))
     state.destroy_process_group()

@@ -15,7 +15,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from showo_turbo.errors import InputError
-from showo_turbo.files import read_json_lines
+from showo_turbo.files import read_json_lines, sha256_of_files
 from showo_turbo.training import loop, state
 from showo_turbo.training.loop import LoopConfig, train
 from showo_turbo.training.task import StepLosses, Task
@@ -239,6 +239,31 @@ def test_a_run_whose_checkpoints_are_all_damaged_stops(tmp_path: Path, how: str)
         train(Regression(), config(tmp_path, steps=8))
     assert same(trained, weights(tmp_path))
     assert (tmp_path / "log.jsonl").read_text() == log
+
+
+class Executed:
+    """Fail the test when it is unpickled."""
+
+    def __reduce__(self) -> tuple:
+        return pytest.fail, ("executed",)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"step": Executed()}, "was refused: it holds more than tensors"),
+        ({"step": 6, "path": Path("/")}, "was refused: it holds more than tensors"),
+        ([6], "holds list: expected the state of a training"),
+        (torch.zeros(3), "holds Tensor: expected the state of a training"),
+        (b"not a file of torch", "was refused: it holds more than tensors"),
+    ],
+)
+def test_a_checkpoint_that_holds_something_else_is_refused(tmp_path: Path, content: object, message: str) -> None:
+    file = tmp_path / "step-00000006.pt"
+    file.write_bytes(content) if isinstance(content, bytes) else torch.save(content, file)
+    file.with_suffix(".sha256").write_text(sha256_of_files(file) + "\n")
+    with pytest.raises(InputError, match=rf"^checkpoint '.*step-00000006.pt' {message}[^\n]*$"):
+        state.read_newest(tmp_path)
 
 
 def test_a_damaged_checkpoint_does_not_take_a_place(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -6,6 +6,8 @@ weight_files      a weight file -> its tensors, one at a time, by readers that a
 bin_archives      checks of the zip archive that a .bin file is
 weights           weight files of a folder -> tensors in a module
 adapter_config    the config of a LoRA adapter
+adapter_targets   the modules that an adapter updates
+adapter_patterns  regular expressions of an adapter, matched within a time limit
 lora              a LoRA adapter merged into the weights of its base
 loading           folders -> components
 image_tokenizer   a folder -> image tokenizer
@@ -20,6 +22,7 @@ card              the model card
         README.md              model card, optional
         generation.json        recommended SamplingOptions, optional
         phi/                   Phi config and text tokenizer; config.json names it as llm_model_path
-        magvitv2/              image tokenizer: config.json (MagvitV2Config) and weights, optional
+        magvitv2/              image tokenizer: config.json (MagvitV2Config) and weights, optional; without it,
+                               "shipped_image_tokenizer" of config.json may name a shipped model to use the one of
         clip/                  CLIP vision tower, only with w_clip_vit, optional
 """

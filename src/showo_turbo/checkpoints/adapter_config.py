@@ -2,12 +2,10 @@
 
 Decisions:
 - Values count as they are written: a `lora_alpha` of 0 leaves the base unchanged, a rank of 0 is refused.
-- Keys of `alpha_pattern` and `rank_pattern` are regular expressions of a stranger, matched with a time limit.
+- Factors of modules that `target_modules` and the like leave out change nothing.
 """
 
 import math
-import re
-import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +13,8 @@ from typing import Any
 
 import regex
 
+from showo_turbo.checkpoints.adapter_patterns import AdapterPatterns
+from showo_turbo.checkpoints.adapter_targets import AdapterTargets
 from showo_turbo.checkpoints.names import ADAPTER_CONFIG
 from showo_turbo.errors import InputError
 from showo_turbo.files import read_json
@@ -38,8 +38,6 @@ _OTHER_METHODS = (
 """Fields that make an adapter more than low-rank updates of weights."""
 
 _JSON_TYPES = {str: "a text", dict: "an object", list: "a list of texts"}
-_MATCHING_SECONDS = 2.0
-_MAX_PATTERN_CHARACTERS = 1000
 
 
 @dataclass(frozen=True)
@@ -48,6 +46,7 @@ class AdapterConfig:
 
     Attributes:
         source: the file, for error messages.
+        targets: the modules that it updates.
         base: the name of the base model, if the file holds one.
         r: rank of the updates.
         lora_alpha: numerator of the scale.
@@ -59,6 +58,7 @@ class AdapterConfig:
     """
 
     source: str
+    targets: AdapterTargets
     base: str | None = None
     r: Any = 8
     lora_alpha: Any = 8
@@ -74,43 +74,20 @@ class AdapterConfig:
         Raises:
             InputError: if a value is invalid, or a pattern is or takes too long.
         """
-        deadline = time.monotonic() + _MATCHING_SECONDS
-        ranks, alphas = self._compiled("rank_pattern"), self._compiled("alpha_pattern")
+        patterns = AdapterPatterns(self.source)
+        ranks, alphas = self._compiled(patterns, "rank_pattern"), self._compiled(patterns, "alpha_pattern")
         found = {}
         for module in modules:
-            rank = self._first_match(ranks, module, self.r, deadline)
-            alpha = self._first_match(alphas, module, self.lora_alpha, deadline)
+            rank = next((value for pattern, value in ranks if patterns.match(pattern, module)), self.r)
+            alpha = next((value for pattern, value in alphas if patterns.match(pattern, module)), self.lora_alpha)
             if type(rank) is not int or rank < 1:
                 raise InputError(f"{self.source}: the rank of {module} is {rank!r}: expected a whole number, 1 or more")
             check_number(f"{self.source}: lora_alpha of {module}", alpha)
             found[module] = rank, alpha / (math.sqrt(rank) if self.use_rslora else rank)
         return found
 
-    def _compiled(self, name: str) -> list[tuple[str, "regex.Pattern[str]", Any]]:
-        compiled = []
-        for key, value in getattr(self, name).items():
-            try:
-                if len(key) > _MAX_PATTERN_CHARACTERS:
-                    raise ValueError(f"it has {len(key):,} characters")
-                re.compile(rf"(.*\.)?({key})$")  # this library accepts less, and PEFT uses it
-                compiled.append((key, regex.compile(rf"(.*\.)?({key})$"), value))
-            except (re.error, regex.error, ValueError, OverflowError, RecursionError) as error:
-                shown = key if len(key) <= 60 else f"{key[:60]}..."
-                raise InputError(
-                    f"{self.source} has {name} {shown!r}, which is no regular expression ({error})"
-                ) from error
-        return compiled
-
-    def _first_match(self, patterns: list, module: str, default: Any, deadline: float) -> Any:
-        for key, pattern, value in patterns:
-            try:
-                if pattern.match(module, timeout=max(deadline - time.monotonic(), 0.001)):
-                    return value
-            except TimeoutError as error:
-                raise InputError(
-                    f"{self.source} has pattern {key!r}, which takes too long to match: simplify it"
-                ) from error
-        return default
+    def _compiled(self, patterns: AdapterPatterns, name: str) -> list[tuple["regex.Pattern[str]", Any]]:
+        return [(patterns.compile(name, key, r"(.*\.)?({})$"), value) for key, value in getattr(self, name).items()]
 
 
 def read_adapter_config(folder: Path) -> AdapterConfig:
@@ -143,6 +120,7 @@ def read_adapter_config(folder: Path) -> AdapterConfig:
             raise InputError(f"{source} has {name} {value!r}: expected {_JSON_TYPES[expected]}")
     return AdapterConfig(
         source=source,
+        targets=AdapterTargets.from_dict(source, values),
         base=values.get("base_model_name_or_path"),
         r=values.get("r", 8),
         lora_alpha=values.get("lora_alpha", 8),

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from showo_turbo.checkpoints.weights import fit_weights, open_weights
+from showo_turbo.errors import errors_in
 from showo_turbo.files import read_json
 from showo_turbo.models.magvit_v2 import MagvitV2
 from showo_turbo.models.magvit_v2_config import MagvitV2Config
@@ -23,7 +24,7 @@ def load_image_tokenizer(folder: Path) -> MagvitV2:
     path = folder / "config.json"
     values = read_json(path) if path.exists() else {}
     has_sizes = not values.keys().isdisjoint(field.name for field in fields(MagvitV2Config))
-    with torch.device("meta"):
+    with errors_in(path), torch.device("meta"):
         model = MagvitV2(MagvitV2Config.from_dict(values) if has_sizes else MagvitV2Config()).float()
     fit_weights(model, open_weights(folder))
     return model.eval()

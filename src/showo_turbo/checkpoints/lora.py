@@ -84,10 +84,13 @@ def merge_adapter(base: Weights, folder: Path) -> Weights:
     tensors = {_WRAPPING.sub("", name): tensor.clone() for name, tensor in adapter.stream()}
     if len(tensors) < len(adapter.layout):
         raise InputError(f"{adapter.source} holds two adapters or two weights of one name: keep one")
+    if not tensors:
+        raise InputError(f"{adapter.source} holds no weights: was the adapter saved?")
     replacements = {
         name: one for name, one in tensors.items() if not _FACTOR.fullmatch(name) and not _BIAS.fullmatch(name)
     }
     _check_saved_modules(config, replacements)
+    tensors = _of_targets(tensors, config)
     updates = _with_base_names(_updates(tensors, config, adapter.source), base, adapter.source)
     replacements = _with_base_names(replacements, base, adapter.source)
 
@@ -97,6 +100,19 @@ def merge_adapter(base: Weights, folder: Path) -> Weights:
             yield name, updates[name].applied_to(weight) if name in updates else weight
 
     return Weights(f"{base.source} with {adapter.source}", base.layout, read)
+
+
+def _of_targets(tensors: Mapping[str, Tensor], config: AdapterConfig) -> dict[str, Tensor]:
+    """Return the LoRA factors and their biases that belong to modules which the config chooses.
+
+    Raises:
+        InputError: if it chooses none of those with factors.
+    """
+    factors = {name: found for name in tensors if (found := _FACTOR.fullmatch(name) or _BIAS.fullmatch(name))}
+    targets = config.targets.among({found["module"] for found in factors.values()})
+    if factors and not targets:
+        raise InputError(f"{config.source} holds LoRA factors of other modules than its target_modules: change these")
+    return {name: tensors[name] for name, found in factors.items() if found["module"] in targets}
 
 
 def _updates(

@@ -22,7 +22,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from showo_turbo.checkpoints.bin_archives import check_checksums, check_layout
+from showo_turbo.checkpoints.bin_archives import check_checksums, check_former_layout, check_layout
 from showo_turbo.checkpoints.names import MAX_HEADER_BYTES, MAX_TENSORS
 from showo_turbo.errors import InputError, one_line
 from showo_turbo.files import atomic_file, check_plain_file
@@ -133,8 +133,7 @@ def _load_pickle(file: Path, device: str) -> dict[str, Tensor]:
         has_archive_magic = opened.read(2) == b"PK"
     if file.stat().st_size == 0 or (has_archive_magic and not is_archive):
         raise InputError(f"weight file {str(file)!r} is truncated: fetch it again")
-    if is_archive:
-        check_layout(file)
+    (check_layout if is_archive else check_former_layout)(file)
     try:
         with warnings.catch_warnings(action="ignore"):
             state = torch.load(file, map_location=device, weights_only=True, mmap=is_archive)

@@ -103,7 +103,7 @@ def answer(image: str, questions: Sequence[str], options: AnsweringArguments, as
     from showo_turbo.processing.image_files import open_image
 
     decoding, loaded = options.decoding_options(), open_image(image)
-    check_texts(options.model, questions=questions)
+    check_texts(options.model, questions=questions, max_new_tokens=decoding.max_new_tokens)
     pipe = options.load_pipeline()
     pipe.check_questions(questions, decoding)
     report_unknown_words(pipe, questions, "questions")

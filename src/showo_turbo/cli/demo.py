@@ -1,5 +1,6 @@
 """`showo-turbo demo`: images of eight prompts in one file, and the model's answers about them."""
 
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -36,14 +37,19 @@ def demo(
     device: Device = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Draw eight prompts into one image file, and ask the model about its own images."""
+    """Draw eight prompts into one image file, and ask the model about its own images.
+
+    Images and answers that the exact detector of the built-in world finds wrong are marked.
+    """
     import torch
 
+    from showo_turbo.evaluation.demo_judge import judge_demo
     from showo_turbo.processing.image_labels import label_image
     from showo_turbo.processing.images import make_grid
 
     check_seed("seed", seed)
-    texts = world_of(model).demo
+    world = world_of(model)
+    texts = world.demo
     if output is None:
         DEFAULT_OUTPUT.parent.mkdir(exist_ok=True)
     path = output or DEFAULT_OUTPUT
@@ -58,6 +64,18 @@ def demo(
     answers = pipe.image_to_text(images, questions, seed=seed).texts
     cells = [label_image(image, prompt, HEIGHT) for image, prompt in zip(images, prompts, strict=True)]
     atomic_files({path: png_bytes(make_grid(cells, COLUMNS))})
-    for prompt, question, answer in zip(prompts, questions, answers, strict=True):
-        typer.echo(f"drawn:  {prompt}\nasked:  {question}\nanswer: {answer}\n")
+    is_judged = pipe.resolution == world.resolution
+    verdicts = judge_demo(world, images, answers) if is_judged else []
+    for prompt, question, answer, verdict in zip_longest(prompts, questions, answers, verdicts):
+        typer.echo(f"drawn:  {prompt}\nasked:  {question}\nanswer: {answer}")
+        if verdict and verdict.shown:
+            typer.echo(f"wrong:  the image shows {verdict.shown}")
+        if verdict and verdict.expected:
+            typer.echo(f"wrong:  the right answer is: {verdict.expected}")
+        typer.echo()
+    if is_judged:
+        images_right, answers_right = (
+            sum(getattr(verdict, name) is None for verdict in verdicts) for name in ("shown", "expected")
+        )
+        typer.echo(f"{images_right} of {len(prompts)} images and {answers_right} answers are right, by the detector")
     typer.echo(f"pictures: {path}")

@@ -27,7 +27,8 @@ from showo_turbo.cli.common_options import (
     report_unknown_words,
     with_options,
 )
-from showo_turbo.cli.early_checks import check_texts
+from showo_turbo.cli.draw_bulk import BulkArguments, generate_packs
+from showo_turbo.cli.early_checks import check_drawing, check_sampling, check_texts
 from showo_turbo.cli.finished_images import unfinished
 from showo_turbo.cli.output_files import check_image_name, check_outputs, image_bytes
 from showo_turbo.cli.prompt_files import check_prompts, read_prompt_lines, slug
@@ -78,15 +79,18 @@ class DrawingArguments:
         """Name or path of the model."""
         return DEFAULT_MODEL if self.model is None else self.model
 
-    def check(self, prompts: list[str], origins: Mapping[str, str] | None = None) -> None:
-        """Check prompts, see `check_prompts`, and sampling options before the pipeline is loaded.
+    def check(
+        self, task: str, arguments: Mapping[str, Any], prompts: list[str], origins: Mapping[str, str] | None = None
+    ) -> None:
+        """Check the arguments of a task, prompts, see `check_prompts`, and options before the pipeline is loaded.
 
         Raises:
             InputError: if one is invalid.
         """
         if self.seed is not None:
             check_seed("seed", self.seed)
-        SamplingOptions().override(**given_options(SamplingOptions, self))
+        check_drawing(self.model_name, task, arguments, self.num_images)
+        check_sampling(self.model_name, given_options(SamplingOptions, self))
         check_texts(self.model_name, prompts=prompts, origins=origins)
 
     def load_pipeline(self) -> "ShowoPipeline":
@@ -98,6 +102,7 @@ class DrawingArguments:
 @with_options
 def generate(
     options: DrawingArguments,
+    bulk: BulkArguments,
     prompts: Annotated[list[str] | None, typer.Argument(help="Text of an image; every prompt gives a file.")] = None,
     prompts_file: Annotated[Path | None, typer.Option(help="A text file with one more prompt on each line.")] = None,
     height: Annotated[int | None, typer.Option(help="Height in pixels; the model's own if left out.")] = None,
@@ -127,15 +132,18 @@ def generate(
             )
         draw_again(from_sidecar, options)
         return
+    if bulk.format is not None:
+        generate_packs(options, bulk, given, skip_existing)
+        return
     lines = read_prompt_lines(prompts_file, "prompts file") if prompts_file else {}
     origins = {prompt: f"prompts file {str(prompts_file)!r}, line {line}" for line, prompt in lines.items()}
     texts = [*(prompts or []), *lines.values()]
     images = image_paths(texts, options.output)
     if not skip_existing:
         check_outputs([file for path in images for file in (path, sidecar_path(path))], options.overwrite)
-    options.check(list(images.values()), origins)
-    pipe = options.load_pipeline()
     size = {name: value for name, value in given.items() if name in ("height", "width")}
+    options.check("text_to_image", size, list(images.values()), origins)
+    pipe = options.load_pipeline()
     sidecar = new_sidecar(pipe, "text_to_image", size, "", options)
     sidecars = {path: replace(sidecar, prompt=prompt) for path, prompt in images.items()}
     if skip_existing:
@@ -196,14 +204,15 @@ def edit(task: str, arguments: dict[str, Any], prompt: str, options: DrawingArgu
     Raises:
         InputError: if a file cannot be read or written, or as the task.
     """
-    from showo_turbo.processing.image_files import open_image
+    from showo_turbo.processing.image_files import check_same_size, open_image
 
     path = image_path(prompt, options.output)
     check_outputs([path, sidecar_path(path)], options.overwrite)
-    for name, file in files_in(arguments).items():
-        open_image(arguments[name])
-        arguments[name] = str(file.resolve())
-    options.check([prompt])
+    opened = {name: open_image(arguments[name]) for name in files_in(arguments)}
+    if "mask" in opened:
+        check_same_size(opened["image"], opened["mask"])
+    arguments |= {name: str(file.resolve()) for name, file in files_in(arguments).items()}
+    options.check(task, arguments, [prompt])
     pipe = options.load_pipeline()
     sidecar = new_sidecar(pipe, task, arguments, prompt, options)
     draw(pipe, {path: sidecar})

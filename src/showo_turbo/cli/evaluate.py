@@ -1,13 +1,13 @@
-"""`showo-turbo evaluate`, `report`: scores of models on the built-in world, as tables and as JSON."""
+"""`showo-turbo evaluate`, `report`: scores of models, as tables and as JSON."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from showo_turbo.checkpoints.names import resolve
 from showo_turbo.cli.common_options import (
     DEFAULT_DTYPE,
     DEFAULT_MODEL,
@@ -22,20 +22,28 @@ from showo_turbo.cli.common_options import (
     with_options,
     world_of,
 )
+from showo_turbo.cli.early_checks import check_model, check_sampling
+from showo_turbo.cli.evaluate_benchmark import BenchmarkArguments, ModelArguments, evaluate_benchmark
 from showo_turbo.cli.output_files import check_outputs, check_png
 from showo_turbo.errors import InputError
+from showo_turbo.extras import require_module
 from showo_turbo.files import atomic_files, write_json
-from showo_turbo.generation.options import DecodingOptions, SamplingOptions, add_options
-from showo_turbo.validation import check_integer, check_number, check_seed
+from showo_turbo.generation.options import MAX_IMAGES, DecodingOptions, SamplingOptions, add_options
+from showo_turbo.validation import check_integer, check_seed
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from showo_turbo.evaluation.comparison import ComparisonPlan
     from showo_turbo.evaluation.scene_questions import QuestionSet
     from showo_turbo.pipelines.pipeline import ShowoPipeline
     from showo_turbo.scenes.benchmark import ScenePrompt
 
+SCENES = "scenes"
+"""Name of the benchmark on the built-in world."""
+
 TASKS = ("all", "text-to-image", "understanding", "reconstruction")
+MAX_SCENES = 100_000
 REPORTED_STEPS = [16, 8, 4, 2, 1]
 REPORTED_GUIDANCE_SCALES = [0.5, 1.0]
 
@@ -48,9 +56,9 @@ class MeasuringArguments:
         InputError: if a number is out of its range.
     """
 
-    images_per_prompt: Annotated[
-        int, typer.Option("--num-images", "--images-per-prompt", help="Images of every prompt.")
-    ] = 4
+    num_images: Annotated[
+        int | None, typer.Option("--num-images", "--images-per-prompt", help="Images of every prompt; 4 if left out.")
+    ] = None
     prompts_file: Annotated[
         Path | None, typer.Option(help="JSONL prompts in GenEval's format; the held-out set if left out.")
     ] = None
@@ -60,9 +68,14 @@ class MeasuringArguments:
     dtype: Dtype = DEFAULT_DTYPE
 
     def __post_init__(self) -> None:
-        check_integer("num-images", self.images_per_prompt, 1)
-        check_integer("scenes", self.scenes, 1)
+        check_integer("num-images", self.images_per_prompt, 1, MAX_IMAGES)
+        check_integer("scenes", self.scenes, 1, MAX_SCENES)
         check_seed("seed", self.seed)
+
+    @property
+    def images_per_prompt(self) -> int:
+        """Number of images of every prompt."""
+        return 4 if self.num_images is None else self.num_images
 
 
 @dataclass(frozen=True)
@@ -95,17 +108,54 @@ def evaluate(
     sampling_arguments: SamplingArguments,
     decoding_arguments: BlockDecodingArguments,
     measuring: MeasuringArguments,
+    published: BenchmarkArguments,
+    benchmark: Annotated[
+        str, typer.Argument(help="scenes, the built-in world, or a published benchmark, see --list.")
+    ] = SCENES,
     model: Model = DEFAULT_MODEL,
     task: Annotated[str, typer.Option(help="all, text-to-image, understanding or reconstruction.")] = "all",
     quantization: Quantization = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="JSON file for scores and settings.")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="JSON file for scores and settings; of a published benchmark, a folder."),
+    ] = None,
     overwrite: Overwrite = False,
+    list_benchmarks: Annotated[bool, typer.Option("--list", help="List the benchmarks and stop.")] = False,
 ) -> None:
-    """Evaluate a model on held-out prompts and images of the built-in world, with 95 % confidence intervals."""
+    """Evaluate a model on the built-in world or a published benchmark, with 95 % confidence intervals."""
+    if list_benchmarks:
+        from showo_turbo.evaluation.benchmark_tables import benchmark_list
+
+        typer.echo(benchmark_list())
+        return
+    if benchmark != SCENES:
+        if task != "all" or measuring.prompts_file is not None or measuring.scenes != MeasuringArguments.scenes:
+            raise InputError("task, prompts-file and scenes are for the built-in world: leave them out")
+        evaluate_benchmark(
+            benchmark,
+            output,
+            published,
+            ModelArguments(
+                *(model, measuring.device, measuring.dtype, quantization, measuring.seed, measuring.num_images),
+                given_options(SamplingOptions, sampling_arguments),
+                given_options(DecodingOptions, decoding_arguments),
+            ),
+        )
+        return
+    if published.given():
+        raise InputError(
+            f"{', '.join(published.given())} is for published benchmarks: name one first, as in showo-turbo evaluate "
+            "geneval --data FILE; --list shows all"
+        )
     if task not in TASKS:
         raise InputError(f"task is {task!r}: choose {', '.join(TASKS)}")
     if output is not None:
         check_outputs([output], overwrite)
+    # Plain blocks measure the model: the gain by a sliding window and drafts depends on the texts.
+    given = given_options(DecodingOptions, decoding_arguments)
+    decoding = DecodingOptions(**given, sliding_window=False, drafts=False)
+    check_model(model, measuring.dtype, quantization)
+    check_sampling(model, given_options(SamplingOptions, sampling_arguments))
     from showo_turbo.scenes.benchmark import benchmark_prompts
 
     world = world_of(model)
@@ -117,9 +167,6 @@ def evaluate(
     from showo_turbo.evaluation.scene_questions import make_question_set
     from showo_turbo.generation.scheduler import UnmaskingScheduler
 
-    # Plain blocks measure the model: the gain by a sliding window and drafts depends on the texts.
-    given = given_options(DecodingOptions, decoding_arguments)
-    decoding = DecodingOptions(**given, sliding_window=False, drafts=False)
     pipe = load_pipeline(model, measuring.device, measuring.dtype, quantization)
     sampling = pipe.recommended.override(**given_options(SamplingOptions, sampling_arguments))
     UnmaskingScheduler.from_options(sampling, pipe.model.config.codebook_size, pipe.model.config.num_vq_tokens)
@@ -191,45 +238,68 @@ def report(
     ] = None,
 ) -> None:
     """Compare a teacher with its students on the built-in world; an interrupted comparison is resumed."""
-    check_integer("steps", min(steps), 1)
-    check_integer("top-k", min(top_k or [1]), 1)
-    for scale in guidance_scale:
-        check_number("guidance-scale", scale, 0)
     students = _parse_students(student or [])
     for model in (teacher, *students.values()):
-        resolve(model)
+        check_model(model, measuring.dtype, None)
+        for number in steps:
+            check_sampling(model, {"num_inference_steps": number})
+    for model in students.values():
+        for k in top_k or []:
+            check_sampling(model, {"top_k": k})
+    for scale in guidance_scale:
+        check_sampling(teacher, {"guidance_scale": scale})
     if plot is not None:
         check_png("plot", plot)
     check_outputs([output, *([plot] if plot else [])], overwrite=True)
-    from showo_turbo.scenes.benchmark import benchmark_prompts
-
-    world = world_of(teacher)
-    prompts = benchmark_prompts(measuring.prompts_file, world)
-
-    from functools import lru_cache
-
     if plot is not None:
-        from showo_turbo.extras import require_module
-
         require_module("matplotlib.figure", "--plot")  # before anything is measured
-        from showo_turbo.evaluation.comparison_chart import score_chart
-    from showo_turbo.device import parse_device, parse_dtype
-    from showo_turbo.evaluation.comparison import Comparison, ComparisonPlan, image_variants, text_variants
+    variants = _ReportVariants(teacher, students, tuple(guidance_scale), tuple(top_k or [None]), tuple(steps))
+    _report(measuring, variants, output, plot)
+
+
+@dataclass(frozen=True)
+class _ReportVariants:
+    """Hold what `report` compares; see its options."""
+
+    teacher: str
+    students: dict[str, str]
+    guidance_scales: tuple[float, ...]
+    top_ks: tuple[int | None, ...]
+    steps: tuple[int, ...]
+
+    def plan(self, measuring: MeasuringArguments) -> "ComparisonPlan":
+        """Return the plan of the comparison.
+
+        Raises:
+            InputError: if the device cannot be used, or the prompts or the world's name cannot be read.
+        """
+        from showo_turbo.device import parse_device, parse_dtype
+        from showo_turbo.evaluation.comparison import ComparisonPlan, image_variants, text_variants
+        from showo_turbo.scenes.benchmark import benchmark_prompts
+
+        world = world_of(self.teacher)
+        return ComparisonPlan(
+            image_variants=image_variants(self.teacher, self.students, self.guidance_scales, self.top_ks),
+            text_variants=text_variants(self.teacher, self.students),
+            steps=self.steps,
+            prompts=benchmark_prompts(measuring.prompts_file, world),
+            images_per_prompt=measuring.images_per_prompt,
+            scenes=measuring.scenes,
+            seed=measuring.seed,
+            device=parse_device(measuring.device).type,
+            dtype=str(parse_dtype(measuring.dtype)).removeprefix("torch."),
+            world=world,
+        )
+
+
+def _report(measuring: MeasuringArguments, variants: _ReportVariants, output: Path, plot: Path | None) -> None:
+    """Measure the cells that are missing in a file, and print both tables; draw the plot once it can be."""
+    from showo_turbo.evaluation.comparison import Comparison
+    from showo_turbo.evaluation.comparison_chart import score_chart
     from showo_turbo.evaluation.comparison_tables import text_to_image_table, understanding_table
     from showo_turbo.locks import lock_file
 
-    plan = ComparisonPlan(
-        image_variants=image_variants(teacher, students, guidance_scale, top_k or [None]),
-        text_variants=text_variants(teacher, students),
-        steps=tuple(steps),
-        prompts=prompts,
-        images_per_prompt=measuring.images_per_prompt,
-        scenes=measuring.scenes,
-        seed=measuring.seed,
-        device=parse_device(measuring.device).type,
-        dtype=str(parse_dtype(measuring.dtype)).removeprefix("torch."),
-        world=world,
-    )
+    plan = variants.plan(measuring)
     with lock_file(output):
         load = lru_cache(maxsize=1)(lambda name: load_pipeline(name, measuring.device, measuring.dtype))
         comparison = Comparison(plan, output, load)

@@ -14,7 +14,7 @@ from showo_turbo.cli.evaluate import evaluate, report
 from showo_turbo.cli.exit_status import run_or_exit
 from showo_turbo.cli.serve import serve
 from showo_turbo.cli.terminal import verbosity
-from showo_turbo.cli.train import distill, pretrain
+from showo_turbo.cli.train import distill, finetune, pretrain
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 for command in (
@@ -30,6 +30,7 @@ for command in (
     evaluate,
     report,
     convert,
+    finetune,
     distill,
     average,
 ):

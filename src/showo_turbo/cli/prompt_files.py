@@ -26,7 +26,7 @@ def read_prompt_lines(path: Path, option: str, strip: bool = True) -> dict[int, 
         InputError: if the file cannot be read or has empty lines only.
     """
     try:
-        lines = read_text(path, "utf-8-sig").splitlines()
+        lines = read_text(path, "utf-8-sig").replace("\ufeff", "").splitlines()  # joined files have more marks
     except OSError as error:
         raise InputError(f"{option} {str(path)!r} cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:

@@ -92,6 +92,8 @@ def serve(
     if not is_local(bound) and not keys:
         warn(f"everybody who reaches {host} can use the server: --api-key or --api-keys-file lets in those with a key")
     pipes = {name: load_pipeline(path, device, dtype, quantization) for name, path in names.items()}
+    for pipe in pipes.values():
+        pipe.require_image_tokenizer()
 
     from showo_turbo.cli.page_sidecars import page_sidecar
     from showo_turbo.serving.http.application import Server, create_app

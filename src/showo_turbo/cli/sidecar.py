@@ -4,7 +4,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Self
 
-from showo_turbo.errors import InputError
+from showo_turbo.errors import InputError, errors_in
 from showo_turbo.files import json_bytes, parse_json, read_text, sha256_of_files
 from showo_turbo.generation.options import MAX_DIRECTIONS, MAX_IMAGES, MAX_PIXELS_ALONG, SamplingOptions
 from showo_turbo.validation import check_integer, check_number, check_seed, shown
@@ -91,11 +91,9 @@ class Sidecar:
                 f"sidecar {str(path)!r} has task {values['task']!r} with {', '.join(values['arguments'])}: expected "
                 f"one of {', '.join(TASKS)} with its own arguments"
             )
-        try:
+        with errors_in(path):
             _check_values(values)
-        except InputError as error:
-            raise InputError(f"sidecar {str(path)!r}: {error}") from error
-        sampling = SamplingOptions(**{name: values.pop(name) for name in sampling_keys & values.keys()})
+            sampling = SamplingOptions(**{name: values.pop(name) for name in sampling_keys & values.keys()})
         return cls(**values, sampling=sampling)
 
     def check_inputs(self, path: Path) -> None:

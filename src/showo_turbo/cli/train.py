@@ -1,4 +1,4 @@
-"""`showo-turbo pretrain`, `distill`: the embedded default from nothing, and students of a teacher.
+"""`showo-turbo pretrain`, `finetune`, `distill`: the embedded default from nothing, own data, students of a teacher.
 
     pretrain: text-tokenizer -> image-tokenizer -> scene-pool -> showo -> assemble
 
@@ -126,6 +126,36 @@ def assemble(settings: Settings = None) -> None:
     from showo_turbo.pretraining import assemble as assembly
 
     assembly.assemble(read_config(assembly.AssemblyConfig, settings or []))
+
+
+def finetune(settings: Settings = None) -> None:
+    """Fine-tune a model on your own captioned images, dialogues and texts (minutes to hours).
+
+    \b
+    Keys (docs/tutorials/finetune.md describes them):
+      model, output        what to adapt, and the folder of the run
+      captions             images with captions: [{kind: image_folder, path: my.jsonl}]
+      dialogues, texts     questions about images; plain texts
+      lora                 {rank, alpha, targets}: adapters in place of all weights
+      loop                 {steps, warmup_steps, log_steps, ...}
+      optimizer            {name, lr, muon_lr, betas, weight_decay}
+      captions_batch_size, dialogues_batch_size, texts_batch_size,
+      captions_weight, dialogues_weight, texts_weight, condition_dropout,
+      max_text_length, gradient_checkpointing, seed, num_workers,
+      image_tokenizer, text_tokenizer
+
+    \b
+    Example:
+      showo-turbo finetune config=configs/finetune_lora.yaml output=runs/mine
+    """
+    from showo_turbo.config_reader import read_config
+    from showo_turbo.finetuning.finetune import finetune as run
+    from showo_turbo.finetuning.finetuning_config import FinetuningConfig
+
+    config = read_config(FinetuningConfig, settings or [])
+    with _exit_when_stopped():
+        model = run(config)
+    typer.echo(f"model: {model}")
 
 
 def distill(

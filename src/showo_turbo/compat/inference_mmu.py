@@ -3,6 +3,7 @@
 from dataclasses import asdict
 from pathlib import Path
 
+from showo_turbo.cli.common_options import report_unknown_words
 from showo_turbo.compat.output_folder import OutputFolder
 from showo_turbo.compat.showo_options import UnderstandingOptions, split
 from showo_turbo.compat.showo_pipeline import load_pipeline
@@ -50,6 +51,7 @@ def _answer_all(options: UnderstandingOptions, images: list[Path], folder: Outpu
     pipe = load_pipeline(options)
     decoding = asdict(options.decoding_options())
     questions = split(options.question)
+    report_unknown_words(pipe, questions, "questions")
     results = []
     for path in images:
         answers = pipe.image_to_text(str(path), questions, **decoding, seed=options.seed or 0).texts

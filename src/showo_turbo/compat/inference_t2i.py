@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from showo_turbo.cli.common_options import report_unknown_words
 from showo_turbo.cli.prompt_files import read_prompt_lines
 from showo_turbo.compat.output_folder import OutputFolder, image_names
 from showo_turbo.compat.showo_options import TextToImageOptions, split
@@ -91,6 +92,7 @@ def _draw_all(
     pipe = load_pipeline(options)
     for prompt in dict.fromkeys(prompts):
         report_truncated(pipe, prompt)
+    report_unknown_words(pipe, prompts, "prompts")
     draw: Draw = {"t2i": _text_to_image, "inpainting": _inpaint, "extrapolation": _extrapolate}[options.mode]
     images: list[Image] = []
     for drawn in draw(pipe, options, prompts, torch.Generator().manual_seed(seed)):

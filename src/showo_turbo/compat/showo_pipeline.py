@@ -1,5 +1,6 @@
 """The pipeline that a YAML file of Show-o names, checked against the sizes in the file."""
 
+import warnings
 from typing import TYPE_CHECKING
 
 from showo_turbo.cli.terminal import quiet_transformers
@@ -18,7 +19,9 @@ def load_pipeline(options: CommonOptions) -> "ShowoPipeline":
     """
     quiet_transformers()
     from showo_turbo.pipelines.pipeline import ShowoPipeline
+    from showo_turbo.processing.known_world import UnknownWordsWarning
 
+    warnings.simplefilter("ignore", UnknownWordsWarning)  # commands report unknown words themselves
     model = options.model
     pipe = ShowoPipeline.from_pretrained(
         model.showo.pretrained_model_path,

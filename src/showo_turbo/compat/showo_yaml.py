@@ -72,6 +72,7 @@ class Model:
     showo: ShowoModel = field(default_factory=ShowoModel)
     clip_model_name: str | None = None
     gradient_checkpointing: bool | None = None
+    enable_xformers_memory_efficient_attention: bool | None = None
 
 
 @dataclass(frozen=True)

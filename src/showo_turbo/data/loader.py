@@ -13,11 +13,15 @@ Decisions:
 - Workers start from a fork server, or are spawned where the system has none. A training process has threads (OpenMP,
   pyarrow, CUDA), and `fork` copies their locks: after a parallel region in the main process, the first one in a forked
   worker hangs. The fork server imports this package once, so a worker starts in tenths of a second instead of seconds.
+- A signal that stops a training may end its workers too: schedulers send SIGTERM to all processes of a group. The main
+  process then reads the batch itself, so the training takes its step to the end and saves.
 - Results are sent as bytes, since torch sends each tensor of a batch as a file descriptor of its own.
 """
 
+import logging
 import multiprocessing
 import pickle
+import queue
 import signal
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -30,6 +34,8 @@ from showo_turbo.data.samples import BadSampleError, Sample
 from showo_turbo.data.sources.source import Source
 from showo_turbo.data.stream import MixedStream, Prefetched
 from showo_turbo.errors import InputError
+
+logger = logging.getLogger(__name__)
 
 _START_METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
 
@@ -75,7 +81,13 @@ class SampleLoader(Generic[S]):
             self.close()
             self._batches = self._start_workers(number)
         self._next_number = None  # if the next line raises, a later batch starts new workers
-        samples = pickle.loads(next(self._batches))
+        try:
+            samples = pickle.loads(next(self._batches))
+        except RuntimeError as error:
+            if not isinstance(error.__cause__, queue.Empty):  # which torch waits for until a worker has ended
+                raise
+            logger.warning("workers that read data have ended: batch %s is read without them", number)
+            return {}
         self._next_number = number + self.stride
         return samples
 

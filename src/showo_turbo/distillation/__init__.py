@@ -10,10 +10,10 @@ replaces a whole trajectory.
 
 config                the configuration: stages, loss terms
 stages                entry point: checks, then every stage in order
-stage_data            data loaders of a stage
 trajectory_sources    the teacher's trajectories: generated for every batch, or stored in files
 trajectory_files      the format of these files
 on_policy             rollouts of the student's policy, labelled by the teacher
+start_states          start states of rollouts, fully masked or with a known part
 rollouts              prompts and dialogues to trajectories
 image_trajectories    image rollouts with soft labels
 text_trajectories     Jacobi trajectories of answers
@@ -22,6 +22,5 @@ soft_labels           distributions over image codes
 consistency_task      one stage as a task of the training loop
 objectives            the terms of the loss, from trajectories to scalars
 losses                masked means of cross entropies
-student               the student's trainable weights, with or without LoRA
-progress              measures for the log: forward passes per block, a sample sheet
+progress              a measure for the log: forward passes per block
 """

@@ -9,11 +9,12 @@
 import re
 from dataclasses import dataclass, field, replace
 
-from showo_turbo.data import SourceConfig
 from showo_turbo.errors import InputError
 from showo_turbo.generation.options import SamplingOptions
+from showo_turbo.training.adapters import LoraConfig
 from showo_turbo.training.loop import LoopConfig
 from showo_turbo.training.optimizers import OptimizerConfig
+from showo_turbo.training.sample_sources import SampleSourcesConfig
 from showo_turbo.validation import check_integer, check_number, check_seed, shown
 
 PREVIOUS = "previous"
@@ -28,8 +29,6 @@ _MAX_COUNT = 1 << 16
 
 _MAX_TRAJECTORIES = 10**9
 _MAX_WEIGHT = 1e6
-_MAX_RANK = 1 << 14
-_MAX_WORKERS = 256
 
 
 @dataclass(frozen=True)
@@ -73,6 +72,8 @@ class ImageTerm:
         order: unmasking order of the teacher, see `SamplingOptions`.
         self_weight: weight of the target model's own labels, relative to 1 for the teacher's.
         label_size: number of codes stored for each soft label; all if left out.
+        known_share: fraction of the rollouts that start from a partly known image of the sample, as inpainting,
+            extrapolation and variation do; needs captions with images.
         on_policy: rollouts of the student's policy, which takes `stride` steps at a time.
     """
 
@@ -86,11 +87,13 @@ class ImageTerm:
     order: str = "confidence"
     self_weight: float = 0.05
     label_size: int | None = None
+    known_share: float = 0.0
     on_policy: OnPolicy = field(default_factory=OnPolicy)
 
     def __post_init__(self) -> None:
         _check_positive("image", self, "batch_size", "num_inference_steps", "segments", "stride")
         _check_not_negative("image", self, "weight", "self_weight", "guidance_scale")
+        check_number("image.known_share", self.known_share, 0, 1)
         if 0 < self.on_policy.prompts < self.batch_size:
             raise InputError(
                 f"image.on_policy.prompts is {self.on_policy.prompts}: choose at least batch_size, {self.batch_size}"
@@ -179,25 +182,6 @@ class LanguageTerm:
 
 
 @dataclass(frozen=True)
-class LoraConfig:
-    """Configure low-rank adapters, trained in place of all weights.
-
-    Attributes:
-        rank: of the adapters; 0 trains all weights.
-        alpha: scale of the adapters times the rank.
-        targets: names of the layers that get an adapter.
-    """
-
-    rank: int = 0
-    alpha: float = 16.0
-    targets: list[str] = field(default_factory=lambda: ["q_proj", "k_proj", "v_proj", "dense", "fc1", "fc2"])
-
-    def __post_init__(self) -> None:
-        check_integer("lora.rank", self.rank, 0, _MAX_RANK)
-        check_number("lora.alpha", self.alpha, 0, _MAX_WEIGHT)
-
-
-@dataclass(frozen=True)
 class TrajectoryFiles:
     """Configure trajectories that the teacher generates once, before a stage, for all epochs.
 
@@ -279,7 +263,7 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class DistillationConfig:
+class DistillationConfig(SampleSourcesConfig):
     """Configure a distillation: its stages and their data.
 
     Attributes:
@@ -287,29 +271,23 @@ class DistillationConfig:
         stages: in order.
         teacher: shipped model, folder or hub name: the model that stages call "original".
         student: likewise, the model that the first stage calls "previous"; the teacher if left out.
-        captions, dialogues, texts: sources of each kind, see `data.source_config`.
+        captions, dialogues, texts, num_workers: see `SampleSourcesConfig`.
         seed: overrides the `loop.seed` of all stages; stored trajectories keep their own seed.
         dtype: precision of the teacher; the student trains in float32, or in accelerate's mixed precision.
         image_tokenizer, text_tokenizer: for a first teacher without its own, see `ShowoPipeline.from_pretrained`.
-        num_workers: processes that read samples ahead of time, for each kind of source and each training process; 0
-            reads them in the training process. Batches do not depend on it.
     """
 
     output: str = "runs/turbo"
     stages: list[Stage] = field(default_factory=list)
     teacher: str = "tiny"
     student: str | None = None
-    captions: list[SourceConfig] = field(default_factory=list)
-    dialogues: list[SourceConfig] = field(default_factory=list)
-    texts: list[SourceConfig] = field(default_factory=list)
     seed: int | None = None
     dtype: str = "float32"
     image_tokenizer: str | None = None
     text_tokenizer: str | None = None
-    num_workers: int = 2
 
     def __post_init__(self) -> None:
-        check_integer("num_workers", self.num_workers, 0, _MAX_WORKERS)
+        super().__post_init__()
         if self.seed is not None:
             check_seed("seed", self.seed)
         names = [stage.name for stage in self.stages]

@@ -20,17 +20,18 @@ from showo_turbo.distillation.objectives import (
     language_modelling,
     text_consistency,
 )
-from showo_turbo.distillation.progress import passes_per_block, sample_sheet
+from showo_turbo.distillation.progress import passes_per_block
 from showo_turbo.distillation.segments import segment_end
-from showo_turbo.distillation.student import merge_adapters
 from showo_turbo.distillation.text_trajectories import JacobiTrajectory
 from showo_turbo.distillation.trajectory_sources import ImageRollouts, TextRollouts
 from showo_turbo.errors import InputError
 from showo_turbo.files import atomic_file, atomic_folder
 from showo_turbo.models.showo import Showo
 from showo_turbo.pipelines.pipeline import ShowoPipeline
+from showo_turbo.training.adapters import merge_adapters
 from showo_turbo.training.curves import plot_curve
 from showo_turbo.training.optimizers import build_optimizers
+from showo_turbo.training.sample_sheet import sample_sheet
 from showo_turbo.training.task import StepLosses, Task
 
 _BATCHES_PER_PROBE = 50
@@ -72,7 +73,7 @@ class ConsistencyTask(Task[Showo, DistillationBatch]):
         Args:
             stage: the stage's configuration.
             teacher: its prompts, tokenizers and vocabulary are the student's.
-            student: the model to train, see `student.prepare_student`.
+            student: the model to train, see `adapters.prepare_model`.
             images: image trajectories; not used if the image term has no weight.
             answers: text trajectories; not used if the text term has no weight.
             texts: for the language-modelling term; None if it has no weight.

@@ -37,7 +37,7 @@ class ImageTrajectories:
     Attributes:
         prompts: id lists, one per row.
         codes: long (batch, n), the finished images.
-        unmask_steps: long (batch, n), the step, from 0, that unmasked each position.
+        unmask_steps: long (batch, n), the step, from 0, that unmasked each position; -1 for codes known at the start.
         labels: soft labels (batch, n) by segment end; see the module.
     """
 
@@ -117,17 +117,17 @@ def record_images(
     Args:
         denoiser: the teacher with guidance and a scheduler of greedy candidates (top_k 1, temperature 0).
         prompts: those of the denoiser.
-        start: fully masked images, see `generation.image_denoiser.masked_state`.
+        start: images of which some or all codes are masked, see `start_states`.
         ends: segment ends to record the labels of.
         label_size: codes stored of every distribution; all if left out.
         policy: the rollout policy; the teacher itself if left out.
     """
     state, labels, labels_by_end = start, None, {}
-    unmask_steps = torch.zeros_like(start.ids)
+    unmask_steps = torch.where(start.settled, -1, 0)
     while not state.done:
         masked, logits = ~state.settled, denoiser.masked_logits(state)
         current = SoftLabels.from_logits(logits.to(masked.device), label_size)
-        labels = current.view(masked.shape) if labels is None else labels.masked_scatter(masked, current)
+        labels = (labels or SoftLabels.zeros(masked.shape, current)).masked_scatter(masked, current)
         after = denoiser.unmask(state, logits) if policy is None else policy.advance(state)
         unmask_steps = torch.where(after.settled & masked, state.forward_passes, unmask_steps)
         state = after

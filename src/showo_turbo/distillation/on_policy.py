@@ -10,6 +10,7 @@ from showo_turbo.distillation.config import ImageTerm
 from showo_turbo.distillation.image_trajectories import ImageTrajectories
 from showo_turbo.distillation.rollouts import roll_out_images
 from showo_turbo.distillation.soft_labels import SoftLabels
+from showo_turbo.distillation.start_states import start_states
 from showo_turbo.distillation.trajectory_sources import ImageRollouts
 from showo_turbo.models.showo import Showo
 from showo_turbo.pipelines.pipeline import ShowoPipeline
@@ -66,14 +67,16 @@ class OnPolicyRollouts(ImageRollouts):
 
     def _roll_out(self, group: int, student: Showo) -> ImageTrajectories:
         """Generate new rollouts, `batch_size` at a time."""
-        size = self.image.batch_size
-        prompts = [sample.text for sample in self.captions.batch(group)]
-        chunks = [prompts[first : first + size] for first in range(0, len(prompts), size)]
+        size, samples = self.image.batch_size, self.captions.batch(group)
         rng = random.Random(f"{self.seed}/draws/0/{group}")
         generator = torch.Generator().manual_seed(rng.getrandbits(48))
-        return ImageTrajectories.concat(
-            [roll_out_images(self.pipe, chunk, self.image, student, generator) for chunk in chunks]
-        )
+        rollouts = []
+        for first in range(0, len(samples), size):
+            chunk = samples[first : first + size]
+            start = start_states(self.pipe, chunk, self.image.known_share, rng)
+            prompts = [sample.text for sample in chunk]
+            rollouts.append(roll_out_images(self.pipe, prompts, self.image, student, generator, start))
+        return ImageTrajectories.concat(rollouts)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the current rollouts as tensors and numbers on the CPU, and the position in the stream of prompts."""

@@ -15,6 +15,7 @@ from showo_turbo.distillation.text_trajectories import JacobiTrajectory, record_
 from showo_turbo.generation.image_denoiser import ImageDenoiser, masked_state
 from showo_turbo.generation.scheduler import UnmaskingScheduler
 from showo_turbo.generation.text_decoder import TextDecoder, draw_guesses
+from showo_turbo.generation.trajectory import State
 from showo_turbo.models.showo import Showo
 from showo_turbo.pipelines.pipeline import ShowoPipeline
 from showo_turbo.processing.prompts import PromptBuilder
@@ -26,6 +27,7 @@ def roll_out_images(
     term: ImageTerm,
     student: Showo | None = None,
     generator: torch.Generator | None = None,
+    start: State | None = None,
 ) -> ImageTrajectories:
     """Generate image trajectories of prompts with the teacher's guided labels at all segment ends.
 
@@ -36,6 +38,7 @@ def roll_out_images(
         student: the rollout policy, which has no guidance, takes `term.stride` steps at a time and samples from its
             most probable codes; the teacher, greedily, if left out.
         generator: source of the student's samples.
+        start: first states, see `start_states`; fully masked if left out.
     """
     vocabulary, num_codes = pipe.prompts.vocabulary, pipe.model.config.num_vq_tokens
     rows = [pipe.prompts.text_to_image(prompt) for prompt in prompts]
@@ -48,7 +51,7 @@ def roll_out_images(
         policy = FewStepPolicy(
             ImageDenoiser(student, vocabulary, scheduler, rows, num_codes, generator=generator), term.stride
         )
-    start = masked_state(len(rows), num_codes, vocabulary, pipe.device)
+    start = start or masked_state(len(rows), num_codes, vocabulary, pipe.device)
     ends = segment_ends(term.num_inference_steps, term.segments)
     return record_images(teacher, rows, start, ends, term.label_size, policy)
 

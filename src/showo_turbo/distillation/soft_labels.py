@@ -34,9 +34,13 @@ class SoftLabels:
         codes = torch.where(mask[..., None], self.codes, other.codes)
         return SoftLabels(codes, torch.where(mask[..., None], self.probabilities, other.probabilities))
 
-    def view(self, shape: torch.Size) -> "SoftLabels":
-        """Return the same distributions with another leading shape."""
-        return SoftLabels(self.codes.view(*shape, -1), self.probabilities.view(*shape, -1))
+    @classmethod
+    def zeros(cls, shape: torch.Size, like: "SoftLabels") -> "SoftLabels":
+        """Return labels of a leading shape without any probability, with as many codes as `like`."""
+        return cls(
+            like.codes.new_zeros(*shape, like.codes.shape[-1]),
+            like.probabilities.new_zeros(*shape, like.codes.shape[-1]),
+        )
 
     def masked_scatter(self, mask: Tensor, source: "SoftLabels") -> "SoftLabels":
         """Return a copy with the distributions where the mask, bool (...), is set replaced by `source`, in order."""

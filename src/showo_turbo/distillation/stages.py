@@ -11,8 +11,7 @@ from showo_turbo.data import CaptionSample, DialogueSample, TextSample, check_so
 from showo_turbo.distillation.config import ORIGINAL, PREVIOUS, DistillationConfig, OnPolicy, Stage
 from showo_turbo.distillation.consistency_task import ConsistencyTask
 from showo_turbo.distillation.on_policy import OnPolicyRollouts
-from showo_turbo.distillation.stage_data import SOURCES, StageData
-from showo_turbo.distillation.student import prepare_student, require_peft
+from showo_turbo.distillation.rollouts import dialogue_ids
 from showo_turbo.distillation.trajectory_sources import (
     FreshTrajectories,
     ImageRollouts,
@@ -25,9 +24,14 @@ from showo_turbo.errors import InputError
 from showo_turbo.extras import require_module
 from showo_turbo.generation.scheduler import UnmaskingScheduler
 from showo_turbo.pipelines.pipeline import ShowoPipeline
+from showo_turbo.training.adapters import prepare_model, require_peft
 from showo_turbo.training.loop import check_environment, check_or_write_run_manifest, set_num_threads, train
 from showo_turbo.training.processes import broadcast_from_main, errors_of_lost_processes, lock_output, process_state
+from showo_turbo.training.sample_sources import SampleSources
 from showo_turbo.training.state import newest_step
+
+TERMS = ((CaptionSample, "captions", "image"), (DialogueSample, "dialogues", "text"), (TextSample, "texts", "language"))
+"""Class of samples, config key of its sources, and the term of the loss that uses them."""
 
 
 def check_distillation(config: DistillationConfig) -> None:
@@ -43,13 +47,13 @@ def check_distillation(config: DistillationConfig) -> None:
         locate(name, config.image_tokenizer, config.text_tokenizer)
     _check_teachers(config)
     _check_not_extended(config)
-    for sources, kind, term in SOURCES:
+    for samples, kind, term in TERMS:
         if any(getattr(stage, term).weight for stage in config.stages):
-            check_sources(getattr(config, sources), kind)
+            check_sources(getattr(config, kind), samples)
     for stage in config.stages:  # initializes accelerate, which `process_state` needs
         check_environment(stage.loop)
         if stage.lora.rank:
-            require_peft(stage)
+            require_peft()
 
 
 def distill(config: DistillationConfig) -> Path:
@@ -127,21 +131,28 @@ def _run_stage(config: DistillationConfig, stage: Stage, previous: str | Path) -
     for name, pipe in ((stage.text.teacher, text_teacher), (stage.student, initial)):
         _check_same_codes(name, pipe, teacher)
 
-    with closing(StageData(config, stage, teacher, output)) as data:
+    def dialogue_length(sample: DialogueSample) -> int:
+        ids = dialogue_ids(teacher.prompts, [0] * teacher.model.config.num_vq_tokens, sample.turns)
+        return len(ids) + stage.text.given_ids + stage.text.max_new_tokens
+
+    sources = SampleSources(config, seed, teacher, output, dialogue_length, stage.image.known_share > 0)
+    with closing(sources):
         digests = {one: one.weights_sha256() for one in {files, text_files, initial_files}}
         teacher_digests = {"teacher": digests[files], "text_teacher": digests[text_files]}
-        settings = _manifest_settings(data, teacher_digests | {"student": digests[initial_files]})
-        check_or_write_run_manifest(stage.loop, settings, "a student", data.source_digests(*_used_sources(stage)))
-        trajectories = _teacher_trajectories(data, text_teacher, teacher_digests)
+        used = [kind for _, kind, term in TERMS if getattr(stage, term).weight]
+        settings = teacher_digests | {"student": digests[initial_files]} | sources.settings(used)
+        settings |= _stage_settings(config, stage)
+        check_or_write_run_manifest(stage.loop, settings, "a student", sources.digests(used))
+        trajectories = _teacher_trajectories(stage, sources, text_teacher, teacher_digests)
         images: ImageRollouts = trajectories
         if stage.image.on_policy.prompts:
-            captions = data.open(CaptionSample, stage.image.on_policy.prompts, log="captions_on_policy")
+            captions = sources.open(CaptionSample, stage.image.on_policy.prompts, log="captions_on_policy")
             state = process_state()
             images = OnPolicyRollouts(
                 teacher, captions, stage.image, seed, trajectories, state.process_index, state.num_processes
             )
-        texts = data.open(TextSample, stage.language.batch_size) if stage.language.weight else None
-        student = prepare_student(initial.model, stage)
+        texts = sources.open(TextSample, stage.language.batch_size) if stage.language.weight else None
+        student = prepare_model(initial.model, stage.lora, stage.gradient_checkpointing, seed)
         train(ConsistencyTask(stage, teacher, student, images, trajectories, texts), stage.loop)
     return output / "model"
 
@@ -172,26 +183,20 @@ def _check_same_codes(name: str | None, pipe: ShowoPipeline, teacher: ShowoPipel
         )
 
 
-def _used_sources(stage: Stage) -> list[str]:
-    """Return the config keys of the sources that the terms of a stage use."""
-    return [name for name, _, term in SOURCES if getattr(stage, term).weight]
-
-
-def _manifest_settings(data: StageData, digests: dict[str, dict[str, str]]) -> dict[str, Any]:
-    """Return everything that determines the student of a stage."""
-    stage, config = asdict(data.stage), data.config
+def _stage_settings(config: DistillationConfig, stage: Stage) -> dict[str, Any]:
+    """Return the settings of a stage that determine its student, besides models and sources."""
+    settings = asdict(stage)
     for name in ("name", "loop", "teacher", "student", "gradient_checkpointing"):
-        del stage[name]
-    del stage["text"]["teacher"], stage["trajectories"]["folder"]  # the digests identify the teachers
-    sources = data.source_settings(*_used_sources(data.stage))
-    return digests | sources | stage | {"dtype": config.dtype, "text_tokenizer": config.text_tokenizer}
+        del settings[name]
+    del settings["text"]["teacher"], settings["trajectories"]["folder"]  # the digests identify the teachers
+    return settings | {"dtype": config.dtype, "text_tokenizer": config.text_tokenizer}
 
 
 def _teacher_trajectories(
-    data: StageData, text_teacher: ShowoPipeline, teacher_digests: dict[str, dict[str, str]]
+    stage: Stage, sources: SampleSources, text_teacher: ShowoPipeline, teacher_digests: dict[str, dict[str, str]]
 ) -> FreshTrajectories | StoredTrajectories:
     """Return the teachers' trajectories: fresh ones, or stored ones, of which each process writes its slice."""
-    stage, files, state = data.stage, data.stage.trajectories, process_state()
+    files, state = stage.trajectories, process_state()
     stored = files.count > 0
     seed = files.seed if stored else stage.loop.seed
     image_batch_size = stage.image.teacher_batch_size or stage.image.batch_size
@@ -199,22 +204,22 @@ def _teacher_trajectories(
     text = replace(stage.text, batch_size=files.batch_size if stored else stage.text.batch_size)
     captions = dialogues = None
     if stage.image.weight and stage.image.teacher_batch_size:
-        captions = data.open(CaptionSample, image.batch_size, seed, sharded=not stored)
+        captions = sources.open(CaptionSample, image.batch_size, seed, sharded=not stored)
     if stage.text.weight:
-        dialogues = data.open(DialogueSample, text.batch_size, seed, sharded=not stored)
-    fresh = FreshTrajectories(data.teacher, text_teacher, captions, dialogues, image, text, seed)
+        dialogues = sources.open(DialogueSample, text.batch_size, seed, sharded=not stored)
+    fresh = FreshTrajectories(sources.pipe, text_teacher, captions, dialogues, image, text, seed)
     if not stored:
         return fresh
-    folder = Path(files.folder) if files.folder else data.output / "trajectories"
-    origin = teacher_digests if files.folder else teacher_digests | data.source_settings("captions", "dialogues")
+    folder = Path(files.folder) if files.folder else sources.output / "trajectories"
+    origin = teacher_digests if files.folder else teacher_digests | sources.settings(("captions", "dialogues"))
     counts = (files.count, files.num_dialogues)
     complete = broadcast_from_main(not any(missing_files(folder, fresh, *counts).values()))
     with nullcontext() if complete else lock_output(folder):  # complete files are only read, by many runs at once
-        digests = {} if files.folder else data.source_digests("captions", "dialogues")
+        digests = {} if files.folder else sources.digests(("captions", "dialogues"))
         check_or_write_trajectory_manifest(folder, fresh, origin, digests)
         write_missing_files(folder, fresh, *counts, state.process_index, state.num_processes)
-        data.close()  # the samples are in the files now
+        sources.close()  # the samples are in the files now
         state.wait_for_everyone()
     # The spelling of a seed must stay as it is, or runs are not reproducible across versions.
     order = f"{stage.loop.seed}/0"
-    return StoredTrajectories(folder, image_batch_size, stage.text.batch_size, order, data.teacher.model.config)
+    return StoredTrajectories(folder, image_batch_size, stage.text.batch_size, order, sources.pipe.model.config)

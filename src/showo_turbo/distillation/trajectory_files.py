@@ -66,7 +66,10 @@ def _read_images(tensors: dict[str, Tensor], config: ShowoConfig) -> ImageTrajec
     for name in ("codes", "decided", *(f"label_codes_{end}" for end in ends)):
         if tensors[name].shape[:2] != shape:
             raise ValueError(f"{name} is {tuple(tensors[name].shape)}, not {shape}")
-        _check_range(name, tensors[name], MAX_STEPS if name == "decided" else config.codebook_size)
+        if name == "decided":
+            _check_range(name, tensors[name], MAX_STEPS, minimum=-1)  # of a code that is known at the start
+        else:
+            _check_range(name, tensors[name], config.codebook_size)
     for end, label in labels.items():
         if label.codes.shape != label.probabilities.shape or not 0 <= label.probabilities.sum() < float("inf"):
             raise ValueError(f"probabilities of label {end} do not fit its codes")
@@ -115,12 +118,12 @@ def _errors_of(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _check_range(name: str, ids: Tensor, size: int) -> None:
-    """Raise `ValueError` unless ids are whole numbers from 0 to `size` - 1."""
+def _check_range(name: str, ids: Tensor, size: int, minimum: int = 0) -> None:
+    """Raise `ValueError` unless ids are whole numbers from `minimum` to `size` - 1."""
     if ids.is_floating_point() or ids.dtype == torch.bool or ids.is_complex():
         raise ValueError(f"{name} holds {str(ids.dtype).removeprefix('torch.')}")
-    if ids.numel() and not 0 <= int(ids.min()) <= int(ids.max()) < size:
-        raise ValueError(f"{name} holds {int(ids.min())} to {int(ids.max())}, the model has 0 to {size - 1}")
+    if ids.numel() and not minimum <= int(ids.min()) <= int(ids.max()) < size:
+        raise ValueError(f"{name} holds {int(ids.min())} to {int(ids.max())}, the model has {minimum} to {size - 1}")
 
 
 def _concatenate(rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:

@@ -21,6 +21,7 @@ from showo_turbo.distillation.config import ImageTerm, TextTerm
 from showo_turbo.distillation.image_trajectories import ImageTrajectories
 from showo_turbo.distillation.rollouts import roll_out_answers, roll_out_images
 from showo_turbo.distillation.segments import segment_ends
+from showo_turbo.distillation.start_states import start_states
 from showo_turbo.distillation.text_trajectories import JacobiTrajectory
 from showo_turbo.files import read_json
 from showo_turbo.models.showo import Showo
@@ -90,8 +91,10 @@ class FreshTrajectories(ImageRollouts, TextRollouts):
     def images(self, batch: int, student: Showo | None = None) -> ImageTrajectories:
         """Return new rollouts of the teacher."""
         assert self.captions is not None  # the image term is used
-        prompts = [sample.text for sample in self.captions.batch(batch)]
-        return roll_out_images(self.image_teacher, prompts, self.image)
+        samples = self.captions.batch(batch)
+        rng = random.Random(f"{self.seed}/starts/0/{batch}")
+        start = start_states(self.image_teacher, samples, self.image.known_share, rng)
+        return roll_out_images(self.image_teacher, [sample.text for sample in samples], self.image, start=start)
 
     def answers(self, batch: int) -> list[JacobiTrajectory]:
         """Return all blocks of new answers to a batch of dialogues."""

@@ -4,7 +4,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from showo_turbo.evaluation.pope import PopeScores, score_pope
+from showo_turbo.evaluation.benchmarks.pope import PopeScores, score_pope
 from showo_turbo.evaluation.statistics import Estimate, mean_of_groups
 from showo_turbo.scenes.language import Language, QuestionAnswer
 from showo_turbo.scenes.scene import Scene

@@ -1,7 +1,10 @@
-"""Compute means of binary cases with confidence intervals."""
+"""Compute means of cases, and other statistics of counts, with confidence intervals."""
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 _Z95 = 1.959964
 
@@ -48,3 +51,35 @@ def _wilson(fraction: float, n: float) -> tuple[float, float]:
     center = (fraction + _Z95**2 / (2 * n)) / (1 + _Z95**2 / n)
     half = _Z95 / (1 + _Z95**2 / n) * math.sqrt(fraction * (1 - fraction) / n + _Z95**2 / (4 * n * n))
     return max(0.0, center - half), min(1.0, center + half)
+
+
+def bootstrap_interval(
+    strata: Sequence[np.ndarray],
+    statistic: Callable[[list[np.ndarray]], float],
+    resamples: int = 1000,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """Return the 95 % percentile interval of a statistic of sums, by the bootstrap over groups.
+
+    Groups (the questions about one image) are drawn with replacement within each stratum (a task). A statistic of sums
+    is a ratio of counts, an F1 score and the like; sums of all resamples are one matrix product.
+
+    Args:
+        strata: float (groups, counts) of each stratum: the counts of its groups.
+        statistic: maps the summed counts of each stratum, float (counts,), to the score.
+        resamples: number of resamples.
+        seed: seed of the choice.
+    """
+    rng = np.random.default_rng(seed)
+    sums = []
+    for counts in strata:
+        groups = len(counts)
+        chunk = max(1, 10**7 // groups)  # of resamples, so that the multiplicities of a chunk are in memory
+        parts = [
+            rng.multinomial(groups, np.full(groups, 1 / groups), size=min(chunk, resamples - start)) @ counts
+            for start in range(0, resamples, chunk)
+        ]
+        sums.append(np.concatenate(parts))
+    values = [statistic([of_stratum[number] for of_stratum in sums]) for number in range(resamples)]
+    low, high = np.percentile(values, [2.5, 97.5])
+    return float(low), float(high)

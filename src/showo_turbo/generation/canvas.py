@@ -25,7 +25,7 @@ from torch import Tensor
 
 from showo_turbo.errors import InputError
 from showo_turbo.generation.image_denoiser import ImageDenoiser, partly_known_state
-from showo_turbo.generation.options import DIRECTIONS, MAX_DIRECTIONS
+from showo_turbo.generation.model_limits import check_extrapolation
 from showo_turbo.generation.trajectory import State, Step, run_single
 from showo_turbo.vocabulary import Vocabulary
 
@@ -129,22 +129,6 @@ def extrapolate(canvas: Canvas, directions: Sequence[str], side: int, offset: in
             left = 0 if direction == "left" else last_left
             windows += [Window(top, left, side) for top in _starts(canvas.grid[0], side)]
     return canvas, windows
-
-
-def check_extrapolation(directions: Sequence[str], side: int, offset: int = 0) -> None:
-    """Check the arguments of `extrapolate` that do not depend on the images.
-
-    Raises:
-        InputError: if there is no direction or an unknown one, nothing would be added, or a window would see nothing.
-    """
-    if len(directions) > MAX_DIRECTIONS:
-        raise InputError(f"direction has {len(directions):,} entries: give at most {MAX_DIRECTIONS}")
-    if not directions:
-        raise InputError(f"direction is an empty list: give at least one of {', '.join(DIRECTIONS)}")
-    if unknown := [direction for direction in directions if direction not in DIRECTIONS]:
-        raise InputError(f"direction is {unknown[0]!r}: choose {', '.join(DIRECTIONS)}")
-    if type(offset) is not int or not 1 <= side // 2 + offset < side:
-        raise InputError(f"offset is {offset!r}: choose {1 - side // 2} to {side - side // 2 - 1}")
 
 
 class CanvasDenoiser:

@@ -177,8 +177,11 @@ class SamplingOptions(Options):
         For an option of which None is a value, only "recommended" stands for left out.
 
         Raises:
-            InputError: as the class.
+            InputError: if a name is not an option, or as the class.
         """
+        known = [one.name for one in fields(self)]
+        if unknown := [name for name in given if name not in known]:
+            raise InputError(f"{unknown[0]} is no option: choose among {', '.join(known)}")
         chosen = {name: value for name, value in given.items() if not self.is_left_out(name, value)}
         return replace(self.with_steps(chosen.get("num_inference_steps")), **chosen)
 

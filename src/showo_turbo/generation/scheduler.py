@@ -17,7 +17,6 @@ Decisions:
 """
 
 import math
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Self
@@ -28,7 +27,7 @@ from torch import Tensor
 from showo_turbo.errors import InputError
 from showo_turbo.generation.options import SamplingOptions, check_option
 from showo_turbo.generation.orders import halton_ranks
-from showo_turbo.validation import shown
+from showo_turbo.validation import check_steps, check_top_k, schedule_exponent
 
 Generators = torch.Generator | Sequence[torch.Generator] | None
 """One generator for the whole batch, or several for equally many rows each, in order; None is torch's default."""
@@ -43,7 +42,6 @@ MaskSchedule = Callable[[Tensor], Tensor]
 """Maps progress to the masked fraction."""
 
 _MIN_FRACTION = 1e-6
-_MAX_EXPONENT = 100
 
 
 def cosine(progress: Tensor) -> Tensor:
@@ -73,16 +71,10 @@ def mask_schedule(name: str) -> MaskSchedule:
     Raises:
         InputError: if there is none of that name.
     """
-    named = {"cosine": cosine, "linear": linear, "sigmoid": sigmoid}
-    if str(name) in named:
-        return named[name]
-    exponent = re.fullmatch(r"pow(\d+\.?\d*|\.\d+)", str(name))
-    if exponent and 0 < float(exponent[1]) <= _MAX_EXPONENT:
-        return power(float(exponent[1]))
-    raise InputError(
-        f"schedule {shown(name)} is unknown: use {', '.join(named)} or powX with a number X > 0, as in pow2 (up to "
-        f"pow{_MAX_EXPONENT})"
-    )
+    exponent = schedule_exponent(name)
+    if exponent is not None:
+        return power(exponent)
+    return {"cosine": cosine, "linear": linear, "sigmoid": sigmoid}[str(name)]
 
 
 @dataclass(frozen=True)
@@ -140,8 +132,7 @@ class UnmaskingScheduler:
         checked = {"temperature": temperature, "order": order, "sampled_steps": sampled_steps, "early_exit": early_exit}
         for name, value in checked.items():
             check_option(SamplingOptions, name, value)
-        if top_k is not None and not 1 <= top_k <= codebook_size:
-            raise InputError(f"top_k is {top_k}: choose 1 to {codebook_size} (the codebook's size), or None")
+        check_top_k(top_k, codebook_size)
         self.codebook_size = codebook_size
         self.temperature = temperature
         self.top_k = top_k
@@ -175,10 +166,7 @@ class UnmaskingScheduler:
         Raises:
             InputError: if there are fewer steps than one or more than codes, or the order needs another grid.
         """
-        if not 1 <= num_inference_steps <= num_codes:
-            raise InputError(
-                f"num_inference_steps is {num_inference_steps}: choose 1 to {num_codes} (the image's codes)"
-            )
+        check_steps(num_inference_steps, num_codes)
         if self.order == "halton":
             halton_ranks(num_codes)
         self.num_inference_steps = num_inference_steps

@@ -34,6 +34,7 @@ from showo_turbo.generation.options import DecodingOptions, check_option
 from showo_turbo.generation.text_forward import TextForward, prefix_length
 from showo_turbo.generation.trajectory import State, Step, run_single, trajectory
 from showo_turbo.models.showo import Showo
+from showo_turbo.validation import shown
 from showo_turbo.vocabulary import Vocabulary
 
 _GOOD_FRACTION = 0.25
@@ -58,7 +59,15 @@ class Streamer(Protocol):
 
 @contextmanager
 def ended_on_error(streamer: Streamer | None) -> Iterator[None]:
-    """Tell a streamer that the answer has ended if the block raises an error; an error of the streamer is dropped."""
+    """Tell a streamer that the answer has ended if the block raises an error; an error of the streamer is dropped.
+
+    Raises:
+        InputError: if the streamer has no methods `put` and `end`.
+    """
+    if streamer is not None and not all(callable(getattr(streamer, name, None)) for name in ("put", "end")):
+        raise InputError(
+            f"streamer is {shown(streamer)}: expected an object with put and end, such as transformers' TextStreamer"
+        )
     try:
         yield
     except BaseException:

@@ -13,6 +13,7 @@ from showo_turbo.components import choose_generator
 from showo_turbo.generation.options import DecodingOptions, takes_options
 from showo_turbo.generation.text_decoder import Streamer, TextDecoder, ended_on_error
 from showo_turbo.outputs import TextOutput
+from showo_turbo.validation import check_positions
 
 if TYPE_CHECKING:
     from showo_turbo.pipelines.understanding import EncodedImages, Understanding
@@ -80,11 +81,13 @@ class Chat:
             generator = choose_generator(generator, seed)
             prompts = self.pipe.prompts
             asked = prompts.check_question(question)
+            self.pipe.warn_unknown_words([asked], "questions")
             if self.turns:
                 ids = [*self._ids, *prompts.next_turn(asked)]
             else:
                 ids = prompts.understanding(self.image.rows[0].tolist(), asked)
-            self.pipe.check_length(len(ids), decoding, "image, dialogue so far and question")
+            positions = self.pipe.model.max_positions
+            check_positions(len(ids), decoding.max_new_tokens, positions, "image, dialogue so far and question")
             decoder, guesses = TextDecoder.from_options(
                 self.image.model, prompts.vocabulary, [ids], decoding, generator, self._decoder
             )

@@ -15,13 +15,14 @@ from torch import Tensor
 
 from showo_turbo.components import as_list, broadcast
 from showo_turbo.errors import InputError
-from showo_turbo.generation.canvas import Canvas, check_extrapolation, cover, extrapolate, unknown_windows
+from showo_turbo.generation.canvas import Canvas, cover, extrapolate, unknown_windows
+from showo_turbo.generation.model_limits import check_extrapolation, check_strength
 from showo_turbo.generation.options import SamplingOptions, takes_options
 from showo_turbo.generation.scheduler import Generators, split_rows
 from showo_turbo.models.magvit_v2 import grid_shape
 from showo_turbo.outputs import ImageOutput
 from showo_turbo.pipelines.image_generation import Drawing, ImageCall, ImageGeneration
-from showo_turbo.processing.image_files import ImageSource, open_image
+from showo_turbo.processing.image_files import ImageSource, check_same_size, open_image
 from showo_turbo.processing.masks import mask_to_grid
 
 
@@ -243,25 +244,12 @@ def read_mask(mask: ImageSource | Tensor, image: Image | Tensor, resolution: int
         raise InputError("mask is an image, but the image is given as codes: give a torch.bool tensor of their shape")
     else:
         opened = open_image(mask)
-        if opened.size != image.size:
-            raise InputError(
-                f"mask is {_by(opened.size)} pixels and the image {_by(image.size)}: give a mask of the image's size"
-            )
+        check_same_size(image, opened)
         assert resolution is not None  # given with every image
         mask = mask_to_grid(opened, resolution, grid_size)
     if not mask.any():
         raise InputError("mask is empty, nothing would be drawn: paint what is to be drawn anew in white")
     return mask.cpu()
-
-
-def check_strength(strength: float) -> None:
-    """Check the strength of a variation.
-
-    Raises:
-        InputError: if it is not above 0 and at most 1.
-    """
-    if isinstance(strength, bool) or not isinstance(strength, int | float) or not 0 < strength <= 1:
-        raise InputError(f"strength is {strength!r}: choose more than 0 (the same image) to 1 (another one)")
 
 
 def draw_unknown(codes: Tensor, strength: float, generator: Generators = None) -> Tensor:

@@ -16,7 +16,8 @@ from showo_turbo.components import Components, as_list, make_generator
 from showo_turbo.errors import InputError
 from showo_turbo.generation.canvas import Canvas, Window, cover, denoise_windows
 from showo_turbo.generation.image_denoiser import ImageDenoiser
-from showo_turbo.generation.options import MAX_IMAGES, MAX_PIXELS_ALONG, SamplingOptions, takes_options
+from showo_turbo.generation.model_limits import check_pixels
+from showo_turbo.generation.options import MAX_IMAGES, SamplingOptions, takes_options
 from showo_turbo.generation.scheduler import Generators, UnmaskingScheduler
 from showo_turbo.outputs import ImageOutput
 from showo_turbo.validation import check_integer, shown
@@ -147,6 +148,8 @@ class ImageGeneration(Components):
         if not prompts:
             raise InputError("prompt is an empty list: give at least one prompt")
         check_integer("num_images_per_prompt", num_images_per_prompt, 1, MAX_IMAGES)
+        if callback_on_step_end is not None and not callable(callback_on_step_end):
+            raise InputError(f"callback_on_step_end is {shown(callback_on_step_end)}: expected a function")
         if isinstance(generator, Sequence) and len(generator) != len(prompts):
             raise InputError(
                 f"generator is a list of {len(generator)} for {len(prompts)} prompts: give one, or one per prompt"
@@ -192,8 +195,4 @@ class ImageGeneration(Components):
         if pixels is None:
             return self.grid_size
         factor = self.resolution // self.grid_size
-        if type(pixels) is not int or pixels < self.resolution or pixels % factor:
-            raise InputError(f"{name} is {pixels!r}: choose a multiple of {factor} pixels, at least {self.resolution}")
-        if pixels > MAX_PIXELS_ALONG:
-            raise InputError(f"{name} is {shown(pixels)}: choose at most {MAX_PIXELS_ALONG:,} pixels")
-        return pixels // factor
+        return check_pixels(name, pixels, self.resolution, factor) // factor

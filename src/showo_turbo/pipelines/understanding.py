@@ -22,6 +22,7 @@ from showo_turbo.models.showo_features import FeatureShowo
 from showo_turbo.outputs import TextOutput
 from showo_turbo.pipelines.chat import Chat
 from showo_turbo.processing.image_files import ImageSource
+from showo_turbo.validation import check_positions
 
 
 @dataclass(frozen=True)
@@ -183,20 +184,8 @@ class Understanding(Components):
         self.warn_unknown_words(cleaned, "questions")
         for question in cleaned:
             length = len(self.prompts.understanding([0] * image_length, question))
-            self.check_length(length, options, "image and question")
+            check_positions(length, options.max_new_tokens, self.model.max_positions, "image and question")
         return cleaned
-
-    def check_length(self, length: int, options: DecodingOptions, prompt: str) -> None:
-        """Check that a prompt of `length` tokens and its answer fit the model's positions.
-
-        Raises:
-            InputError: if they do not; `prompt` names the parts of the prompt.
-        """
-        if length + options.max_new_tokens > self.model.max_positions:
-            raise InputError(
-                f"{prompt} take {length} tokens and max_new_tokens is {options.max_new_tokens}, but the "
-                f"model has {self.model.max_positions} positions: shorten the question, or choose fewer new tokens"
-            )
 
     def text_output(self, state: State) -> TextOutput:
         """Return the ids and texts of a state."""

@@ -3,7 +3,6 @@
 text_tokenizer_training    captions and questions -> byte-level BPE
 image_tokenizer_training   images -> weights of the MAGVIT-v2 image tokenizer
 scenes.pool                scenes -> codes, encoded once
-batches                    scenes and codes -> ids, attention masks, labels
-showo_pretraining          batches -> weights of the transformer
+showo_pretraining          scenes and codes -> weights of the transformer
 assemble                   exported parts -> one checkpoint folder
 """

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 from torch.optim import Optimizer
 from transformers import PhiConfig
 
@@ -16,12 +15,18 @@ from showo_turbo.checkpoints.weights import fit_weights, weights_of_file
 from showo_turbo.configuration import ShowoConfig
 from showo_turbo.errors import InputError
 from showo_turbo.models.showo import Showo
-from showo_turbo.pretraining.batches import PretrainingBatch, random_masking, text_to_image_batch, understanding_batch
 from showo_turbo.processing.prompts import PromptBuilder, build_vocabulary, load_text_tokenizer
 from showo_turbo.scenes.pool import load_scene_pool
 from showo_turbo.scenes.scene import Scene
 from showo_turbo.training.loop import LoopConfig
 from showo_turbo.training.optimizers import OptimizerConfig, build_optimizers
+from showo_turbo.training.supervised_batches import (
+    SupervisedBatch,
+    random_masking,
+    supervised_loss,
+    text_to_image_batch,
+    understanding_batch,
+)
 from showo_turbo.training.task import StepLosses, Task
 from showo_turbo.validation import check_fraction, check_integer, check_number
 from showo_turbo.vocabulary import SPECIAL_TOKENS
@@ -114,7 +119,7 @@ class ShowoPretrainingConfig:
         )
 
 
-class ShowoPretraining(Task[Showo, tuple[PretrainingBatch, PretrainingBatch]]):
+class ShowoPretraining(Task[Showo, tuple[SupervisedBatch, SupervisedBatch]]):
     """Pre-train the transformer: the task of `showo-turbo pretrain showo`."""
 
     def __init__(self, config: ShowoPretrainingConfig) -> None:
@@ -132,16 +137,16 @@ class ShowoPretraining(Task[Showo, tuple[PretrainingBatch, PretrainingBatch]]):
         """Build the configured optimizers."""
         return build_optimizers(self.model, self.config.optimizer)
 
-    def batch(self, number: int) -> tuple[PretrainingBatch, PretrainingBatch]:
+    def batch(self, number: int) -> tuple[SupervisedBatch, SupervisedBatch]:
         """Build a text-to-image batch and an understanding batch."""
         device = self.model.device
         return self._text_to_image(number).to(device), self._understanding(number).to(device)
 
-    def losses(self, ema_model: Showo, batch: tuple[PretrainingBatch, PretrainingBatch]) -> StepLosses:
+    def losses(self, ema_model: Showo, batch: tuple[SupervisedBatch, SupervisedBatch]) -> StepLosses:
         """Compute the mean cross entropy of masked codes and of answer tokens."""
         vocabulary = self.prompts.vocabulary
-        image = _cross_entropy(self.model, batch[0], vocabulary.image_offset, vocabulary.mask_id)
-        answers = _cross_entropy(self.model, batch[1])
+        image = supervised_loss(self.model, batch[0], vocabulary.image_offset, vocabulary.mask_id)
+        answers = supervised_loss(self.model, batch[1])
         total = image + self.config.understanding_weight * answers
         count = self.config.text_to_image_batch_size + self.config.understanding_batch_size
         return StepLosses(total, {"image": image, "answers": answers}, count)
@@ -154,7 +159,7 @@ class ShowoPretraining(Task[Showo, tuple[PretrainingBatch, PretrainingBatch]]):
         rows = [rng.randrange(len(self.pool.scenes)) for _ in range(count)]
         return [self.pool.scenes[row] for row in rows], self.pool.codes[rows]
 
-    def _text_to_image(self, step: int) -> PretrainingBatch:
+    def _text_to_image(self, step: int) -> SupervisedBatch:
         """Build a batch of captions of similar length, from the scenes of several steps sorted by caption length."""
         group, member = divmod(step, _STEPS_PER_LENGTH_GROUP)
         rng = random.Random(f"{self.config.loop.seed}/captions/{group}")
@@ -169,7 +174,7 @@ class ShowoPretraining(Task[Showo, tuple[PretrainingBatch, PretrainingBatch]]):
         masked = random_masking(size, codes.shape[1], generator)
         return text_to_image_batch(self.prompts, [texts[row] for row in chosen], codes[chosen], masked)
 
-    def _understanding(self, step: int) -> PretrainingBatch:
+    def _understanding(self, step: int) -> SupervisedBatch:
         """Build a batch of questions. Descriptions are long, so either all rows of a batch have one or none has."""
         rng = random.Random(f"{self.config.loop.seed}/questions/{step}")
         scenes, codes = self._sample_scenes(rng, self.config.understanding_batch_size)
@@ -178,9 +183,3 @@ class ShowoPretraining(Task[Showo, tuple[PretrainingBatch, PretrainingBatch]]):
             for scene in scenes
         ]
         return understanding_batch(self.prompts, turns, codes)
-
-
-def _cross_entropy(model: Showo, batch: PretrainingBatch, *id_range: int) -> Tensor:
-    """Compute the mean cross entropy of the labels, over all ids or a range of ids."""
-    hidden = model(batch.ids, batch.attention_mask, batch.position_ids)[batch.labelled]
-    return F.cross_entropy(model.logits(hidden, *id_range), batch.labels[batch.labelled])

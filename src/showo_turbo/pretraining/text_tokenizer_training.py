@@ -53,10 +53,11 @@ class TextTokenizerTrainingConfig:
 
 
 def _plain_text() -> normalizers.Normalizer:
-    """Build the normalizer to lower case and single spaces, without the punctuation that ends a sentence."""
+    """Build the normalizer to lower case and single spaces, without invisible characters and final punctuation."""
     return normalizers.Sequence(
         [
             normalizers.NFKC(),
+            normalizers.Replace(Regex(r"[\u00AD\u200B-\u200F\u2060-\u2064\uFEFF]"), ""),
             normalizers.Lowercase(),
             normalizers.Replace(Regex(r"\s*[.?!]+(?=\s|$)"), ""),
             normalizers.Replace(Regex(r"\s+"), " "),

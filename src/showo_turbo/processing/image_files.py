@@ -151,6 +151,17 @@ def check_aspect_ratio(image: Image.Image) -> None:
         )
 
 
+def check_same_size(image: Image.Image, mask: Image.Image) -> None:
+    """Check that a mask has the size of its image.
+
+    Raises:
+        InputError: if it has another one.
+    """
+    if mask.size != image.size:
+        sizes = [" x ".join(map(str, one.size)) for one in (mask, image)]
+        raise InputError(f"mask is {sizes[0]} pixels and the image {sizes[1]}: give a mask of the image's size")
+
+
 def image_to_pixels(image: Image.Image) -> Tensor:
     """Return the pixels of an RGB image, float32 (3, height, width) in [-1, 1]."""
     import torch

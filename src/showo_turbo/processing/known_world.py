@@ -4,6 +4,7 @@ Such a model draws and answers something for any text. The description tells the
 """
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,13 +14,19 @@ from showo_turbo.errors import InputError
 from showo_turbo.files import read_json
 
 WORLD_FILE = "world.json"
-WORD = re.compile(r"[^\W_]+(?:[-'][^\W_]+)*")
-"""Pattern of the words of a text, without punctuation."""
+_PUNCTUATION = re.escape(".,:;!?'\"`´‘’“”„«»()-–—…")
+WORD = re.compile(rf"[^\W_]+(?:[-'][^\W_]+)*|(?:[^\w\s{_PUNCTUATION}]|_)+")
+_INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u2060-\u2064\ufeff]")
 _SHOWN_WORDS = 5
 
 
 class UnknownWordsWarning(UserWarning):
     """Warn that a text has words that the model was never trained on."""
+
+
+def words_of(text: str) -> list[str]:
+    """Return the words of a text in lower case, and its runs of symbols such as emoji; punctuation is left out."""
+    return WORD.findall(_INVISIBLE.sub("", unicodedata.normalize("NFKC", text)).lower())
 
 
 @dataclass(frozen=True)
@@ -70,8 +77,11 @@ class KnownWorld:
         return asdict(self) | {"words": sorted(self.words)}
 
     def unknown_words(self, texts: Sequence[str]) -> list[str]:
-        """Return the words of texts that are not in the world, in order of appearance, each once."""
-        words = WORD.findall(" ".join(texts).lower())
+        """Return the words of texts that are not in the world, in order of appearance, each once.
+
+        A text without words counts as one.
+        """
+        words = [word for text in texts for word in words_of(text) or [text.strip()]]
         return [word for word in dict.fromkeys(words) if word not in self.words]
 
     def note(self, texts: Sequence[str], kind: Literal["prompts", "questions"]) -> str | None:

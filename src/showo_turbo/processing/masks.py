@@ -23,6 +23,9 @@ _DARK, _BRIGHT = 32, 224
 _EDGES = 0.1
 """Fraction of a mask in black and white that may be gray, at the edges of shapes."""
 
+_CONTRAST = 32
+"""Difference of levels from which an image has a shape in it."""
+
 _DISAGREEMENT = 0.02
 """Fraction of a mask in which brightness and transparency may differ, at the edges of shapes."""
 
@@ -31,8 +34,8 @@ def load_mask(source: ImageSource) -> Image.Image:
     """Read a mask as gray, white where to redraw.
 
     Raises:
-        InputError: as `open_image`, if the mask is transparent everywhere, or if black and white and its transparency
-            are different masks.
+        InputError: as `open_image`, if the mask is transparent everywhere, if its only shape is in a transparency of
+            less than half, or if black and white and its transparency are different masks.
     """
     mask = open_image(source)
     gray = to_rgb(mask).convert("L")
@@ -41,6 +44,11 @@ def load_mask(source: ImageSource) -> Image.Image:
     transparent = ImageOps.invert(mask.convert("RGBA").getchannel("A"))
     lowest, highest = cast(tuple[int, int], transparent.getextrema())
     if highest < 128:
+        if highest - lowest >= _CONTRAST > _contrast(gray):
+            raise InputError(
+                f"mask has its shape in its transparency, which is at most {highest / 255:.0%}: make it transparent "
+                "where to draw, or save it without transparency, white where to draw"
+            )
         return gray
     if lowest >= 128:
         raise InputError(
@@ -79,6 +87,12 @@ def mask_to_grid(mask: ImageSource, resolution: int, grid_size: int) -> Tensor:
     levels = torch.frombuffer(bytearray(square.tobytes()), dtype=torch.uint8).reshape(1, 1, resolution, resolution)
     sampled = F.interpolate(levels.float() / 255, size=grid_size, mode="bicubic")
     return sampled[0, 0] >= 0.5
+
+
+def _contrast(gray: Image.Image) -> int:
+    """Return the difference between the brightest and the darkest level of an image."""
+    darkest, brightest = cast(tuple[int, int], gray.getextrema())
+    return brightest - darkest
 
 
 def _is_black_and_white(gray: Image.Image) -> bool:

@@ -14,7 +14,8 @@ Decisions:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, cast
@@ -75,14 +76,11 @@ def left_pad(rows: Sequence[Sequence[int]], pad_id: int, device: torch.device | 
     return PaddedBatch(ids, torch.arange(length, device=device) < pads[:, None])
 
 
-def load_text_tokenizer(folder: str | Path) -> TextTokenizer:
-    """Load the text tokenizer of a folder and add Show-o's special tokens.
-
-    As published, `[PAD]` is added as the padding token and the others as plain tokens. Python files of the folder are
-    never executed: a tokenizer with code of its own is read from its `tokenizer.json`.
+def load_plain_tokenizer(folder: str | Path) -> PlainTokenizer | None:
+    """Load the text tokenizer of a folder without transformers, or return None if it needs transformers' rules.
 
     Raises:
-        InputError: if there is no tokenizer, or its bos and eos are not one and the same token.
+        InputError: if there is no tokenizer, or its files are damaged or hostile.
     """
     if not any((Path(folder) / name).is_file() for name in _TOKENIZER_FILES):
         raise InputError(
@@ -90,18 +88,41 @@ def load_text_tokenizer(folder: str | Path) -> TextTokenizer:
             "merges.txt in it"
         )
     check_tokenizer_files(Path(folder))
-    try:
-        plain = open_plain_tokenizer(Path(folder), lambda: _load_by_transformers(folder))
-        tokenizer = _load_by_transformers(folder) if plain is None else plain
-    except Exception as error:  # a damaged file raises exceptions of any type
-        reason = one_line(f"{type(error).__name__}: {error}")
-        raise InputError(f"text tokenizer: none could be loaded from {str(folder)!r} ({reason})") from error
+    with _errors_of_loading(folder):
+        return open_plain_tokenizer(Path(folder), lambda: _load_by_transformers(folder))
+
+
+def load_text_tokenizer(folder: str | Path) -> TextTokenizer:
+    """Load the text tokenizer of a folder and add Show-o's special tokens.
+
+    As published, `[PAD]` is added as the padding token and the others as plain tokens. Python files of the folder are
+    never executed: a tokenizer with code of its own is read from its `tokenizer.json`.
+
+    Raises:
+        InputError: as `load_plain_tokenizer`, or if bos and eos are not one and the same token.
+    """
+    tokenizer: TextTokenizer | None = load_plain_tokenizer(folder)
+    if tokenizer is None:
+        with _errors_of_loading(folder):
+            tokenizer = _load_by_transformers(folder)
     if tokenizer.eos_token_id is None or tokenizer.bos_token_id != tokenizer.eos_token_id:
         raise InputError(
             f"text tokenizer {str(folder)!r}: bos is id {tokenizer.bos_token_id} and eos is id "
             f"{tokenizer.eos_token_id}; Show-o needs one end-of-text token that is both"
         )
     return tokenizer
+
+
+@contextmanager
+def _errors_of_loading(folder: str | Path) -> Iterator[None]:
+    """Raise `InputError` for exceptions of any type, which damaged files cause."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        reason = one_line(f"{type(error).__name__}: {error}")
+        raise InputError(f"text tokenizer: none could be loaded from {str(folder)!r} ({reason})") from error
 
 
 def _load_by_transformers(folder: str | Path) -> PreTrainedTokenizerBase:
@@ -186,7 +207,12 @@ class PromptBuilder:
 
     def encode(self, text: str) -> list[int]:
         """Return the ids of a text, without special tokens."""
-        return self.tokenizer.backend_tokenizer.encode(text, add_special_tokens=False).ids
+        try:
+            return self.tokenizer.backend_tokenizer.encode(text, add_special_tokens=False).ids
+        except BaseException as error:
+            if type(error).__name__ != "PanicException":  # the only base class of these is BaseException
+                raise
+            raise InputError(f"text {abbreviated(text)} cannot be tokenized ({one_line(error)})") from error
 
     def decode(self, ids: Iterable[int] | Tensor) -> str:
         """Return the text of ids up to the first `[eot]`; special tokens, image codes and masks are skipped."""

@@ -3,16 +3,17 @@
 Decisions:
 - A normalizer or decoder may replace texts by longer ones, and 40 doublings of one letter fill any memory. So the
   factor by which a text can grow is bounded. Tokenizers in use add a few characters.
+- Regular expressions are bounded in time, see `tokenizer_patterns`.
 """
 
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from re._parser import parse as parse_regex  # no public function returns the width
 from typing import Any
 
 from showo_turbo.errors import InputError
 from showo_turbo.files import MAX_TEXT_BYTES, check_plain_file, parse_json, read_text
+from showo_turbo.processing.tokenizer_patterns import check_pattern, parse_pattern
 from showo_turbo.validation import shown
 
 _MAX_BYTES = 4 * MAX_TEXT_BYTES
@@ -23,7 +24,7 @@ _STEPS = ("normalizer", "pre_tokenizer", "decoder")
 
 
 def check_tokenizer_files(folder: Path) -> None:
-    """Check that the files of a tokenizer are plain, of a bounded size, and do not let texts grow without bound.
+    """Check that the files of a tokenizer are plain, of a bounded size, and bound the length of texts and the time.
 
     Raises:
         InputError: if they are not, or `tokenizer.json` is not a JSON object.
@@ -44,6 +45,11 @@ def check_tokenizer_files(folder: Path) -> None:
         raise InputError(f"text tokenizer: none could be loaded from {str(folder)!r}: tokenizer.json holds no object")
     growth = 1.0
     for step in (step for name in _STEPS for step in _steps(values.get(name))):
+        if isinstance(regex := step.get("Regex"), str):
+            try:
+                check_pattern(regex)
+            except InputError as error:
+                raise InputError(f"text tokenizer file {str(path)!r}: {error}") from error
         growth *= _growth(step)
         if growth > _MAX_GROWTH:
             raise InputError(
@@ -65,9 +71,8 @@ def _steps(step: Any) -> Iterator[dict[str, Any]]:
 
 def _shortest_match(pattern: str) -> int:
     """Return a lower bound for the length of a match of a regular expression."""
-    without_conditions = _LOOKAROUND.sub("", pattern).replace(r"\z", r"\Z")
     try:
-        return parse_regex(without_conditions).getwidth()[0]
+        return parse_pattern(_LOOKAROUND.sub("", pattern)).getwidth()[0]
     except (re.error, RecursionError, OverflowError):
         return 0
 

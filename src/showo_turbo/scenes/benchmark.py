@@ -10,10 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from showo_turbo.errors import InputError
+from showo_turbo.errors import InputError, one_line
+from showo_turbo.files import parse_json, read_text
 from showo_turbo.scenes.scene import QUARTERS, RELATIONS
 from showo_turbo.scenes.shapes.shape_world import SHAPES
 from showo_turbo.scenes.world import World
+from showo_turbo.validation import shown
 
 TAGS = ("single_object", "two_object", "counting", "colors", "position", "color_attr")
 _KEYS = {"tag", "include", "exclude", "background", "total", "prompt"}
@@ -54,7 +56,7 @@ def benchmark_prompts(path: Path | None = None, world: World = SHAPES) -> list[S
     """
     source = path or world.benchmark
     try:
-        lines = source.read_text(encoding="utf-8-sig").splitlines()
+        lines = read_text(source, "utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise InputError(f"prompt file {str(source)!r} cannot be read ({reason})") from error
@@ -66,17 +68,21 @@ def benchmark_prompts(path: Path | None = None, world: World = SHAPES) -> list[S
 
 def _parse(line: str, where: str, world: World) -> ScenePrompt:
     try:
-        values = json.loads(line)
+        values = parse_json(line)
+    except ValueError as error:
+        raise InputError(f"{where}: not a GenEval prompt ({error})") from error
+    try:
         if not isinstance(values, dict):
             raise TypeError(f"it is a {type(values).__name__}")
         if unknown := set(values) - _KEYS:
-            raise InputError(f"{where}: unknown key {', '.join(sorted(unknown))}")
+            raise InputError(f"{where}: unknown key {one_line(', '.join(sorted(unknown)))}")
         for key in ("include", "exclude"):
             values[key] = tuple(values.get(key, ()))
         prompt = ScenePrompt(**values)
-    except (json.JSONDecodeError, TypeError) as error:
+        error_text = _find_error(prompt, world)
+    except TypeError as error:
         raise InputError(f"{where}: not a GenEval prompt ({error})") from error
-    if error_text := _find_error(prompt, world):
+    if error_text:
         raise InputError(f"{where}: {error_text}")
     return prompt
 
@@ -84,7 +90,7 @@ def _parse(line: str, where: str, world: World) -> ScenePrompt:
 def _find_error(prompt: ScenePrompt, world: World) -> str | None:
     """Return an error message if a world does not have what a prompt requires."""
     if not isinstance(prompt.prompt, str) or not prompt.prompt.strip():
-        return f"prompt is {prompt.prompt!r}: expected a text"
+        return f"prompt is {shown(prompt.prompt)}: expected a text"
     to_check: list[tuple[str, object, Sequence[object]]] = [
         ("tag", prompt.tag, TAGS),
         ("background", prompt.background, (None, *world.backgrounds)),
@@ -92,16 +98,16 @@ def _find_error(prompt: ScenePrompt, world: World) -> str | None:
     ]
     for item in (*prompt.include, *prompt.exclude):
         if not isinstance(item, dict) or type(item.get("count")) is not int or item["count"] < 1:
-            return f"{item!r} is no item with a class and a count of 1 or more"
+            return f"{shown(item)} is no item with a class and a count of 1 or more"
         to_check.append(("class", item.get("class"), world.language.nouns))
         known_values = (("color", world.language.colors), ("place", world.places))
         to_check += [(key, item[key], known) for key, known in known_values if key in item]
         if "position" in item:
             if not isinstance(item["position"], list) or len(item["position"]) != 2:
-                return f"position is {item['position']!r}: expected a relation and the index of another item"
+                return f"position is {shown(item['position'])}: expected a relation and the index of another item"
             relation, other = item["position"]
             to_check += [("relation", relation, RELATIONS), ("index", other, tuple(range(len(prompt.include))))]
     for name, value, known in to_check:
         if value not in known:
-            return f"{name} is {value!r}; the built-in world has {', '.join(map(str, known))}"
+            return f"{name} is {shown(value)}; the built-in world has {', '.join(map(str, known))}"
     return None

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from showo_turbo.errors import InputError
-from showo_turbo.processing.known_world import WORD, KnownWorld
+from showo_turbo.processing.known_world import KnownWorld, words_of
 from showo_turbo.scenes.language import Language
 from showo_turbo.scenes.scene import Detection, Look, Scene
 from showo_turbo.scenes.split import Split
@@ -76,7 +76,7 @@ class World:
             scene = self.random_scene(rng)
             turns = [language.description_question(scene, rng), *language.questions(scene, rng)]
             texts = [language.caption(scene, rng), *(text for turn in turns for text in (turn.question, turn.answer))]
-            words.update(WORD.findall(" ".join(texts).lower()))
+            words.update(words_of(" ".join(texts)))
         return KnownWorld(self.name, self.limits, frozenset(words), tuple(self.demo), tuple(self.demo.values()))
 
     def check_resolution(self, resolution: int) -> None:

@@ -33,6 +33,7 @@ from showo_turbo.pipelines.understanding import EncodedImages
 from showo_turbo.processing.prompts import PromptBuilder
 from showo_turbo.serving.batching import Job
 from showo_turbo.serving.requests import expected_passes
+from showo_turbo.validation import check_positions
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,7 +169,8 @@ def prepare_dialogue(pipe: ShowoPipeline, cache: DialogueCache, request: ChatReq
         prompts.check_answer(turn.answer)
     digest, image = cache.encode(pipe, request.image)
     ids = dialogue_ids(prompts, image.rows[0].tolist(), questions, [turn.answer for turn in request.turns])
-    pipe.check_length(len(ids), decoding, "image, dialogue so far and question")
+    positions = pipe.model.max_positions
+    check_positions(len(ids), decoding.max_new_tokens, positions, "image, dialogue so far and question")
     previous, cached = cache.take(digest, ids)
     decoder, guesses = TextDecoder.from_options(
         image.model, prompts.vocabulary, [ids], decoding, make_generator(request.seed), previous

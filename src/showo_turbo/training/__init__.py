@@ -1,13 +1,17 @@
-"""The training loop, shared by pre-training and distillation, which are tasks of it.
+"""The training loop, shared by pre-training, fine-tuning and distillation, which are tasks of it.
 
 task            what is trained: a model, optimizers, batches and their losses
 loop            the training loop: steps, learning rate schedule, EMA, skipped steps, checkpoints
 loop_config     settings of the loop
 processes       the processes of one training, and their lock of its folder
+adapters        LoRA: added, merged, saved
+sample_sources  captions, dialogues and texts, without the samples that a model cannot use
+supervised_batches  ids, attention masks and labels of captions, dialogues and texts
 optimizers      AdamW, 8-bit AdamW and Muon by name
 muon            the Muon optimizer
 state           training checkpoints: written atomically, verified when read
 run_manifest    the settings of a folder's files, stored beside them
 log             mean losses as JSON lines, and in a tracker
+sample_sheet    sample images of a model in training
 curves          the loss curves as an image
 """

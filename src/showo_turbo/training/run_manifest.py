@@ -57,10 +57,13 @@ def check_or_write_manifest(
 
 
 def _differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """Yield (key, old value, new value) of every difference; keys of nested dicts are joined by dots."""
+    """Yield (key, old value, new value) of every difference; keys of nested dicts are joined by dots.
+
+    A setting that the version of the manifest did not have is off by default, so only a value that turns it on differs.
+    """
     for key in dict.fromkeys([*new, *old]):
         old_value, new_value = old.get(key), new.get(key)
         if isinstance(old_value, dict) and isinstance(new_value, dict):
             yield from _differences(old_value, new_value, f"{prefix}{key}.")
-        elif old_value != new_value:
+        elif old_value != new_value and (key in old or new_value):
             yield f"{prefix}{key}", old_value, new_value

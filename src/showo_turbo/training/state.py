@@ -65,13 +65,13 @@ def read_newest(folder: Path) -> dict[str, Any] | None:
     """Read the newest intact checkpoint to the CPU; warn about damaged ones. Return None if there is none at all.
 
     Raises:
-        InputError: if there are checkpoints, and all of them are damaged.
+        InputError: if there are checkpoints, and all of them are damaged, or the newest holds objects.
     """
     paths = _newest_first(folder)
     for path in paths:
         damage = _damage(path)
         if damage is None:
-            return torch.load(path, map_location="cpu", weights_only=True)
+            return _load(path)
         logger.warning("checkpoint %s is skipped: %s", path, damage)
     if paths or any(folder.glob("step-*.pt.damaged")):
         raise InputError(
@@ -79,6 +79,24 @@ def read_newest(folder: Path) -> dict[str, Any] | None:
             "output, or remove the folder to start at step 0"
         )
     return None
+
+
+def _load(path: Path) -> dict[str, Any]:
+    """Load a checkpoint by torch's restricted unpickler, which executes nothing.
+
+    Raises:
+        InputError: if it holds more than `write_checkpoint` writes.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # the unpickler raises exceptions of any type, with advice on how to execute the file
+        raise InputError(
+            f"checkpoint {str(path)!r} was refused: it holds more than tensors, numbers and strings; choose another "
+            "output, or remove it to resume from the checkpoint before"
+        ) from error
+    if not isinstance(state, dict):
+        raise InputError(f"checkpoint {str(path)!r} holds {type(state).__name__}: expected the state of a training")
+    return state
 
 
 def _damage(path: Path) -> str | None:

@@ -1,0 +1,147 @@
+"""The sources of a training, opened without the samples that its model cannot use."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from PIL import Image
+
+from showo_turbo.checkpoints.image_tokenizer import fingerprint
+from showo_turbo.data import CaptionSample, DialogueSample, Sample, SampleLoader, SourceConfig, TextSample, open_stream
+from showo_turbo.data.digests import Digest, source_digests
+from showo_turbo.data.sources.scenes import SceneCaptions, SceneDialogues
+from showo_turbo.errors import InputError
+from showo_turbo.pipelines.pipeline import ShowoPipeline
+from showo_turbo.processing.image_files import check_aspect_ratio
+from showo_turbo.training.processes import process_state
+from showo_turbo.validation import check_integer
+
+S = TypeVar("S", CaptionSample, DialogueSample, TextSample)
+
+KINDS: dict[type[Sample], str] = {CaptionSample: "captions", DialogueSample: "dialogues", TextSample: "texts"}
+"""Config key of the sources of each class of samples."""
+
+_MAX_WORKERS = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleSourcesConfig:
+    """Configure the sources of a training.
+
+    Attributes:
+        captions, dialogues, texts: sources of each kind, see `data.source_config`.
+        num_workers: processes that read samples ahead of time, for each kind of source and each training process; 0
+            reads them in the training process. Batches do not depend on it.
+    """
+
+    captions: list[SourceConfig] = field(default_factory=list)
+    dialogues: list[SourceConfig] = field(default_factory=list)
+    texts: list[SourceConfig] = field(default_factory=list)
+    num_workers: int = 2
+
+    def __post_init__(self) -> None:
+        check_integer("num_workers", self.num_workers, 0, _MAX_WORKERS)
+
+
+class SampleSources:
+    """Open the sources of a training."""
+
+    def __init__(
+        self,
+        config: SampleSourcesConfig,
+        seed: int,
+        pipe: ShowoPipeline,
+        output: Path,
+        dialogue_length: Callable[[DialogueSample], int],
+        captions_need_codes: bool = False,
+    ) -> None:
+        """Set what to open, and how.
+
+        Args:
+            config: the sources.
+            seed: of mixture and order.
+            pipe: the samples that it cannot use are left out, and logged.
+            output: folder for these logs.
+            dialogue_length: returns the number of tokens that the training takes for a dialogue.
+            captions_need_codes: the training uses the images of captions.
+        """
+        self.config, self.seed, self.pipe, self.output = config, seed, pipe, output
+        self.dialogue_length, self.captions_need_codes = dialogue_length, captions_need_codes
+        self._loaders: list[SampleLoader[Any]] = []
+
+    def open(
+        self, samples: type[S], batch_size: int, seed: int | None = None, sharded: bool = True, log: str | None = None
+    ) -> SampleLoader[S]:
+        """Open the loader of the sources of a class of samples.
+
+        Args:
+            samples: the class, one of `KINDS`.
+            batch_size: samples in a batch of this process.
+            seed: of mixture and order; the training's if left out.
+            sharded: each process reads every `num_processes`-th batch; otherwise every process reads all.
+            log: name in the file name of this process's log of bad samples; the config key if left out.
+
+        Raises:
+            InputError: if a source cannot be read, or its codes are those of another image tokenizer.
+        """
+        state, kind = process_state(), KINDS[samples]
+        checks: dict[type[Sample], Callable[[Any], Any]] = {
+            CaptionSample: lambda sample: self.pipe.prompts.check_prompt(sample.text),
+            DialogueSample: self._check_dialogue,
+        }
+        self.output.mkdir(parents=True, exist_ok=True)
+        stream = open_stream(
+            getattr(self.config, kind),
+            samples,
+            self.seed if seed is None else seed,
+            log=self.output / f"bad_{log or kind}_{state.process_index}.jsonl",
+            check=checks.get(samples),
+        )
+        with_codes = (SceneDialogues, SceneCaptions) if self.captions_need_codes else SceneDialogues
+        for weighted in stream.sources:
+            if isinstance(weighted.source, with_codes):
+                self._check_image_tokenizer(weighted.name, weighted.source)
+        stride = state.num_processes if sharded else 1
+        loader = SampleLoader(stream, batch_size, self.config.num_workers, stride)
+        self._loaders.append(loader)
+        return loader
+
+    def close(self) -> None:
+        """Stop the worker processes of all loaders; a later batch starts new ones."""
+        for loader in self._loaders:
+            loader.close()
+
+    def settings(self, kinds: Iterable[str]) -> dict[str, list[dict]]:
+        """Return the configuration of sources by config key, for manifests."""
+        return {kind: [asdict(source) for source in getattr(self.config, kind)] for kind in kinds}
+
+    def digests(self, kinds: Iterable[str]) -> dict[str, Digest]:
+        """Return the digests of the data of sources by title, for manifests."""
+        return source_digests(source for kind in kinds for source in getattr(self.config, kind))
+
+    def _check_image_tokenizer(self, name: str, source: SceneCaptions | SceneDialogues) -> None:
+        """Raise InputError if a scene pool was encoded by another image tokenizer than the model's."""
+        image_tokenizer = self.pipe.image_tokenizer
+        if image_tokenizer is not None and fingerprint(image_tokenizer) != source.pool.image_tokenizer_sha256:
+            raise InputError(
+                f"source {name!r} holds codes of another image tokenizer than the model's: choose the model that has "
+                "it, or encode a pool with the model's (pretrain scene-pool image_tokenizer=..)"
+            )
+
+    def _check_dialogue(self, sample: DialogueSample) -> None:
+        """Raise InputError for extreme aspect ratios, invalid questions, and dialogues that are too long."""
+        prompts, model = self.pipe.prompts, self.pipe.model
+        if isinstance(sample.image, Image.Image):
+            check_aspect_ratio(sample.image)
+        else:
+            self.pipe.check_codes(sample.image)
+            if sample.image.numel() != model.config.num_vq_tokens:
+                raise InputError(
+                    f"image has {sample.image.numel()} codes, those of the model {model.config.num_vq_tokens}"
+                )
+        for turn in sample.turns:
+            prompts.check_question(turn.question)
+        length = self.dialogue_length(sample)
+        if length > model.max_positions:
+            raise InputError(f"dialogue and answer take {length} tokens, the model has {model.max_positions}")

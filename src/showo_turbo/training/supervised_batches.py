@@ -1,0 +1,158 @@
+"""Batches of supervised training: ids, attention masks, position ids and labels.
+
+Text to image, left padded. Some codes are replaced by the mask token, and predicted at their own positions:
+
+    [PAD] .. [t2i] [sot] caption [eot] [soi] c ? c ? ? c [eoi]
+
+Understanding, right padded. Several turns about one image are packed behind it. Each turn attends to the image prefix
+and to itself, and its position ids continue from the prefix, so the result is that of a separate row for each turn:
+
+    [mmu] [soi] codes [eoi] | [sot] USER: .. ASSISTANT: answer [eot] | [sot] USER: .. ASSISTANT: answer [eot] | [PAD] ..
+
+Dialogues, left padded. Each turn attends to all turns before it; labels are the answers:
+
+    [PAD] .. [mmu] [soi] codes [eoi] [sot] USER: .. ASSISTANT: answer [eot] USER: .. ASSISTANT: answer [eot]
+
+Texts, left padded. Every token but the first is a label:
+
+    [PAD] .. [sot] text [eot]
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from showo_turbo.data import DialogueSample
+from showo_turbo.models.omni_attention import causal_mask, text_to_image_mask, understanding_mask
+from showo_turbo.models.showo import Showo
+from showo_turbo.processing.prompts import FIRST_TURN, PromptBuilder, left_pad
+from showo_turbo.processing.sequences import image_sequences
+from showo_turbo.scenes.language import QuestionAnswer
+from showo_turbo.vocabulary import Vocabulary
+
+_NO_LABEL = -100
+
+
+@dataclass(frozen=True)
+class SupervisedBatch:
+    """Hold the input and the labels of one forward pass.
+
+    Attributes:
+        ids: long (batch, length).
+        attention_mask: bool (batch, 1, length, length).
+        position_ids: long (batch, length).
+        labels: long (batch, length), target of the hidden state *at this position*; -100 for none. Image codes without
+            offset for text to image, token ids for understanding.
+    """
+
+    ids: Tensor
+    attention_mask: Tensor
+    position_ids: Tensor
+    labels: Tensor
+
+    @property
+    def labelled(self) -> Tensor:
+        """Positions with a label, bool (batch, length)."""
+        return self.labels != _NO_LABEL
+
+    def to(self, device: torch.device) -> "SupervisedBatch":
+        """Move all tensors to a device."""
+        return SupervisedBatch(*(getattr(self, field.name).to(device) for field in fields(self)))
+
+
+def random_masking(count: int, tokens: int, generator: torch.Generator) -> Tensor:
+    """Mask a fraction cos(pi/2 * u) of each row, u uniform, at least one position (arXiv 2202.04200, section 3.2).
+
+    Returns:
+        bool (count, tokens), True where masked.
+    """
+    fractions = torch.cos(torch.rand(count, generator=generator) * math.pi / 2)
+    counts = (fractions * tokens).round().clamp(min=1)
+    ranks = torch.rand(count, tokens, generator=generator).argsort(1).argsort(1)
+    return ranks < counts[:, None]
+
+
+def text_to_image_batch(prompts: PromptBuilder, texts: Sequence[str], codes: Tensor, masked: Tensor) -> SupervisedBatch:
+    """Build rows of captions (empty: unconditional) and codes (batch, num_tokens), of which some are `masked`."""
+    vocabulary = prompts.vocabulary
+    text = left_pad([prompts.text_to_image(caption) for caption in texts], vocabulary.pad_id).ids
+    image = torch.where(masked, vocabulary.mask_id, vocabulary.codes_to_ids(codes))
+    ids = image_sequences(text, image, vocabulary)
+    labels = torch.full_like(ids, _NO_LABEL)
+    labels[:, text.shape[1] + 1 : -1] = torch.where(masked, codes, _NO_LABEL)
+    positions = torch.arange(ids.shape[1]).expand_as(ids)
+    return SupervisedBatch(ids, text_to_image_mask(ids, vocabulary), positions, labels)
+
+
+def understanding_batch(
+    prompts: PromptBuilder, turns: Sequence[Sequence[QuestionAnswer]], codes: Tensor
+) -> SupervisedBatch:
+    """Build rows of codes (batch, num_tokens) with several turns packed behind each image; labels are the answers."""
+    prefixes = [prompts.image_prefix(row) for row in codes.tolist()]
+    packed = [_pack(prompts, prefix, row) for prefix, row in zip(prefixes, turns, strict=True)]
+    length = max(len(row) for row in packed)
+    pad = (prompts.vocabulary.pad_id, _NO_LABEL, -1, 0)
+    table = torch.tensor([row + [pad] * (length - len(row)) for row in packed])
+    ids, labels, segment, positions = table.unbind(-1)
+    same_segment = segment[:, :, None] == segment[:, None, :]
+    in_prefix = (segment == 0)[:, None, :]
+    return SupervisedBatch(ids, ((same_segment & causal_mask(length)[0]) | in_prefix)[:, None], positions, labels)
+
+
+def dialogue_row(prompts: PromptBuilder, codes: Sequence[int], dialogue: DialogueSample) -> tuple[list[int], list[int]]:
+    """Return the ids of a whole dialogue and the label of each: the next token where it belongs to an answer."""
+    end = prompts.vocabulary.end_of_text_id
+    ids, targets = [], []  # whether an id is one of an answer
+    for number, turn in enumerate(dialogue.turns):
+        question = prompts.next_turn(turn.question)[1:] if number else prompts.understanding(codes, turn.question)
+        answer = [*prompts.encode(f" {turn.answer}"), end]
+        ids += question + answer
+        targets += [False] * len(question) + [True] * len(answer)
+    labels = [token if target else _NO_LABEL for token, target in zip(ids[1:], targets[1:], strict=True)]
+    return ids, [*labels, _NO_LABEL]
+
+
+def dialogue_batch(
+    prompts: PromptBuilder, dialogues: Sequence[DialogueSample], codes: Sequence[Sequence[int]]
+) -> SupervisedBatch:
+    """Build rows of dialogues about images, given as codes."""
+    rows = [dialogue_row(prompts, row, dialogue) for row, dialogue in zip(codes, dialogues, strict=True)]
+    return _causal_batch([ids for ids, _ in rows], [labels for _, labels in rows], prompts.vocabulary)
+
+
+def text_batch(prompts: PromptBuilder, texts: Sequence[str], max_length: int) -> SupervisedBatch:
+    """Build rows of plain texts of at most `max_length` ids, of which every token is to be predicted."""
+    rows = [prompts.language_modelling(text)[:max_length] for text in texts]
+    return _causal_batch(rows, [[*row[1:], _NO_LABEL] for row in rows], prompts.vocabulary)
+
+
+def supervised_loss(model: Showo, batch: SupervisedBatch, *id_range: int) -> Tensor:
+    """Compute the mean cross entropy of the labels, over all ids or a range of ids."""
+    hidden = model(batch.ids, batch.attention_mask, batch.position_ids)[batch.labelled]
+    return F.cross_entropy(model.logits(hidden, *id_range), batch.labels[batch.labelled])
+
+
+def _causal_batch(
+    rows: Sequence[Sequence[int]], labels: Sequence[Sequence[int]], vocabulary: Vocabulary
+) -> SupervisedBatch:
+    ids = left_pad(rows, vocabulary.pad_id).ids
+    positions = torch.arange(ids.shape[1]).expand_as(ids)
+    return SupervisedBatch(ids, understanding_mask(ids, vocabulary), positions, left_pad(labels, _NO_LABEL).ids)
+
+
+def _pack(prompts: PromptBuilder, prefix: list[int], turns: Sequence[QuestionAnswer]) -> list[tuple[int, ...]]:
+    """Return (id, label, segment, position) of each token of a row; segment 0 is the prefix."""
+    row: list[tuple[int, ...]] = [(token, _NO_LABEL, 0, position) for position, token in enumerate(prefix)]
+    end = prompts.vocabulary.end_of_text_id
+    for segment, turn in enumerate(turns, start=1):
+        question = [end, *prompts.encode(FIRST_TURN.format(turn.question))]
+        answer = [*prompts.encode(f" {turn.answer}"), end]
+        ids = [*question, *answer]
+        labels = [_NO_LABEL] * (len(question) - 1) + answer + [_NO_LABEL]
+        positions = range(len(prefix), len(prefix) + len(ids))
+        row += zip(ids, labels, [segment] * len(ids), positions, strict=True)
+    return row

@@ -1,0 +1,205 @@
+"""Fine-tuning on captioned images, dialogues and texts: all weights or LoRA, resumed, and used."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+from typer.testing import CliRunner
+
+from showo_turbo.cli.main import app
+from showo_turbo.data import DialogueSample, SourceConfig, Turn
+from showo_turbo.errors import InputError
+from showo_turbo.finetuning.finetune import finetune
+from showo_turbo.finetuning.finetuning_config import FinetuningConfig
+from showo_turbo.models.omni_attention import understanding_mask
+from showo_turbo.pipelines.pipeline import ShowoPipeline
+from showo_turbo.training.adapters import LoraConfig
+from showo_turbo.training.loop import LoopConfig
+from showo_turbo.training.optimizers import OptimizerConfig
+from showo_turbo.training.supervised_batches import dialogue_batch, supervised_loss, text_batch
+
+CAPTIONS = ("a red car", "a green car", "a blue car", "a grey car")
+LOOP = LoopConfig(
+    steps=4, warmup_steps=1, log_steps=1, threads=1, checkpoint_minutes=0.0, ema_decay=0.0, decay_share=0.0
+)
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[SourceConfig]]:
+    """Write four images with captions, a dialogue about each, and texts; one image is broken."""
+    folder = tmp_path_factory.mktemp("data")
+    for number, color in enumerate(((220, 30, 30), (30, 160, 60), (40, 90, 240), (90, 90, 90))):
+        Image.new("RGB", (40, 40), color).save(folder / f"{number}.png")
+    (folder / "broken.png").write_bytes(b"no image")
+    lines = [{"image": f"{number}.png", "caption": text} for number, text in enumerate(CAPTIONS)]
+    lines.append({"image": "broken.png", "caption": "broken"})
+    (folder / "captions.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    turns = [{"from": "human", "value": "<image>\nWhat is it?"}, {"from": "gpt", "value": "a car"}]
+    entries = [{"id": str(number), "image": f"{number}.png", "conversations": turns * 2} for number in range(4)]
+    (folder / "dialogues.json").write_text(json.dumps(entries))
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pq.write_table(pa.table({"content": list(CAPTIONS)}), folder / "texts.parquet")
+    return {
+        "captions": [SourceConfig("image_folder", str(folder / "captions.jsonl"))],
+        "dialogues": [SourceConfig("llava", str(folder / "dialogues.json"), images=str(folder))],
+        "texts": [SourceConfig("parquet", str(folder / "texts.parquet"), column="content")],
+    }
+
+
+@pytest.fixture
+def config(tmp_path: Path, random_checkpoint: Path, sources: dict[str, list[SourceConfig]]) -> FinetuningConfig:
+    return FinetuningConfig(
+        str(random_checkpoint),
+        str(tmp_path / "run"),
+        captions_batch_size=4,
+        dialogues_batch_size=2,
+        texts_batch_size=2,
+        loop=LOOP,
+        optimizer=OptimizerConfig(lr=3e-3),
+        num_workers=0,
+        **sources,
+    )
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "model.safetensors")
+
+
+def logged(config: FinetuningConfig) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (Path(config.output) / "log.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("rank", [0, 4])
+def test_the_losses_of_all_kinds_fall(config: FinetuningConfig, rank: int) -> None:
+    loop, lora = replace(LOOP, steps=40, log_steps=10), LoraConfig(rank=rank)
+    model = finetune(replace(config, loop=loop, lora=lora, optimizer=OptimizerConfig(lr=2e-2 if rank else 3e-3)))
+    first, *_, last = logged(config)
+    for kind in ("captions", "dialogues", "texts"):
+        assert last[kind] < 0.95 * first[kind], kind
+    pipe = ShowoPipeline.from_pretrained(model)
+    assert pipe.text_to_image("a red car", seed=0, num_inference_steps=2).forward_passes == 2
+    with Image.open(Path(config.output) / "samples.png") as sheet:
+        assert sheet.size == (4 * 32, 4 * 32)  # four prompts, in 1, 2, 4 and 8 steps
+    assert "broken.png" in (Path(config.output) / "bad_captions_0.jsonl").read_text()
+
+
+def test_an_adapter_folder_is_the_merged_model(config: FinetuningConfig, random_checkpoint: Path) -> None:
+    finetune(replace(config, lora=LoraConfig(rank=2, alpha=8, targets=["q_proj", "fc1"])))
+    output = Path(config.output)
+    adapter, merged = (ShowoPipeline.from_pretrained(output / name) for name in ("adapter", "model"))
+    base = ShowoPipeline.from_pretrained(random_checkpoint)
+    ids = torch.arange(12)[None]
+    mask = understanding_mask(ids, base.prompts.vocabulary)
+    with torch.no_grad():
+        before, by_adapter, by_merge = (pipe.model(ids, mask) for pipe in (base, adapter, merged))
+    torch.testing.assert_close(by_adapter, by_merge, atol=5e-3, rtol=0)  # the merged weights are float16
+    assert not torch.allclose(by_adapter, before, atol=1e-2)
+
+
+def test_peft_reads_the_adapter(config: FinetuningConfig, random_pipe: ShowoPipeline) -> None:
+    from copy import deepcopy
+
+    import peft
+
+    finetune(replace(config, lora=LoraConfig(rank=2, targets=["q_proj"])))
+    folder = Path(config.output) / "adapter"
+    adapted = peft.PeftModel.from_pretrained(deepcopy(random_pipe.model.showo), str(folder))
+    expected = load_file(folder / "adapter_model.safetensors")
+    found = peft.get_peft_model_state_dict(adapted, save_embedding_layers=False)
+    assert found.keys() == expected.keys()
+    assert all(found[name].equal(tensor) for name, tensor in expected.items())
+    assert any(tensor.any() for name, tensor in expected.items() if "lora_B" in name)
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one(config: FinetuningConfig, tmp_path: Path) -> None:
+    whole = finetune(config)
+    resumed = replace(config, output=str(tmp_path / "resumed"))
+    finetune(replace(resumed, loop=replace(LOOP, steps=2)))
+    model = finetune(resumed)
+    one, other = weights(whole), weights(model)
+    assert all(one[name].equal(other[name]) for name in one)
+    with pytest.raises(InputError, match=r"a model in .*resumed.* has another captions_weight"):
+        finetune(replace(resumed, captions_weight=0.5))
+
+
+@pytest.mark.parametrize("kind", ["captions", "dialogues", "texts"])
+def test_each_kind_can_be_used_alone(config: FinetuningConfig, kind: str) -> None:
+    others = {name: [] for name in ("captions", "dialogues", "texts") if name != kind}
+    finetune(replace(config, loop=replace(LOOP, steps=1), **others))
+    assert {"captions", "dialogues", "texts"} & set(logged(config)[0]) == {kind}
+
+
+@torch.no_grad()
+def test_labels_of_a_dialogue_are_its_answers(random_pipe: ShowoPipeline) -> None:
+    prompts, model = random_pipe.prompts, random_pipe.model
+    codes = list(range(16))
+    turns = (Turn("What is it?", "a car"), Turn("Is it red?", "yes"))
+    dialogues = [
+        DialogueSample("one", torch.tensor(codes), turns),
+        DialogueSample("two", torch.tensor(codes), turns[:1]),
+    ]
+    batch = dialogue_batch(prompts, dialogues, [codes, codes])
+    end = prompts.vocabulary.end_of_text_id
+    answers = [[*prompts.encode(f" {turn.answer}"), end] for turn in turns]
+    assert batch.labels[0][batch.labelled[0]].tolist() == answers[0] + answers[1]
+    assert batch.labels[1][batch.labelled[1]].tolist() == answers[0]
+
+    first = prompts.understanding(codes, turns[0].question) + answers[0][:-1]
+    row = torch.tensor([first + prompts.next_turn(turns[1].question) + answers[1]])
+    logits = model.logits(model(row, understanding_mask(row, prompts.vocabulary)))[0].log_softmax(-1)
+    start, last = len(first) - len(answers[0]), row.shape[1] - len(answers[1]) - 1
+    positions = [*range(start, start + len(answers[0])), *range(last, last + len(answers[1]))]
+    labels = torch.tensor(answers[0] + answers[1])
+    expected = -logits[positions, labels].mean()
+    torch.testing.assert_close(supervised_loss(model, dialogue_batch(prompts, dialogues[:1], [codes])), expected)
+
+
+def test_texts_are_truncated(random_pipe: ShowoPipeline) -> None:
+    batch = text_batch(random_pipe.prompts, ["a car " * 50, "a car"], 10)
+    assert batch.ids.shape == (2, 10)
+    assert batch.labels[0, :-1].equal(batch.ids[0, 1:])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"captions": [], "dialogues": [], "texts": []}, "there is nothing to learn: give captions"),
+        ({"captions_weight": 0.0, "dialogues": [], "texts": []}, "there is nothing to learn"),
+        ({"condition_dropout": 1.5}, "condition_dropout is 1.5"),
+        ({"captions_batch_size": 0}, "captions_batch_size is 0"),
+        ({"model": "no-such-model"}, "no-such-model"),
+        ({"captions": [SourceConfig("image_folder", "missing.jsonl")]}, r"missing\.jsonl"),
+        ({"lora": LoraConfig(rank=2, targets=["nope"])}, r"lora\.targets are \['nope'\]"),
+    ],
+)
+def test_invalid_settings_are_refused(config: FinetuningConfig, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        finetune(replace(config, **changes))
+
+
+def test_captions_without_images_are_refused(config: FinetuningConfig, tmp_path: Path) -> None:
+    (tmp_path / "captions.jsonl").write_text('{"caption": "a red car"}\n')
+    alone = [SourceConfig("image_folder", str(tmp_path / "captions.jsonl"))]
+    with pytest.raises(InputError, match=r"captions\.jsonl: line 1 has no image: choose captions with images"):
+        finetune(replace(config, captions=alone, dialogues=[], texts=[]))
+
+
+def test_the_command_adapts_the_shipped_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = Path(__file__).parents[2]
+    shutil.copytree(root / "examples" / "pictures", tmp_path / "examples" / "pictures")
+    monkeypatch.chdir(tmp_path)
+    settings = [f"config={root / 'configs' / 'finetune_lora.yaml'}", "loop.steps=2", "captions_batch_size=2"]
+    done = CliRunner().invoke(app, ["finetune", *settings])
+    assert done.exit_code == 0, done.output
+    assert "model: runs/finetuned/model" in done.output
+    assert ShowoPipeline.from_pretrained("runs/finetuned/adapter").text_to_image("a red circle", seed=0).images
+    refused = CliRunner().invoke(app, ["finetune", *settings, "lora.rnk=3"])
+    assert refused.exit_code != 0
