@@ -94,6 +94,8 @@ def serve(
     pipes = {name: load_pipeline(path, device, dtype, quantization) for name, path in names.items()}
     for pipe in pipes.values():
         pipe.require_image_tokenizer()
+        if with_app:  # fill caches of the model, so that the first visitor sees the first pass at once
+            pipe.text_to_image("a", num_inference_steps=2, seed=0)
 
     from showo_turbo.cli.page_sidecars import page_sidecar
     from showo_turbo.serving.http.application import Server, create_app

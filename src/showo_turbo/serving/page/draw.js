@@ -134,7 +134,9 @@ export class Draw {
       player.end(summary, pictures);
       announce(`Finished: ${summary}`);
     } catch (error) {
-      player.end(error.name === "AbortError" ? `Cancelled after ${count(player.last, "pass")}` : "Stopped");
+      const cancelled = player.last ? `Cancelled after ${count(player.last, "pass")}` : "Cancelled before the first pass";
+      player.end(error.name === "AbortError" ? cancelled : "Stopped");
+      if (error.name !== "AbortError" && !player.last && this.picture) player.open(this.picture);
       showError(this.errors, error, () => this.draw());
     } finally {
       this.running.end();

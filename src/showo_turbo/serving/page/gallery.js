@@ -11,8 +11,9 @@ export function showPictures(element, onpick) {
       ...session.pictures.map((picture) => {
         const words = picture.title ?? picture.prompt;
         const image = make("img", { src: picture.url, alt: "" });
-        const button = make("button", { type: "button", class: "tile", title: words, "aria-label": `Picture: ${words}`, onclick: () => onpick(picture) }, image);
-        if (!element.classList.contains("small")) button.append(make("span", { textContent: words }), make("small", { textContent: picture.body ? `seed ${picture.seed} · ${picture.passes} passes` : "uploaded" }));
+        const small = element.classList.contains("small");
+        const button = make("button", { type: "button", class: "tile", title: words, "aria-label": small ? `Picture: ${words}` : null, onclick: () => onpick(picture) }, image);
+        if (!small) button.append(make("span", { textContent: words }), make("small", { textContent: picture.body ? `seed ${picture.seed} · ${picture.passes} passes` : "uploaded" }));
         return button;
       }),
     );

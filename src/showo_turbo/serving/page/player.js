@@ -225,6 +225,7 @@ export class Player {
     const all = frame.levels.length;
     const settled = numSettled(frame);
     const facts = { "forward passes": String(frame.pass), "computing time": inSeconds(frame.seconds), "codes settled": `${settled} / ${all}` };
+    if (this.last === 0) return this.facts.replaceChildren();
     this.facts.replaceChildren(...Object.entries(facts).map(([name, value]) => make("div", {}, make("dd", { textContent: value }), make("dt", { textContent: name }))));
     this.scrubber.setAttribute("aria-valuetext", `step ${step} of ${this.last}, ${settled} of ${count(all, "code")} settled`);
     for (const thumb of this.strip.children) thumb.classList.toggle("now", Number(thumb.dataset.step) === step);
