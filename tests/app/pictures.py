@@ -22,10 +22,10 @@ MODELS = ["--model", "tiny-turbo", "--model", "tiny"]
 PROMPT = "a red circle and a blue star"
 DRAWN = re.compile(r"passes in")
 
-expect.set_options(timeout=120_000)
+expect.set_options(timeout=40_000)
 
 
-def draw(page: Any, prompt: str = PROMPT, seed: int = 3) -> None:
+def draw(page: Any, prompt: str = PROMPT, seed: int = 8686) -> None:
     page.fill("#draw-prompt", prompt)
     page.fill("#draw-seed", str(seed))
     page.click("#draw-go")
@@ -64,9 +64,9 @@ def walk(page: Any, url: str, take: Callable[[str], None]) -> None:
         expect(page.locator("#draw-player .status")).to_contain_text("queue")
         take("draw-queue")
     page.click("#draw-go")
-    page.fill("#draw-num_inference_steps", "16")
+    page.fill("#draw-num_inference_steps", "64")
     page.click("#draw-go")
-    expect(page.locator("#draw-player .status")).to_contain_text("Pass 7")
+    expect(page.locator("#draw-player .status")).to_have_text(re.compile(r"Pass \d"))
     page.click("#draw-go")
     expect(page.locator("#draw-player .status")).to_contain_text("Cancelled")
     take("draw-cancelled")
@@ -85,6 +85,7 @@ def walk(page: Any, url: str, take: Callable[[str], None]) -> None:
     page.click("nav a[href='#edit']")
     take("edit-first-visit")
     page.locator("#edit-pictures .tile").last.click()
+    page.locator("canvas.mask").scroll_into_view_if_needed()
     box = page.locator("canvas.mask").bounding_box()
     page.mouse.move(box["x"] + box["width"] * 0.62, box["y"] + box["height"] * 0.62)
     page.mouse.down()
@@ -140,6 +141,10 @@ def animation(page: Any, file: Path) -> None:
     for number in range(passes + 1):
         page.locator(".turn .scrubber").fill(str(number))
         take(2600 if number == passes else 1000)
+    page.click("nav a[href='#draw']")
+    page.click("#draw-compare")
+    expect(page.locator("#compare [role=status]")).to_contain_text("can be compared")
+    take(3500)
     first, *others = [frame for frame, _ in frames]
     times = [time for _, time in frames]
     first.save(file, save_all=True, append_images=others, duration=times, loop=0, quality=82, method=6)
@@ -153,7 +158,8 @@ def main(folder: Path) -> None:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
 
         def open_page(width: int, height: int, **options: Any) -> Any:
-            page = browser.new_context(viewport={"width": width, "height": height}, **options).new_page()
+            size = {"width": width, "height": height}
+            page = browser.new_context(viewport=size, reduced_motion="reduce", **options).new_page()
             page.set_default_timeout(120_000)
             page.goto(server.url)
             page.locator("#view-draw").wait_for()

@@ -25,13 +25,13 @@ export class Compare {
 
   #table(rows, steps, prompt, seed) {
     const cells = rows.map(({ model }) => steps.map(() => ({ canvas: make("canvas", { role: "img", "aria-label": "Not drawn yet" }), time: make("span", { class: "time", textContent: "–" }), grid: [model.grid, model.grid] })));
-    const head = make("tr", {}, make("td"), ...steps.map((step) => make("th", { scope: "col" }, String(step), make("small", { textContent: step === 1 ? "step" : "steps" }))));
+    const head = make("tr", { role: "row" }, make("td", { role: "cell" }), ...steps.map((step) => make("th", { scope: "col", role: "columnheader" }, String(step), make("small", { textContent: step === 1 ? "step" : "steps" }))));
     const body = rows.map(({ role, model }, row) =>
-      make("tr", {}, make("th", { scope: "row" }, role.replace(/^./, (first) => first.toUpperCase()), make("small", { textContent: model.name })), ...cells[row].map((cell) => make("td", {}, cell.canvas, cell.time))),
+      make("tr", { role: "row" }, make("th", { scope: "row", role: "rowheader" }, role.replace(/^./, (first) => first.toUpperCase()), make("small", { textContent: model.name })), ...cells[row].map((cell) => make("td", { role: "cell" }, cell.canvas, cell.time))),
     );
     const alone = rows.length === 1 ? make("p", { class: "muted", textContent: "Start the server with a teacher and its student to see them side by side." }) : null;
     this.status = make("p", { class: "muted", role: "status" });
-    this.element.replaceChildren(make("div", { class: "card" }, make("h2", { textContent: "The same seed, more steps" }), make("p", { class: "muted", textContent: `${prompt} · seed ${seed}` }), make("div", { class: "table", tabIndex: 0, role: "region", "aria-label": "Comparison" }, make("table", { class: "compare" }, make("thead", {}, head), make("tbody", {}, ...body))), this.status, alone));
+    this.element.replaceChildren(make("div", { class: "card" }, make("h2", { textContent: "The same seed, more steps" }), make("p", { class: "muted", textContent: `${prompt} · seed ${seed}` }), make("div", { class: "table", tabIndex: 0, role: "region", "aria-label": "Comparison" }, make("table", { class: "compare", role: "table" }, make("thead", { role: "rowgroup" }, head), make("tbody", { role: "rowgroup" }, ...body))), this.status, alone));
     this.element.hidden = false;
     cells.flat().forEach((cell) => paint(cell.canvas, blankFrame(cell.grid)));
     return cells;

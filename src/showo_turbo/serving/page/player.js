@@ -77,7 +77,7 @@ export class Player {
     this.status.textContent = "Waiting for the first pass";
     this.#canvases(label);
     this.paint();
-    this.frame.scrollIntoView({ block: "nearest", behavior: calm() ? "auto" : "smooth" });
+    this.#reveal();
   }
 
   #canvases(label) {
@@ -177,6 +177,11 @@ export class Player {
     this.step = this.last;
     this.status.textContent = picture.title ?? picture.prompt;
     this.#ready();
+    this.#reveal();
+  }
+
+  #reveal() {
+    this.frame.scrollIntoView({ block: "nearest", behavior: calm() ? "auto" : "smooth" });
   }
 
   #ready() {
