@@ -143,12 +143,13 @@ def check_positions(length: int, max_new_tokens: int, positions: int, prompt: st
 
 
 def shown(value: object) -> str:
-    """Return a value in one short line, as an error message shows it."""
+    """Return a value in one short line, without its middle if it is long, as an error message shows it."""
     try:
         text = repr(value)
     except (RecursionError, ValueError):  # nested too deeply, or an integer of more than 4,300 digits
         text = f"a large {type(value).__name__}"
-    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}..."
+    half = _SHOWN_CHARACTERS // 2
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:half]} ... {text[-half:]}"
 
 
 def _range(minimum: float | None, maximum: float | None) -> str:

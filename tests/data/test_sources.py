@@ -197,6 +197,8 @@ def write_tar(file: Path, members: dict[str, bytes], tar_format: int = tarfile.P
         ("{b,a}.tar", ["b", "a"]),
         ("{0..1}-{a,b}.tar", ["0-a", "0-b", "1-a", "1-b"]),
         ("{x,y}?.tar", ["x1", "x2", "y1"]),
+        ("{a{0..1},b}.tar", ["a0", "b", "a1"]),
+        ("{0..1}{0..1}{x,}.tar", ["00x", "00", "01x", "01", "10x", "10", "11x", "11"]),
         ("{1..2}", ["{1..2}"]),
     ],
 )

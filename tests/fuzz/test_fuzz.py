@@ -235,3 +235,45 @@ def test_samples(fuzz: Callable, tmp_path: Path, name: str, examples: int) -> No
     else:
         pyarrow.parquet.write_table(pyarrow.table({"text": ["one", "two", "three"]}), file, row_group_size=2)
     fuzz("samples", file, mutations.damaged_bytes, examples)
+
+
+_IMAGES = [{"imgid": 1, "filename": "image.png", "split": "test", "sentences": [{"raw": "A star."}]}]
+_QUESTIONS = [{"question_id": 1, "image_id": 2, "question": "What is it?"}]
+_ANNOTATIONS = [{"question_id": 1, "answer_type": "other", "answers": [{"answer": "a star"}]}]
+_BENCHMARKS = {
+    "geneval": {"tag": "counting", "include": [{"class": "star", "count": 2}], "exclude": [], "prompt": "two stars"},
+    "geneval2": {"prompt": "a star", "atom_count": 3, "vqa_list": [["Is it?", "Yes"]], "skills": ["object"]},
+    "pope": {"question_id": 1, "image": "image.png", "text": "Is there a star?", "label": "yes"},
+    "image-reward": [{"id": "1-2", "prompt": "a star"}],
+    "captions": {"images": _IMAGES},
+    "vqa": {"questions": _QUESTIONS, "annotations": _ANNOTATIONS},
+    "scienceqa": {"1": {"question": "?", "choices": ["a", "b"], "answer": 1, "hint": "", "image": "image.png"}},
+}
+
+
+@pytest.mark.parametrize("examples", EXAMPLES)
+@pytest.mark.parametrize("name", _BENCHMARKS)
+def test_benchmark_data(fuzz: Callable, tmp_path: Path, name: str, examples: int) -> None:
+    folder = tmp_path / name
+    for image in ("image.png", "000000000002.jpg", "test/1/image.png"):
+        (folder / image).parent.mkdir(parents=True, exist_ok=True)
+        (folder / image).write_bytes(b"")
+    file = folder / ("problems.json" if name == "scienceqa" else "data.json")
+    file.write_text(json.dumps(_BENCHMARKS[name]))
+    (folder / "pid_splits.json").write_text('{"test": ["1"]}')
+    fuzz("benchmark", file, mutations.json_values, examples)
+
+
+@pytest.mark.parametrize("examples", EXAMPLES)
+@pytest.mark.parametrize("name", ["geneval", "geneval2", "image-reward", "fid"])
+def test_results_of_judges(fuzz: Callable, tmp_path: Path, name: str, examples: int) -> None:
+    results = {
+        "geneval": {"filename": "x/00000/samples/0000.png", "tag": "counting", "correct": True},
+        "geneval2": [[0.5, 1.0]],
+        "image-reward": [{"id": "1-2", "rewards": [0.5]}],
+        "fid": {"fid": 12.5},
+    }
+    file = tmp_path / name / "result"
+    file.parent.mkdir()
+    file.write_text(json.dumps(results[name]))
+    fuzz("judgement", file, mutations.json_values, examples)

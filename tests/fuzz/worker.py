@@ -24,6 +24,9 @@ from showo_turbo.data.sources.parquet import ParquetTexts
 from showo_turbo.data.sources.webdataset import WebDataset
 from showo_turbo.distillation.config import DistillationConfig
 from showo_turbo.errors import InputError
+from showo_turbo.evaluation.benchmarks.definition import DataPaths, Judging
+from showo_turbo.evaluation.benchmarks.registry import BENCHMARKS
+from showo_turbo.evaluation.items import Item
 from showo_turbo.processing.masks import mask_to_grid
 
 _MORE_MEMORY = 1 << 30
@@ -72,6 +75,20 @@ def use_samples(path: Path) -> None:
             check_message(str(error))
 
 
+def use_benchmark(path: Path) -> None:
+    """Read the data of the benchmark that the folder is named after, whose annotations may be in the same file."""
+    benchmark = BENCHMARKS[path.parent.name]
+    folder = path.parent
+    data = benchmark.read(DataPaths(folder if benchmark.name == "scienceqa" else path, folder, path))
+    data.check()
+
+
+def use_judgement(path: Path) -> None:
+    """Read the result of the judge that the folder is named after, for one prompt."""
+    item = Item("0", "a star", "here", {"skills": ["object", "count"], "atoms": 3})
+    BENCHMARKS[path.parent.name].score(Judging(path.parent, [item], path))
+
+
 KINDS: dict[str, Callable[[Path], object]] = {
     "model": use_model,
     "adapter": lambda path: use_model(path, path.parent / "base"),
@@ -79,6 +96,8 @@ KINDS: dict[str, Callable[[Path], object]] = {
     "sidecar": use_sidecar,
     "yaml": lambda path: read_config(DistillationConfig, [f"config={path}"]),
     "samples": use_samples,
+    "benchmark": use_benchmark,
+    "judgement": use_judgement,
 }
 
 

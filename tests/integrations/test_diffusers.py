@@ -119,5 +119,5 @@ for call in (
 
 def test_the_example_runs(tmp_path: Path) -> None:
     code = re.search(r"```python\n(.+?)```", (FOLDER / "README.md").read_text(), flags=re.DOTALL)[1]
-    found = run(f"{code}\nprint(json.dumps([list(edited.size), type(answer).__name__]))", tmp_path)
-    assert found == [[[64, 64], "str"]]
+    printed = run(f"{code}\nprint(json.dumps([edited.size, type(answer).__name__]))", tmp_path)
+    assert printed == [[[64, 64], "str"]]

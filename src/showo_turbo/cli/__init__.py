@@ -3,6 +3,8 @@
 main            the list of commands
 draw            generate, inpaint, extrapolate, vary
 answer          ask, describe, chat
+drawing_arguments  options of the commands that draw
+image_paths     names of the image files of prompts
 demo            demo
 evaluate        evaluate, report
 convert         convert, average

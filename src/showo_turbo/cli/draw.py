@@ -6,7 +6,7 @@ NAME.json ------------------Sidecar.read-------^
 
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import replace
 from math import ceil, sqrt
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,88 +15,28 @@ import typer
 
 from showo_turbo.checkpoints.names import SHIPPED_MODELS
 from showo_turbo.cli.common_options import (
-    DEFAULT_DTYPE,
-    DEFAULT_MODEL,
-    Device,
     ImageFile,
-    Overwrite,
-    Quantization,
-    command_line_option,
     given_options,
     load_pipeline,
     report_unknown_words,
     with_options,
 )
 from showo_turbo.cli.draw_bulk import BulkArguments, generate_packs
-from showo_turbo.cli.early_checks import check_drawing, check_sampling, check_texts
+from showo_turbo.cli.drawing_arguments import DrawingArguments
 from showo_turbo.cli.finished_images import unfinished
-from showo_turbo.cli.output_files import check_image_name, check_outputs, image_bytes
-from showo_turbo.cli.prompt_files import check_prompts, read_prompt_lines, slug
+from showo_turbo.cli.image_paths import image_path, image_paths
+from showo_turbo.cli.output_files import check_outputs, image_bytes
+from showo_turbo.cli.prompt_files import check_prompts, read_prompt_lines
 from showo_turbo.cli.sidecar import Sidecar, files_in, sidecar_path
 from showo_turbo.cli.terminal import StepProgress, note, print_result, progress_bar, warn
 from showo_turbo.errors import InputError
 from showo_turbo.files import atomic_files, sha256_of_files
-from showo_turbo.generation.options import SamplingOptions, add_options
-from showo_turbo.validation import check_seed
+from showo_turbo.generation.options import SamplingOptions
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
     from showo_turbo.pipelines.pipeline import ShowoPipeline
-
-_OUTPUT_HELP = (
-    "For one image a file in any format that Pillow writes (out.png if left out); for several, or without an ending, a "
-    "folder (the current one if left out), which gets files such as 001-a-red-circle.png."
-)
-
-
-@dataclass(frozen=True)
-@add_options(SamplingOptions, command_line_option)
-class DrawingArguments:
-    """Hold the options of every command that draws; None stands for left out."""
-
-    output: Annotated[Path | None, typer.Option("--output", "-o", help=_OUTPUT_HELP)] = None
-    model: Annotated[
-        str | None, typer.Option(help=f"A shipped model, a folder or a hub name; {DEFAULT_MODEL} if left out.")
-    ] = None
-    seed: Annotated[int | None, typer.Option(help="Seed of every prompt; random if left out.")] = None
-    num_images: Annotated[int | None, typer.Option(help="Images per prompt, in a grid; 1 if left out.")] = None
-    device: Device = None
-    dtype: Annotated[
-        str | None,
-        typer.Option(help=f"Dtype of the weights: float32, bfloat16 or float16; {DEFAULT_DTYPE} if left out."),
-    ] = None
-    quantization: Quantization = None
-    overwrite: Overwrite = False
-
-    def given(self) -> list[str]:
-        """Return the names of the options that are given, those of the output aside."""
-        names = [field.name for field in fields(self) if field.name not in ("output", "overwrite")]
-        return [name for name in names if getattr(self, name) is not None]
-
-    @property
-    def model_name(self) -> str:
-        """Name or path of the model."""
-        return DEFAULT_MODEL if self.model is None else self.model
-
-    def check(
-        self, task: str, arguments: Mapping[str, Any], prompts: list[str], origins: Mapping[str, str] | None = None
-    ) -> None:
-        """Check the arguments of a task, prompts, see `check_prompts`, and options before the pipeline is loaded.
-
-        Raises:
-            InputError: if one is invalid.
-        """
-        if self.seed is not None:
-            check_seed("seed", self.seed)
-        check_drawing(self.model_name, task, arguments, self.num_images)
-        check_sampling(self.model_name, given_options(SamplingOptions, self))
-        check_texts(self.model_name, prompts=prompts, origins=origins)
-
-    def load_pipeline(self) -> "ShowoPipeline":
-        """Load the pipeline that the options name."""
-        dtype = DEFAULT_DTYPE if self.dtype is None else self.dtype
-        return load_pipeline(self.model_name, self.device, dtype, self.quantization)
 
 
 @with_options
@@ -333,33 +273,3 @@ def _warn_of_size(pipe: "ShowoPipeline", sidecars: Sequence[Sidecar]) -> None:
             f"{above[0]} x {above[1]} pixels is above the {largest} x {largest} that the model is trained on: the "
             "image is drawn window by window, which takes longer and repeats objects"
         )
-
-
-def image_paths(prompts: list[str], output: Path | None) -> dict[Path, str]:
-    """Return the file of every prompt, and the prompt.
-
-    Raises:
-        InputError: if there is no prompt, or the output does not suit the number of prompts.
-    """
-    if not prompts:
-        raise InputError(
-            'prompt is missing: give one, as in showo-turbo generate "a red circle", or several in --prompts-file'
-        )
-    if len(prompts) == 1:
-        return {image_path(prompts[0], output): prompts[0]}
-    folder = output or Path()
-    if folder.suffix.lower() == ".png" or (folder.exists() and not folder.is_dir()):
-        raise InputError(f"output {str(folder)!r} must be a folder, since there are {len(prompts)} prompts")
-    return {folder / f"{number:03}-{slug(prompt)}.png": prompt for number, prompt in enumerate(prompts, start=1)}
-
-
-def image_path(prompt: str, output: Path | None) -> Path:
-    """Return the file of one prompt: `output`, or a file in it that is named after the prompt, or out.png.
-
-    Raises:
-        InputError: if its ending names no format that images are written in.
-    """
-    path = output or Path("out.png")
-    path = path / f"{slug(prompt)}.png" if path.is_dir() or not path.suffix else path
-    check_image_name(path)
-    return path

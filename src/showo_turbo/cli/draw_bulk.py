@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from showo_turbo.cli.common_options import DEFAULT_DTYPE, given_options, load_pipeline
-from showo_turbo.cli.early_checks import check_model
+from showo_turbo.cli.early_checks import check_model, check_sampling
 from showo_turbo.cli.evaluate_benchmark import device_of
 from showo_turbo.cli.item_progress import ItemProgress
 from showo_turbo.cli.terminal import note, progress_bar
@@ -17,7 +17,7 @@ from showo_turbo.generation.options import MAX_IMAGES, SamplingOptions
 from showo_turbo.validation import check_integer, check_seed
 
 if TYPE_CHECKING:
-    from showo_turbo.cli.draw import DrawingArguments
+    from showo_turbo.cli.drawing_arguments import DrawingArguments
     from showo_turbo.evaluation.item_store import Process
     from showo_turbo.evaluation.items import BenchmarkData
     from showo_turbo.pipelines.pipeline import ShowoPipeline
@@ -87,6 +87,7 @@ def generate_packs(
         require_module("pyarrow.parquet", "--format parquet")
     dtype = DEFAULT_DTYPE if options.dtype is None else options.dtype
     check_model(options.model_name, dtype, options.quantization)
+    check_sampling(options.model_name, given_options(SamplingOptions, options))
     data, process = read_prompts(DataPaths(given["prompts_file"])), Process.from_environment()
     data.check()
     pipe = load_pipeline(options.model_name, device_of(options.device, process), dtype, options.quantization)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from showo_turbo.cli.common_options import load_pipeline
-from showo_turbo.cli.early_checks import check_model
+from showo_turbo.cli.early_checks import check_model, check_sampling
 from showo_turbo.cli.item_progress import ItemProgress
 from showo_turbo.cli.terminal import note, progress_bar
 from showo_turbo.errors import InputError
@@ -135,6 +135,7 @@ def evaluate_benchmark(name: str, output: Path | None, arguments: BenchmarkArgum
     data.check()
     if arguments.only != "score":
         check_model(model.model, model.dtype, model.quantization)
+        check_sampling(model.model, model.sampling)
         if not _generate(benchmark, data, output, arguments, model, preset, process):
             return
     if arguments.only != "generate":

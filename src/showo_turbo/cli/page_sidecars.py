@@ -5,7 +5,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from showo_turbo.cli.draw import DrawingArguments, new_sidecar
+from showo_turbo.cli.draw import new_sidecar
+from showo_turbo.cli.drawing_arguments import DrawingArguments
 from showo_turbo.generation.options import SamplingOptions, options_in
 
 if TYPE_CHECKING:

@@ -16,6 +16,7 @@ from showo_turbo.compat.showo_options import TextToImageOptions, split
 from showo_turbo.compat.showo_pipeline import load_pipeline
 from showo_turbo.compat.tracker import check_tracker, track
 from showo_turbo.errors import InputError
+from showo_turbo.validation import shown
 
 if TYPE_CHECKING:
     import torch
@@ -107,13 +108,11 @@ def _draw_all(
 
 def report_truncated(pipe: "ShowoPipeline", prompt: str) -> None:
     """Report on standard error if a prompt is longer than the model takes; its ids are truncated, as in Show-o."""
-    from showo_turbo.processing.prompts import abbreviated
-
     pipe.prompts.check_prompt(prompt)
     if end := pipe.prompts.truncated_end(prompt):
         length = pipe.prompts.max_text_length
         print(
-            f"note: the model takes {length} tokens: the end, {abbreviated(end)}, of {abbreviated(prompt)} is not used",
+            f"note: the model takes {length} tokens: the end, {shown(end)}, of {shown(prompt)} is not used",
             file=sys.stderr,
         )
 

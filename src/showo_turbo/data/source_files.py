@@ -1,7 +1,9 @@
 """Paths and patterns of a source's files, and the errors for missing ones."""
 
 import re
+from collections.abc import Iterable, Iterator
 from glob import glob, has_magic
+from itertools import islice
 from pathlib import Path
 
 from showo_turbo.errors import InputError
@@ -43,26 +45,34 @@ def matching_files(pattern: str | Path) -> tuple[Path, ...]:
 
 
 def _expand_braces(pattern: str) -> list[str]:
-    """Return the names of a pattern with braces; numbers are padded with zeros if one of the ends is.
+    """Return the names of a pattern with braces, nested or not, each once.
 
     Raises:
         InputError: if there are more than a million.
     """
-    names = [pattern]
-    while braces := _BRACES.search(names[0]):
-        first, last, listed = braces.groups()
-        if first is None:
-            values = listed.split(",")
-        else:
-            start, stop = int(first), int(last)
-            numbers = range(start, stop + 1) if start <= stop else range(start, stop - 1, -1)
-            if len(names) * len(numbers) > _MAX_EXPANDED:
-                raise InputError(f"{pattern!r} stands for more than {_MAX_EXPANDED:,} files: use * instead")
-            is_padded = any(end.startswith("0") and len(end) > 1 for end in (first, last))
-            width = max(len(first), len(last)) if is_padded else 0
-            values = [f"{number:0{width}}" for number in numbers]
-        names = [name.replace(braces.group(), value, 1) for name in names for value in values]
-    return names
+    names = list(islice(_expanded(pattern), _MAX_EXPANDED + 1))
+    if len(names) > _MAX_EXPANDED:
+        raise InputError(f"{pattern!r} stands for more than {_MAX_EXPANDED:,} files: use * instead")
+    return list(dict.fromkeys(names))
+
+
+def _expanded(pattern: str) -> Iterator[str]:
+    """Yield the names of a pattern with braces; numbers are padded with zeros if one of the ends is."""
+    braces = _BRACES.search(pattern)
+    if braces is None:
+        yield pattern
+        return
+    first, last, listed = braces.groups()
+    if first is None:
+        values: Iterable[str] = listed.split(",")
+    else:
+        start, stop = int(first), int(last)
+        is_padded = any(end.startswith("0") and len(end) > 1 for end in (first, last))
+        width = max(len(first), len(last)) if is_padded else 0
+        numbers = range(start, stop + 1) if start <= stop else range(start, stop - 1, -1)
+        values = (f"{number:0{width}}" for number in numbers)
+    for value in values:
+        yield from _expanded(pattern[: braces.start()] + value + pattern[braces.end() :])
 
 
 def existing_folder(path: str | Path) -> Path:

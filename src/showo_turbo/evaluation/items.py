@@ -1,5 +1,6 @@
 """Items of a benchmark, the prompts or questions of its official data file, and readers that name file and line."""
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -10,6 +11,8 @@ from typing import Any, Protocol
 from showo_turbo.errors import InputError, one_line
 from showo_turbo.files import check_plain_file, parse_json, sha256_of_files
 from showo_turbo.validation import shown
+
+_LONGEST_NAME = 1000
 
 MAX_DATA_BYTES = 1 << 30
 """Size of the largest data file."""
@@ -83,9 +86,9 @@ class BenchmarkData:
         seen: dict[str, str] = {}
         for item in self.items:
             if item.id in seen:
-                raise InputError(f"{item.where}: {item.id!r} is there twice, first in {seen[item.id]}")
+                raise InputError(f"{item.where}: {shown(item.id)} is there twice, first in {seen[item.id]}")
             seen[item.id] = item.where
-            if isinstance(item.image, Path) and not item.image.is_file():
+            if isinstance(item.image, Path) and not os.path.isfile(item.image):  # also for impossible names
                 raise InputError(f"{item.where}: image {str(item.image)!r} does not exist: give its folder as --images")
 
 
@@ -182,6 +185,19 @@ def get(record: Mapping[str, Any], key: str, kind: type, where: str) -> Any:
     return value
 
 
+def get_all(record: Mapping[str, Any], key: str, kinds: type | tuple[type, ...], where: str) -> list[Any]:
+    """Return an array of a record whose elements all have one of several types.
+
+    Raises:
+        InputError: if it is missing, is no array, or an element has another type.
+    """
+    values = get(record, key, list, where)
+    for value in values:
+        if not isinstance(value, kinds) or isinstance(value, bool):
+            raise InputError(f"{where}: {key} holds {shown(value)}: give the file in its official format")
+    return values
+
+
 def get_choice(record: Mapping[str, Any], key: str, choices: Sequence[str], where: str) -> str:
     """Return a text of a record that is one of several.
 
@@ -202,7 +218,7 @@ def image_in(images: Path | None, name: str, where: str) -> Path:
         InputError: if its folder is not given, or the name leads out of it.
     """
     if images is None:
-        raise InputError(f"{where} is about image {name!r}: give the folder of the images as --images")
-    if Path(name).is_absolute() or ".." in Path(name).parts:
+        raise InputError(f"{where} is about image {shown(name)}: give the folder of the images as --images")
+    if Path(name).is_absolute() or ".." in Path(name).parts or len(name) > _LONGEST_NAME:
         raise InputError(f"{where}: image is {shown(name)}: expected a name within --images")
     return images / name

@@ -24,6 +24,7 @@ from showo_turbo.configuration import ShowoConfig
 from showo_turbo.errors import InputError, one_line
 from showo_turbo.processing.plain_tokenizer import PlainTokenizer, open_plain_tokenizer
 from showo_turbo.processing.tokenizer_files import check_tokenizer_files
+from showo_turbo.validation import shown
 from showo_turbo.vocabulary import SPECIAL_TOKENS, Vocabulary
 
 if TYPE_CHECKING:
@@ -49,8 +50,6 @@ MAX_PROMPT_CHARACTERS = 1 << 16
 
 MAX_TEXT_CHARACTERS = 1 << 20
 """Part of a training text that is tokenized; far more than any model's positions."""
-
-_SHOWN_CHARACTERS = 60
 
 
 @dataclass(frozen=True)
@@ -212,7 +211,7 @@ class PromptBuilder:
         except BaseException as error:
             if type(error).__name__ != "PanicException":  # the only base class of these is BaseException
                 raise
-            raise InputError(f"text {abbreviated(text)} cannot be tokenized ({one_line(error)})") from error
+            raise InputError(f"text {shown(text)} cannot be tokenized ({one_line(error)})") from error
 
     def decode(self, ids: Iterable[int] | Tensor) -> str:
         """Return the text of ids up to the first `[eot]`; special tokens, image codes and masks are skipped."""
@@ -309,7 +308,7 @@ class PromptBuilder:
         if not self.truncates_prompts and (end := self.truncated_end(prompt)):
             raise InputError(
                 f"prompt is too long: the model takes {self.max_text_length} tokens, and its end, "
-                f"{abbreviated(end.strip())}, would be cut: shorten it (it has "
+                f"{shown(end.strip())}, would be cut: shorten it (it has "
                 f"{len(self._start_with_sot(prompt)) + 1} tokens)"
             )
         return prompt
@@ -346,14 +345,8 @@ class PromptBuilder:
         """Raise `InputError` if a text cannot be encoded as UTF-8 or contains a reserved token."""
         if not text.isascii() and text.encode(errors="replace").decode() != text:
             raise InputError(
-                f"{name} {abbreviated(text)} is in another encoding than the terminal's or file's: give it in UTF-8"
+                f"{name} {shown(text)} is in another encoding than the terminal's or file's: give it in UTF-8"
             )
         for token in (*SPECIAL_TOKENS, self.tokenizer.eos_token):
             if token in text:
                 raise InputError(f"{name} holds {token!r}, which is a reserved token of the model: take it out")
-
-
-def abbreviated(text: str) -> str:
-    """Return a text in quotes, without its middle if it is long."""
-    half = _SHOWN_CHARACTERS // 2
-    return repr(text if len(text) <= _SHOWN_CHARACTERS else f"{text[:half]} ... {text[-half:]}")

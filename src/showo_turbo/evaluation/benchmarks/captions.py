@@ -17,9 +17,10 @@ import numpy as np
 from showo_turbo.errors import InputError
 from showo_turbo.evaluation.benchmarks.answer_rules import one_line_answer, write_array
 from showo_turbo.evaluation.benchmarks.definition import DataPaths, QuestionBenchmark, Score
-from showo_turbo.evaluation.items import BenchmarkData, Item, get, image_in, numbered, read_json_data
+from showo_turbo.evaluation.items import BenchmarkData, Item, get, get_all, image_in, numbered, read_json_data
 from showo_turbo.evaluation.statistics import bootstrap_interval
 from showo_turbo.extras import require_module
+from showo_turbo.validation import shown
 
 _QUESTION = "Provide a one-sentence caption for the provided image."
 
@@ -49,11 +50,11 @@ def _read_karpathy(values: Any, paths: DataPaths) -> Iterator[Item]:
     for where, record in numbered(values, paths.data, "images"):
         known.add(get(record, "split", str, where))
         if record["split"] == split:
-            sentences = [get(one, "raw", str, where) for one in get(record, "sentences", list, where)]
+            sentences = [get(one, "raw", str, where) for one in get_all(record, "sentences", dict, where)]
             number, name = get(record, "imgid", int, where), get(record, "filename", str, where)
             yield _item("Flickr30k", number, name, sentences, where, paths)
     if split not in known:
-        raise InputError(f"split is {split!r}: {str(paths.data)!r} has {', '.join(sorted(known)) or 'none'}")
+        raise InputError(f"split is {split!r}: {str(paths.data)!r} has {shown(sorted(known))}")
 
 
 def _read_coco(values: Any, paths: DataPaths) -> Iterator[Item]:
@@ -73,7 +74,7 @@ def _read_textcaps(values: Any, paths: DataPaths) -> Iterator[Item]:
         name = get(record, "image_id", str, where)
         if name not in seen:
             seen.add(name)
-            references = get(record, "reference_strs", list, where)
+            references = get_all(record, "reference_strs", str, where)
             yield _item("TextCaps", name, f"{name}.jpg", references, where, paths)
 
 

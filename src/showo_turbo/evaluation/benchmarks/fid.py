@@ -4,18 +4,22 @@ FOLDER/images/000000-0.png ..    read by clean-fid
 FOLDER/fid.json                  {"fid": 12.3}
 """
 
+from typing import Any
+
 from showo_turbo.errors import InputError
 from showo_turbo.evaluation.benchmarks.definition import DrawingBenchmark, Judging, Score
 from showo_turbo.evaluation.benchmarks.drawn_images import read_prompts, write_plain
 from showo_turbo.files import read_json
-from showo_turbo.validation import shown
+from showo_turbo.validation import check_number
 
 
 def _score(judging: Judging) -> dict[str, Score]:
     path = judging.result_file("fid.json", "fid")
-    value = read_json(path).get("fid")
-    if not isinstance(value, int | float):
-        raise InputError(f"the judge's result {str(path)!r} has fid {shown(value)}: expected a number")
+    value: Any = read_json(path).get("fid")
+    try:
+        check_number("fid", value, 0)
+    except InputError as error:
+        raise InputError(f"the judge's result {str(path)!r}: {error}") from error
     return {"FID": Score(float(value))}
 
 

@@ -10,10 +10,9 @@ from pathlib import Path
 
 from PIL import Image
 
-from showo_turbo.errors import InputError
 from showo_turbo.evaluation.benchmarks.definition import DataPaths, DrawingBenchmark, Judging, Score
 from showo_turbo.evaluation.benchmarks.drawn_images import check_covered, write_images
-from showo_turbo.evaluation.items import BenchmarkData, Item, get, get_choice, read_records
+from showo_turbo.evaluation.items import BenchmarkData, Item, get, get_all, get_choice, read_records
 from showo_turbo.evaluation.statistics import mean_of_estimates, mean_of_groups
 from showo_turbo.files import atomic_files
 from showo_turbo.scenes.benchmark import TAGS
@@ -23,10 +22,8 @@ def _read(paths: DataPaths) -> BenchmarkData:
     items = []
     for number, (where, record) in enumerate(read_records(paths.data)):
         get_choice(record, "tag", TAGS, where)
-        for key in ("include", "exclude"):
-            for one in get(record, key, list, where) if key == "include" or key in record else []:
-                if not isinstance(one, dict):
-                    raise InputError(f"{where}: {key} holds {one!r}: expected objects with class and count")
+        for key in ("include", "exclude")[: 1 + ("exclude" in record)]:
+            for one in get_all(record, key, dict, where):
                 get(one, "class", str, where)
                 get(one, "count", int, where)
         items.append(Item(f"{number:05}", get(record, "prompt", str, where), where, record))

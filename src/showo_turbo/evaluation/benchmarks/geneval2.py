@@ -5,6 +5,7 @@ FOLDER/score_lists.json                                     written by it: proba
 """
 
 from collections.abc import Sequence
+from math import inf
 from pathlib import Path
 
 from showo_turbo.errors import InputError
@@ -56,9 +57,9 @@ def _score(judging: Judging) -> dict[str, Score]:
     skills: dict[str, list[list[float]]] = {}
     atoms: dict[int, list[list[float]]] = {}
     for number, (item, values) in enumerate(zip(judging.items, lists, strict=True)):
-        numbers = isinstance(values, list) and all(isinstance(one, int | float) for one in values)
-        if not numbers or len(values) != len(item.record["skills"]):
-            raise InputError(f"{str(path)!r}, [{number}]: expected {len(item.record['skills'])} numbers")
+        length = len(item.record["skills"])
+        if not isinstance(values, list) or len(values) != length or not all(map(_is_weight, values)):
+            raise InputError(f"{str(path)!r}, [{number}] is {shown(values)}: expected {length} numbers, 0 or more")
         atoms.setdefault(item.record["atoms"], []).append([geometric_mean(values)])
         for skill in dict.fromkeys(item.record["skills"]):
             pairs = zip(values, item.record["skills"], strict=True)
@@ -69,6 +70,11 @@ def _score(judging: Judging) -> dict[str, Score]:
     }
     scores |= {skill: _mean_of_atoms(skills[skill]) for skill in SKILLS if skill in skills}
     return scores | {f"GM, {count} atoms": mean_score(atoms[count], 100) for count in sorted(atoms)}
+
+
+def _is_weight(value: object) -> bool:
+    """Return whether a value may be the summed probability of the spellings of an answer."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < inf
 
 
 def _mean_of_atoms(groups: Sequence[Sequence[float]]) -> Score:

@@ -5,13 +5,15 @@ FOLDER/results/ImageReward-v1.0/..      written by it
 """
 
 from collections.abc import Sequence
+from math import isfinite
 from pathlib import Path
 
 from PIL import Image
 
+from showo_turbo.errors import InputError
 from showo_turbo.evaluation.benchmarks.definition import DataPaths, DrawingBenchmark, Judging, Score
 from showo_turbo.evaluation.benchmarks.drawn_images import check_covered, mean_score, write_images
-from showo_turbo.evaluation.items import BenchmarkData, Item, get, numbered, read_json_data
+from showo_turbo.evaluation.items import BenchmarkData, Item, get, get_all, numbered, read_json_data
 
 _RESULT = "results/ImageReward-v1.0/ImageReward-v1.0-benchmark-model-result.json"
 
@@ -33,7 +35,11 @@ def _write(folder: Path, item: Item, images: Sequence[Image.Image]) -> list[Path
 def _score(judging: Judging) -> dict[str, Score]:
     path = judging.result_file(_RESULT, "image-reward")
     values = {"results": read_json_data(path)}
-    rewards = [get(record, "rewards", list, where) for where, record in numbered(values, path, "results")]
+    rewards = [get_all(record, "rewards", (int, float), where) for where, record in numbered(values, path, "results")]
+    if not all(isfinite(reward) for group in rewards for reward in group):
+        raise InputError(
+            f"the judge's result {str(path)!r} has rewards that are no finite numbers: judge the images again"
+        )
     check_covered(sum(map(len, rewards)), len(judging.items) * judging.images_per_prompt, path)
     return {"ImageReward": mean_score(rewards)}
 

@@ -18,13 +18,13 @@ def _read(paths: DataPaths) -> BenchmarkData:
     problems, splits = map(read_json_data, files)
     split = paths.split or "test"
     if not isinstance(splits, dict) or not isinstance(splits.get(split), list):
-        known = ", ".join(splits) if isinstance(splits, dict) else "none"
-        raise InputError(f"split is {split!r}: {str(files[1])!r} has {known}")
+        known = list(splits) if isinstance(splits, dict) else []
+        raise InputError(f"split is {split!r}: {str(files[1])!r} has {shown(known)}")
     items = []
     for number, key in enumerate(splits[split]):
         if not isinstance(problems, dict) or not isinstance(problems.get(str(key)), dict):
             raise InputError(f"{str(files[1])!r}, {split}[{number}]: {str(files[0])!r} has no problem {shown(key)}")
-        problem, where = problems[str(key)], f"{str(files[0])!r}, problem {key}"
+        problem, where = problems[str(key)], f"{str(files[0])!r}, problem {shown(key)}"
         if problem.get("image") is None:
             continue
         image = image_in(paths.images, f"{split}/{key}/{get(problem, 'image', str, where)}", where)

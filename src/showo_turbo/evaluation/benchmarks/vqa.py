@@ -14,8 +14,9 @@ from showo_turbo.errors import InputError
 from showo_turbo.evaluation.benchmarks.answer_rules import ANSWER_BRIEFLY, write_array
 from showo_turbo.evaluation.benchmarks.definition import DataPaths, QuestionBenchmark, Score
 from showo_turbo.evaluation.benchmarks.vqa_accuracy import vqa_accuracy
-from showo_turbo.evaluation.items import BenchmarkData, Item, get, image_in, numbered, read_json_data
+from showo_turbo.evaluation.items import BenchmarkData, Item, get, get_all, image_in, numbered, read_json_data
 from showo_turbo.evaluation.statistics import mean_of_groups
+from showo_turbo.validation import shown
 
 
 def _read(paths: DataPaths) -> BenchmarkData:
@@ -29,7 +30,7 @@ def _read(paths: DataPaths) -> BenchmarkData:
 def _read_vqa(values: Any, references: Path, paths: DataPaths) -> Iterator[Item]:
     annotations = {}
     for where, record in numbered(read_json_data(references), references, "annotations"):
-        answers = [get(one, "answer", str, where) for one in get(record, "answers", list, where)]
+        answers = [get(one, "answer", str, where) for one in get_all(record, "answers", dict, where)]
         kind = get(record, "answer_type", str, where)
         annotations[get(record, "question_id", int, where)] = {"answers": answers, "answer_type": kind}
     prefix = f"COCO_{values['data_subtype']}_" if isinstance(values.get("data_subtype"), str) else ""
@@ -46,7 +47,7 @@ def _read_gqa(values: Any, paths: DataPaths) -> Iterator[Item]:
     if not isinstance(values, dict):
         raise InputError(f"data file {str(paths.data)!r} is neither VQAv2's nor GQA's file of questions")
     for number, record in values.items():
-        where = f"{str(paths.data)!r}, question {number}"
+        where = f"{str(paths.data)!r}, question {shown(number)}"
         if not isinstance(record, dict):
             raise InputError(f"{where} is no object: give VQAv2's or GQA's file of questions")
         image = image_in(paths.images, f"{get(record, 'imageId', str, where)}.jpg", where)

@@ -29,7 +29,8 @@ from showo_turbo.serving.http.application import (
 )
 from showo_turbo.serving.http.bodies import MAX_STOPS, bodies, given, read_json_body, schema_of
 from showo_turbo.serving.http.error_bodies import as_api_errors, invalid
-from showo_turbo.serving.http.image_routes import drawing_options, new_drawing, size_of
+from showo_turbo.serving.http.image_costs import size_of
+from showo_turbo.serving.http.image_routes import drawing_options, new_drawing
 from showo_turbo.serving.http.images_in import decode_data_url, open_limited, to_model_size
 from showo_turbo.serving.http.remote_images import fetch_image
 from showo_turbo.serving.reports import AnswerEvent, AnswerReport

@@ -5,7 +5,7 @@ body --> request of the engine --Worker--> DrawingEvent, .. --image threads--> f
 
 import base64
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,8 @@ from showo_turbo.serving.http.application import (
 )
 from showo_turbo.serving.http.bodies import bodies, given, read_form_body, read_json_body, schema_of
 from showo_turbo.serving.http.error_bodies import as_api_errors, invalid
+from showo_turbo.serving.http.forms import read_form
+from showo_turbo.serving.http.image_costs import check_cost, size_of, windows_of
 from showo_turbo.serving.http.images_in import has_hole, mask_of, open_limited, to_model_size
 from showo_turbo.serving.reports import DrawingEvent, DrawingReport, preview_passes
 from showo_turbo.serving.requests import (
@@ -39,9 +41,6 @@ from showo_turbo.validation import shown
 
 if TYPE_CHECKING:
     from fastapi import FastAPI, Request, Response
-
-FORM_FILES = 3
-FORM_FIELDS = 64
 
 
 @dataclass
@@ -124,69 +123,10 @@ class DrawingCall:
         raise AssertionError("a task ends with its last event")
 
 
-def windows_of(request: DrawingRequest, pipe: ShowoPipeline) -> int:
-    """Return the number of windows that a request of the HTTP interface draws."""
-    side, half = pipe.grid_size, max(pipe.grid_size // 2, 1)
-
-    def along(codes: int) -> int:
-        return -(-max(codes - side, 0) // half) + 1
-
-    if isinstance(request, ImageRequest):
-        factor = pipe.resolution // side
-        height, width = (pixels or pipe.resolution for pixels in (request.height, request.width))
-        return along(height // factor) * along(width // factor)
-    height, width = (side, side) if request.codes is None else request.codes.shape[-2:]
-    if not isinstance(request, ExtrapolateRequest):
-        return along(height) * along(width)
-    windows, added = 0, half + request.offset
-    for direction in request.direction:
-        if direction in ("up", "down"):
-            height, windows = height + added, windows + along(width)
-        else:
-            width, windows = width + added, windows + along(height)
-    return windows
-
-
-def size_of(body: Any, pipe: ShowoPipeline) -> dict[str, int]:
-    """Return height and width of `size`, by name; nothing for "auto".
-
-    Raises:
-        ApiError: if it is no size.
-        InputError: if the model draws none of this size.
-    """
-    if body.size in (None, "", "auto"):
-        return {}
-    width, cross, height = body.size.partition("x")
-    if not (cross and width.isascii() and height.isascii() and width.isdecimal() and height.isdecimal()):
-        raise invalid("size", f"size is {shown(body.size)}: choose 'WIDTHxHEIGHT' in pixels, or 'auto'")
-    if max(len(width), len(height)) > 6:
-        raise invalid("size", f"size is {shown(body.size)}: choose less")
-    size = {"height": int(height), "width": int(width)}
-    for pixels in size.values():
-        pipe.codes_along("size", pixels)
-    return size
-
-
-def check_cost(server: Server, request: DrawingRequest, pipe: ShowoPipeline) -> None:
-    """Check that a request stays within the limits of the server.
-
-    Raises:
-        ApiError: if it draws too many images, steps or windows.
-    """
-    limits, steps = server.limits, request.num_inference_steps  # type: ignore[union-attr]
-    if request.num_images_per_prompt > limits.max_images:
-        raise invalid("n", f"n is {request.num_images_per_prompt}: choose 1 to {limits.max_images}")
-    if steps is not None and steps > limits.max_steps:
-        raise invalid("num_inference_steps", f"num_inference_steps is {steps}: choose 1 to {limits.max_steps}")
-    if windows_of(request, pipe) > limits.max_windows:
-        name = "direction" if isinstance(request, ExtrapolateRequest) else "size"
-        raise invalid(name, f"{name} takes {windows_of(request, pipe)} windows: choose at most {limits.max_windows}")
-
-
 def new_drawing(server: Server, body: Any, request: DrawingRequest, begin: float) -> DrawingCall:
     """Return a request that draws, after checking its cost."""
     model, pipe = server.pipe(body.model)
-    check_cost(server, request, pipe)
+    check_cost(server.limits, request, pipe)
     warnings = server.warnings(pipe, body, "prompts", [str(request.prompt)])
     return DrawingCall(server, model, pipe, body, request, warnings, begin)
 
@@ -283,36 +223,6 @@ async def edit_request(server: Server, body: Any, image: bytes, mask: bytes | No
         return ExtrapolateRequest(source, body.prompt, directions, offset=body.offset or 0, **options)
     strength = {} if body.strength is None else {"strength": body.strength}
     return VaryRequest(source, body.prompt, **strength, **options)
-
-
-async def read_form(raw: bytes, request: "Request") -> tuple[dict[str, str], dict[str, list[bytes]]]:
-    """Return texts and files of a form, which is held in memory."""
-    from starlette.formparsers import MultiPartException, MultiPartParser
-
-    class InMemoryParser(MultiPartParser):
-        spool_max_size = 1 << 40
-
-    async def chunks() -> AsyncGenerator[bytes, None]:
-        yield raw
-        yield b""
-
-    try:
-        parser = InMemoryParser(
-            request.headers, chunks(), max_files=FORM_FILES, max_fields=FORM_FIELDS, max_part_size=1 << 20
-        )
-        form = await parser.parse()
-    except (MultiPartException, KeyError, ValueError, UnicodeError) as error:
-        raise invalid(None, f"the form cannot be read ({str(error)[:100]}): send multipart/form-data") from None
-    texts: dict[str, str] = {}
-    files: dict[str, list[bytes]] = {}
-    for name, value in form.multi_items():
-        name = name.removesuffix("[]")
-        if isinstance(value, str):
-            texts[name] = f"{texts[name]},{value}" if name == "direction" and name in texts else value
-        else:
-            files.setdefault(name, []).append(await value.read())
-    await form.close()
-    return texts, files
 
 
 def add_image_routes(app: "FastAPI", server: Server, bearer: Any) -> None:

@@ -32,7 +32,8 @@ from showo_turbo.serving.http.chat_routes import (
     read_messages,
 )
 from showo_turbo.serving.http.error_bodies import as_api_errors, invalid
-from showo_turbo.serving.http.image_routes import DrawingCall, drawing_options, new_drawing, size_of, windows_of
+from showo_turbo.serving.http.image_costs import size_of, windows_of
+from showo_turbo.serving.http.image_routes import DrawingCall, drawing_options, new_drawing
 from showo_turbo.serving.http.images_in import decode_data_url, open_limited, to_model_size
 from showo_turbo.serving.http.page_files import add_page_files
 from showo_turbo.serving.http.page_info import page_info
