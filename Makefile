@@ -10,7 +10,7 @@ DISTIL := ACCELERATE_USE_CPU=true OMP_NUM_THREADS=1 $(RUN)/torchrun --nproc_per_
 
 PIP := $(RUN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help venv demo test slow lint format docs reproduce reproduce-clipart
+.PHONY: help venv demo app test test-app app-pictures slow lint format docs reproduce reproduce-clipart
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -31,13 +31,32 @@ venv: $(VENV)/.installed-dev  ## create .venv with everything needed for develop
 demo: $(VENV)/.installed  ## draw images and answer questions: outputs/demo.png
 	$(RUN)/showo-turbo demo
 
+$(VENV)/.installed-app: $(VENV)/.installed
+	$(PIP) -e '.[app]'
+	touch $@
+
+app: $(VENV)/.installed-app  ## serve the page on which images and answers appear pass by pass: http://127.0.0.1:7860
+	$(RUN)/showo-turbo app
+
 lint: $(VENV)/.installed-dev  ## check formatting, style and types
 	$(RUN)/ruff format --check .
 	$(RUN)/ruff check .
 	$(RUN)/mypy
 
 test: lint  ## lint, then run the fast tests
-	OMP_NUM_THREADS=1 $(RUN)/python -m pytest -n auto -m "not slow"
+	OMP_NUM_THREADS=1 $(RUN)/python -m pytest -n auto -m "not slow and not app"
+
+# Debian's Chromium, and axe-core (MPL-2.0), which is fetched for the tests only.
+$(VENV)/.browser: $(VENV)/.installed-dev
+	command -v chromium >/dev/null || apt-get install -y -qq chromium >/dev/null
+	npm install --silent --no-audit --no-fund --prefix $(VENV)/axe axe-core@4.14.1
+	touch $@
+
+test-app: $(VENV)/.browser  ## test the page in a browser
+	OMP_NUM_THREADS=1 $(RUN)/python -m pytest -m app tests/app
+
+app-pictures: $(VENV)/.browser  ## take the pictures of the page: docs/images/app
+	OMP_NUM_THREADS=1 $(RUN)/python tests/app/pictures.py docs/images/app
 
 slow: $(VENV)/.installed-dev  ## run the slow tests: full-size models, every documented command
 	$(RUN)/python -m pytest -m slow

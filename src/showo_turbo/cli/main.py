@@ -6,6 +6,7 @@ import typer
 
 from showo_turbo import __version__
 from showo_turbo.cli.answer import ask, chat, describe
+from showo_turbo.cli.app import app as page
 from showo_turbo.cli.convert import average, convert
 from showo_turbo.cli.demo import demo
 from showo_turbo.cli.draw import extrapolate, generate, inpaint, vary
@@ -34,6 +35,7 @@ for command in (
     average,
 ):
     app.command()(command)
+app.command("app")(page)
 app.add_typer(pretrain, name="pretrain")
 
 

@@ -65,6 +65,7 @@ def serve(
     cors_origin: Annotated[
         list[str] | None, typer.Option(help="Origin of web pages that may send requests; may be given several times.")
     ] = None,
+    with_app: Annotated[bool, typer.Option("--with-app", help="Serve the page of `showo-turbo app` at / too.")] = False,
     log_prompts: Annotated[
         bool, typer.Option("--log-prompts", help="Print prompts and questions on standard error.")
     ] = False,
@@ -93,7 +94,10 @@ def serve(
     pipes = {name: load_pipeline(path, device, dtype, quantization) for name, path in names.items()}
     for pipe in pipes.values():
         pipe.require_image_tokenizer()
+        if with_app:  # fill caches of the model, so that the first visitor sees the first pass at once
+            pipe.text_to_image("a", num_inference_steps=2, seed=0)
 
+    from showo_turbo.cli.page_sidecars import page_sidecar
     from showo_turbo.serving.http.application import Server, create_app
     from showo_turbo.serving.http.metrics import Metrics
     from showo_turbo.serving.worker import Worker
@@ -111,6 +115,7 @@ def serve(
         only_loopback=is_local(bound),
         logs=not verbosity.quiet,
         log_prompts=log_prompts,
+        sidecar=page_sidecar(names, pipes) if with_app else None,
     )
     app = create_app(server)
     worker.start()

@@ -197,6 +197,10 @@ class Worker:
         """Number of requests that wait for their first step."""
         return sum(task.started is None for task in self._open.copy())
 
+    def count_ahead(self, task: Submission) -> int:
+        """Return the number of waiting requests that were accepted before this one."""
+        return sum(other.started is None and other.accepted < task.accepted for other in self._open.copy())
+
     @property
     def caches(self) -> dict[str, DialogueCache]:
         """Caches of dialogues, by model."""

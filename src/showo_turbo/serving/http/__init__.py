@@ -14,6 +14,9 @@ remote_images  images that clients name by address
 error_bodies   errors
 keys           API keys
 metrics        measurements for Prometheus
+page_routes    the page: /app/draw, /app/ask, /app/edit
+page_info      what the page needs to know of models and options
+page_files     its files
 
 Libraries of the `serve` extra are imported where they are used, so all modules import without them.
 """

@@ -19,7 +19,7 @@ from showo_turbo.extras import require_module
 from showo_turbo.pipelines.pipeline import ShowoPipeline
 from showo_turbo.serving.http.bodies import ignored_fields
 from showo_turbo.serving.http.error_bodies import ApiError, ClientGoneError, invalid, to_api_error
-from showo_turbo.serving.http.gate import Gate, too_large
+from showo_turbo.serving.http.gate import OPEN_PATHS, Gate, too_large
 from showo_turbo.serving.http.keys import ApiKeys
 from showo_turbo.serving.http.metrics import Metrics
 from showo_turbo.serving.limits import LimitOptions
@@ -27,6 +27,8 @@ from showo_turbo.serving.worker import Worker
 
 if TYPE_CHECKING:
     from fastapi import FastAPI, Request, Response
+
+    from showo_turbo.serving.requests import ImageRequest
 
 T = TypeVar("T")
 
@@ -66,6 +68,7 @@ class Server:
         only_loopback: serve loopback names only.
         logs: print a line for each request.
         log_prompts: print prompts and questions too.
+        sidecar: makes sidecar files for the page, which is served if it is given.
         images: threads that decode and encode image files.
     """
 
@@ -78,6 +81,7 @@ class Server:
     only_loopback: bool = False
     logs: bool = True
     log_prompts: bool = False
+    sidecar: "Callable[[str, ImageRequest], dict[str, Any]] | None" = None
     images: ThreadPoolExecutor = field(
         default_factory=lambda: ThreadPoolExecutor(_IMAGE_THREADS, thread_name_prefix="showo-turbo images")
     )
@@ -224,6 +228,13 @@ def create_app(server: Server) -> "FastAPI":
     bearer = HTTPBearer(auto_error=False)
     for add in (add_image_routes, add_chat_routes, add_model_routes):
         add(app, server, bearer)
+    open_paths: tuple[str, ...] = OPEN_PATHS
+    if server.sidecar is not None:
+        from showo_turbo.serving.http.page_files import page_files
+        from showo_turbo.serving.http.page_routes import add_page_routes
+
+        add_page_routes(app, server, bearer, server.sidecar)
+        open_paths += tuple(page_files())
 
     def respond(error: ApiError) -> Response:
         server.metrics.errors.labels(error.code).inc()
@@ -256,6 +267,7 @@ def create_app(server: Server) -> "FastAPI":
         origins=server.origins,
         only_loopback=server.only_loopback,
         logs=server.logs,
+        open_paths=open_paths,
     )
     if server.origins:  # the outermost layer, since it answers requests that browsers send without a key
         app.add_middleware(

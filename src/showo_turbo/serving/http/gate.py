@@ -43,6 +43,7 @@ class Gate:
         origins: Collection[str] = (),
         only_loopback: bool = False,
         logs: bool = True,
+        open_paths: Collection[str] = OPEN_PATHS,
     ) -> None:
         """Wrap an application.
 
@@ -54,9 +55,11 @@ class Gate:
             origins: origins of web pages that may send requests.
             only_loopback: serve loopback names only.
             logs: print a line for each request on standard error; it has no part of the content.
+            open_paths: paths that need no key.
         """
         self.app, self.keys, self.limits, self.metrics = app, keys, limits, metrics
         self.origins, self.only_loopback, self.logs = frozenset(origins), only_loopback, logs
+        self.open_paths = frozenset(open_paths)
         self._running: Counter[str] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -110,7 +113,7 @@ class Gate:
         origin = headers.get("origin")
         if origin is not None and not self.origins & {origin, "*"} and urlsplit(origin).netloc != host:
             raise ApiError(403, f"origin {origin[:60]!r} is not allowed: --cors-origin allows it", "origin_not_allowed")
-        if scope["path"] in OPEN_PATHS:
+        if scope["path"] in self.open_paths:
             return "open"
         name = self.keys.find(headers.get("authorization"))
         if name is None:

@@ -20,9 +20,9 @@ def windows_of(request: DrawingRequest, pipe: ShowoPipeline) -> int:
         factor = pipe.resolution // side
         height, width = (pixels or pipe.resolution for pixels in (request.height, request.width))
         return along(height // factor) * along(width // factor)
+    height, width = (side, side) if request.codes is None else request.codes.shape[-2:]
     if not isinstance(request, ExtrapolateRequest):
-        return 1
-    height = width = side
+        return along(height) * along(width)
     windows, added = 0, half + request.offset
     for direction in request.direction:
         if direction in ("up", "down"):
