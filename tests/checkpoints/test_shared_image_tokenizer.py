@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from showo_turbo.checkpoints.loading import SHARED_IMAGE_TOKENIZER, locate
-from showo_turbo.checkpoints.names import SHIPPED_MODELS, resolve
+from showo_turbo.checkpoints.loading import locate
+from showo_turbo.checkpoints.names import SHARED_IMAGE_TOKENIZER, SHIPPED_MODELS, resolve
 from showo_turbo.errors import InputError
 from showo_turbo.files import sha256_of_files
 from showo_turbo.pipelines.pipeline import ShowoPipeline

@@ -19,10 +19,10 @@ from showo_turbo.checkpoints.names import (
     IMAGE_TOKENIZER,
     INDEX_SUFFIX,
     MODEL,
-    SHIPPED_MODELS,
     TEXT_TOKENIZER,
     VISION_TOWER,
     WEIGHT_FILES,
+    image_tokenizer_folder,
     resolve,
 )
 from showo_turbo.checkpoints.published import published_checkpoint
@@ -38,11 +38,7 @@ from showo_turbo.models.showo import Showo
 from showo_turbo.processing.clip_prompts import ClipPromptBuilder
 from showo_turbo.processing.known_world import WORLD_FILE, KnownWorld
 from showo_turbo.processing.prompts import PromptBuilder
-from showo_turbo.validation import shown
 
-IMAGE_TOKENIZER_FOLDER = "magvitv2"
-SHARED_IMAGE_TOKENIZER = "shipped_image_tokenizer"
-"""Key of `config.json` with the shipped model whose image tokenizer a checkpoint without its own uses."""
 TEXT_FOLDER = "phi"
 VISION_FOLDER = "clip"
 
@@ -137,7 +133,7 @@ def locate(
         )
     find_weights(folder)
     config = ShowoConfig.from_file(folder / "config.json")
-    image_tokenizer = image_tokenizer or _image_tokenizer_of(folder)
+    image_tokenizer = image_tokenizer or image_tokenizer_folder(folder)
     sampling = SamplingOptions()
     if published := published_checkpoint(name):
         config = replace(config, num_vq_tokens=published.num_vq_tokens, llm_model_path=published.text_tokenizer)
@@ -174,24 +170,6 @@ def _is_adapter(folder: Path) -> bool:
             "adapter to a folder of their own, and name that with this folder as its base"
         )
     return is_adapter or not is_model
-
-
-def _image_tokenizer_of(folder: Path) -> Path | None:
-    """Return the folder of a checkpoint's image tokenizer: its own, or that of the shipped model that its config names.
-
-    Raises:
-        InputError: if the config names anything but a shipped model.
-    """
-    own, values = folder / IMAGE_TOKENIZER_FOLDER, read_json(folder / "config.json")
-    if own.is_dir() or SHARED_IMAGE_TOKENIZER not in values:
-        return own if own.is_dir() else None
-    shipped = values[SHARED_IMAGE_TOKENIZER]
-    if shipped not in SHIPPED_MODELS:
-        raise InputError(
-            f"config.json of {str(folder)!r} has {SHARED_IMAGE_TOKENIZER} {shown(shipped)}: expected a shipped model, "
-            f"{', '.join(SHIPPED_MODELS)}"
-        )
-    return resolve(shipped) / IMAGE_TOKENIZER_FOLDER
 
 
 def _vision_tower_of(name: str, folder: Path, config: ShowoConfig, other: str | Path | None) -> Path | None:

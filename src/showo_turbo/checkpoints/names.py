@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from showo_turbo.errors import InputError
+from showo_turbo.files import read_json
 from showo_turbo.validation import shown
 
 SHIPPED_MODELS = ("tiny", "tiny-turbo", "clipart")
@@ -25,6 +26,12 @@ MAX_HEADER_BYTES = 200 * MAX_TENSORS
 
 INDEX_SUFFIX = ".index.json"
 """Ending of the index file of a sharded checkpoint."""
+
+IMAGE_TOKENIZER_FOLDER = "magvitv2"
+"""Folder of the image tokenizer in a complete checkpoint."""
+
+SHARED_IMAGE_TOKENIZER = "shipped_image_tokenizer"
+"""Key of `config.json` with the shipped model whose image tokenizer a checkpoint without its own uses."""
 
 CARD = "README.md"
 """Name of the model card."""
@@ -139,3 +146,21 @@ def _fetch(name: str, kind: ArtifactKind, revision: str | None) -> Path:
             f"there is network, download those of its files that match {', '.join(kind.files)}; put them in folder "
             f"{name!r} here, or in another and give its path as {kind.option}"
         ) from error
+
+
+def image_tokenizer_folder(folder: Path) -> Path | None:
+    """Return the folder of a checkpoint's image tokenizer: its own, or that of the shipped model that its config names.
+
+    Raises:
+        InputError: if the config names anything but a shipped model.
+    """
+    own, values = folder / IMAGE_TOKENIZER_FOLDER, read_json(folder / "config.json")
+    if own.is_dir() or SHARED_IMAGE_TOKENIZER not in values:
+        return own if own.is_dir() else None
+    shipped = values[SHARED_IMAGE_TOKENIZER]
+    if shipped not in SHIPPED_MODELS:
+        raise InputError(
+            f"config.json of {str(folder)!r} has {SHARED_IMAGE_TOKENIZER} {shown(shipped)}: expected a shipped model, "
+            f"{', '.join(SHIPPED_MODELS)}"
+        )
+    return resolve(shipped) / IMAGE_TOKENIZER_FOLDER

@@ -12,7 +12,8 @@ folder/
 from dataclasses import asdict
 from pathlib import Path
 
-from showo_turbo.checkpoints.loading import IMAGE_TOKENIZER_FOLDER, TEXT_FOLDER, VISION_FOLDER
+from showo_turbo.checkpoints.loading import TEXT_FOLDER, VISION_FOLDER
+from showo_turbo.checkpoints.names import IMAGE_TOKENIZER_FOLDER
 from showo_turbo.checkpoints.saving import save_text_tokenizer, save_vision_tower, save_weights
 from showo_turbo.components import Components
 from showo_turbo.configuration import ShowoConfig

@@ -7,8 +7,8 @@ from torch import nn
 
 from showo_turbo.checkpoints import weight_files
 from showo_turbo.checkpoints.card import model_card
-from showo_turbo.checkpoints.loading import IMAGE_TOKENIZER_FOLDER, TEXT_FOLDER, VISION_FOLDER
-from showo_turbo.checkpoints.names import CARD
+from showo_turbo.checkpoints.loading import TEXT_FOLDER, VISION_FOLDER
+from showo_turbo.checkpoints.names import CARD, IMAGE_TOKENIZER_FOLDER
 from showo_turbo.components import Components
 from showo_turbo.configuration import BackboneConfig
 from showo_turbo.errors import InputError

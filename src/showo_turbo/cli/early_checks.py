@@ -10,7 +10,7 @@ from math import isqrt
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from showo_turbo.checkpoints.names import resolve
+from showo_turbo.checkpoints.names import image_tokenizer_folder, resolve
 from showo_turbo.checkpoints.published import published_checkpoint
 from showo_turbo.cli.prompt_files import check_prompts
 from showo_turbo.configuration import ShowoConfig
@@ -95,8 +95,9 @@ def check_drawing(model: str, task: str, arguments: Mapping[str, Any], num_image
     grid_size = isqrt(config.num_vq_tokens)
     if task == "extrapolate":
         check_extrapolation(arguments["direction"], grid_size, arguments["offset"])
-    file = resolve(model) / "magvitv2" / "config.json"
-    if task == "text_to_image" and file.is_file():
+    image_tokenizer = image_tokenizer_folder(resolve(model))
+    if task == "text_to_image" and image_tokenizer is not None:
+        file = image_tokenizer / "config.json"
         values = read_json(file)
         with errors_in(file):
             factor = MagvitV2Config.from_dict(values).downsampling_factor
