@@ -104,6 +104,9 @@ def walk(page: Any, url: str, take: Callable[[str], None]) -> None:
     page.locator("label", has_text="Vary").click()
     take("edit-vary")
     page.click("nav a[href='#how']")
+    expect(page.locator("#how-go")).to_have_text("Run it")
+    page.fill("#how-prompt", "a red circle and a blue star")
+    page.click("#how-go")
     expect(page.locator("#how-student canvas").last).to_be_visible()
     expect(page.locator("#how-go")).to_have_text("Run it")
     page.wait_for_timeout(3500)  # a replay
