@@ -243,7 +243,6 @@ def report(
         check_model(model, measuring.dtype, None)
         for number in steps:
             check_sampling(model, {"num_inference_steps": number})
-    for model in students.values():
         for k in top_k or []:
             check_sampling(model, {"top_k": k})
     for scale in guidance_scale:
