@@ -87,6 +87,9 @@ def test_an_interruption_leaves_the_chat_unchanged(random_pipe: ShowoPipeline, c
         def put(self, value: Tensor) -> None:
             raise KeyboardInterrupt
 
+        def end(self) -> None:
+            pass
+
     dialogue, other = random_pipe.chat(codes=codes), random_pipe.chat(codes=codes)
     for one in (dialogue, other):
         one.ask("What is it?", max_new_tokens=8)
