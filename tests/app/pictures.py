@@ -116,7 +116,7 @@ def walk(page: Any, url: str, take: Callable[[str], None]) -> None:
 @contextmanager
 def busy(url: str) -> Iterator[None]:
     """Keep the server busy with two other visitors, who leave at the end."""
-    body = json.dumps({"prompt": PROMPT, "num_inference_steps": 64, "size": "128x128"})
+    body = json.dumps({"prompt": PROMPT, "num_inference_steps": 64, "size": "256x256"})
     others = [HTTPConnection(urlsplit(url).netloc) for _ in range(2)]
     for other in others:
         other.request("POST", "/app/draw", body)
