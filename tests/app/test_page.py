@@ -306,7 +306,7 @@ def test_the_walk_is_done_by_keyboard_alone(visit: Visit) -> None:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_serious(visit: Visit, axe: str, scheme: str) -> None:
-    page = visit(color_scheme=scheme, bypass_csp=True)
+    page = visit(color_scheme=scheme, bypass_csp=True, reduced_motion="reduce")
     draw(page)
     page.evaluate(axe)
     found = []
@@ -319,6 +319,7 @@ def test_axe_finds_nothing_serious(visit: Visit, axe: str, scheme: str) -> None:
         if view == "edit":
             page.locator("#edit-pictures .tile").first.click()
         if view == "how":
+            expect(page.locator("#how-student canvas").last).to_be_visible(timeout=30_000)
             expect(page.locator("#how-go")).to_have_text("Run it", timeout=30_000)
         page.wait_for_timeout(700)  # colours settle
         result = page.evaluate("() => axe.run(document, {resultTypes: ['violations']})")
