@@ -31,7 +31,7 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture(scope="session")
 def page_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Serve teacher and student, with room for two sequences so that a queue forms soon."""
+    """Serve teacher and student with two sequences at a time, so that a queue forms soon."""
     folder = tmp_path_factory.mktemp("page")
     models = ["--model", "tiny-turbo", "--model", "tiny"]
     server = PageServer(folder, "serve", "--with-app", *models, "--max-sequences", "2")

@@ -1,4 +1,4 @@
-"""What the server refuses, and how: keys, sizes, full queues, clients that leave, and its own end."""
+"""The server refuses wrong keys, large requests and full queues; it ends in order when clients leave or it is stopped."""
 
 import asyncio
 import json

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from showo_turbo.checkpoints.saving import save_checkpoint
 from showo_turbo.data import SampleLoader, TextSample
 from showo_turbo.distillation.config import ImageTerm, Stage
 from showo_turbo.distillation.image_trajectories import ImageTrajectories
@@ -25,13 +24,11 @@ from showo_turbo.distillation.segments import segment_end
 from showo_turbo.distillation.text_trajectories import JacobiTrajectory
 from showo_turbo.distillation.trajectory_sources import ImageRollouts, TextRollouts
 from showo_turbo.errors import InputError
-from showo_turbo.files import atomic_file, atomic_folder
 from showo_turbo.models.showo import Showo
 from showo_turbo.pipelines.pipeline import ShowoPipeline
 from showo_turbo.training.adapters import merge_adapters
-from showo_turbo.training.curves import plot_curve
+from showo_turbo.training.export import export_pipeline
 from showo_turbo.training.optimizers import build_optimizers
-from showo_turbo.training.sample_sheet import sample_sheet
 from showo_turbo.training.task import StepLosses, Task
 
 _BATCHES_PER_PROBE = 50
@@ -168,13 +165,7 @@ class ConsistencyTask(Task[Showo, DistillationBatch]):
     def export(self, model: Showo, folder: Path) -> None:
         """Write a complete checkpoint with float16 weights, a sample sheet and the loss curves."""
         pipe = replace(self.teacher, model=merge_adapters(model), recommended=self.stage.sampling)
-        if pipe.image_tokenizer is not None and self.sheet_prompts:
-            with atomic_file(folder / "samples.png") as file:
-                sample_sheet(pipe, self.sheet_prompts).save(file, format="PNG")
-        pipe.model.half()
-        with atomic_folder(folder / "model", replace=True) as model_folder:
-            save_checkpoint(model_folder, pipe)
-        plot_curve(folder / "log.jsonl", folder / "curve.png")
+        export_pipeline(folder, pipe, self.sheet_prompts)
 
 
 def sample_states(trajectories: ImageTrajectories, term: ImageTerm, rng: random.Random) -> SampledStates:

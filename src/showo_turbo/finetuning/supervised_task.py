@@ -15,17 +15,14 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from showo_turbo.checkpoints.saving import save_checkpoint
 from showo_turbo.data import CaptionSample, DialogueSample, Sample, SampleLoader, TextSample
 from showo_turbo.errors import InputError
-from showo_turbo.files import atomic_file, atomic_folder
 from showo_turbo.finetuning.finetuning_config import FinetuningConfig
 from showo_turbo.models.showo import Showo
 from showo_turbo.pipelines.pipeline import ShowoPipeline
 from showo_turbo.training.adapters import merge_adapters, save_adapter
-from showo_turbo.training.curves import plot_curve
+from showo_turbo.training.export import export_pipeline
 from showo_turbo.training.optimizers import build_optimizers
-from showo_turbo.training.sample_sheet import sample_sheet
 from showo_turbo.training.supervised_batches import (
     SupervisedBatch,
     dialogue_batch,
@@ -124,13 +121,7 @@ class SupervisedTask(Task[Showo, MixedBatch]):
             save_adapter(folder / "adapter", model, self.config.lora, self.config.model)
         # The description of the base's small world is not that of the model any more.
         pipe = replace(self.pipe, model=merge_adapters(model), known_world=None)
-        if pipe.image_tokenizer is not None and self.sheet_prompts:
-            with atomic_file(folder / "samples.png") as file:
-                sample_sheet(pipe, self.sheet_prompts).save(file, format="PNG")
-        pipe.model.half()
-        with atomic_folder(folder / "model", replace=True) as model_folder:
-            save_checkpoint(model_folder, pipe)
-        plot_curve(folder / "log.jsonl", folder / "curve.png")
+        export_pipeline(folder, pipe, self.sheet_prompts)
 
     def _captions(self, samples: Sequence[CaptionSample], number: int) -> SupervisedBatch:
         """Mask codes of the images by the cosine schedule, and drop some of the captions."""

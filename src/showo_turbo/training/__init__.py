@@ -12,6 +12,7 @@ muon            the Muon optimizer
 state           training checkpoints: written atomically, verified when read
 run_manifest    the settings of a folder's files, stored beside them
 log             mean losses as JSON lines, and in a tracker
+export          model, sample sheet and loss curves in the folder of a run
 sample_sheet    sample images of a model in training
 curves          the loss curves as an image
 """
