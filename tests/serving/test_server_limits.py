@@ -1,4 +1,4 @@
-"""The server refuses wrong keys, large requests and full queues; it ends in order when clients leave or it is stopped."""
+"""The server refuses wrong keys, large requests and full queues; it ends in order when clients leave or it stops."""
 
 import asyncio
 import json
