@@ -1,6 +1,7 @@
 """Pre-training of Show-o on scenes: masked codes for text to image, next tokens for answers, in one model."""
 
 import random
+from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -18,6 +19,7 @@ from showo_turbo.models.showo import Showo
 from showo_turbo.processing.prompts import PromptBuilder, build_vocabulary, load_text_tokenizer
 from showo_turbo.scenes.pool import load_scene_pool
 from showo_turbo.scenes.scene import Scene
+from showo_turbo.scenes.split import differ_in_noun_and_color
 from showo_turbo.training.loop import LoopConfig
 from showo_turbo.training.optimizers import OptimizerConfig, build_optimizers
 from showo_turbo.training.supervised_batches import (
@@ -56,6 +58,8 @@ class ShowoPretrainingConfig:
         understanding_batch_size: images with questions per step.
         questions_per_picture: turns packed behind one image; in every second batch one of them is a description.
         condition_dropout: fraction of captions replaced by the empty prompt.
+        pair_share: fraction of captions that are drawn from scenes with two different nouns only, every second one with
+            two different colors: the compositions that are learned last.
         understanding_weight: weight of the loss on answers.
         optimizer: optimizer of the weights.
         init_from: initial weights (model.safetensors of an earlier run), for another round of training.
@@ -76,6 +80,7 @@ class ShowoPretrainingConfig:
     understanding_batch_size: int = 8
     questions_per_picture: int = 3
     condition_dropout: float = 0.1
+    pair_share: float = 0.0
     understanding_weight: float = 0.5
     optimizer: OptimizerConfig = field(default_factory=_muon)
     init_from: str | None = None
@@ -90,6 +95,7 @@ class ShowoPretrainingConfig:
                 f"num_attention_heads, {self.num_attention_heads}"
             )
         check_fraction("condition_dropout", self.condition_dropout)
+        check_fraction("pair_share", self.pair_share)
         check_number("understanding_weight", self.understanding_weight, 0)
 
     def model_config(self, llm_vocab_size: int) -> ShowoConfig:
@@ -125,6 +131,7 @@ class ShowoPretraining(Task[Showo, tuple[SupervisedBatch, SupervisedBatch]]):
     def __init__(self, config: ShowoPretrainingConfig) -> None:
         """Load text tokenizer and scene pool, and initialise the model from the seed or from `config.init_from`."""
         self.config, self.pool = config, load_scene_pool(Path(config.scene_pool))
+        self._pairs = pair_rows(self.pool.scenes) if config.pair_share else ()
         tokenizer = load_text_tokenizer(config.text_tokenizer)
         showo_config = config.model_config(len(tokenizer) - len(SPECIAL_TOKENS))
         self.prompts = PromptBuilder(tokenizer, build_vocabulary(tokenizer, showo_config), config.max_text_length)
@@ -155,8 +162,12 @@ class ShowoPretraining(Task[Showo, tuple[SupervisedBatch, SupervisedBatch]]):
         """Write transformer and text tokenizer, with float16 weights."""
         save_showo(folder, deepcopy(model).half(), self.prompts)
 
-    def _sample_scenes(self, rng: random.Random, count: int) -> tuple[list[Scene], Tensor]:
-        rows = [rng.randrange(len(self.pool.scenes)) for _ in range(count)]
+    def _sample_scenes(self, rng: random.Random, count: int, pair_share: float = 0.0) -> tuple[list[Scene], Tensor]:
+        rows = [
+            rng.choice(rng.choice(self._pairs)) if pair_share and rng.random() < pair_share
+            else rng.randrange(len(self.pool.scenes))
+            for _ in range(count)
+        ]  # fmt: skip
         return [self.pool.scenes[row] for row in rows], self.pool.codes[rows]
 
     def _text_to_image(self, step: int) -> SupervisedBatch:
@@ -164,7 +175,7 @@ class ShowoPretraining(Task[Showo, tuple[SupervisedBatch, SupervisedBatch]]):
         group, member = divmod(step, _STEPS_PER_LENGTH_GROUP)
         rng = random.Random(f"{self.config.loop.seed}/captions/{group}")
         size = self.config.text_to_image_batch_size
-        scenes, codes = self._sample_scenes(rng, size * _STEPS_PER_LENGTH_GROUP)
+        scenes, codes = self._sample_scenes(rng, size * _STEPS_PER_LENGTH_GROUP, self.config.pair_share)
         caption = self.pool.world.language.caption
         texts = ["" if rng.random() < self.config.condition_dropout else caption(scene, rng) for scene in scenes]
         by_length = sorted(range(len(texts)), key=lambda row: len(texts[row]))
@@ -183,3 +194,20 @@ class ShowoPretraining(Task[Showo, tuple[SupervisedBatch, SupervisedBatch]]):
             for scene in scenes
         ]
         return understanding_batch(self.prompts, turns, codes)
+
+
+def pair_rows(scenes: Sequence[Scene]) -> tuple[list[int], list[int]]:
+    """Return the indices of the scenes with two objects of different nouns, and of those that differ in color as well.
+
+    Raises:
+        InputError: if there is none of either.
+    """
+    pairs = [
+        row
+        for row, scene in enumerate(scenes)
+        if len({thing.noun for thing in scene.objects}) == 2 == len(scene.objects)
+    ]
+    colored = [row for row in pairs if differ_in_noun_and_color(*scenes[row].objects)]
+    if not colored:
+        raise InputError("pair_share: the scene pool has no scene with two objects that differ in noun and color")
+    return pairs, colored
