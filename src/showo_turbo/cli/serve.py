@@ -85,6 +85,7 @@ def serve(
     from showo_turbo.serving.http.listener import bind, is_local, listen, url_of
     from showo_turbo.serving.http.metrics import Metrics
     from showo_turbo.serving.http.server import Server
+    from showo_turbo.serving.http.streams import file_bytes
     from showo_turbo.serving.worker import Worker
 
     check_origins(cors_origin or [])
@@ -98,8 +99,8 @@ def serve(
     pipes = {name: load_pipeline(path, device, dtype, quantization) for name, path in names.items()}
     for pipe in pipes.values():
         pipe.require_image_tokenizer()
-        if with_app:  # fill caches of the model, so that the first visitor sees the first pass at once
-            pipe.text_to_image("a", num_inference_steps=2, seed=0)
+        if with_app:  # fill caches of the model and of the image writer: the first visitor sees the first pass at once
+            file_bytes(pipe.text_to_image("a", num_inference_steps=2, seed=0).images[0], "png", None)
     worker = Worker(pipes, chosen, metrics := Metrics(chosen.max_sequences))
     server = Server(
         worker,
