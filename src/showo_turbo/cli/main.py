@@ -12,6 +12,7 @@ from showo_turbo.cli.demo import demo
 from showo_turbo.cli.draw import extrapolate, generate, inpaint, vary
 from showo_turbo.cli.evaluate import evaluate, report
 from showo_turbo.cli.exit_status import run_or_exit
+from showo_turbo.cli.plan import plan
 from showo_turbo.cli.serve import serve
 from showo_turbo.cli.terminal import verbosity
 from showo_turbo.cli.train import distill, finetune, pretrain
@@ -32,6 +33,7 @@ for command in (
     convert,
     finetune,
     distill,
+    plan,
     average,
 ):
     app.command()(command)
