@@ -47,6 +47,8 @@ class MixedBatch:
 class SupervisedTask(Task[Showo, MixedBatch]):
     """Train a model on samples."""
 
+    can_be_sharded = True
+
     def __init__(
         self,
         config: FinetuningConfig,

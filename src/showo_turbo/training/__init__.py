@@ -4,12 +4,14 @@ task            what is trained: a model, optimizers, batches and their losses
 loop            the training loop: steps, learning rate schedule, EMA, skipped steps, checkpoints
 loop_config     settings of the loop
 processes       the processes of one training, and their lock of its folder
+sharding        FSDP2: weights, gradients, moments and EMA sharded over the processes
 restarts        processes that torchrun has restarted
 adapters        LoRA: added, merged, saved
 sample_sources  captions, dialogues and texts, without the samples that a model cannot use
 supervised_batches  ids, attention masks and labels of captions, dialogues and texts
 optimizers      AdamW, 8-bit AdamW and Muon by name
 muon            the Muon optimizer
+background      checkpoints are written while the training goes on
 state           training checkpoints: written atomically, verified when read
 run_manifest    the settings of a folder's files, stored beside them
 log             mean losses as JSON lines, and in a tracker
