@@ -128,19 +128,14 @@ def evaluate(
 
         typer.echo(benchmark_list())
         return
+    chosen = given_options(SamplingOptions, sampling_arguments)
+    decoding = given_options(DecodingOptions, decoding_arguments)
     if benchmark != SCENES:
         if task != "all" or measuring.prompts_file is not None or measuring.scenes != MeasuringArguments.scenes:
             raise InputError("task, prompts-file and scenes are for the built-in world: leave them out")
-        evaluate_benchmark(
-            benchmark,
-            output,
-            published,
-            ModelArguments(
-                *(model, measuring.device, measuring.dtype, quantization, measuring.seed, measuring.num_images),
-                given_options(SamplingOptions, sampling_arguments),
-                given_options(DecodingOptions, decoding_arguments),
-            ),
-        )
+        seed, images = measuring.seed, measuring.num_images
+        how = (model, measuring.device, measuring.dtype, quantization, seed, images, chosen, decoding)
+        evaluate_benchmark(benchmark, output, published, ModelArguments(*how))
         return
     if published.given():
         raise InputError(
@@ -152,29 +147,39 @@ def evaluate(
     if output is not None:
         check_outputs([output], overwrite)
     # Plain blocks measure the model: the gain by a sliding window and drafts depends on the texts.
-    given = given_options(DecodingOptions, decoding_arguments)
-    decoding = DecodingOptions(**given, sliding_window=False, drafts=False)
+    plain = DecodingOptions(**decoding, sliding_window=False, drafts=False)
     check_model(model, measuring.dtype, quantization)
-    check_sampling(model, given_options(SamplingOptions, sampling_arguments))
-    from showo_turbo.scenes.benchmark import benchmark_prompts
+    check_sampling(model, chosen)
+    _evaluate_scenes(model, quantization, measuring, chosen, plain, TASKS[1:] if task == "all" else (task,), output)
 
-    world = world_of(model)
-    prompts = benchmark_prompts(measuring.prompts_file, world)
 
+def _evaluate_scenes(
+    model: str,
+    quantization: str | None,
+    measuring: MeasuringArguments,
+    chosen: dict[str, Any],
+    decoding: DecodingOptions,
+    tasks: Sequence[str],
+    output: Path | None,
+) -> None:
+    """Evaluate a model on the built-in world, print the tables and write the JSON file."""
     from rich.console import Console
 
     from showo_turbo.evaluation import tables
     from showo_turbo.evaluation.scene_questions import make_question_set
     from showo_turbo.generation.scheduler import UnmaskingScheduler
+    from showo_turbo.scenes.benchmark import benchmark_prompts
 
+    world = world_of(model)
+    prompts = benchmark_prompts(measuring.prompts_file, world)
     pipe = load_pipeline(model, measuring.device, measuring.dtype, quantization)
-    sampling = pipe.recommended.override(**given_options(SamplingOptions, sampling_arguments))
+    sampling = pipe.recommended.override(**chosen)
     UnmaskingScheduler.from_options(sampling, pipe.model.config.codebook_size, pipe.model.config.num_vq_tokens)
 
     question_set = make_question_set(measuring.scenes, measuring.seed, world)
     plan = _Plan(model, prompts, sampling, measuring.images_per_prompt, question_set, decoding, measuring.seed)
     console, results = Console(), {}
-    for name, scores, table in _measure(pipe, plan, TASKS[1:] if task == "all" else (task,)):
+    for name, scores, table in _measure(pipe, plan, tasks):
         results[name] = scores
         console.print(table)
     if output is not None:
