@@ -1,7 +1,7 @@
 """`showo-turbo evaluate BENCHMARK`: generate the outputs of a published benchmark, and score them."""
 
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -217,7 +217,9 @@ def _score(
 
     from showo_turbo.evaluation.benchmark_tables import score_table
     from showo_turbo.evaluation.benchmarks.definition import DrawingBenchmark
+    from showo_turbo.evaluation.item_store import ItemStore
     from showo_turbo.evaluation.run import read_stamp, score_outputs
+    from showo_turbo.evaluation.score_details import write_details
     from showo_turbo.files import write_json
 
     stamp = read_stamp(output)
@@ -231,6 +233,7 @@ def _score(
     scores = score_outputs(benchmark, data, output, arguments.judge)
     title = f"{benchmark.title}: {stamp['model']}, {stamp['items']} {'prompts' if _draws(stamp) else 'questions'}"
     Console().print(score_table(title, benchmark, scores, preset))
+    write_details(output, data.items[: stamp["items"]], ItemStore(output).results(), scores)
     write_json(output / "scores.json", _result(stamp, scores, arguments, preset))
 
 
@@ -255,5 +258,5 @@ def _result(
         "stamp": stamp,
         "judge": judge | {"libraries": libraries},
         "published": published,
-        "scores": {name: asdict(score) for name, score in scores.items()},
+        "scores": {name: {"value": score.value, "interval": score.interval} for name, score in scores.items()},
     }
