@@ -4,7 +4,7 @@ RUN := $(VENV)/bin
 
 # Overridden by the rehearsal in tests/test_reproduce.py, which has few scenes and small tables.
 POOL :=
-REPORT :=
+COMPARE :=
 DISTIL := ACCELERATE_USE_CPU=true OMP_NUM_THREADS=1 $(RUN)/torchrun --nproc_per_node 2 training/train_showo_turbo.py \
 	teacher=runs/tiny/model
 
@@ -88,8 +88,8 @@ reproduce: $(VENV)/.installed-dev  ## train the shipped models and make their ta
 	done
 	test -e runs/tiny-turbo/shipped || \
 		$(RUN)/showo-turbo average runs/tiny-turbo/mean runs/tiny-turbo/last-*/last/model -o runs/tiny-turbo/shipped
-	$(RUN)/showo-turbo report --teacher runs/tiny/model --student 'Turbo*=runs/tiny-turbo/star' \
-		--student Turbo=runs/tiny-turbo/shipped --top-k 8 --top-k 1 -o runs/report.json --plot runs/scores.png $(REPORT)
+	$(RUN)/showo-turbo compare --teacher runs/tiny/model --student 'Turbo*=runs/tiny-turbo/star' \
+		--student Turbo=runs/tiny-turbo/shipped --top-k 8 --top-k 1 -o runs/comparison.json --plot runs/scores.png $(COMPARE)
 
 reproduce-clipart: $(VENV)/.installed-dev  ## train the model of clip-art from nothing (hours); resumes where it stopped
 	$(RUN)/showo-turbo pretrain text-tokenizer config=configs/clipart/text_tokenizer.yaml

@@ -94,9 +94,9 @@ def test_a_library_that_is_not_installed_is_named_with_its_extra(name: str, mess
     assert "\n" not in messages[name]
 
 
-def test_report_refuses_a_plot_without_matplotlib_before_it_measures(tmp_path: Path) -> None:
+def test_compare_refuses_a_plot_without_matplotlib_before_it_measures(tmp_path: Path) -> None:
     script = "import sys; sys.modules['matplotlib'] = None; from showo_turbo.cli.main import run; run()"
-    command = [sys.executable, "-c", script, "report", "--output", "report.json", "--plot", "plot.png"]
+    command = [sys.executable, "-c", script, "compare", "--output", "comparison.json", "--plot", "plot.png"]
     result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert result.returncode == 2
     assert result.stderr == f"error: --plot needs matplotlib: {TRAIN}\n"

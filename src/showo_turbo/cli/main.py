@@ -7,11 +7,13 @@ import typer
 from showo_turbo import __version__
 from showo_turbo.cli.answer import ask, chat, describe
 from showo_turbo.cli.app import app as page
+from showo_turbo.cli.compare import compare
 from showo_turbo.cli.convert import average, convert
 from showo_turbo.cli.demo import demo
 from showo_turbo.cli.draw import extrapolate, generate, inpaint, vary
-from showo_turbo.cli.evaluate import evaluate, report
+from showo_turbo.cli.evaluate import evaluate
 from showo_turbo.cli.exit_status import run_or_exit
+from showo_turbo.cli.report import report
 from showo_turbo.cli.serve import serve
 from showo_turbo.cli.terminal import verbosity
 from showo_turbo.cli.train import distill, finetune, pretrain
@@ -29,6 +31,7 @@ for command in (
     demo,
     evaluate,
     report,
+    compare,
     convert,
     finetune,
     distill,

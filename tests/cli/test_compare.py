@@ -1,4 +1,4 @@
-"""`showo-turbo report`: the paper's two tables, stored cell by cell."""
+"""`showo-turbo compare`: the paper's two tables, stored cell by cell."""
 
 import json
 import subprocess
@@ -14,8 +14,8 @@ from showo_turbo.scenes.benchmark import benchmark_prompts
 SHOWO_TURBO = str(Path(sys.executable).parent / "showo-turbo")
 
 
-def report(*options: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([SHOWO_TURBO, "report", *options], capture_output=True, text=True)
+def compare(*options: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([SHOWO_TURBO, "compare", *options], capture_output=True, text=True)
 
 
 def test_tables_are_printed_and_cells_are_stored(tmp_path: Path) -> None:
@@ -36,7 +36,7 @@ def test_tables_are_printed_and_cells_are_stored(tmp_path: Path) -> None:
     )
     options = (*options, "--images-per-prompt", "1", "--scenes", "2", "-o", str(cells))
     plot = tmp_path / "scores.png"
-    first = report(*options, "--plot", str(plot))
+    first = compare(*options, "--plot", str(plot))
     assert first.returncode == 0, first.stderr
     with Image.open(plot) as image:
         assert image.format == "PNG"
@@ -50,17 +50,17 @@ def test_tables_are_printed_and_cells_are_stored(tmp_path: Path) -> None:
     assert len(json.loads(cells.read_text())) == 5  # Turbo is the teacher here, so its Jacobi cell is the teacher's
 
     stored = cells.read_text()
-    second = report(*options)
+    second = compare(*options)
     assert second.stdout == first.stdout
     assert cells.read_text() == stored
     assert "2 steps" not in second.stderr
-    assert report(*options, "--dtype", "bfloat16").returncode == 0
+    assert compare(*options, "--dtype", "bfloat16").returncode == 0
     assert len(json.loads(cells.read_text())) == 10
 
     cells.write_text('{"stamp": {}}')
-    other = report(*options)
+    other = compare(*options)
     assert other.returncode == 2
-    assert "is not a report file (it holds 'stamp')" in other.stderr
+    assert "is not a comparison file (it holds 'stamp')" in other.stderr
 
 
 @pytest.mark.parametrize(
@@ -82,15 +82,15 @@ def test_tables_are_printed_and_cells_are_stored(tmp_path: Path) -> None:
     ],
 )
 def test_bad_input_is_one_line_and_status_2(options: list[str], words: str) -> None:
-    done = report(*options)
+    done = compare(*options)
     assert done.returncode == 2
     (line,) = done.stderr.strip().splitlines()
     assert words in line
 
 
-def test_one_report_at_a_time_writes_a_file(tmp_path: Path) -> None:
+def test_one_comparison_at_a_time_writes_a_file(tmp_path: Path) -> None:
     with another_writer(tmp_path / "cells.json", "lock_file"):
-        result = report("-o", str(tmp_path / "cells.json"))
+        result = compare("-o", str(tmp_path / "cells.json"))
     assert (result.returncode, result.stdout) == (2, "")
     assert result.stderr.startswith(f"error: '{tmp_path}/cells.json' is being written by process ")
     assert result.stderr.count("\n") == 1
