@@ -207,7 +207,9 @@ def _items(folder: Path, details: Mapping[str, Any]) -> dict[str, ScoredItem]:
             check_number(f"{where}, score", score)
         names = get(record, "files", list, where) if "files" in record else []
         images = [_file_in(folder, name, where) for name in names if str(name).endswith(_IMAGE_ENDINGS)]
-        answer = get(record, "answer", str, where) if record.get("answer") else None
+        answer = None
+        if "answer" in record:
+            answer = get(record, "answer", str, where) if record["answer"] != "" else "(empty)"
         items[get(record, "id", str, where)] = ScoredItem(get(record, "text", str, where), score, images, answer)
     return items
 

@@ -62,7 +62,7 @@ def _chart(
             axes.set_xticks(ticks, labels=[f"{tick:g}" for tick in ticks])
             axes.minorticks_off()
         else:
-            axes.set_xlim(left=0)
+            axes.set_xlim(0, 1.08 * max(map(x, group.results)))
         axes.set(xlabel=xlabel, ylabel=f"{group.reference.benchmark.title}: {group.scores[0]}")
         axes.grid(alpha=0.3)
         axes.legend()

@@ -188,7 +188,7 @@ def conditions_line(group: ResultGroup) -> str:
     hidden = (*group.names, "weights", "model")
     shared = dict(group.reference.conditions)
     shared |= {name: value for name, value in group.reference.settings.items() if name not in hidden}
-    words = [f"{name} {_short(value)}" for name, value in shared.items() if value not in ("none", "False")]
+    words = [f"{name} {_short(value)}" for name, value in shared.items() if value not in ("", "none", "False")]
     return f"All rows: {', '.join(words)}."
 
 
