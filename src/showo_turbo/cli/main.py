@@ -17,6 +17,7 @@ from showo_turbo.cli.report import report
 from showo_turbo.cli.serve import serve
 from showo_turbo.cli.terminal import verbosity
 from showo_turbo.cli.train import distill, finetune, pretrain
+from showo_turbo.cli.trajectory import trajectory
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 for command in (
@@ -29,6 +30,7 @@ for command in (
     chat,
     serve,
     demo,
+    trajectory,
     evaluate,
     report,
     compare,
