@@ -62,6 +62,8 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for decoding in ("jacobi", "autoregressive"):
         options = ["--decoding", decoding, "--max-new-tokens", 4, "--device", "cpu", "-o", folder / f"pope-{decoding}"]
         command("evaluate", "pope", *pope, *options)
+    choices = [word for key, path in MAKERS["scienceqa"][1](folder / "choices").items() for word in (f"--{key}", path)]
+    command("evaluate", "scienceqa", *choices, "--max-new-tokens", 8, "--device", "cpu", "-o", folder / "scienceqa")
     return folder
 
 
@@ -97,6 +99,15 @@ def test_the_tables_have_a_row_for_each_result(cli: Callable, results: Path) -> 
     (row,) = table(done.out, "Differences from tiny-turbo, decoding jacobi")
     assert all(cell.startswith("~ +0.000") for cell in row[1:])  # decoding changes no answer
     assert "0.523" in done.out  # the published score
+
+
+def test_benchmarks_of_one_model_and_setting_share_a_row(cli: Callable, results: Path) -> None:
+    done = cli("report", *folders(results, "pope-jacobi", "scienceqa"))
+    assert done.status == 0, done.err
+    (row,) = table(done.out, "Understanding")
+    assert len([cell for cell in row if " to " in cell]) == 2
+    assert "max new tokens 4" in done.out
+    assert "max new tokens 8" in done.out
 
 
 def test_unlike_results_are_not_merged(cli: Callable, results: Path) -> None:

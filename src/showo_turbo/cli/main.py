@@ -15,9 +15,9 @@ from showo_turbo.cli.evaluate import evaluate
 from showo_turbo.cli.exit_status import run_or_exit
 from showo_turbo.cli.report import report
 from showo_turbo.cli.serve import serve
+from showo_turbo.cli.show_trajectory import trajectory
 from showo_turbo.cli.terminal import verbosity
 from showo_turbo.cli.train import distill, finetune, pretrain
-from showo_turbo.cli.trajectory import trajectory
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 for command in (

@@ -192,7 +192,8 @@ def _text(value: Any) -> str:
 def _count_tokens(folder: Path) -> tuple[int, int]:
     """Return the tokens and forward passes of all answers."""
     answers = list(ItemStore(folder).results().values())
-    return (sum(one.get("tokens", 0) for one in answers), sum(one.get("forward_passes", 0) for one in answers))
+    tokens, passes = ([one.get(name) for one in answers] for name in ("tokens", "forward_passes"))
+    return sum(one for one in tokens if type(one) is int), sum(one for one in passes if type(one) is int)
 
 
 def _items(folder: Path, details: Mapping[str, Any]) -> dict[str, ScoredItem]:

@@ -10,7 +10,6 @@ Decisions:
 from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from io import BytesIO
 from pathlib import Path
 from statistics import fmean
@@ -146,7 +145,6 @@ def _cell(item: ScoredItem) -> SheetCell:
     return SheetCell(image, " · ".join(filter(None, [item.answer, score])))
 
 
-@cache
 def thumbnail(file: Path) -> str:
     """Return an image as a data URL, scaled down to at most `_SIDE` pixels.
 

@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 from showo_turbo.evaluation.benchmark_results import BenchmarkResult
 from showo_turbo.evaluation.benchmarks.definition import Score
@@ -55,6 +56,10 @@ def escape_markdown(text: str) -> str:
     return re.sub(r"([\\`*_\[\]|>#~])", r"\\\1", flat).replace(r"\~ ", "~ ")
 
 
+_OWN_OF_BENCHMARK = "max new tokens"
+"""Setting that each benchmark of answers chooses for itself, so that it tells no rows of the summary apart."""
+
+
 def summary_tables(groups: Sequence[ResultGroup]) -> list[ReportTable]:
     """Return the paper's two tables: a row for each model and setting, a column for each group's main score."""
     tables = []
@@ -70,12 +75,12 @@ def _summary(title: str, groups: Sequence[ResultGroup]) -> ReportTable:
     for column, group in enumerate(groups):
         times: dict[tuple, int] = {}
         for result in group.results:
-            settings = tuple(result.settings.items())
+            settings = tuple(item for item in result.settings.items() if item[0] != _OWN_OF_BENCHMARK)
             times[settings] = times.get(settings, 0) + 1  # equal settings have rows of their own, never a mean
             rows.setdefault((settings, times[settings]), [None] * len(groups))[column] = result
     times_of_settings = Counter(settings for settings, _ in rows)
     firsts = {key: next(result for result in row if result is not None) for key, row in rows.items()}
-    names = differing_settings(list(firsts.values()))
+    names = [name for name in differing_settings(list(firsts.values())) if name != _OWN_OF_BENCHMARK]
     draws = groups[0].draws
     speed = ["s / image"] if draws else ["tokens / s", "tokens / pass"]
     header = [*names, *(f"{group.title}: {group.scores[0]}" for group in groups), *speed]
@@ -85,7 +90,7 @@ def _summary(title: str, groups: Sequence[ResultGroup]) -> ReportTable:
         scores = [Cell("") if result is None else score_cell(result.main[1]) for result in row]
         found = [result for result in row if result is not None]
         if draws:
-            times_of_row = [_number(min(result.seconds for result in found))]
+            times_of_row = [_number(fmean(result.seconds for result in found))]
         else:
             times_of_row = [
                 _mean_text([value for result in found if (value := getattr(result, name)) is not None])
@@ -98,7 +103,7 @@ def _summary(title: str, groups: Sequence[ResultGroup]) -> ReportTable:
 
 
 def _mean_text(values: Sequence[float]) -> str:
-    return f"{sum(values) / len(values):.2f}" if values else ""
+    return f"{fmean(values):.2f}" if values else ""
 
 
 def score_table_of(group: ResultGroup) -> ReportTable:
