@@ -96,6 +96,8 @@ def test_the_tables_have_a_row_for_each_result(cli: Callable, results: Path) -> 
     assert "tokens / s" in done.out
     differences = table(done.out, "Differences from tiny, 4 steps")
     assert [row[0] for row in differences] == ["tiny-turbo, 2 steps", "tiny-turbo, 1 step"]
+    assert all(cell.startswith("~ ") and "(too few items)" in cell for row in differences for cell in row[2:])
+    assert " to " in differences[0][1]  # twelve prompts make up the overall score, two that of a tag
     (row,) = table(done.out, "Differences from tiny-turbo, decoding jacobi")
     assert all(cell.startswith("~ +0.000") for cell in row[1:])  # decoding changes no answer
     assert "0.523" in done.out  # the published score

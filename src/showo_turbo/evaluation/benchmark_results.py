@@ -98,11 +98,14 @@ def read_result(folder: Path) -> BenchmarkResult:
     benchmark = find_benchmark(get(values, "benchmark", str, where))
     stamp, judge = _object(values, "stamp", where), _object(values, "judge", where)
     details = read_json(folder / DETAILS) if (folder / DETAILS).is_file() else {}
-    resamples = _object(details, "resamples", repr(str(folder / DETAILS))) if details else {}
+    resamples, groups = (
+        _object(details, name, repr(str(folder / DETAILS))) if details else {} for name in ("resamples", "groups")
+    )
     published = _object(values, "published", where) if values.get("published") else {}
     with errors_in(folder / SCORES):
         scores = {
-            name: _score(name, score, resamples.get(name)) for name, score in _object(values, "scores", where).items()
+            name: _score(name, score, resamples.get(name), groups.get(name))
+            for name, score in _object(values, "scores", where).items()
         }
         check_number("wall_seconds", stamp.get("wall_seconds"), 0)
         check_integer("items", stamp.get("items"), 1)
@@ -138,7 +141,7 @@ def _object(values: Mapping[str, Any], key: str, where: str) -> dict[str, Any]:
     return value
 
 
-def _score(name: str, value: Any, resamples: Any) -> Score:
+def _score(name: str, value: Any, resamples: Any, groups: Any) -> Score:
     """Return a score of `scores.json`, with its values in resamples if these are complete."""
     if not isinstance(value, dict):
         raise InputError(f"score {name!r} is {shown(value)}: expected an object")
@@ -155,6 +158,7 @@ def _score(name: str, value: Any, resamples: Any) -> Score:
         value["value"],
         None if interval is None else (interval[0], interval[1]),
         None if resamples is None else np.array(resamples),
+        groups if type(groups) is int else 0,
     )
 
 

@@ -42,7 +42,7 @@ def _chart(
         figure = figures.Figure(figsize=_SIZE, layout="constrained")
         axes = figure.subplots()
         for label, results in series.items():
-            ordered = sorted(results, key=x)
+            ordered = sorted(results, key=lambda result: (result.steps or 0, result.seconds))
             values = [result.main[1].value for result in ordered]
             ends = [result.main[1].interval or (result.main[1].value,) * 2 for result in ordered]
             below = [max(0.0, value - low) for value, (low, _) in zip(values, ends, strict=True)]

@@ -9,7 +9,7 @@ from statistics import fmean
 from showo_turbo.evaluation.benchmark_results import BenchmarkResult
 from showo_turbo.evaluation.benchmarks.definition import Score
 from showo_turbo.evaluation.presets import published_score
-from showo_turbo.evaluation.result_groups import Difference, ResultGroup, differing_settings
+from showo_turbo.evaluation.result_groups import FEWEST_GROUPS, Difference, ResultGroup, differing_settings
 
 
 @dataclass(frozen=True)
@@ -148,6 +148,8 @@ def _difference_cell(difference: Difference | None) -> Cell:
         return Cell("")
     if difference.interval is None:
         return Cell(f"{_signed(difference.value)}", "(no interval)")
+    if not difference.has_enough_items:
+        return Cell(_signed(difference.value), "(too few items)", difference.is_noise)
     low, high = map(_signed, difference.interval)
     return Cell(_signed(difference.value), f"({low} to {high})", difference.is_noise)
 
@@ -185,7 +187,10 @@ def markdown_report(groups: Sequence[ResultGroup]) -> str:
 
 _HASH_LENGTH = 64
 
-NOISE_LINE = "~ marks a difference inside the noise: 0 is in its 95 % interval, by a bootstrap over the same items."
+NOISE_LINE = (
+    "~ marks a difference inside the noise: 0 is in its 95 % interval, by a bootstrap over the same items, or there "
+    f"are fewer than {FEWEST_GROUPS} of them."
+)
 
 
 def conditions_line(group: ResultGroup) -> str:

@@ -4,7 +4,8 @@ Decisions:
 - Results are in one group if they score the same items by the same judge. Groups are never merged.
 - Whatever else the results of a group differ in (model, sampling, precision, versions) is named in its rows.
 - Differences are against the first result of a group, by the paired bootstrap: both are computed in the same resamples
-  of the items, so what is hard for all models cancels. One is inside the noise if its 95 % interval has 0 in it.
+  of the items, so what is hard for all models cancels. One is inside the noise if its 95 % interval has 0 in it, or if
+  there are too few items for an interval.
 """
 
 from collections.abc import Sequence
@@ -14,6 +15,9 @@ from showo_turbo.errors import InputError
 from showo_turbo.evaluation.benchmark_results import BenchmarkResult
 from showo_turbo.evaluation.statistics import percentile_interval
 
+FEWEST_GROUPS = 10
+"""Number of groups of items below which a bootstrap interval is too narrow: two prompts often agree by chance."""
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -22,15 +26,24 @@ class Difference:
     Attributes:
         value: score less reference.
         interval: its paired 95 % interval; None if the scores have no resamples.
+        groups: number of groups of items that it is computed from.
     """
 
     value: float
     interval: tuple[float, float] | None
+    groups: int
+
+    @property
+    def has_enough_items(self) -> bool:
+        """Whether there are enough groups for the interval to mean something."""
+        return self.groups >= FEWEST_GROUPS
 
     @property
     def is_noise(self) -> bool:
-        """Whether 0 is in the interval."""
-        return self.interval is not None and self.interval[0] <= 0 <= self.interval[1]
+        """Whether 0 is in the interval, or there are too few items to tell."""
+        if self.interval is None:
+            return False
+        return not self.has_enough_items or self.interval[0] <= 0 <= self.interval[1]
 
 
 @dataclass(frozen=True)
@@ -69,7 +82,7 @@ class ResultGroup:
         interval = None
         if ours.resamples is not None and theirs.resamples is not None and len(ours.resamples) == len(theirs.resamples):
             interval = percentile_interval(ours.resamples - theirs.resamples)
-        return Difference(ours.value - theirs.value, interval)
+        return Difference(ours.value - theirs.value, interval, ours.groups)
 
     def label(self, result: BenchmarkResult, without: Sequence[str] = ()) -> str:
         """Return model and steps of a result, other settings or its folder where these do not tell results apart."""

@@ -1,7 +1,7 @@
 """Store what comparing two results takes: the scores of single items, and scores in resamples of the items.
 
 FOLDER/score_details.json    {"items": [{"id": .., "text": .., "score": .., "files": [..] or "answer": ..}, ..],
-                              "resamples": {SCORE: [..]}}
+                              "resamples": {SCORE: [..]}, "groups": {SCORE: ..}}
 """
 
 from collections.abc import Mapping, Sequence
@@ -40,4 +40,5 @@ def write_details(
         for name, score in scores.items()
         if score.resamples is not None
     }
-    write_json(folder / DETAILS, {"items": records, "resamples": resamples})
+    groups = {name: scores[name].groups for name in resamples}
+    write_json(folder / DETAILS, {"items": records, "resamples": resamples, "groups": groups})

@@ -28,12 +28,14 @@ class Score:
         interval: its 95 % interval; None if a judge reports no scores of single items.
         resamples: float (resamples,), its values in resamples of the items, the same items for every model; see
             `statistics.bootstrap`. None if there is no interval.
+        groups: number of groups of items that resamples are made of, such as the images that questions are about.
         by_item: score of each item by its id, of the main score only.
     """
 
     value: float
     interval: tuple[float, float] | None = None
     resamples: np.ndarray | None = field(default=None, repr=False, compare=False)
+    groups: int = field(default=0, repr=False, compare=False)
     by_item: Mapping[str, float] | None = field(default=None, repr=False, compare=False)
 
     @classmethod
@@ -54,6 +56,7 @@ class Score:
             scale * estimate.value,
             (scale * low, scale * high),
             scale * bootstrap([counts], ratio_of_sums),
+            len(counts),
             None if by_item is None else {name: scale * value for name, value in by_item.items()},
         )
 
@@ -67,7 +70,7 @@ class Score:
         """Return a statistic of sums with its bootstrap interval; see `bootstrap`."""
         resamples = bootstrap(strata, statistic)
         value = statistic([counts.sum(axis=0) for counts in strata])
-        return cls(value, percentile_interval(resamples), resamples, by_item)
+        return cls(value, percentile_interval(resamples), resamples, sum(map(len, strata)), by_item)
 
 
 def ratio_of_sums(sums: list[np.ndarray]) -> float:

@@ -62,7 +62,7 @@ def _overall(groups: dict[str, list[list[float]]], by_item: dict[str, float]) ->
     overall = mean_of_estimates([mean_of_groups(cases) for cases in groups.values()])
     counts = [np.array([[sum(case), len(case)] for case in cases]) for cases in groups.values()]
     resamples = bootstrap(counts, lambda sums: fmean(ratio_of_sums([one]) for one in sums))
-    return Score(overall.value, overall.interval, resamples, by_item)
+    return Score(overall.value, overall.interval, resamples, sum(map(len, counts)), by_item)
 
 
 GENEVAL = DrawingBenchmark(
