@@ -285,6 +285,13 @@ def test_colours_follow_the_system_until_they_are_chosen(visit: Visit, scheme: s
     assert grounds == ([True, False] if scheme == "light" else [False, True])
 
 
+def test_colours_follow_a_change_of_the_system(visit: Visit) -> None:
+    page = visit(color_scheme="light")
+    page.emulate_media(color_scheme="dark")
+    expect(page.locator("html")).to_have_attribute("data-theme", "dark")
+    expect(page.locator("#theme")).to_have_attribute("aria-label", "Light colours")
+
+
 @pytest.mark.parametrize("view", ["draw", "ask", "edit", "how"])
 def test_a_phone_shows_every_page_without_sideways_scrolling(visit: Visit, view: str) -> None:
     page = visit(view=view, **PHONE)
