@@ -1,6 +1,6 @@
 """Draw a sheet of unselected images: 32 held-out prompts of a world's benchmark, evenly spaced, one image each.
 
-python scripts/draw_held_out_sheet.py clipart docs/images/clipart_held_out.png [--steps 4]
+python scripts/draw_held_out_sheet.py clipart docs/images/clipart_held_out.webp [--steps 4]
 """
 
 import argparse
