@@ -13,6 +13,7 @@ from showo_turbo.cli.draw import extrapolate, generate, inpaint, vary
 from showo_turbo.cli.evaluate import evaluate, report
 from showo_turbo.cli.exit_status import run_or_exit
 from showo_turbo.cli.serve import serve
+from showo_turbo.cli.summarize import summarize
 from showo_turbo.cli.terminal import verbosity
 from showo_turbo.cli.train import distill, finetune, pretrain
 
@@ -29,6 +30,7 @@ for command in (
     demo,
     evaluate,
     report,
+    summarize,
     convert,
     finetune,
     distill,
