@@ -20,6 +20,7 @@ CASES = {
     "matplotlib scores": ("score_chart(None, {})", TRAIN),
     "peft": ("adapters.require_peft()", TRAIN),
     "pyarrow": ("ParquetTexts('texts.parquet')", TRAIN),
+    "datasets": ("DatasetTexts('texts')", install_hint("datasets")),
     "ijson": ("JsonRecords.of_array(Path('captions.json'))", TRAIN),
     "fastapi": ("create_app(None)", SERVE),
     "uvicorn": ("require_server()", SERVE),
@@ -52,6 +53,7 @@ from torch import nn
 from showo_turbo.cli.serve import require_server
 from showo_turbo.compat.tracker import check_tracker
 from showo_turbo.data.records import JsonRecords
+from showo_turbo.data.sources.hugging_face import DatasetTexts
 from showo_turbo.data.sources.parquet import ParquetTexts
 from showo_turbo.validation import check_quantization
 from showo_turbo.distillation import stages

@@ -8,6 +8,7 @@ from showo_turbo import __version__
 from showo_turbo.cli.answer import ask, chat, describe
 from showo_turbo.cli.app import app as page
 from showo_turbo.cli.convert import average, convert
+from showo_turbo.cli.data import data
 from showo_turbo.cli.demo import demo
 from showo_turbo.cli.draw import extrapolate, generate, inpaint, vary
 from showo_turbo.cli.evaluate import evaluate, report
@@ -39,6 +40,7 @@ for command in (
     app.command()(command)
 app.command("app")(page)
 app.add_typer(pretrain, name="pretrain")
+app.add_typer(data, name="data")
 
 
 def _print_version(requested: bool) -> None:
