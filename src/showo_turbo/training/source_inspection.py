@@ -189,7 +189,7 @@ def inspection_table(inspections: Sequence[Inspection]) -> Table:
     """Return a table with one row per source."""
     table = Table()
     for column in ("source", "samples", "read", "bad", "images", "pixels, shorter side", "tokens"):
-        table.add_column(column, justify="left" if column == "source" else "right")
+        table.add_column(column, justify="left" if column == "source" else "right", overflow="fold")
     for one in inspections:
         values = one.summary()
         cells = [values["samples"], values["read"], values["bad"], values["images"] + values["encoded_images"]]
