@@ -103,6 +103,16 @@ def test_shards_do_not_depend_on_processes_or_where_a_run_stopped(plan: Encoding
     assert content(stopped.folder) == content(plan.folder)
 
 
+def test_partial_files_of_killed_processes_are_removed(plan: EncodingPlan) -> None:
+    plan.folder.mkdir()
+    partial = plan.folder / ".captions-00001.safetensors.4194000.partial"
+    partial.write_bytes(b"half a shard")
+    assert encode_sources(plan, 0, 2) is None
+    assert partial.exists()  # perhaps another process of this run writes it
+    assert encode_sources(plan, 1, 2) is not None
+    assert not partial.exists()
+
+
 def test_other_settings_do_not_resume_a_folder(plan: EncodingPlan, photos: Path) -> None:
     encode_sources(plan)
     fewer = {CaptionSample: plan.sources[CaptionSample]}

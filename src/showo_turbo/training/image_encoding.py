@@ -30,6 +30,7 @@ from showo_turbo.data.source_config import SourceConfig, open_source
 from showo_turbo.data.sources.encoded import encoder_of
 from showo_turbo.data.sources.source import Source
 from showo_turbo.errors import InputError
+from showo_turbo.files import remove_partial_files
 from showo_turbo.models.magvit_v2 import MagvitV2
 from showo_turbo.processing.image_files import preprocess_images
 from showo_turbo.training.run_manifest import check_or_write_manifest
@@ -80,7 +81,7 @@ def load_encoder(files: CheckpointFiles, name: str) -> tuple[MagvitV2, int]:
     """Return the image tokenizer of a checkpoint and the side of the images that its model reads.
 
     Raises:
-        InputError: if it has no image tokenizer, or answers by CLIP features only.
+        InputError: if it has no image tokenizer.
     """
     if files.image_tokenizer is None:
         raise InputError(f"model {name!r} has no image tokenizer: choose one that has, or name it as --image-tokenizer")
@@ -133,6 +134,7 @@ def encode_sources(
                 on_item(done, total)
     if not all(shard.file.exists() for shard in shards):
         return None
+    remove_partial_files(plan.folder)  # of killed processes
     return {kind: sum(shard.header.kind == kind for shard in shards) for kind in kinds}
 
 
