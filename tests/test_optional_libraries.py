@@ -20,6 +20,7 @@ CASES = {
     "matplotlib scores": ("score_chart(None, {})", TRAIN),
     "peft": ("adapters.require_peft()", TRAIN),
     "pyarrow": ("ParquetTexts('texts.parquet')", TRAIN),
+    "datasets": ("DatasetTexts('texts')", install_hint("datasets")),
     "ijson": ("JsonRecords.of_array(Path('captions.json'))", TRAIN),
     "fastapi": ("require_server()", SERVE),
     "uvicorn": ("require_server()", SERVE),
@@ -42,7 +43,8 @@ for name in cases:
 
 import showo_turbo
 for module in pkgutil.walk_packages(showo_turbo.__path__, "showo_turbo."):
-    if not module.name.startswith("showo_turbo.serving.http."):  # the server itself, which `require_server` guards
+    # A plug-in belongs to one framework, and `require_server` guards the server.
+    if not module.name.startswith(("showo_turbo.plugins.", "showo_turbo.serving.http.")):
         importlib.import_module(module.name)
 
 from pathlib import Path
@@ -51,6 +53,7 @@ from torch import nn
 from showo_turbo.cli.serve import require_server
 from showo_turbo.compat.tracker import check_tracker
 from showo_turbo.data.records import JsonRecords
+from showo_turbo.data.sources.hugging_face import DatasetTexts
 from showo_turbo.data.sources.parquet import ParquetTexts
 from showo_turbo.validation import check_quantization
 from showo_turbo.distillation import stages
