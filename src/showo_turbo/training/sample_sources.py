@@ -10,7 +10,7 @@ from PIL import Image
 from showo_turbo.checkpoints.image_tokenizer import fingerprint
 from showo_turbo.data import CaptionSample, DialogueSample, Sample, SampleLoader, SourceConfig, TextSample, open_stream
 from showo_turbo.data.digests import Digest, source_digests
-from showo_turbo.data.sources.scenes import SceneCaptions, SceneDialogues
+from showo_turbo.data.sources.encoded import EncodedSource, encoder_of
 from showo_turbo.errors import InputError
 from showo_turbo.pipelines.pipeline import ShowoPipeline
 from showo_turbo.processing.image_files import check_aspect_ratio
@@ -98,9 +98,8 @@ class SampleSources:
             log=self.output / f"bad_{log or kind}_{state.process_index}.jsonl",
             check=checks.get(samples),
         )
-        with_codes = (SceneDialogues, SceneCaptions) if self.captions_need_codes else SceneDialogues
-        for weighted in stream.sources:
-            if isinstance(weighted.source, with_codes):
+        if samples is not CaptionSample or self.captions_need_codes:
+            for weighted in stream.sources:
                 self._check_image_tokenizer(weighted.name, weighted.source)
         stride = state.num_processes if sharded else 1
         loader = SampleLoader(stream, batch_size, self.config.num_workers, stride)
@@ -120,13 +119,20 @@ class SampleSources:
         """Return the digests of the data of sources by title, for manifests."""
         return source_digests(source for kind in kinds for source in getattr(self.config, kind))
 
-    def _check_image_tokenizer(self, name: str, source: SceneCaptions | SceneDialogues) -> None:
-        """Raise InputError if a scene pool was encoded by another image tokenizer than the model's."""
+    def _check_image_tokenizer(self, name: str, source: object) -> None:
+        """Raise InputError if a source has codes of another image tokenizer or size than the model's."""
+        encoded_by, config = encoder_of(source), self.pipe.model.config
+        if isinstance(source, EncodedSource) and source.tokens != config.num_vq_tokens:
+            raise InputError(
+                f"source {name!r} holds images of {source.tokens} codes, the model reads {config.num_vq_tokens}: "
+                "encode them for the model (data encode .. --model ..)"
+            )
         image_tokenizer = self.pipe.image_tokenizer
-        if image_tokenizer is not None and fingerprint(image_tokenizer) != source.pool.image_tokenizer_sha256:
+        if image_tokenizer is not None and encoded_by not in (None, fingerprint(image_tokenizer)):
             raise InputError(
                 f"source {name!r} holds codes of another image tokenizer than the model's: choose the model that has "
-                "it, or encode a pool with the model's (pretrain scene-pool image_tokenizer=..)"
+                "it, or encode the images with the model's (data encode .. --model .., pretrain scene-pool "
+                "image_tokenizer=..)"
             )
 
     def _check_dialogue(self, sample: DialogueSample) -> None:
