@@ -14,6 +14,7 @@ from showo_turbo.cli.demo import demo
 from showo_turbo.cli.draw import extrapolate, generate, inpaint, vary
 from showo_turbo.cli.evaluate import evaluate
 from showo_turbo.cli.exit_status import run_or_exit
+from showo_turbo.cli.plan import plan
 from showo_turbo.cli.report import report
 from showo_turbo.cli.serve import serve
 from showo_turbo.cli.show_trajectory import trajectory
@@ -40,6 +41,7 @@ for command in (
     convert,
     finetune,
     distill,
+    plan,
     average,
 ):
     app.command()(command)

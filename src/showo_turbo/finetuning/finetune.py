@@ -52,7 +52,7 @@ def finetune(config: FinetuningConfig) -> Path:
     output = Path(config.output)
     seed = config.loop.seed if config.seed is None else config.seed
     config = replace(config, loop=replace(config.loop, output=config.output, seed=seed))
-    with lock_output(output), errors_of_lost_processes():
+    with errors_of_lost_processes(), lock_output(output):
         _run(config, output)
     process_state().destroy_process_group()
     return output / "model"

@@ -4,6 +4,7 @@ task            what is trained: a model, optimizers, batches and their losses
 loop            the training loop: steps, learning rate schedule, EMA, skipped steps, checkpoints
 loop_config     settings of the loop
 processes       the processes of one training, and their lock of its folder
+restarts        processes that torchrun has restarted
 adapters        LoRA: added, merged, saved
 sample_sources  captions, dialogues and texts, without the samples that a model cannot use
 supervised_batches  ids, attention masks and labels of captions, dialogues and texts

@@ -38,6 +38,7 @@ from showo_turbo.interruption import SignalWatch, TrainingStopped, command_line
 from showo_turbo.training.log import TrainingLog
 from showo_turbo.training.loop_config import CHANGEABLE_ON_RESUME, LoopConfig
 from showo_turbo.training.processes import errors_of_lost_processes, gather_from_all, make_accelerator
+from showo_turbo.training.restarts import use_own_store
 from showo_turbo.training.run_manifest import check_or_write_manifest
 from showo_turbo.training.state import newest_step, read_newest, write_checkpoint
 from showo_turbo.training.task import StepLosses, Task
@@ -72,6 +73,7 @@ def check_environment(config: LoopConfig) -> None:
             f"{processes} processes were started for {devices} device(s): start one for each, or set "
             "ACCELERATE_USE_CPU=true to run on the CPU"
         )
+    use_own_store()
     timeout = InitProcessGroupKwargs(timeout=timedelta(minutes=config.timeout_minutes))
     precision = make_accelerator(kwargs_handlers=[timeout]).mixed_precision  # connects the processes
     if precision not in ("no", "bf16"):

@@ -1,0 +1,124 @@
+"""The memory of a training step, counted on tensors without data.
+
+    weights, moments, EMA, teacher   |#################|  all the time
+    activations                      |//////.          |  grow in the forward pass, shrink in the backward pass
+    gradients                        |      .//////####|  grow in the backward pass, until the optimizer's step
+
+Decisions:
+- Activations are what autograd stores in a forward pass of the library's own model, with 1 and 2 layers; more layers
+  store as much each. So no formula has to follow the model.
+- Gradients take the place of activations, so a step peaks at the larger one of both.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.autograd.graph import saved_tensors_hooks
+from torch.nn import functional as F
+
+from showo_turbo.configuration import BackboneConfig, ShowoConfig
+from showo_turbo.models.showo import Showo
+from showo_turbo.planning.work import Pass
+from showo_turbo.vocabulary import SPECIAL_TOKENS
+
+_FLOAT32 = 4
+
+
+@dataclass(frozen=True)
+class Activations:
+    """Hold the bytes that autograd stores for a forward pass: outside of layers, and of each layer.
+
+    Attributes:
+        ends: embeddings, final norm and logits.
+        layer: of one layer, without copies of weights.
+        layer_input: of one layer under gradient checkpointing.
+        cast_weights: copies of all weights in bfloat16, made by autocast; they are the same for all passes of a step.
+    """
+
+    ends: float
+    layer: float
+    layer_input: float
+    cast_weights: float
+
+
+def count_parameters(config: BackboneConfig, layers: int | None = None) -> int:
+    """Return the number of parameters of a model, of another number of layers if it is given."""
+    hidden, mlp = config.hidden_size, config.intermediate_size
+    head = hidden // config.num_attention_heads
+    layer = 4 * hidden * (hidden + 1) + 2 * hidden * mlp + hidden + mlp + 2 * hidden
+    layer += 4 * head if config.qk_layernorm else 0
+    ends = config.vocab_size * (2 * hidden + 1) + 2 * hidden
+    return ends + (config.num_hidden_layers if layers is None else layers) * layer
+
+
+def measure_activations(config: BackboneConfig, one: Pass, bfloat16: bool) -> Activations:
+    """Return what a forward pass stores for the backward pass, by running models of 1 and 2 layers without data."""
+    first, second = (_stored_bytes(config, one, layers, bfloat16) for layers in (1, 2))
+    layer = second[0] - first[0]
+    cast = second[1] - first[1]
+    return Activations(
+        ends=first[0] - layer,
+        layer=layer,
+        layer_input=one.rows * one.length * config.hidden_size * _FLOAT32,
+        cast_weights=first[1] + (config.num_hidden_layers - 1) * cast,
+    )
+
+
+def _stored_bytes(config: BackboneConfig, one: Pass, layers: int, bfloat16: bool) -> tuple[int, int]:
+    """Return the bytes of activations and of cast weights that autograd stores."""
+    stored: dict[int, Tensor] = {}
+
+    def store(tensor: Tensor) -> Tensor:
+        stored.setdefault(tensor.untyped_storage()._cdata, tensor)
+        return tensor
+
+    sizes = ShowoConfig(
+        vocab_size=config.vocab_size, llm_vocab_size=config.vocab_size - len(SPECIAL_TOKENS) - 2, codebook_size=1
+    )
+    with FakeTensorMode():
+        model = Showo(sizes, replace(config, num_hidden_layers=layers)).train()
+        weights = {parameter.untyped_storage()._cdata for parameter in model.parameters()}
+        shapes = {tuple(parameter.shape) for parameter in model.parameters() if parameter.ndim > 1}
+        ids = torch.zeros(one.rows, one.length, dtype=torch.long)
+        mask = torch.ones(one.rows, 1, one.length, one.length, dtype=torch.bool)
+        with saved_tensors_hooks(store, lambda tensor: tensor), torch.autocast("cpu", torch.bfloat16, bfloat16):
+            hidden = model(ids, mask)[:, : one.scored]
+            logits = model.logits(hidden, 0, one.ids)
+            F.cross_entropy(logits.flatten(0, 1), torch.zeros(logits.shape[:2].numel(), dtype=torch.long))
+        activations = [tensor for key, tensor in stored.items() if key not in weights]
+        total = sum(tensor.untyped_storage().nbytes() for tensor in activations)
+        cast = sum(
+            tensor.untyped_storage().nbytes()
+            for tensor in activations
+            if tensor.dtype == torch.bfloat16 and {tuple(tensor.shape), tuple(reversed(tensor.shape))} & shapes
+        )  # weights may be stored as their transposes
+        return total - cast, cast
+
+
+@dataclass(frozen=True)
+class Held:
+    """Hold the bytes of a training in one process besides activations.
+
+    Attributes:
+        always: weights, moments, EMA, teacher and image tokenizer.
+        gradients: of the trained weights, with the copies that a wrapper keeps.
+        update: temporary tensors of the optimizer's step.
+    """
+
+    always: float
+    gradients: float
+    update: float
+
+
+def peak_bytes(held: Held, passes: Iterable[Activations], layers: int, checkpointing: bool) -> float:
+    """Return the peak of a step whose passes are all stored until one backward pass."""
+    stored = list(passes)
+    if checkpointing:
+        kept = sum(one.ends + layers * one.layer_input for one in stored) + max(one.layer for one in stored)
+    else:
+        kept = sum(one.ends + layers * one.layer for one in stored)
+    cast = max(one.cast_weights for one in stored)
+    return held.always + max(kept + cast, held.gradients + held.update)
