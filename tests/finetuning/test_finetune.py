@@ -16,7 +16,7 @@ from showo_turbo.cli.main import app
 from showo_turbo.data import DialogueSample, SourceConfig, Turn
 from showo_turbo.errors import InputError
 from showo_turbo.finetuning.finetune import finetune
-from showo_turbo.finetuning.finetuning_config import FinetuningConfig
+from showo_turbo.finetuning.finetuning_config import FinetuningConfig, ValidationConfig
 from showo_turbo.models.omni_attention import understanding_mask
 from showo_turbo.pipelines.pipeline import ShowoPipeline
 from showo_turbo.training.adapters import LoraConfig
@@ -137,6 +137,27 @@ def test_each_kind_can_be_used_alone(config: FinetuningConfig, kind: str) -> Non
     assert {"captions", "dialogues", "texts"} & set(logged(config)[0]) == {kind}
 
 
+def test_held_out_samples_are_validated_and_not_trained_on(config: FinetuningConfig) -> None:
+    loop = replace(LOOP, steps=6, validation_steps=2, checkpoint_minutes=3.0)
+    validation = ValidationConfig(held_out=0.4, texts=config.texts)
+    model = finetune(replace(config, loop=loop, validation=validation, sheet_prompts=["a red car"]))
+    output = Path(config.output)
+    assert model == output / "best" / "model"
+    lines = [json.loads(line) for line in (output / "validation.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [0, 2, 4, 6]
+    weights = {"captions": 1.0, "dialogues": 0.5, "texts": 0.1}
+    for line in lines:
+        expected = sum(weight * line[kind] for kind, weight in weights.items())
+        assert line["loss"] == pytest.approx(expected, abs=1e-3)
+    assert len({line["loss"] for line in lines}) > 1
+    sheets = sorted(path.name for path in (output / "samples").iterdir())
+    assert sheets == [f"step-{step:08d}.png" for step in (0, 2, 4, 6)]
+    with Image.open(output / "samples" / sheets[0]) as sheet:
+        assert sheet.size == (32, 4 * 32)  # the prompt that is set
+    with pytest.raises(InputError, match=r"has another validation\.held_out \(0\.4, now 0\.2\)"):
+        finetune(replace(config, loop=loop, validation=replace(validation, held_out=0.2)))
+
+
 @torch.no_grad()
 def test_labels_of_a_dialogue_are_its_answers(random_pipe: ShowoPipeline) -> None:
     prompts, model = random_pipe.prompts, random_pipe.model
@@ -183,6 +204,16 @@ def test_texts_are_truncated(random_pipe: ShowoPipeline) -> None:
 def test_invalid_settings_are_refused(config: FinetuningConfig, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         finetune(replace(config, **changes))
+
+
+def test_held_out_sources_without_validation_are_refused(config: FinetuningConfig) -> None:
+    held_out = ValidationConfig(texts=config.texts)
+    with pytest.raises(InputError, match=r"validation\.texts are given, but are not used: set loop\.validation_steps"):
+        replace(config, validation=held_out)
+    with pytest.raises(InputError, match=r"validation\.texts are given, .* and give texts to train on"):
+        replace(config, validation=held_out, loop=replace(LOOP, validation_steps=1), texts=[])
+    with pytest.raises(InputError, match=r"validation\.held_out is 1\.0: choose more than 0 and less than 1"):
+        ValidationConfig(held_out=1.0)
 
 
 def test_captions_without_images_are_refused(config: FinetuningConfig, tmp_path: Path) -> None:

@@ -137,12 +137,13 @@ def finetune(settings: Settings = None) -> None:
       captions             images with captions: [{kind: image_folder, path: my.jsonl}]
       dialogues, texts     questions about images; plain texts
       lora                 {rank, alpha, targets}: adapters in place of all weights
-      loop                 {steps, warmup_steps, log_steps, ...}
+      loop                 {steps, warmup_steps, validation_steps, patience, ...}
+      validation           {held_out, samples, captions, dialogues, texts}
       optimizer            {name, lr, muon_lr, betas, weight_decay}
       captions_batch_size, dialogues_batch_size, texts_batch_size,
       captions_weight, dialogues_weight, texts_weight, condition_dropout,
-      max_text_length, gradient_checkpointing, seed, num_workers,
-      image_tokenizer, text_tokenizer
+      max_text_length, gradient_checkpointing, sheet_prompts, seed,
+      num_workers, image_tokenizer, text_tokenizer
 
     \b
     Example:

@@ -4,6 +4,7 @@ samples         captions, dialogues, texts
 sources/        COCO, LLaVA, image folders, WebDataset, Parquet, rendered scenes
 source_files    paths and patterns of a source's files
 source_config   configuration -> stream
+held_out        parts of a source for training and validation
 digests         digests of data, by which edits are noticed
 records         JSON objects of a file by number
 mixture         position -> source and draw

@@ -132,6 +132,7 @@ def open_stream(
     world_size: int = 1,
     log: str | Path | None = None,
     check: Callable[[S], None] | None = None,
+    part: Callable[[Source[S]], Source[S]] | None = None,
 ) -> MixedStream[S]:
     """Open all sources and mix them.
 
@@ -143,20 +144,22 @@ def open_stream(
         world_size: number of processes.
         log: JSONL file of bad samples, a different one for each stream and process; see `BadSamples`.
         check: raises InputError for a sample that the model cannot use.
+        part: returns the part of a source to read; all of it if left out.
 
     Raises:
-        InputError: if `check_sources` does, or a file does not have the format of its kind.
+        InputError: if `check_sources` or `part` does, or a file does not have the format of its kind.
     """
     check_sources(configs, samples)
     sources: list[WeightedSource[S]] = [
-        WeightedSource(config.title, _open(config), config.weight) for config in configs
+        WeightedSource(config.title, _open(config, part), config.weight) for config in configs
     ]
     return MixedStream(sources, seed, rank=rank, world_size=world_size, bad_samples=BadSamples(log), check=check)
 
 
-def _open(config: SourceConfig) -> Source[Any]:
+def _open(config: SourceConfig, part: Callable[[Source[Any]], Source[Any]] | None) -> Source[Any]:
     try:
-        return KINDS[config.kind].open(config.path, **config.options)
+        source = KINDS[config.kind].open(config.path, **config.options)
+        return source if part is None else part(source)
     except InputError as error:
         raise InputError(f"source {config.title!r}: {error}") from error
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from showo_turbo.data import SourceConfig
 from showo_turbo.errors import InputError
 from showo_turbo.training.adapters import LoraConfig
 from showo_turbo.training.loop import LoopConfig
@@ -11,6 +12,31 @@ from showo_turbo.validation import check_fraction, check_integer, check_number, 
 
 _MAX_BATCH = 1 << 16
 _MAX_WEIGHT = 1e6
+
+
+@dataclass(frozen=True)
+class ValidationConfig:
+    """Configure the held-out samples of a fine-tuning, which are used if `loop.validation_steps` is set.
+
+    Attributes:
+        held_out: fraction of each source that is held out, for the kinds without validation sources of their own.
+        samples: number of samples of each kind that a validation reads, or all if there are fewer.
+        captions, dialogues, texts: sources of held-out samples.
+
+    Raises:
+        InputError: if a number is out of its range.
+    """
+
+    held_out: float = 0.1
+    samples: int = 256
+    captions: list[SourceConfig] = field(default_factory=list)
+    dialogues: list[SourceConfig] = field(default_factory=list)
+    texts: list[SourceConfig] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        check_integer("validation.samples", self.samples, 1, _MAX_BATCH)
+        if not 0 < self.held_out < 1:
+            raise InputError(f"validation.held_out is {self.held_out}: choose more than 0 and less than 1")
 
 
 @dataclass(frozen=True)
@@ -28,6 +54,8 @@ class FinetuningConfig(SampleSourcesConfig):
         lora: adapters in place of all weights.
         optimizer: the optimizer.
         loop: the training loop; its `output` is set from `output`.
+        validation: held-out samples, if `loop.validation_steps` is set.
+        sheet_prompts: prompts of the sample sheets; the first captions, held-out ones if there are some, if left out.
         gradient_checkpointing: trade time for memory.
         seed: overrides `loop.seed`.
         image_tokenizer, text_tokenizer: for a model without its own, see `ShowoPipeline.from_pretrained`.
@@ -49,6 +77,8 @@ class FinetuningConfig(SampleSourcesConfig):
     lora: LoraConfig = field(default_factory=LoraConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     loop: LoopConfig = field(default_factory=LoopConfig)
+    validation: ValidationConfig = field(default_factory=ValidationConfig)
+    sheet_prompts: list[str] = field(default_factory=list)
     gradient_checkpointing: bool = False
     seed: int | None = None
     image_tokenizer: str | None = None
@@ -65,6 +95,12 @@ class FinetuningConfig(SampleSourcesConfig):
             check_seed("seed", self.seed)
         if not self.kinds:
             raise InputError("there is nothing to learn: give captions, dialogues or texts, each with a weight")
+        for kind in ("captions", "dialogues", "texts"):
+            if getattr(self.validation, kind) and not (self.loop.validation_steps and kind in self.kinds):
+                raise InputError(
+                    f"validation.{kind} are given, but are not used: set loop.validation_steps, and give {kind} to "
+                    "train on"
+                )
 
     @property
     def kinds(self) -> list[str]:

@@ -10,6 +10,8 @@ CHANGEABLE_ON_RESUME = (
     "steps",
     "max_skipped",
     "log_steps",
+    "validation_steps",
+    "patience",
     "checkpoint_minutes",
     "tracker",
     "threads",
@@ -40,6 +42,9 @@ class LoopConfig:
         max_skipped: number of skipped steps in a row that ends the training.
         log_steps: steps between two lines of the log; before the first one, steps 1, 2, 4, 8, ... have a line, and so
             has the last step.
+        validation_steps: steps between two validations on held-out samples; the first one is before step 1, and there
+            is one after the last step. The model with the lowest loss is exported to `best/`. 0 does not validate.
+        patience: number of validations in a row without a lower loss that ends the training; 0 runs all steps.
         checkpoint_minutes: minutes between two checkpoints.
         tracker: "tensorboard", "wandb", "trackio" or another tracker of accelerate; none if left out.
         threads: number of CPU threads; torch's default if left out.
@@ -57,6 +62,8 @@ class LoopConfig:
     gradient_accumulation_steps: int = 1
     max_skipped: int = 20
     log_steps: int = 50
+    validation_steps: int = 0
+    patience: int = 0
     checkpoint_minutes: float = 3.0
     tracker: str | None = None
     threads: int | None = None
@@ -68,7 +75,10 @@ class LoopConfig:
         if self.threads is not None:
             check_integer("loop.threads", self.threads, 1, _MAX_THREADS)
         check_seed("loop.seed", self.seed)
-        check_integer("loop.warmup_steps", self.warmup_steps, 0, _MAX_STEPS)
+        for name in ("warmup_steps", "validation_steps", "patience"):
+            check_integer(f"loop.{name}", getattr(self, name), 0, _MAX_STEPS)
+        if self.patience and not self.validation_steps:
+            raise InputError(f"loop.patience is {self.patience}, but nothing is validated: set loop.validation_steps")
         check_number("loop.checkpoint_minutes", self.checkpoint_minutes, 0, _MAX_STEPS)
         if not 0 < self.timeout_minutes <= _MAX_TIMEOUT_MINUTES:
             raise InputError(

@@ -1,6 +1,6 @@
 """The sources of a training, opened without the samples that its model cannot use."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,7 +10,9 @@ from PIL import Image
 from showo_turbo.checkpoints.image_tokenizer import fingerprint
 from showo_turbo.data import CaptionSample, DialogueSample, Sample, SampleLoader, SourceConfig, TextSample, open_stream
 from showo_turbo.data.digests import Digest, source_digests
+from showo_turbo.data.held_out import Subset
 from showo_turbo.data.sources.scenes import SceneCaptions, SceneDialogues
+from showo_turbo.data.sources.source import Source
 from showo_turbo.errors import InputError
 from showo_turbo.pipelines.pipeline import ShowoPipeline
 from showo_turbo.processing.image_files import check_aspect_ratio
@@ -71,7 +73,14 @@ class SampleSources:
         self._loaders: list[SampleLoader[Any]] = []
 
     def open(
-        self, samples: type[S], batch_size: int, seed: int | None = None, sharded: bool = True, log: str | None = None
+        self,
+        samples: type[S],
+        batch_size: int,
+        seed: int | None = None,
+        sharded: bool = True,
+        log: str | None = None,
+        part: Callable[[Source[S]], Source[S]] | None = None,
+        others: Sequence[SourceConfig] = (),
     ) -> SampleLoader[S]:
         """Open the loader of the sources of a class of samples.
 
@@ -81,6 +90,8 @@ class SampleSources:
             seed: of mixture and order; the training's if left out.
             sharded: each process reads every `num_processes`-th batch; otherwise every process reads all.
             log: name in the file name of this process's log of bad samples; the config key if left out.
+            part: returns the part of a source to read; all of it if left out.
+            others: sources in place of the configured ones.
 
         Raises:
             InputError: if a source cannot be read, or its codes are those of another image tokenizer.
@@ -92,16 +103,18 @@ class SampleSources:
         }
         self.output.mkdir(parents=True, exist_ok=True)
         stream = open_stream(
-            getattr(self.config, kind),
+            others or getattr(self.config, kind),
             samples,
             self.seed if seed is None else seed,
             log=self.output / f"bad_{log or kind}_{state.process_index}.jsonl",
             check=checks.get(samples),
+            part=part,
         )
         with_codes = (SceneDialogues, SceneCaptions) if self.captions_need_codes else SceneDialogues
         for weighted in stream.sources:
-            if isinstance(weighted.source, with_codes):
-                self._check_image_tokenizer(weighted.name, weighted.source)
+            source = weighted.source.source if isinstance(weighted.source, Subset) else weighted.source
+            if isinstance(source, with_codes):
+                self._check_image_tokenizer(weighted.name, source)
         stride = state.num_processes if sharded else 1
         loader = SampleLoader(stream, batch_size, self.config.num_workers, stride)
         self._loaders.append(loader)
