@@ -171,10 +171,8 @@ def new_sidecar(
 
     from showo_turbo import __version__
     from showo_turbo.checkpoints.loading import locate
-    from showo_turbo.checkpoints.published import published_checkpoint
 
-    model = options.model_name
-    is_published = model in SHIPPED_MODELS or published_checkpoint(model)  # then the name implies more than a path
+    model, base = options.model_name, options.base
     return Sidecar(
         task=task,
         arguments=arguments,
@@ -183,14 +181,23 @@ def new_sidecar(
         seed=secrets.randbelow(2**32) if options.seed is None else options.seed,
         num_images=1 if options.num_images is None else options.num_images,
         sampling=pipe.recommended.override(**given_options(SamplingOptions, options)),
-        model=str(Path(model).resolve()) if Path(model).is_dir() and not is_published else model,
-        weights_sha256=locate(model).weights_sha256(),
+        model=_full_path(model),
+        weights_sha256=locate(model, base=base).weights_sha256(),
         device=str(pipe.device),
         dtype=str(pipe.model.dtype).removeprefix("torch."),
         quantization=pipe.model.quantization,
         showo_turbo=__version__,
         torch=torch.__version__,
+        base=None if base is None else _full_path(base),
     )
+
+
+def _full_path(model: str) -> str:
+    """Return the full path of a model in a folder; the name of a shipped or published one implies more than a path."""
+    from showo_turbo.checkpoints.published import published_checkpoint
+
+    is_folder = Path(model).is_dir() and model not in SHIPPED_MODELS and not published_checkpoint(model)
+    return str(Path(model).resolve()) if is_folder else model
 
 
 def draw_again(file: Path, options: DrawingArguments) -> None:
@@ -203,10 +210,10 @@ def draw_again(file: Path, options: DrawingArguments) -> None:
     path = image_path(sidecar.prompt, options.output)
     check_outputs([path, sidecar_path(path)], options.overwrite)
     sidecar.check_inputs(file)
-    pipe = load_pipeline(sidecar.model, sidecar.device, sidecar.dtype, sidecar.quantization)
+    pipe = load_pipeline(sidecar.model, sidecar.device, sidecar.dtype, sidecar.quantization, sidecar.base)
     from showo_turbo.checkpoints.loading import locate
 
-    if locate(sidecar.model).weights_sha256() != sidecar.weights_sha256:
+    if locate(sidecar.model, base=sidecar.base).weights_sha256() != sidecar.weights_sha256:
         raise InputError(f"model {sidecar.model!r} has other weights than those that made {str(file)!r}")
     draw(pipe, {path: sidecar})
 

@@ -20,7 +20,8 @@ class ValidationConfig:
 
     Attributes:
         held_out: fraction of each source that is held out, for the kinds without validation sources of their own.
-        samples: number of samples of each kind that a validation reads, or all if there are fewer.
+        samples: number of samples of each kind that a validation reads, or all if there are fewer; captions are then
+            repeated with other masks.
         captions, dialogues, texts: sources of held-out samples.
 
     Raises:
@@ -28,7 +29,7 @@ class ValidationConfig:
     """
 
     held_out: float = 0.1
-    samples: int = 256
+    samples: int = 64
     captions: list[SourceConfig] = field(default_factory=list)
     dialogues: list[SourceConfig] = field(default_factory=list)
     texts: list[SourceConfig] = field(default_factory=list)

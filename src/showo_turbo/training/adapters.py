@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
+from showo_turbo.checkpoints.adapter_base import write_base
 from showo_turbo.checkpoints.names import ADAPTER_FILES
 from showo_turbo.errors import InputError
 from showo_turbo.extras import require_module
@@ -107,9 +108,11 @@ def save_adapter(folder: Path, model: Showo, lora: LoraConfig, base: str) -> Non
     }
     config = _peft_config(lora)
     config.base_model_name_or_path = base
+    adapted = {name: module for name, module in model.named_modules() if hasattr(module, "get_base_layer")}
     with atomic_folder(folder, replace=True) as written:
         save_file(tensors, written / ADAPTER_FILES[0], {"format": "pt"})
         config.save_pretrained(str(written))
+        write_base(written, base, {f"{name}.weight": one.get_base_layer().weight for name, one in adapted.items()})
 
 
 def _peft_config(lora: LoraConfig) -> Any:
