@@ -54,7 +54,7 @@ def test_images_are_those_of_the_merged_model(
 
     sidecars = [json.loads(Path(name).read_text()) for name in ("own.json", "named.json")]
     assert [sidecar["model"] for sidecar in sidecars] == [str(adapter), str(adapter)]
-    assert [sidecar["base"] for sidecar in sidecars] == [None, str(random_checkpoint)]
+    assert [sidecar.get("base") for sidecar in sidecars] == [None, str(random_checkpoint)]
     assert cli("generate", "--from-sidecar", "named.json", "-o", "again.png").status == 0
     assert Path("again.png").read_bytes() == Path("named.png").read_bytes()
 

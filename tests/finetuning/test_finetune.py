@@ -158,6 +158,20 @@ def test_held_out_samples_are_validated_and_not_trained_on(config: FinetuningCon
         finetune(replace(config, loop=loop, validation=replace(validation, held_out=0.2)))
 
 
+def test_edits_are_learned(config: FinetuningConfig, sources: dict[str, list[SourceConfig]]) -> None:
+    folder = Path(sources["captions"][0].path).parent
+    pairs = [{"source": f"{one}.png", "instruction": "paint it", "target": f"{(one + 1) % 4}.png"} for one in range(4)]
+    (folder / "edits.jsonl").write_text("\n".join(map(json.dumps, [*pairs, {**pairs[0], "source": "broken.png"}])))
+    loop = replace(LOOP, steps=40, log_steps=10, validation_steps=40, checkpoint_minutes=3.0)
+    kinds: dict[str, Any] = {"captions": [], "dialogues": [], "texts": []}
+    edits = [SourceConfig("edit_pairs", str(folder / "edits.jsonl"))]
+    model = finetune(replace(config, **kinds, edits=edits, edits_batch_size=4, loop=loop))
+    first, *_, last = logged(config)
+    assert last["edits"] < 0.95 * first["edits"]
+    assert ShowoPipeline.from_pretrained(model).edit(str(folder / "0.png"), "paint it", seed=0).images
+    assert "broken.png" in (Path(config.output) / "bad_edits_0.jsonl").read_text()
+
+
 @torch.no_grad()
 def test_labels_of_a_dialogue_are_its_answers(random_pipe: ShowoPipeline) -> None:
     prompts, model = random_pipe.prompts, random_pipe.model

@@ -1,4 +1,4 @@
-"""`showo-turbo generate`, `inpaint`, `extrapolate`, `vary`: images as PNG files, each with a sidecar file.
+"""`showo-turbo generate`, `inpaint`, `extrapolate`, `vary`, `edit`: images as PNG files, each with a sidecar file.
 
 prompt, arguments, options --new_sidecar--> Sidecar --draw--> NAME.png, NAME.json
 NAME.json ------------------Sidecar.read-------^
@@ -101,7 +101,7 @@ def inpaint(
     options: DrawingArguments,
 ) -> None:
     """Redraw the part of an image that is white in a mask."""
-    edit("inpaint", {"image": image, "mask": mask}, prompt, options)
+    draw_from_image("inpaint", {"image": image, "mask": mask}, prompt, options)
 
 
 @with_options
@@ -115,7 +115,7 @@ def extrapolate(
     offset: Annotated[int, typer.Option(help="Codes that are added at a time beyond half an image.")] = 0,
 ) -> None:
     """Extend an image beyond its borders."""
-    edit("extrapolate", {"image": image, "direction": direction, "offset": offset}, prompt, options)
+    draw_from_image("extrapolate", {"image": image, "direction": direction, "offset": offset}, prompt, options)
 
 
 @with_options
@@ -126,13 +126,25 @@ def vary(
     strength: Annotated[float, typer.Option(help="Fraction of the image that is redrawn, up to 1.")] = 0.6,
 ) -> None:
     """Draw a variation of an image: a random part of it is redrawn."""
-    edit("vary", {"image": image, "strength": strength}, prompt, options)
+    draw_from_image("vary", {"image": image, "strength": strength}, prompt, options)
+
+
+@with_options
+def edit(
+    image: ImageFile,
+    instruction: Annotated[
+        str, typer.Argument(help='What to change, such as "make the circle red".', show_default=False)
+    ],
+    options: DrawingArguments,
+) -> None:
+    """Edit an image by an instruction, with a model or adapter that was fine-tuned on editing pairs."""
+    draw_from_image("edit", {"image": image}, instruction, options)
 
 
 SIZES = ("width", "height")
 
 
-def edit(task: str, arguments: dict[str, Any], prompt: str, options: DrawingArguments) -> None:
+def draw_from_image(task: str, arguments: dict[str, Any], prompt: str, options: DrawingArguments) -> None:
     """Run a task that starts from an image, and write one image file.
 
     Args:

@@ -9,7 +9,7 @@ from showo_turbo.cli.answer import ask, chat, describe
 from showo_turbo.cli.app import app as page
 from showo_turbo.cli.convert import average, convert
 from showo_turbo.cli.demo import demo
-from showo_turbo.cli.draw import extrapolate, generate, inpaint, vary
+from showo_turbo.cli.draw import edit, extrapolate, generate, inpaint, vary
 from showo_turbo.cli.evaluate import evaluate, report
 from showo_turbo.cli.exit_status import run_or_exit
 from showo_turbo.cli.serve import serve
@@ -22,6 +22,7 @@ for command in (
     inpaint,
     extrapolate,
     vary,
+    edit,
     ask,
     describe,
     chat,

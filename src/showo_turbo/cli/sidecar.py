@@ -14,6 +14,7 @@ TASKS = {
     "inpaint": ("image", "mask"),
     "extrapolate": ("image", "direction", "offset"),
     "vary": ("image", "strength"),
+    "edit": ("image",),
 }
 """Methods of the pipeline that draw, each with its own arguments besides the prompt."""
 
@@ -60,9 +61,11 @@ class Sidecar:
     base: str | None = None
 
     def to_bytes(self) -> bytes:
-        """Return the content of the file."""
+        """Return the content of the file; a base that the adapter names is left out."""
         values: dict[str, Any] = {}
         for name, value in vars(self).items():
+            if name == "base" and value is None:
+                continue
             values |= vars(value) if name == "sampling" else {name: value}
         return json_bytes(values)
 

@@ -129,21 +129,23 @@ def assemble(settings: Settings = None) -> None:
 
 
 def finetune(settings: Settings = None) -> None:
-    """Fine-tune a model on your own captioned images, dialogues and texts (minutes to hours).
+    """Fine-tune a model on your own captioned images, dialogues, texts and edits (minutes to hours).
 
     \b
     Keys (docs/tutorials/finetune.md describes them):
       model, output        what to adapt, and the folder of the run
       captions             images with captions: [{kind: image_folder, path: my.jsonl}]
       dialogues, texts     questions about images; plain texts
+      edits                image, instruction, image: [{kind: edit_pairs, path: my.jsonl}]
       lora                 {rank, alpha, targets}: adapters in place of all weights
       loop                 {steps, warmup_steps, validation_steps, patience, ...}
-      validation           {held_out, samples, captions, dialogues, texts}
+      validation           {held_out, samples, captions, dialogues, texts, edits}
       optimizer            {name, lr, muon_lr, betas, weight_decay}
       captions_batch_size, dialogues_batch_size, texts_batch_size,
-      captions_weight, dialogues_weight, texts_weight, condition_dropout,
-      max_text_length, gradient_checkpointing, sheet_prompts, seed,
-      num_workers, image_tokenizer, text_tokenizer
+      edits_batch_size, captions_weight, dialogues_weight, texts_weight,
+      edits_weight, condition_dropout, max_text_length, sheet_prompts,
+      gradient_checkpointing, seed, num_workers, image_tokenizer,
+      text_tokenizer
 
     \b
     Example:

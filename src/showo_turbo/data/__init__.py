@@ -1,7 +1,7 @@
 """Training data: a weighted mixture of sources as one stream that resumes at the exact sample.
 
-samples         captions, dialogues, texts
-sources/        COCO, LLaVA, image folders, WebDataset, Parquet, rendered scenes
+samples         captions, dialogues, texts, editing pairs
+sources/        COCO, LLaVA, image folders, WebDataset, Parquet, editing pairs, rendered scenes
 source_files    paths and patterns of a source's files
 source_config   configuration -> stream
 held_out        parts of a source for training and validation
@@ -20,6 +20,7 @@ from showo_turbo.data.samples import (
     BadSampleError,
     CaptionSample,
     DialogueSample,
+    EditSample,
     ImageOrCodes,
     Sample,
     TextSample,
@@ -33,6 +34,7 @@ __all__ = [
     "BadSamples",
     "CaptionSample",
     "DialogueSample",
+    "EditSample",
     "ImageOrCodes",
     "MixedStream",
     "Sample",

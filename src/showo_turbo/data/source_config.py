@@ -17,19 +17,20 @@ from typing import Any, TypeVar
 
 from showo_turbo.data.bad_samples import BadSamples
 from showo_turbo.data.mixture import Mixture
-from showo_turbo.data.samples import CaptionSample, DialogueSample, Sample, TextSample
+from showo_turbo.data.samples import CaptionSample, DialogueSample, EditSample, Sample, TextSample
 from showo_turbo.data.source_files import existing_folder, matching_files
 from showo_turbo.data.sources.coco import CocoCaptions
+from showo_turbo.data.sources.edit_pairs import EditPairs
 from showo_turbo.data.sources.image_folder import ImageFolder
 from showo_turbo.data.sources.llava import LlavaDialogues
 from showo_turbo.data.sources.parquet import ParquetTexts
-from showo_turbo.data.sources.scenes import SceneCaptions, SceneDialogues, SceneTexts
+from showo_turbo.data.sources.scenes import SceneCaptions, SceneDialogues, SceneEdits, SceneTexts
 from showo_turbo.data.sources.source import Source
 from showo_turbo.data.sources.webdataset import WebDataset
 from showo_turbo.data.stream import MixedStream, WeightedSource, check_names
 from showo_turbo.errors import InputError
 
-S = TypeVar("S", CaptionSample, DialogueSample, TextSample)
+S = TypeVar("S", CaptionSample, DialogueSample, TextSample, EditSample)
 
 
 @dataclass(frozen=True)
@@ -41,9 +42,9 @@ class SourceConfig:
         path: file; for `webdataset` and `parquet` also a pattern of files.
         weight: relative weight in the stream.
         name: name in logs and errors; kind and path if left out.
-        images: folder of images (`coco`, `llava`, `image_folder`).
+        images: folder of images (`coco`, `llava`, `image_folder`, `edit_pairs`).
         column: column of texts (`parquet`).
-        draws_per_scene: samples of each scene (`scene_captions`, `scene_dialogues`, `scene_texts`).
+        draws_per_scene: samples of each scene (`scene_captions`, `scene_dialogues`, `scene_texts`, `scene_edits`).
         num_objects: number of objects that a scene must have (`scene_captions`).
         turns: number of turns of a dialogue (`scene_dialogues`).
         description_share: fraction of the dialogues that begin with a description (`scene_dialogues`).
@@ -95,6 +96,8 @@ KINDS = {
     ),
     "parquet": _Kind(ParquetTexts, TextSample, ("column",)),
     "scene_texts": _Kind(SceneTexts, TextSample, ("draws_per_scene",)),
+    "edit_pairs": _Kind(EditPairs, EditSample, ("images",)),
+    "scene_edits": _Kind(SceneEdits, EditSample, ("draws_per_scene",)),
 }
 
 
@@ -185,4 +188,5 @@ def _kinds_of(samples: type[Sample]) -> list[str]:
 
 
 def _plural(samples: type[Sample]) -> str:
-    return {CaptionSample: "captions", DialogueSample: "dialogues", TextSample: "texts"}[samples]
+    names = {CaptionSample: "captions", DialogueSample: "dialogues", TextSample: "texts", EditSample: "edits"}
+    return names[samples]

@@ -53,7 +53,7 @@ def _open(config: FinetuningConfig, sources: SampleSources, samples: type[Any]) 
     log = f"held_out_{kind}"
     stream = sources.open(samples, batch_size, log=log, part=part and partial(part, 1), others=own).stream
     count = config.validation.samples
-    if kind != "captions":  # which are masked in another way when they are repeated
+    if kind not in ("captions", "edits"):  # which are masked in another way when they are repeated
         count = min(count, sum(len(one.source) for one in stream.sources))
     held_out = SampleLoader(stream, min(batch_size, count))
     return Loaders(training, held_out, count // held_out.batch_size)

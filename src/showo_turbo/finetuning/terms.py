@@ -3,6 +3,7 @@
 captions    image -> codes, some masked     cross entropy of the masked codes (Show-o, arXiv 2408.12528, eq. 3)
 dialogues   image -> codes                  cross entropy of the next token of answers (eq. 2)
 texts                                       cross entropy of the next token
+edits       target -> codes, some masked    cross entropy of the masked codes, after source and instruction
 """
 
 import random
@@ -12,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from showo_turbo.data import CaptionSample, DialogueSample, Sample, TextSample
+from showo_turbo.data import CaptionSample, DialogueSample, EditSample, ImageOrCodes, Sample, TextSample
 from showo_turbo.errors import InputError
 from showo_turbo.finetuning.finetuning_config import FinetuningConfig
 from showo_turbo.finetuning.loaders import Loaders
@@ -20,6 +21,7 @@ from showo_turbo.pipelines.pipeline import ShowoPipeline
 from showo_turbo.training.supervised_batches import (
     SupervisedBatch,
     dialogue_batch,
+    editing_batch,
     random_masking,
     text_batch,
     text_to_image_batch,
@@ -35,7 +37,7 @@ class Terms:
         self.config, self.pipe = config, pipe
 
     def build(self, kind: str, loaders: Loaders) -> Term:
-        """Return the term of a kind of samples: "captions", "dialogues" or "texts"."""
+        """Return the term of a kind of samples: "captions", "dialogues", "texts" or "edits"."""
         build: Callable[[Any, int, bool], SupervisedBatch] = getattr(self, kind)
         held_out = loaders.held_out
 
@@ -45,7 +47,7 @@ class Terms:
         return Term(
             weight=getattr(self.config, f"{kind}_weight"),
             batch=lambda number: batch(loaders.training.batch(number), number, True),
-            predicts_codes=kind == "captions",
+            predicts_codes=kind in ("captions", "edits"),
             held_out=None if held_out is None else lambda number: batch(held_out.batch(number), number, False),
             num_held_out=loaders.num_held_out,
         )
@@ -55,27 +57,39 @@ class Terms:
         for sample in samples:
             if sample.image is None:
                 raise InputError(f"{sample.key} has no image: choose captions with images")
-        rng = random.Random(f"{self.config.loop.seed}/masks/{number}")
-        fraction = self.config.condition_dropout if training else 0.0
-        texts = ["" if rng.random() < fraction else sample.text for sample in samples]
-        codes = self._codes(samples)
-        masked = random_masking(len(codes), codes.shape[1], torch.Generator().manual_seed(rng.getrandbits(48)))
+        codes = self._codes([sample.image for sample in samples])
+        dropped, masked = self._noise(codes, number, training)
+        texts = ["" if drop else sample.text for sample, drop in zip(samples, dropped, strict=True)]
         return text_to_image_batch(self.pipe.prompts, texts, codes, masked)
+
+    def edits(self, samples: Sequence[EditSample], number: int, training: bool) -> SupervisedBatch:
+        """Mask codes of the targets by the cosine schedule; in training, drop some sources with their instructions."""
+        sources, targets = (self._codes([getattr(one, name) for one in samples]) for name in ("source", "target"))
+        dropped, masked = self._noise(targets, number, training)
+        instructions = [None if drop else one.instruction for one, drop in zip(samples, dropped, strict=True)]
+        return editing_batch(self.pipe.prompts, instructions, sources, targets, masked)
 
     def dialogues(self, samples: Sequence[DialogueSample], number: int, training: bool) -> SupervisedBatch:
         """Build rows of dialogues."""
         del number, training
-        return dialogue_batch(self.pipe.prompts, samples, self._codes(samples).tolist())
+        return dialogue_batch(self.pipe.prompts, samples, self._codes([sample.image for sample in samples]).tolist())
 
     def texts(self, samples: Sequence[TextSample], number: int, training: bool) -> SupervisedBatch:
         """Build rows of plain texts."""
         del number, training
         return text_batch(self.pipe.prompts, [sample.text for sample in samples], self.config.max_text_length)
 
-    def _codes(self, samples: Sequence[CaptionSample] | Sequence[DialogueSample]) -> Tensor:
-        """Return the codes of the samples' images, long (batch, n), on the CPU."""
+    def _noise(self, codes: Tensor, number: int, training: bool) -> tuple[list[bool], Tensor]:
+        """Return the conditions of a batch to drop, and its codes to mask, bool (batch, n)."""
+        rng = random.Random(f"{self.config.loop.seed}/masks/{number}")
+        fraction = self.config.condition_dropout if training else 0.0
+        dropped = [rng.random() < fraction for _ in codes]
+        return dropped, random_masking(len(codes), codes.shape[1], torch.Generator().manual_seed(rng.getrandbits(48)))
+
+    def _codes(self, images: Sequence[ImageOrCodes | None]) -> Tensor:
+        """Return the codes of images, long (batch, n), on the CPU."""
         rows = [
-            sample.image if isinstance(sample.image, Tensor) else self.pipe.encode_image(sample.image)[0].cpu()  # type: ignore[arg-type]
-            for sample in samples
+            image if isinstance(image, Tensor) else self.pipe.encode_image(image)[0].cpu()  # type: ignore[arg-type]
+            for image in images
         ]
         return torch.stack(rows)

@@ -6,12 +6,22 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from PIL import Image
+from torch import Tensor
 
 from showo_turbo.checkpoints.image_tokenizer import fingerprint
-from showo_turbo.data import CaptionSample, DialogueSample, Sample, SampleLoader, SourceConfig, TextSample, open_stream
+from showo_turbo.data import (
+    CaptionSample,
+    DialogueSample,
+    EditSample,
+    Sample,
+    SampleLoader,
+    SourceConfig,
+    TextSample,
+    open_stream,
+)
 from showo_turbo.data.digests import Digest, source_digests
 from showo_turbo.data.held_out import Subset
-from showo_turbo.data.sources.scenes import SceneCaptions, SceneDialogues
+from showo_turbo.data.sources.scenes import SceneCaptions, SceneDialogues, SceneEdits
 from showo_turbo.data.sources.source import Source
 from showo_turbo.errors import InputError
 from showo_turbo.pipelines.pipeline import ShowoPipeline
@@ -19,9 +29,14 @@ from showo_turbo.processing.image_files import check_aspect_ratio
 from showo_turbo.training.processes import process_state
 from showo_turbo.validation import check_integer
 
-S = TypeVar("S", CaptionSample, DialogueSample, TextSample)
+S = TypeVar("S", CaptionSample, DialogueSample, TextSample, EditSample)
 
-KINDS: dict[type[Sample], str] = {CaptionSample: "captions", DialogueSample: "dialogues", TextSample: "texts"}
+KINDS: dict[type[Sample], str] = {
+    CaptionSample: "captions",
+    DialogueSample: "dialogues",
+    TextSample: "texts",
+    EditSample: "edits",
+}
 """Config key of the sources of each class of samples."""
 
 _MAX_WORKERS = 256
@@ -100,6 +115,7 @@ class SampleSources:
         checks: dict[type[Sample], Callable[[Any], Any]] = {
             CaptionSample: lambda sample: self.pipe.prompts.check_prompt(sample.text),
             DialogueSample: self._check_dialogue,
+            EditSample: self._check_edit,
         }
         self.output.mkdir(parents=True, exist_ok=True)
         stream = open_stream(
@@ -110,10 +126,11 @@ class SampleSources:
             check=checks.get(samples),
             part=part,
         )
-        with_codes = (SceneDialogues, SceneCaptions) if self.captions_need_codes else SceneDialogues
         for weighted in stream.sources:
             source = weighted.source.source if isinstance(weighted.source, Subset) else weighted.source
-            if isinstance(source, with_codes):
+            if isinstance(source, SceneDialogues | SceneEdits) or (
+                self.captions_need_codes and isinstance(source, SceneCaptions)
+            ):
                 self._check_image_tokenizer(weighted.name, source)
         stride = state.num_processes if sharded else 1
         loader = SampleLoader(stream, batch_size, self.config.num_workers, stride)
@@ -133,7 +150,7 @@ class SampleSources:
         """Return the digests of the data of sources by title, for manifests."""
         return source_digests(source for kind in kinds for source in getattr(self.config, kind))
 
-    def _check_image_tokenizer(self, name: str, source: SceneCaptions | SceneDialogues) -> None:
+    def _check_image_tokenizer(self, name: str, source: SceneCaptions | SceneDialogues | SceneEdits) -> None:
         """Raise InputError if a scene pool was encoded by another image tokenizer than the model's."""
         image_tokenizer = self.pipe.image_tokenizer
         if image_tokenizer is not None and fingerprint(image_tokenizer) != source.pool.image_tokenizer_sha256:
@@ -142,17 +159,30 @@ class SampleSources:
                 "it, or encode a pool with the model's (pretrain scene-pool image_tokenizer=..)"
             )
 
+    def _check_edit(self, sample: EditSample) -> None:
+        """Raise InputError for extreme aspect ratios, invalid instructions, and pairs that are too long."""
+        self._check_image(sample.source)
+        self._check_image(sample.target)
+        instruction = self.pipe.prompts.check_prompt(sample.instruction)
+        num_codes, positions = self.pipe.model.config.num_vq_tokens, self.pipe.model.max_positions
+        length = len(self.pipe.prompts.editing([0] * num_codes, instruction)) + num_codes + 2
+        if length > positions:
+            raise InputError(f"two images and the instruction take {length} tokens, the model has {positions}")
+
+    def _check_image(self, image: Image.Image | Tensor) -> None:
+        """Raise InputError for an extreme aspect ratio, or codes that the model does not have."""
+        if isinstance(image, Image.Image):
+            check_aspect_ratio(image)
+            return
+        self.pipe.check_codes(image)
+        expected = self.pipe.model.config.num_vq_tokens
+        if image.numel() != expected:
+            raise InputError(f"image has {image.numel()} codes, those of the model {expected}")
+
     def _check_dialogue(self, sample: DialogueSample) -> None:
         """Raise InputError for extreme aspect ratios, invalid questions, and dialogues that are too long."""
         prompts, model = self.pipe.prompts, self.pipe.model
-        if isinstance(sample.image, Image.Image):
-            check_aspect_ratio(sample.image)
-        else:
-            self.pipe.check_codes(sample.image)
-            if sample.image.numel() != model.config.num_vq_tokens:
-                raise InputError(
-                    f"image has {sample.image.numel()} codes, those of the model {model.config.num_vq_tokens}"
-                )
+        self._check_image(sample.image)
         for turn in sample.turns:
             prompts.check_question(turn.question)
         length = self.dialogue_length(sample)

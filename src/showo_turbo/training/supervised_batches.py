@@ -4,6 +4,10 @@ Text to image, left padded. Some codes are replaced by the mask token, and predi
 
     [PAD] .. [t2i] [sot] caption [eot] [soi] c ? c ? ? c [eoi]
 
+Editing, left padded. Rows of the source image see all of it, those of the target see everything:
+
+    [PAD] .. [t2i] [soi] source [eoi] [sot] instruction [eot] [soi] c ? c ? ? c [eoi]
+
 Understanding, right padded. Several turns about one image are packed behind it. Each turn attends to the image prefix
 and to itself, and its position ids continue from the prefix, so the result is that of a separate row for each turn:
 
@@ -20,14 +24,14 @@ Texts, left padded. Every token but the first is a label:
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from showo_turbo.data import DialogueSample
-from showo_turbo.models.omni_attention import causal_mask, text_to_image_mask, understanding_mask
+from showo_turbo.models.omni_attention import causal_mask, editing_mask, text_to_image_mask, understanding_mask
 from showo_turbo.models.showo import Showo
 from showo_turbo.processing.prompts import FIRST_TURN, PromptBuilder, left_pad
 from showo_turbo.processing.sequences import image_sequences
@@ -78,8 +82,34 @@ def random_masking(count: int, tokens: int, generator: torch.Generator) -> Tenso
 
 def text_to_image_batch(prompts: PromptBuilder, texts: Sequence[str], codes: Tensor, masked: Tensor) -> SupervisedBatch:
     """Build rows of captions (empty: unconditional) and codes (batch, num_tokens), of which some are `masked`."""
-    vocabulary = prompts.vocabulary
-    text = left_pad([prompts.text_to_image(caption) for caption in texts], vocabulary.pad_id).ids
+    return _image_batch([prompts.text_to_image(text) for text in texts], codes, masked, prompts.vocabulary)
+
+
+def editing_batch(
+    prompts: PromptBuilder, instructions: Sequence[str | None], sources: Tensor, targets: Tensor, masked: Tensor
+) -> SupervisedBatch:
+    """Build rows of editing pairs.
+
+    Args:
+        prompts: builds the rows.
+        instructions: None drops the source as well, for an unconditional row.
+        sources: codes of the images before, long (batch, num_tokens).
+        targets: codes of the images after, likewise.
+        masked: codes of the targets to predict, bool (batch, num_tokens).
+    """
+    rows = [
+        prompts.unconditional() if instruction is None else prompts.editing(source, instruction)
+        for instruction, source in zip(instructions, sources.tolist(), strict=True)
+    ]
+    batch = _image_batch(rows, targets, masked, prompts.vocabulary)
+    return replace(batch, attention_mask=editing_mask(batch.ids, prompts.vocabulary))
+
+
+def _image_batch(
+    rows: Sequence[Sequence[int]], codes: Tensor, masked: Tensor, vocabulary: Vocabulary
+) -> SupervisedBatch:
+    """Build rows of prompts, followed by codes of which some are masked."""
+    text = left_pad(rows, vocabulary.pad_id).ids
     image = torch.where(masked, vocabulary.mask_id, vocabulary.codes_to_ids(codes))
     ids = image_sequences(text, image, vocabulary)
     labels = torch.full_like(ids, _NO_LABEL)
