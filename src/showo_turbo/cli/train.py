@@ -100,7 +100,7 @@ def showo(settings: Settings = None) -> None:
       intermediate_size, num_hidden_layers, num_attention_heads,
       max_position_embeddings, max_text_length, text_to_image_batch_size,
       understanding_batch_size, questions_per_picture, condition_dropout,
-      understanding_weight, init_from
+      pair_share, understanding_weight, init_from
 
     \b
     Example:
