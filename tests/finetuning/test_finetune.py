@@ -22,7 +22,7 @@ from showo_turbo.pipelines.pipeline import ShowoPipeline
 from showo_turbo.training.adapters import LoraConfig
 from showo_turbo.training.loop import LoopConfig
 from showo_turbo.training.optimizers import OptimizerConfig
-from showo_turbo.training.supervised_batches import dialogue_batch, supervised_loss, text_batch
+from showo_turbo.training.supervised_batches import dialogue_batch, pack_sequences, supervised_loss, text_batch
 
 CAPTIONS = ("a red car", "a green car", "a blue car", "a grey car")
 LOOP = LoopConfig(
@@ -248,3 +248,43 @@ def test_the_command_adapts_the_shipped_model(tmp_path: Path, monkeypatch: pytes
     assert ShowoPipeline.from_pretrained("runs/finetuned/adapter").text_to_image("a red circle", seed=0).images
     refused = CliRunner().invoke(app, ["finetune", *settings, "lora.rnk=3"])
     assert refused.exit_code != 0
+
+
+@pytest.mark.parametrize("kind", ["texts", "dialogues"])
+@torch.no_grad()
+def test_packed_sequences_have_the_loss_of_separate_rows(random_pipe: ShowoPipeline, kind: str) -> None:
+    prompts, model = random_pipe.prompts, random_pipe.model
+    generator = torch.Generator().manual_seed(0)
+    codes = torch.randint(16, (5, 16), generator=generator).tolist()
+    answers = ["a red car and a green car", "a", "yes", "a dog", "no"]
+    if kind == "texts":
+        batches = [text_batch(prompts, some, 512) for some in (answers, *([one] for one in answers))]
+    else:
+        dialogues = [
+            DialogueSample(str(i), torch.tensor(codes[i]), (Turn("a?", text),) * (1 + i % 3 * 2))
+            for i, text in enumerate(answers)
+        ]
+        batches = [dialogue_batch(prompts, dialogues, codes)]
+        batches += [dialogue_batch(prompts, [one], [row]) for one, row in zip(dialogues, codes, strict=True)]
+    packed, *separate = batches
+    assert packed.ids.shape[1] == max(batch.ids.shape[1] for batch in separate)
+    assert len(packed.ids) < 5
+    counts = [int(batch.labelled.sum()) for batch in separate]
+    assert int(packed.labelled.sum()) == sum(counts)
+    losses = [float(supervised_loss(model, batch)) for batch in separate]
+    expected = sum(loss * count for loss, count in zip(losses, counts, strict=True)) / sum(counts)
+    assert float(supervised_loss(model, packed)) == pytest.approx(expected, rel=1e-5)
+    for batch in separate:
+        expected_mask = understanding_mask(batch.ids, prompts.vocabulary)
+        assert batch.attention_mask.equal(expected_mask)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "capacity", "rows"),
+    [([3, 3, 3], 3, 3), ([5, 1, 1, 1, 2], 5, 2), ([4, 3, 2, 1], 5, 2), ([1], 9, 1)],
+)
+def test_sequences_are_packed_once_each(lengths: list[int], capacity: int, rows: int) -> None:
+    packed = pack_sequences(lengths, capacity)
+    assert sorted(member for row in packed for member in row) == list(range(len(lengths)))
+    assert all(sum(lengths[member] for member in row) <= capacity for row in packed)
+    assert len(packed) == rows

@@ -154,7 +154,7 @@ def finetune(
       edits_batch_size, captions_weight, dialogues_weight, texts_weight,
       edits_weight, condition_dropout, max_text_length, sheet_prompts,
       gradient_checkpointing, seed, num_workers, image_tokenizer,
-      text_tokenizer
+      text_tokenizer, vision_tower
 
     \b
     Keys of `finetune image-tokenizer`:

@@ -33,17 +33,17 @@ def check_finetuning(config: FinetuningConfig) -> None:
     """Check names, sources and the environment of a fine-tuning before any computation.
 
     Raises:
-        InputError: if a source or the model is missing, the model answers by CLIP features and there are dialogues, or
-            the `train` extra is not installed.
+        InputError: if a source, the model or the vision tower that dialogues need is missing, or the `train` extra is
+            not installed.
     """
     require_module("matplotlib.figure", "the loss curve of a training")
     if config.lora.rank:
         require_peft()
-    model = locate(config.model, config.image_tokenizer, config.text_tokenizer).config
-    if model.w_clip_vit and "dialogues" in config.kinds:
+    files = locate(config.model, config.image_tokenizer, config.text_tokenizer, vision_tower=config.vision_tower)
+    if files.config.w_clip_vit and "dialogues" in config.kinds and files.vision_tower is None:
         raise InputError(
-            f"{config.model!r} answers by CLIP features (w_clip_vit), for which there is no term of dialogues: "
-            "leave dialogues out, or choose a model that reads images as codes"
+            f"{config.model!r} answers by CLIP features (w_clip_vit) and holds no vision tower: give vision_tower, or "
+            "leave dialogues out"
         )
     for samples, kind in KINDS.items():
         if kind in config.kinds:
@@ -74,15 +74,18 @@ def finetune(config: FinetuningConfig) -> Path:
 
 def _run(config: FinetuningConfig, output: Path) -> None:
     set_num_threads(config.loop)
-    tokenizers = {"image_tokenizer": config.image_tokenizer, "text_tokenizer": config.text_tokenizer}
-    pipe = ShowoPipeline.from_pretrained(config.model, device=process_state().device, dtype="float32", **tokenizers)
+    names = ("image_tokenizer", "text_tokenizer", "vision_tower")
+    components = {name: getattr(config, name) for name in names}
+    pipe = ShowoPipeline.from_pretrained(config.model, device=process_state().device, dtype="float32", **components)
+    tower = pipe.vision_tower
+    image_length = pipe.model.config.num_vq_tokens if tower is None else tower.num_features
 
     def dialogue_length(sample: DialogueSample) -> int:
-        return len(dialogue_row(pipe.prompts, [0] * pipe.model.config.num_vq_tokens, sample)[0])
+        return len(dialogue_row(pipe.prompts, [0] * image_length, sample)[0])
 
     sources = SampleSources(config, config.loop.seed, pipe, output, dialogue_length, captions_need_codes=True)
     with closing(sources):
-        settings = _settings(config) | {"model": locate(config.model, **tokenizers).weights_sha256()}
+        settings = _settings(config) | {"model": locate(config.model, **components).weights_sha256()}
         check_or_write_run_manifest(
             config.loop, settings | sources.settings(config.kinds), "a model", sources.digests(config.kinds)
         )
@@ -90,6 +93,8 @@ def _run(config: FinetuningConfig, output: Path) -> None:
         prompts = sheet_prompts(config, loaders, _SHEET_PROMPTS)
         terms = Terms(config, pipe)
         prepare_model(pipe.model, config.lora, config.gradient_checkpointing, config.loop.seed)
+        if pipe.vision_tower is not None and "dialogues" in config.kinds and not config.lora.rank:
+            pipe.model.mm_projector.requires_grad_(True)
         task = SupervisedTask(
             pipe.model,
             pipe.prompts.vocabulary,

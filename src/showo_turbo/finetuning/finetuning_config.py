@@ -62,7 +62,8 @@ class FinetuningConfig(SampleSourcesConfig):
         sheet_prompts: prompts of the sample sheets; the first captions, held-out ones if there are some, if left out.
         gradient_checkpointing: trade time for memory.
         seed: overrides `loop.seed`.
-        image_tokenizer, text_tokenizer: for a model without its own, see `ShowoPipeline.from_pretrained`.
+        image_tokenizer, text_tokenizer, vision_tower: for a model without its own, see
+            `ShowoPipeline.from_pretrained`.
 
     Raises:
         InputError: if there are no sources, or a number is out of its range.
@@ -90,6 +91,7 @@ class FinetuningConfig(SampleSourcesConfig):
     seed: int | None = None
     image_tokenizer: str | None = None
     text_tokenizer: str | None = None
+    vision_tower: str | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -1,16 +1,17 @@
 """Terms of a fine-tuning's loss, each from the samples of one kind.
 
 captions    image -> codes, some masked     cross entropy of the masked codes (Show-o, arXiv 2408.12528, eq. 3)
-dialogues   image -> codes                  cross entropy of the next token of answers (eq. 2)
+dialogues   image -> codes, or features     cross entropy of the next token of answers (eq. 2)
 texts                                       cross entropy of the next token
 edits       target -> codes, some masked    cross entropy of the masked codes, after source and instruction
 """
 
 import random
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
+from PIL.Image import Image
 from torch import Tensor
 
 from showo_turbo.data import CaptionSample, DialogueSample, EditSample, ImageOrCodes, Sample, TextSample
@@ -69,10 +70,17 @@ class Terms:
         instructions = [None if drop else one.instruction for one, drop in zip(samples, dropped, strict=True)]
         return editing_batch(self.pipe.prompts, instructions, sources, targets, masked)
 
+    @torch.no_grad()
     def dialogues(self, samples: Sequence[DialogueSample], number: int, training: bool) -> SupervisedBatch:
-        """Build rows of dialogues."""
+        """Build rows of dialogues about images, which are read as codes or as CLIP features."""
         del number, training
-        return dialogue_batch(self.pipe.prompts, samples, self._codes([sample.image for sample in samples]).tolist())
+        images = [sample.image for sample in samples]
+        if not self.pipe.model.config.w_clip_vit:
+            return dialogue_batch(self.pipe.prompts, samples, self._codes(images).tolist())
+        tower = self.pipe.require_vision_tower()
+        features = tower(tower.preprocess(cast("list[Image]", images)))  # `SampleSources` leaves codes out
+        indices = torch.arange(features.shape[:2].numel()).reshape(features.shape[:2])
+        return dialogue_batch(self.pipe.prompts, samples, indices.tolist(), features)
 
     def texts(self, samples: Sequence[TextSample], number: int, training: bool) -> SupervisedBatch:
         """Build rows of plain texts."""

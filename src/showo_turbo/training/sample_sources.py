@@ -183,6 +183,8 @@ class SampleSources:
         """Raise InputError for extreme aspect ratios, invalid questions, and dialogues that are too long."""
         prompts, model = self.pipe.prompts, self.pipe.model
         self._check_image(sample.image)
+        if model.config.w_clip_vit and isinstance(sample.image, Tensor):
+            raise InputError("image is given as codes, but the model answers by CLIP features: choose images")
         for turn in sample.turns:
             prompts.check_question(turn.question)
         length = self.dialogue_length(sample)
