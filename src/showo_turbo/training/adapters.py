@@ -61,7 +61,7 @@ def prepare_model(model: Showo, lora: LoraConfig, gradient_checkpointing: bool, 
     Raises:
         InputError: if adapters are configured and peft is not installed, or no layer has one of their names.
     """
-    # The projector of CLIP features stays frozen: no term of a loss uses it.
+    # The projector of CLIP features stays frozen: it is used by dialogues about features only, see `finetuning`.
     model.requires_grad_(False).showo.requires_grad_(True)
     model.train()
     if lora.rank:

@@ -36,7 +36,7 @@ from showo_turbo.extras import require_module
 from showo_turbo.files import append_json_line, drop_json_lines_after
 from showo_turbo.interruption import SignalWatch, TrainingStopped, command_line
 from showo_turbo.training.log import TrainingLog
-from showo_turbo.training.loop_config import CHANGEABLE_ON_RESUME, LoopConfig
+from showo_turbo.training.loop_config import CHANGEABLE_ON_RESUME, PRECISIONS, LoopConfig
 from showo_turbo.training.processes import errors_of_lost_processes, gather_from_all, make_accelerator
 from showo_turbo.training.run_manifest import check_or_write_manifest
 from showo_turbo.training.state import newest_step, read_newest, write_checkpoint
@@ -74,8 +74,17 @@ def check_environment(config: LoopConfig) -> None:
             "ACCELERATE_USE_CPU=true to run on the CPU"
         )
     timeout = InitProcessGroupKwargs(timeout=timedelta(minutes=config.timeout_minutes))
-    precision = make_accelerator(kwargs_handlers=[timeout]).mixed_precision  # connects the processes
-    if precision not in ("no", "bf16"):
+    try:
+        accelerator = make_accelerator(kwargs_handlers=[timeout], mixed_precision=config.mixed_precision)
+    except ValueError as error:  # the state of accelerate is that of the process
+        if config.mixed_precision is None or "mixed_precision" not in str(error):
+            raise
+        raise InputError(
+            f"loop.mixed_precision is {config.mixed_precision!r}, but this process computes in "
+            f"{make_accelerator().mixed_precision!r} already: choose one for all stages"
+        ) from error
+    precision = accelerator.mixed_precision  # the processes are connected now
+    if precision not in PRECISIONS:
         raise InputError(f"accelerate's mixed precision is {precision!r}: choose 'bf16' or 'no'")
 
 

@@ -14,10 +14,14 @@ CHANGEABLE_ON_RESUME = (
     "patience",
     "checkpoint_minutes",
     "tracker",
+    "mixed_precision",
     "threads",
     "timeout_minutes",
 )
-"""Fields of a LoopConfig that a resumed run may change."""
+"""Fields of a LoopConfig that a resumed run may change; the precision that a run has is in its manifest by itself."""
+
+PRECISIONS = ("no", "bf16")
+"""Values of `mixed_precision`."""
 
 _MAX_STEPS = 10**9
 _MAX_THREADS = 1024
@@ -47,6 +51,8 @@ class LoopConfig:
         patience: number of validations in a row without a lower loss that ends the training; 0 runs all steps.
         checkpoint_minutes: minutes between two checkpoints.
         tracker: "tensorboard", "wandb", "trackio" or another tracker of accelerate; none if left out.
+        mixed_precision: "bf16" computes losses in bfloat16 where that is exact enough, with float32 weights; "no" does
+            not; as configured for accelerate if left out.
         threads: number of CPU threads; torch's default if left out.
         timeout_minutes: time that a process waits for another one, which may write a checkpoint or generate
             trajectories, before the training ends with an error.
@@ -66,12 +72,15 @@ class LoopConfig:
     patience: int = 0
     checkpoint_minutes: float = 3.0
     tracker: str | None = None
+    mixed_precision: str | None = None
     threads: int | None = None
     timeout_minutes: float = 30.0
 
     def __post_init__(self) -> None:
         for name in ("steps", "gradient_accumulation_steps", "max_skipped", "log_steps"):
             check_integer(f"loop.{name}", getattr(self, name), 1, _MAX_STEPS)
+        if self.mixed_precision not in (None, *PRECISIONS):
+            raise InputError(f"loop.mixed_precision is {self.mixed_precision!r}: choose {' or '.join(PRECISIONS)}")
         if self.threads is not None:
             check_integer("loop.threads", self.threads, 1, _MAX_THREADS)
         check_seed("loop.seed", self.seed)
