@@ -98,4 +98,5 @@ reproduce-clipart: $(VENV)/.installed-dev  ## train the model of clip-art from n
 	test -e runs/clipart/scene_pool.safetensors || \
 		$(RUN)/showo-turbo pretrain scene-pool config=configs/clipart/scene_pool.yaml
 	$(RUN)/showo-turbo pretrain showo config=configs/clipart/showo.yaml
+	$(RUN)/showo-turbo pretrain showo config=configs/clipart/showo_round_2.yaml
 	$(RUN)/showo-turbo pretrain assemble config=configs/clipart/model.yaml

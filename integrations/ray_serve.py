@@ -67,9 +67,10 @@ def build_application(arguments: Arguments) -> Any:
     """Return the ASGI application of a replica; its models are loaded and its worker runs."""
     from showo_turbo import ShowoPipeline
     from showo_turbo.cli.serve import model_names
-    from showo_turbo.serving.http.application import Server, create_app
+    from showo_turbo.serving.http.application import create_app
     from showo_turbo.serving.http.keys import ApiKeys, read_keys
     from showo_turbo.serving.http.metrics import Metrics
+    from showo_turbo.serving.http.server import Server
     from showo_turbo.serving.worker import Worker
 
     limits, keys_file = arguments.limits(), arguments.api_keys_file
@@ -78,11 +79,9 @@ def build_application(arguments: Arguments) -> Any:
     pipes = {name: ShowoPipeline.from_pretrained(model, **own) for name, model in names.items()}
     metrics = Metrics(limits.max_sequences)
     worker = Worker(pipes, limits, metrics)
-    metrics.watch(worker)
     application = create_app(
         Server(worker, limits, metrics, ApiKeys(read_keys(Path(keys_file)) if keys_file else []), logs=False)
     )
-    application.state.worker = worker
     worker.start()
     return application
 
@@ -116,7 +115,7 @@ def app(arguments: Arguments) -> serve.Application:
     class Replica:
         def check_health(self) -> None:
             """Raise an error if the worker has stopped, so that the replica is replaced."""
-            if not self.app.state.worker.alive:  # type: ignore[attr-defined]
+            if not self.app.state.server.worker.alive:  # type: ignore[attr-defined]
                 raise RuntimeError("the worker has stopped")
 
     return Replica.bind()

@@ -21,7 +21,7 @@ CASES = {
     "peft": ("adapters.require_peft()", TRAIN),
     "pyarrow": ("ParquetTexts('texts.parquet')", TRAIN),
     "ijson": ("JsonRecords.of_array(Path('captions.json'))", TRAIN),
-    "fastapi": ("create_app(None)", SERVE),
+    "fastapi": ("require_server()", SERVE),
     "uvicorn": ("require_server()", SERVE),
     "pycocoevalcap": ("cider([['a']], ['a'])", EVALUATE),
     "torchmetrics": ("CLIP_SCORE.score(Judging(Path(), []))", EVALUATE),
@@ -42,7 +42,8 @@ for name in cases:
 
 import showo_turbo
 for module in pkgutil.walk_packages(showo_turbo.__path__, "showo_turbo."):
-    importlib.import_module(module.name)
+    if not module.name.startswith("showo_turbo.serving.http."):  # the server itself, which `require_server` guards
+        importlib.import_module(module.name)
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -60,7 +61,6 @@ from showo_turbo.evaluation.benchmarks.clip_score import CLIP_SCORE
 from showo_turbo.evaluation.benchmarks.definition import DataPaths, Judging
 from showo_turbo.evaluation.benchmarks.mmmu import MMMU
 from showo_turbo.evaluation.comparison_chart import score_chart
-from showo_turbo.serving.http.application import create_app
 from showo_turbo.training import adapters, loop, processes
 from showo_turbo.training.curves import plot_curve
 from showo_turbo.training.optimizers import OptimizerConfig, build_optimizers

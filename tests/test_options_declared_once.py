@@ -24,7 +24,8 @@ from showo_turbo.config_reader import read_config
 from showo_turbo.generation.options import DecodingOptions, SamplingOptions
 from showo_turbo.pipelines.chat import Chat
 from showo_turbo.serving.dialogues import ChatRequest
-from showo_turbo.serving.http.bodies import bodies, given as given_in, read_form_body, read_json_body, schema_of
+from showo_turbo.serving.http.bodies import ChatBody, EditBody, ImageBody, given as given_in, schema_of
+from showo_turbo.serving.http.bodies import read_form_body, read_json_body
 from showo_turbo.serving.requests import ExtrapolateRequest, InpaintRequest, VaryRequest
 
 checkpoint, image = sys.argv[1:]
@@ -66,14 +67,14 @@ print(json.dumps({
     "text request": TextRequest("a.png", patience=2).patience,
     "edit requests": [kind(contrast=2.0).contrast for kind in (InpaintRequest, ExtrapolateRequest, VaryRequest)],
     "chat request": ChatRequest(None, (), "a?", patience=2).patience,
-    "http images": given_in(SamplingOptions, read_json_body(bodies().images, b'{"prompt": "a", "contrast": 2.5}')),
-    "http edits": given_in(SamplingOptions, read_form_body(bodies().edits, {"prompt": "a", "contrast": "2.5"})),
+    "http images": given_in(SamplingOptions, read_json_body(ImageBody, b'{"prompt": "a", "contrast": 2.5}')),
+    "http edits": given_in(SamplingOptions, read_form_body(EditBody, {"prompt": "a", "contrast": "2.5"})),
     "http chat": given_in(
-        DecodingOptions, read_json_body(bodies().chat, b'{"messages": [{"role": "user"}], "patience": 7}')
+        DecodingOptions, read_json_body(ChatBody, b'{"messages": [{"role": "user"}], "patience": 7}')
     ),
     "http documentation": [
-        schema_of(bodies().images)["properties"]["contrast"]["description"],
-        schema_of(bodies().chat)["properties"]["patience"]["minimum"],
+        schema_of(ImageBody)["properties"]["contrast"]["description"],
+        schema_of(ChatBody)["properties"]["patience"]["minimum"],
     ],
     "given": given, "left out": left_out, "again": again, "old": old,
     "asked": command("ask", image, "What?", "--model", checkpoint, "--device", "cpu", "--patience", "0"),

@@ -41,8 +41,8 @@ async def call():
         assert (await client.get("/ready")).status_code == 200
         return await client.post("/v1/images/generations", json={"prompt": "a red circle", "seed": 0})
 answer = asyncio.run(call())
-assert application.state.worker.limits.max_queue == 3
-application.state.worker.stop()
+assert application.state.server.worker.limits.max_queue == 3
+application.state.server.worker.stop()
 print(json.dumps(answer.status_code))
 print(json.dumps(answer.json()))
 """

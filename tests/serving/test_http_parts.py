@@ -13,7 +13,7 @@ import pytest
 from showo_turbo import InputError
 from showo_turbo.serving.dialogues import ChatOutput
 from showo_turbo.serving.http import remote_images
-from showo_turbo.serving.http.chat_routes import read_messages
+from showo_turbo.serving.http.chat_messages import read_messages
 from showo_turbo.serving.http.error_bodies import ApiError
 from showo_turbo.serving.http.gate import is_loopback
 from showo_turbo.serving.http.keys import ApiKeys, read_keys

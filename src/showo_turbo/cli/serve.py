@@ -23,6 +23,7 @@ from showo_turbo.cli.common_options import (
     with_options,
 )
 from showo_turbo.cli.early_checks import check_model
+from showo_turbo.cli.page_sidecars import page_sidecar
 from showo_turbo.cli.terminal import note, print_result, verbosity, warn
 from showo_turbo.errors import InputError
 from showo_turbo.extras import install_hint
@@ -79,32 +80,28 @@ def serve(
     """
     chosen, names = limits.limits(), model_names(model)
     require_server()
+    from showo_turbo.serving.http.application import create_app
     from showo_turbo.serving.http.keys import ApiKeys, read_keys
+    from showo_turbo.serving.http.listener import bind, is_local, listen, url_of
+    from showo_turbo.serving.http.metrics import Metrics
+    from showo_turbo.serving.http.server import Server
+    from showo_turbo.serving.http.streams import file_bytes
+    from showo_turbo.serving.worker import Worker
 
     check_origins(cors_origin or [])
     for path in names.values():
         check_model(path, dtype, quantization)
     keys = ApiKeys([*(api_key or []), *(read_keys(api_keys_file) if api_keys_file else [])])
     check_integer("port", port, 0, 65535)
-    from showo_turbo.serving.http.listener import bind, is_local, listen, url_of
-
     bound = bind(host, port)
     if not is_local(bound) and not keys:
         warn(f"everybody who reaches {host} can use the server: --api-key or --api-keys-file lets in those with a key")
     pipes = {name: load_pipeline(path, device, dtype, quantization) for name, path in names.items()}
     for pipe in pipes.values():
         pipe.require_image_tokenizer()
-        if with_app:  # fill caches of the model, so that the first visitor sees the first pass at once
-            pipe.text_to_image("a", num_inference_steps=2, seed=0)
-
-    from showo_turbo.cli.page_sidecars import page_sidecar
-    from showo_turbo.serving.http.application import Server, create_app
-    from showo_turbo.serving.http.metrics import Metrics
-    from showo_turbo.serving.worker import Worker
-
-    metrics = Metrics(chosen.max_sequences)
-    worker = Worker(pipes, chosen, metrics)
-    metrics.watch(worker)
+        if with_app:  # fill caches of the model and of the image writer: the first visitor sees the first pass at once
+            file_bytes(pipe.text_to_image("a", num_inference_steps=2, seed=0).images[0], "png", None)
+    worker = Worker(pipes, chosen, metrics := Metrics(chosen.max_sequences))
     server = Server(
         worker,
         chosen,
@@ -117,12 +114,10 @@ def serve(
         log_prompts=log_prompts,
         sidecar=page_sidecar(names, pipes) if with_app else None,
     )
-    app = create_app(server)
     worker.start()
     try:
-        received = listen(
-            app, worker, bound, chosen.drain_seconds, lambda: print_result(f"{', '.join(pipes)}: {url_of(bound)}")
-        )
+        where = f"{', '.join(pipes)}: {url_of(bound)}"
+        received = listen(create_app(server), worker, bound, chosen.drain_seconds, lambda: print_result(where))
     finally:
         worker.stop()
     note("all requests are finished")
@@ -136,7 +131,7 @@ def require_server() -> None:
     Raises:
         InputError: if one is not.
     """
-    libraries = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
+    libraries = ("fastapi", "pydantic", "uvicorn", "python_multipart", "prometheus_client")
     if missing := [library for library in libraries if find_spec(library) is None]:
         raise InputError(f"serve needs {', '.join(missing)}: {install_hint('serve')}")
 

@@ -57,6 +57,11 @@ class ChatRequest:
 
         def __init__(self, *args: Any, **options: Any) -> None: ...
 
+    @property
+    def decoding_options(self) -> DecodingOptions:
+        """Options of the answer."""
+        return DecodingOptions(**options_in(DecodingOptions, self))
+
 
 @dataclass(frozen=True)
 class ChatOutput:
@@ -163,7 +168,7 @@ def prepare_dialogue(pipe: ShowoPipeline, cache: DialogueCache, request: ChatReq
     Raises:
         InputError: if a text is empty or too long, or an option is out of its range.
     """
-    prompts, decoding = pipe.prompts, DecodingOptions(**options_in(DecodingOptions, request))
+    prompts, decoding = pipe.prompts, request.decoding_options
     questions = pipe.check_questions([*(turn.question for turn in request.turns), request.question], decoding)
     for turn in request.turns:
         prompts.check_answer(turn.answer)

@@ -17,7 +17,7 @@ Decisions:
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from queue import SimpleQueue
 from threading import Thread
@@ -27,42 +27,10 @@ from showo_turbo.pipelines.pipeline import ShowoPipeline
 from showo_turbo.serving.dialogues import ChatRequest, DialogueCache, prepare_dialogue
 from showo_turbo.serving.engine import Engine, Update, virtual_finish
 from showo_turbo.serving.limits import LimitOptions
-from showo_turbo.serving.requests import PipelineRequest, prepare_request
+from showo_turbo.serving.requests import prepare_request
+from showo_turbo.serving.submissions import DrainingError, Event, QueueFullError, Report, Request, Submission
 
 logger = logging.getLogger(__name__)
-
-Request = PipelineRequest | ChatRequest
-
-
-class QueueFullError(Exception):
-    """Report that too many requests wait.
-
-    Attributes:
-        retry_after: seconds after which a place is expected to be free.
-    """
-
-    def __init__(self, waiting: int, retry_after: int) -> None:
-        super().__init__(f"{waiting} requests are waiting: try again in {retry_after} s")
-        self.retry_after = retry_after
-
-
-class DrainingError(Exception):
-    """Report that the server is about to stop and takes no new requests."""
-
-    def __init__(self) -> None:
-        super().__init__("the server is stopping and takes no new requests: try another one, or later")
-
-
-class Event(Protocol):
-    """Hold what a reader gets: a preview, a part of a text, or the result."""
-
-    @property
-    def done(self) -> bool:
-        """Whether this is the last event of the request."""
-
-
-Report = Callable[[Update], Event | None]
-"""Turns an update into an event, or None if the reader is not interested in it; runs in the thread."""
 
 
 class Observer(Protocol):
@@ -82,69 +50,6 @@ class Observer(Protocol):
 
     def finished(self, model: str, seconds: float, passes: int) -> None:
         """Receive the time from a request's first step to its last event."""
-
-
-@dataclass(eq=False)
-class Submission:
-    """Hold an accepted request. Iterate over it once for its events.
-
-    Attributes:
-        model: name of the model.
-        request: the request.
-        report: turns updates into events.
-        accepted: time of acceptance, of `time.monotonic`.
-        started: time of its first step.
-        ticket: its ticket in the engine.
-    """
-
-    model: str
-    request: Request
-    report: Report
-    worker: "Worker"
-    deadline: float
-    accepted: float = field(default_factory=time.monotonic)
-    started: float | None = None
-    ticket: int | None = None
-    events: asyncio.Queue[Event | Exception | None] = field(default_factory=asyncio.Queue)
-    loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
-
-    async def checked(self) -> None:
-        """Wait until the request has been checked; called once, before the events are read.
-
-        Raises:
-            TimeoutError: if the deadline passes.
-            Exception: the error of a request that is invalid.
-        """
-        async with asyncio.timeout_at(self.deadline):
-            event = await self.events.get()
-        if isinstance(event, Exception):
-            raise event
-
-    async def __aiter__(self) -> AsyncIterator[Event]:
-        """Yield events up to the last one; leaving earlier cancels the request.
-
-        Raises:
-            TimeoutError: if the deadline passes.
-            Exception: the error that ended the request.
-        """
-        done = False
-        try:
-            while not done:
-                async with asyncio.timeout_at(self.deadline):
-                    event = await self.events.get()
-                if isinstance(event, Exception):
-                    done = True
-                    raise event
-                if event is not None:
-                    done = event.done
-                    yield event
-        finally:
-            if not done:
-                self.cancel()
-
-    def cancel(self) -> None:
-        """Give up the request; without effect if it has ended."""
-        self.worker.cancel(self)
 
 
 @dataclass
@@ -219,7 +124,7 @@ class Worker:
         if waiting >= self.limits.max_queue:
             raise QueueFullError(waiting, max(1, min(60, round(waiting * self._seconds_per_request))))
         deadline = asyncio.get_running_loop().time() + self.limits.request_timeout
-        task = Submission(model, request, report, self, deadline)
+        task = Submission(model, request, report, self.cancel, deadline)
         self._open.add(task)
         self._inbox.put(lambda: self._prepare(task))
         return task

@@ -6,14 +6,15 @@ Decisions:
   fields of other servers.
 """
 
-from dataclasses import Field, fields
+from dataclasses import Field as OptionField
+from dataclasses import fields
 from difflib import get_close_matches
-from functools import cache
-from types import SimpleNamespace
 from typing import Any, Literal
 
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic_core import from_json
+
 from showo_turbo.errors import one_line
-from showo_turbo.extras import require_module
 from showo_turbo.generation.options import (
     RECOMMENDED,
     DecodingOptions,
@@ -38,120 +39,115 @@ IGNORED = frozenset((
 """Fields of OpenAI's API without an effect here, which are not worth a warning."""
 
 
-def _schema_of(declared: Field) -> dict[str, Any]:
+class _OpenModel(BaseModel):
+    """Accept unknown fields, and no conversions."""
+
+    model_config = ConfigDict(extra="allow", strict=True, protected_namespaces=())
+
+
+class _Body(_OpenModel):
+    """Fields of all requests."""
+
+    model: str | None = Field(None, description="Name of a model; the first one if left out.")
+    seed: int | None = Field(
+        None, ge=0, lt=2**63, description="Seed; random if left out. The same seed gives the same bytes."
+    )
+    user: str | None = Field(None, description="Ignored.")
+    size: str | None = Field(None, description='Width and height in pixels, "256x256", or "auto".')
+    output_format: Literal["png", "jpeg", "webp"] | None = Field(None, description="png if left out.")
+    output_compression: int | None = Field(
+        None, ge=0, le=100, description="Quality of jpeg and webp in percent; 95 if left out."
+    )
+    stream: bool | None = Field(None, description="Send server-sent events.")
+
+
+class _Drawing(_Body):
+    """Fields of requests that draw."""
+
+    prompt: str = Field(description="Text of the image.")
+    n: int | None = Field(None, ge=1, description="Number of images; 1 if left out.")
+    response_format: Literal["b64_json"] | None = Field(None, description="Images are returned as base64.")
+    partial_images: int | None = Field(None, ge=0, le=MAX_PREVIEWS, description="Previews of each image in a stream.")
+
+
+class _Edit(_Drawing):
+    """Fields of requests that edit an image."""
+
+    strength: float | None = Field(None, description="Fraction of the image that a variation redraws.")
+    direction: str | list[str] | None = Field(
+        None, description="Extend the image: left, right, up, down, or several, with commas in forms."
+    )
+    offset: int | None = Field(None, description="Codes that are added beyond half an image at a time.")
+
+
+class _ImageUrl(_OpenModel):
+    url: str
+
+
+class _ContentPart(_OpenModel):
+    type: str
+    text: str | None = None
+    image_url: _ImageUrl | str | None = None
+
+
+class _Message(_OpenModel):
+    role: str
+    content: str | list[_ContentPart] | None = None
+
+
+class _StreamOptions(_OpenModel):
+    include_usage: bool | None = None
+
+
+class _Chat(_Body):
+    """Fields of dialogues."""
+
+    messages: list[_Message] = Field(description="The dialogue: text, and one image.", min_length=1)
+    max_tokens: int | None = Field(None, ge=1, description="Length of the longest answer.")
+    max_completion_tokens: int | None = Field(None, ge=1, description="Another name of max_tokens.")
+    temperature: float | None = Field(
+        None, ge=0, le=1e6, description="Sample tokens; greedy decoding if 0 or left out."
+    )
+    top_p: float | None = Field(None, ge=0, le=1, description="Must be 1 or left out to sample.")
+    stop: str | list[str] | None = Field(None, description="Texts that end the answer, up to four.")
+    n: int | None = Field(None, ge=1, description="Number of images; answers are one.")
+    strength: float | None = Field(None, description="Fraction of the image that a variation redraws.")
+    stream_options: _StreamOptions | None = None
+    modalities: list[str] | None = Field(None, description='["text"], or ["image"] to draw.')
+
+
+def _schema_of_option(declared: OptionField) -> dict[str, Any]:
     """Return the range of an option in words of JSON schema."""
     spec = declared.metadata
     names = {"minimum": "minimum", "maximum": "maximum", "above": "exclusiveMinimum"}
     return {name: spec[bound] for bound, name in names.items() if spec[bound] is not None}
 
 
-def _option_fields(options: type[Options]) -> dict[str, Any]:
-    """Return pydantic fields of all options of a class; those that are left out are None or "recommended"."""
-    from pydantic import Field as BodyField
-
-    own: dict[str, Any] = {}
-    for declared in fields(options):
-        annotation, default = argument_of(options, declared)
-        if not options.left_out_is_recommended:
-            annotation, default = annotation | None, None
-        if declared.metadata["choices"]:
-            annotation = Literal[declared.metadata["choices"]] | None
-        values = range_in_words(declared)
-        help = f"{declared.metadata['help']} {values[:1].upper()}{values[1:]}{'.' if values else ''}".strip()
-        own[declared.name] = (
-            annotation,
-            BodyField(default, description=help, json_schema_extra=_schema_of(declared) or None),
-        )
-    return own
+def _field_of_option(options: type[Options], declared: OptionField) -> tuple[Any, Any]:
+    """Return the pydantic field of an option; one that is left out is None or "recommended"."""
+    annotation, default = argument_of(options, declared)
+    if not options.left_out_is_recommended:
+        annotation, default = annotation | None, None
+    if declared.metadata["choices"]:
+        annotation = Literal[declared.metadata["choices"]] | None
+    values = range_in_words(declared)
+    help = f"{declared.metadata['help']} {values[:1].upper()}{values[1:]}{'.' if values else ''}".strip()
+    return annotation, Field(default, description=help, json_schema_extra=_schema_of_option(declared) or None)
 
 
-@cache
-def bodies() -> SimpleNamespace:
-    """Return the bodies `images`, `edits` and `chat`.
-
-    Raises:
-        InputError: if pydantic is not installed.
-    """
-    require_module("pydantic", "the server", "serve")
-    from pydantic import BaseModel, ConfigDict, create_model
-    from pydantic import Field as BodyField
-
-    open_fields = ConfigDict(extra="allow", strict=True, protected_namespaces=())
-    common: dict[str, Any] = {
-        "model": (str | None, BodyField(None, description="Name of a model; the first one if left out.")),
-        "seed": (
-            int | None,
-            BodyField(
-                None, ge=0, lt=2**63, description="Seed; random if left out. The same seed gives the same bytes."
-            ),
-        ),
-        "user": (str | None, BodyField(None, description="Ignored.")),
-    }
-    drawing: dict[str, Any] = {
-        "prompt": (str, BodyField(description="Text of the image.")),
-        "n": (int | None, BodyField(None, ge=1, description="Number of images; 1 if left out.")),
-        "size": (str | None, BodyField(None, description='Width and height in pixels, "256x256", or "auto".')),
-        "response_format": (Literal["b64_json"] | None, BodyField(None, description="Images are returned as base64.")),
-        "output_format": (Literal["png", "jpeg", "webp"] | None, BodyField(None, description="png if left out.")),
-        "output_compression": (
-            int | None,
-            BodyField(None, ge=0, le=100, description="Quality of jpeg and webp in percent; 95 if left out."),
-        ),
-        "stream": (bool | None, BodyField(None, description="Send server-sent events.")),
-        "partial_images": (
-            int | None,
-            BodyField(None, ge=0, le=MAX_PREVIEWS, description="Previews of each image in a stream."),
-        ),
-    }
-    sampling, decoding = _option_fields(SamplingOptions), _option_fields(DecodingOptions)
-    edits: dict[str, Any] = {
-        "strength": (float | None, BodyField(None, description="Fraction of the image that a variation redraws.")),
-        "direction": (
-            str | list[str] | None,
-            BodyField(None, description="Extend the image: left, right, up, down, or several, with commas in forms."),
-        ),
-        "offset": (int | None, BodyField(None, description="Codes that are added beyond half an image at a time.")),
-    }
-    image_url: Any = create_model("ImageUrl", __config__=open_fields, url=(str, ...))
-    part: Any = create_model(
-        "ContentPart",
-        __config__=open_fields,
-        type=(str, ...),
-        text=(str | None, None),
-        image_url=(image_url | str | None, None),
-    )
-    message: Any = create_model(
-        "Message", __config__=open_fields, role=(str, ...), content=(str | list[part] | None, None)
-    )
-    stream_options: Any = create_model("StreamOptions", __config__=open_fields, include_usage=(bool | None, None))
-    chat: dict[str, Any] = {
-        "messages": (list[message], BodyField(description="The dialogue: text, and one image.", min_length=1)),
-        "max_tokens": (int | None, BodyField(None, ge=1, description="Length of the longest answer.")),
-        "max_completion_tokens": (int | None, BodyField(None, ge=1, description="Another name of max_tokens.")),
-        "temperature": (
-            float | None,
-            BodyField(None, ge=0, le=1e6, description="Sample tokens; greedy decoding if 0 or left out."),
-        ),
-        "top_p": (float | None, BodyField(None, ge=0, le=1, description="Must be 1 or left out to sample.")),
-        "stop": (str | list[str] | None, BodyField(None, description="Texts that end the answer, up to four.")),
-        "n": (int | None, BodyField(None, ge=1, description="Number of images; answers are one.")),
-        **{name: drawing[name] for name in ("size", "output_format", "output_compression", "stream")},
-        "strength": edits["strength"],
-        "stream_options": (stream_options | None, None),
-        "modalities": (list[str] | None, BodyField(None, description='["text"], or ["image"] to draw.')),
-    }
-    build = {
-        "images": ("ImageBody", common | drawing | sampling),
-        "edits": ("EditBody", common | drawing | edits | sampling),
-        "chat": ("ChatBody", decoding | sampling | common | chat),  # shared names may be "recommended"
-    }
-    made: dict[str, type[BaseModel]] = {
-        name: create_model(title, __config__=open_fields, **own) for name, (title, own) in build.items()
-    }
-    return SimpleNamespace(**made)
+def _with_options(title: str, base: type[BaseModel], *kinds: type[Options]) -> Any:
+    """Return a body with the fields of `base` and those options that it does not declare itself."""
+    own = {one.name: _field_of_option(kind, one) for kind in kinds for one in fields(kind)}
+    fresh: dict[str, Any] = {name: field for name, field in own.items() if name not in base.model_fields}
+    return create_model(title, __base__=base, **fresh)
 
 
-def schema_of(body: Any) -> dict[str, Any]:
+ImageBody = _with_options("ImageBody", _Drawing, SamplingOptions)
+EditBody = _with_options("EditBody", _Edit, SamplingOptions)
+ChatBody = _with_options("ChatBody", _Chat, DecodingOptions, SamplingOptions)
+
+
+def schema_of(body: type[BaseModel]) -> dict[str, Any]:
     """Return the JSON schema of a body, without references."""
     schema = body.model_json_schema()
     definitions = schema.pop("$defs", {})
@@ -166,36 +162,37 @@ def schema_of(body: Any) -> dict[str, Any]:
     return inlined(schema)
 
 
-def read_json_body(body: type, raw: bytes) -> Any:
+def request_body(media_type: str, schema: dict[str, Any]) -> dict[str, Any]:
+    """Return the documentation of a body that a route reads by itself."""
+    return {"requestBody": {"required": True, "content": {media_type: {"schema": schema}}}}
+
+
+def read_json_body(body: type[BaseModel], raw: bytes) -> Any:
     """Return a body that was sent as JSON.
 
     Raises:
         ApiError: if it is not valid JSON, or a field is missing or invalid.
     """
-    from pydantic_core import from_json
-
     try:
         values = from_json(raw, allow_inf_nan=False)
     except ValueError as error:
         raise invalid(None, f"the body is no valid JSON ({one_line(error)})") from None
     if not isinstance(values, dict):
         raise invalid(None, "the body is no JSON object: give one with the fields of the request")
-    return _validated(body, body.model_validate, values)  # type: ignore[attr-defined]
+    return _validated(body.model_validate, values)
 
 
-def read_form_body(body: type, texts: dict[str, str]) -> Any:
+def read_form_body(body: type[BaseModel], texts: dict[str, str]) -> Any:
     """Return a body that was sent as a form; empty fields count as left out.
 
     Raises:
         ApiError: if a field is missing or invalid.
     """
     given = {name: text for name, text in texts.items() if text != "" or name == "prompt"}
-    return _validated(body, lambda values: body.model_validate_strings(values, strict=False), given)  # type: ignore[attr-defined]
+    return _validated(lambda values: body.model_validate_strings(values, strict=False), given)
 
 
-def _validated(body: type, validate: Any, values: dict[str, Any]) -> Any:
-    from pydantic import ValidationError
-
+def _validated(validate: Any, values: dict[str, Any]) -> Any:
     try:
         found = validate(values)
     except ValidationError as error:
@@ -207,7 +204,7 @@ def _validated(body: type, validate: Any, values: dict[str, Any]) -> Any:
     return found
 
 
-def _first_error(error: Any, values: dict[str, Any]) -> ApiError:
+def _first_error(error: ValidationError, values: dict[str, Any]) -> ApiError:
     """Return the first error of a validation, with the path of the field."""
     first = error.errors(include_url=False, include_context=False)[0]
     param = ".".join(str(step) for step in first["loc"] if isinstance(step, int) or step in _names(values))

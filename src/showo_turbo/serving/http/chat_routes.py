@@ -9,116 +9,27 @@ import secrets
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from PIL.Image import Image
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, Response
 
 from showo_turbo.generation.options import DecodingOptions
-from showo_turbo.pipelines.chat import ChatTurn
 from showo_turbo.pipelines.pipeline import ShowoPipeline
 from showo_turbo.serving.dialogues import ChatRequest, dialogue_ids
-from showo_turbo.serving.http.application import (
-    ERRORS,
-    Server,
-    choose_seed,
-    event_stream,
-    now,
-    read_body,
-    server_sent_event,
-    while_connected,
-)
-from showo_turbo.serving.http.bodies import MAX_STOPS, bodies, given, read_json_body, schema_of
+from showo_turbo.serving.http.bodies import MAX_STOPS, ChatBody, given, read_json_body, request_body, schema_of
+from showo_turbo.serving.http.chat_messages import Messages, load_message_image, read_messages
 from showo_turbo.serving.http.error_bodies import as_api_errors, invalid
 from showo_turbo.serving.http.image_costs import size_of
 from showo_turbo.serving.http.image_routes import drawing_options, new_drawing
-from showo_turbo.serving.http.images_in import decode_data_url, open_limited, to_model_size
-from showo_turbo.serving.http.remote_images import fetch_image
+from showo_turbo.serving.http.server import BEARER, ERRORS, RequestServer, Server, choose_seed, now
+from showo_turbo.serving.http.streams import event_stream, read_body, server_sent_event, while_connected
 from showo_turbo.serving.reports import AnswerEvent, AnswerReport
 from showo_turbo.serving.requests import DrawingRequest, ImageRequest, VaryRequest
-from showo_turbo.serving.worker import Submission
+from showo_turbo.serving.submissions import Submission
 from showo_turbo.validation import shown
 
-if TYPE_CHECKING:
-    from fastapi import FastAPI, Request, Response
-
-
-@dataclass(frozen=True)
-class Messages:
-    """Hold the content of a dialogue.
-
-    Attributes:
-        image_url: address of its image, or None.
-        turns: questions and answers so far.
-        question: the last question.
-        warnings: what is ignored.
-    """
-
-    image_url: str | None
-    turns: list[ChatTurn]
-    question: str
-    warnings: list[str]
-
-
-def read_messages(messages: list[Any]) -> Messages:
-    """Return the content of messages. Texts of neighbouring messages of one role are joined.
-
-    Raises:
-        ApiError: if roles do not alternate from user to user, a part is of another kind, or there are several images.
-    """
-    urls: list[str] = []
-    texts: list[tuple[str, str]] = []
-    ignored = 0
-    for number, message in enumerate(messages):
-        parts = message.content if isinstance(message.content, list) else []
-        text = "" if message.content is None or parts else message.content
-        for part in parts or []:
-            if part.type == "text":
-                text += part.text or ""
-            elif part.type == "image_url" and part.image_url is not None and message.role == "user":
-                urls.append(part.image_url if isinstance(part.image_url, str) else part.image_url.url)
-            elif part.type == "image_url" and message.role == "assistant":
-                continue  # an image that the model has drawn
-            else:
-                raise invalid(
-                    f"messages.{number}.content",
-                    f"messages.{number} has a part of type {shown(part.type)}: give text, and image_url of users",
-                )
-        if message.role in ("system", "developer"):
-            ignored += 1
-        elif message.role not in ("user", "assistant"):
-            raise invalid(
-                f"messages.{number}.role", f"messages.{number}.role is {shown(message.role)}: choose user or assistant"
-            )
-        elif texts and texts[-1][0] == message.role:
-            texts[-1] = (message.role, f"{texts[-1][1]} {text}".strip())
-        else:
-            texts.append((message.role, text))
-    if len(set(urls)) > 1:
-        raise invalid("messages", f"messages hold {len(urls)} images: a dialogue of this model is about one")
-    if [role for role, _ in texts[::2]] != ["user"] * len(texts[::2]) or len(texts) % 2 == 0:
-        raise invalid("messages", "messages do not go from user to user: the first and the last are the user's")
-    contents = [text for _, text in texts]
-    turns = [ChatTurn(*pair) for pair in zip(contents[:-1:2], contents[1::2], strict=True)]
-    warnings = ["system messages are ignored: the model has no such role"] if ignored else []
-    return Messages(urls[0] if urls else None, turns, contents[-1], warnings)
-
-
-async def load_message_image(server: Server, url: str, pipe: ShowoPipeline) -> Image:
-    """Return the image of a dialogue, reduced to what the model reads.
-
-    Raises:
-        ApiError: if it cannot be read, or is named by address and that is not allowed.
-    """
-    remote = url[:5].lower() != "data:"
-    if remote and not server.allow_remote_images:
-        raise invalid("image_url", "image_url is no data URL: send the image as data:image/png;base64,...")
-
-    def load() -> Image:
-        data = fetch_image(url, server.limits.max_body << 20) if remote else decode_data_url(url)
-        opened = open_limited(data, server.limits.max_pixels)
-        return opened if pipe.model.config.w_clip_vit else to_model_size(opened, pipe)
-
-    return await server.in_image_thread(load)
+router = APIRouter(dependencies=[BEARER], responses=ERRORS)
 
 
 def decoding_options(body: Any) -> dict[str, Any]:
@@ -139,7 +50,7 @@ def decoding_options(body: Any) -> dict[str, Any]:
     return options
 
 
-def fitting_length(server: Server, pipe: ShowoPipeline, messages: Messages, body: Any) -> dict[str, int]:
+def fitting_length(pipe: ShowoPipeline, messages: Messages, body: Any) -> dict[str, int]:
     """Return `max_new_tokens` for `max_tokens`, which may be more than the model has positions left."""
     wanted = body.max_completion_tokens or body.max_tokens
     if wanted is None or body.max_new_tokens is not None:
@@ -162,6 +73,36 @@ def stop_sequences(body: Any) -> list[str]:
     if len(stops) > MAX_STOPS or not all(stops) or max(map(len, stops), default=0) > 256:
         raise invalid("stop", f"stop is {shown(body.stop)}: give up to {MAX_STOPS} texts of 1 to 256 characters")
     return stops
+
+
+async def read_chat(request: Request, server: Server) -> tuple[Any, Messages]:
+    """Return the body of a dialogue, and the content of its messages.
+
+    Raises:
+        ApiError: if the body is invalid or too large, or a text is too long.
+    """
+    body = read_json_body(ChatBody, await read_body(request, server.limits))
+    messages = read_messages(body.messages)
+    for text in (messages.question, *(turn.question for turn in messages.turns)):
+        server.check_prompt(text, "messages")
+    return body, messages
+
+
+async def chat_request(server: Server, body: Any, messages: Messages) -> ChatRequest:
+    """Return the request for an answer to the last question.
+
+    Raises:
+        ApiError: if there is no image, or it cannot be read.
+        InputError: if an option is out of its range.
+    """
+    if messages.image_url is None:
+        raise invalid(
+            "messages", "messages hold no image: the model answers questions about one, add an image_url part"
+        )
+    _, pipe = server.pipe(body.model)
+    options = decoding_options(body) | fitting_length(pipe, messages, body)
+    image = await load_message_image(server, messages.image_url, pipe)
+    return ChatRequest(image, messages.turns, messages.question, seed=choose_seed(body.seed), **options)
 
 
 @dataclass
@@ -235,23 +176,13 @@ class Answering:
             self.task.cancel()
 
 
-async def answer(server: Server, body: Any, messages: Messages, request: "Request", begin: float) -> "Response":
+async def answer(server: Server, body: Any, messages: Messages, request: Request, begin: float) -> Response:
     """Answer the last question, and return the response."""
-    from fastapi.responses import JSONResponse
-
     model, pipe = server.pipe(body.model)
-    if messages.image_url is None:
-        raise invalid(
-            "messages", "messages hold no image: the model answers questions about one, add an image_url part"
-        )
     if body.n not in (None, 1):
         raise invalid("n", f"n is {body.n}: answers are one, choose 1")
-    stops = stop_sequences(body)
-    options = decoding_options(body) | fitting_length(server, pipe, messages, body)
-    image = await load_message_image(server, messages.image_url, pipe)
-    chat = ChatRequest(image, messages.turns, messages.question, seed=choose_seed(body.seed), **options)
-    length = DecodingOptions(**options).max_new_tokens
-    report = AnswerReport(length, stops, bool(body.stream), pipe.prompts.cleans_up_spaces)
+    stops, chat = stop_sequences(body), await chat_request(server, body, messages)
+    report = AnswerReport(chat.decoding_options.max_new_tokens, stops, bool(body.stream), pipe.prompts.cleans_up_spaces)
     warnings = [*messages.warnings, *server.warnings(pipe, body, "questions", [messages.question])]
     task = server.worker.submit(model, chat, report)
     answering = Answering(server, model, chat, body, warnings, task, begin, f"chatcmpl-{secrets.token_hex(12)}")
@@ -265,10 +196,8 @@ async def answer(server: Server, body: Any, messages: Messages, request: "Reques
     return JSONResponse(completion | {"object": "chat.completion"} | usage)
 
 
-async def draw(server: Server, body: Any, messages: Messages, request: "Request", begin: float) -> "Response":
+async def draw(server: Server, body: Any, messages: Messages, request: Request, begin: float) -> Response:
     """Draw the last text, from the dialogue's image if there is one, and return the response."""
-    from fastapi.responses import JSONResponse
-
     _, pipe = server.pipe(body.model)
     options, size = drawing_options(body), size_of(body, pipe)
     drawn: DrawingRequest = ImageRequest(messages.question, **size, **options)
@@ -307,29 +236,14 @@ async def draw(server: Server, body: Any, messages: Messages, request: "Request"
     return event_stream(server, events())
 
 
-def add_chat_routes(app: "FastAPI", server: Server, bearer: Any) -> None:
-    """Add the route of dialogues."""
-    from fastapi import Depends, Request, Response
-
-    chat_body = bodies().chat
-    content = {"application/json": {"schema": schema_of(chat_body)}}
-
-    @app.post(
-        "/v1/chat/completions",
-        dependencies=[Depends(bearer)],
-        responses=ERRORS,
-        openapi_extra={"requestBody": {"required": True, "content": content}},
-    )
-    async def complete_chat(request: Request) -> Response:
-        """Answer a question about an image, or draw with `modalities: ["image"]`."""
-        begin = time.monotonic()
-        with as_api_errors(chat_body.model_fields):
-            body = read_json_body(chat_body, await read_body(request, server.limits))
-            messages = read_messages(body.messages)
-            for text in (messages.question, *(turn.question for turn in messages.turns)):
-                server.check_prompt(text, "messages")
-            modalities = body.modalities or ["text"]
-            if modalities not in (["text"], ["image"]):
-                raise invalid("modalities", f"modalities is {shown(modalities)}: choose ['text'] or ['image']")
-            respond = draw if modalities == ["image"] else answer
-            return await respond(server, body, messages, request, begin)
+@router.post("/v1/chat/completions", openapi_extra=request_body("application/json", schema_of(ChatBody)))
+async def complete_chat(request: Request, server: RequestServer) -> Response:
+    """Answer a question about an image, or draw with `modalities: ["image"]`."""
+    begin = time.monotonic()
+    with as_api_errors(ChatBody.model_fields):
+        body, messages = await read_chat(request, server)
+        modalities = body.modalities or ["text"]
+        if modalities not in (["text"], ["image"]):
+            raise invalid("modalities", f"modalities is {shown(modalities)}: choose ['text'] or ['image']")
+        respond = draw if modalities == ["image"] else answer
+        return await respond(server, body, messages, request, begin)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from showo_turbo.errors import InputError
-from showo_turbo.serving.worker import DrainingError, QueueFullError
+from showo_turbo.serving.submissions import DrainingError, QueueFullError
 
 logger = logging.getLogger(__name__)
 

@@ -1,30 +1,29 @@
 """Read forms into memory: nothing of a request touches the file system."""
 
 from collections.abc import AsyncGenerator
-from typing import TYPE_CHECKING
+
+from fastapi import Request
+from starlette.formparsers import MultiPartException, MultiPartParser
 
 from showo_turbo.serving.http.error_bodies import invalid
-
-if TYPE_CHECKING:
-    from fastapi import Request
 
 FORM_FILES = 3
 FORM_FIELDS = 64
 
 
-async def read_form(raw: bytes, request: "Request") -> tuple[dict[str, str], dict[str, list[bytes]]]:
-    """Return texts and files of a form, which is held in memory."""
-    from starlette.formparsers import MultiPartException, MultiPartParser
+class _InMemoryParser(MultiPartParser):
+    spool_max_size = 1 << 40
 
-    class InMemoryParser(MultiPartParser):
-        spool_max_size = 1 << 40
+
+async def read_form(raw: bytes, request: Request) -> tuple[dict[str, str], dict[str, list[bytes]]]:
+    """Return texts and files of a form, which is held in memory."""
 
     async def chunks() -> AsyncGenerator[bytes, None]:
         yield raw
         yield b""
 
     try:
-        parser = InMemoryParser(
+        parser = _InMemoryParser(
             request.headers, chunks(), max_files=FORM_FILES, max_fields=FORM_FIELDS, max_part_size=1 << 20
         )
         form = await parser.parse()

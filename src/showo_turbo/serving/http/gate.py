@@ -14,15 +14,13 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, MutableMapping
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 from showo_turbo.serving.http.error_bodies import ApiError
 from showo_turbo.serving.http.keys import ApiKeys
+from showo_turbo.serving.http.metrics import Metrics
 from showo_turbo.serving.limits import LimitOptions
-
-if TYPE_CHECKING:
-    from showo_turbo.serving.http.metrics import Metrics
 
 OPEN_PATHS = ("/health", "/ready", "/docs", "/openapi.json")
 
@@ -39,7 +37,7 @@ class Gate:
         app: Callable[[Scope, Receive, Send], Awaitable[None]],
         keys: ApiKeys,
         limits: LimitOptions,
-        metrics: "Metrics",
+        metrics: Metrics,
         origins: Collection[str] = (),
         only_loopback: bool = False,
         logs: bool = True,

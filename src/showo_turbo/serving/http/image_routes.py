@@ -7,27 +7,29 @@ import base64
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, Response
 
 from showo_turbo.generation.options import SamplingOptions
 from showo_turbo.pipelines.pipeline import ShowoPipeline
 from showo_turbo.processing.image_files import ImageSource
-from showo_turbo.serving.http.application import (
-    ERRORS,
-    Server,
-    choose_seed,
-    event_stream,
-    file_bytes,
-    now,
-    read_body,
-    server_sent_event,
-    while_connected,
+from showo_turbo.serving.http.bodies import (
+    EditBody,
+    ImageBody,
+    given,
+    read_form_body,
+    read_json_body,
+    request_body,
+    schema_of,
 )
-from showo_turbo.serving.http.bodies import bodies, given, read_form_body, read_json_body, schema_of
 from showo_turbo.serving.http.error_bodies import as_api_errors, invalid
 from showo_turbo.serving.http.forms import read_form
 from showo_turbo.serving.http.image_costs import check_cost, size_of, windows_of
 from showo_turbo.serving.http.images_in import has_hole, mask_of, open_limited, to_model_size
+from showo_turbo.serving.http.server import BEARER, ERRORS, RequestServer, Server, choose_seed, now
+from showo_turbo.serving.http.streams import event_stream, file_bytes, read_body, server_sent_event, while_connected
 from showo_turbo.serving.reports import DrawingEvent, DrawingReport, preview_passes
 from showo_turbo.serving.requests import (
     DrawingRequest,
@@ -36,11 +38,10 @@ from showo_turbo.serving.requests import (
     InpaintRequest,
     VaryRequest,
 )
-from showo_turbo.serving.worker import Submission
+from showo_turbo.serving.submissions import Submission
 from showo_turbo.validation import shown
 
-if TYPE_CHECKING:
-    from fastapi import FastAPI, Request, Response
+router = APIRouter(dependencies=[BEARER], responses=ERRORS)
 
 
 @dataclass
@@ -131,10 +132,22 @@ def new_drawing(server: Server, body: Any, request: DrawingRequest, begin: float
     return DrawingCall(server, model, pipe, body, request, warnings, begin)
 
 
-async def image_response(drawing: DrawingCall, request: "Request", kind: str) -> "Response":
-    """Draw, and return the response: JSON, or a stream of events of a kind."""
-    from fastapi.responses import JSONResponse
+async def read_drawing(request: Request, server: Server) -> DrawingCall:
+    """Return the request of a body with a prompt.
 
+    Raises:
+        ApiError: if the body is invalid, too large or too costly.
+        InputError: if an option is out of its range.
+    """
+    begin = time.monotonic()
+    body = read_json_body(ImageBody, await read_body(request, server.limits))
+    server.check_prompt(body.prompt)
+    size = size_of(body, server.pipe(body.model)[1])
+    return new_drawing(server, body, ImageRequest(body.prompt, **size, **drawing_options(body)), begin)
+
+
+async def image_response(drawing: DrawingCall, request: Request, kind: str) -> Response:
+    """Draw, and return the response: JSON, or a stream of events of a kind."""
     body = drawing.body
     task = drawing.start((body.partial_images or 0) if body.stream else 0)
     if body.stream:
@@ -225,54 +238,32 @@ async def edit_request(server: Server, body: Any, image: bytes, mask: bytes | No
     return VaryRequest(source, body.prompt, **strength, **options)
 
 
-def add_image_routes(app: "FastAPI", server: Server, bearer: Any) -> None:
-    """Add the routes that draw."""
-    from fastapi import Depends, Request, Response
+def _form_schema() -> dict[str, Any]:
+    """Return the schema of the form of an edit: its body, and files."""
+    schema, as_file = schema_of(EditBody), {"type": "string", "format": "binary"}
+    properties = {"image": as_file, "mask": as_file} | schema["properties"]
+    return schema | {"properties": properties, "required": ["image", "prompt"]}
 
-    image_body, edit_body = bodies().images, bodies().edits
-    as_file = {"type": "string", "format": "binary"}
-    edit_schema = schema_of(edit_body)
-    edit_schema["properties"] = {"image": as_file, "mask": as_file} | edit_schema["properties"]
-    edit_schema["required"] = ["image", "prompt"]
 
-    @app.post(
-        "/v1/images/generations",
-        dependencies=[Depends(bearer)],
-        responses=ERRORS,
-        openapi_extra={
-            "requestBody": {
-                "required": True,
-                "content": {"application/json": {"schema": schema_of(image_body)}},
-            }
-        },
-    )
-    async def generate_images(request: Request) -> Response:
-        """Draw images of a prompt; with `stream`, previews on the way."""
-        begin = time.monotonic()
-        with as_api_errors(image_body.model_fields):
-            body = read_json_body(image_body, await read_body(request, server.limits))
-            server.check_prompt(body.prompt)
-            size = size_of(body, server.pipe(body.model)[1])
-            drawing = new_drawing(server, body, ImageRequest(body.prompt, **size, **drawing_options(body)), begin)
-            return await image_response(drawing, request, "image_generation")
+@router.post("/v1/images/generations", openapi_extra=request_body("application/json", schema_of(ImageBody)))
+async def generate_images(request: Request, server: RequestServer) -> Response:
+    """Draw images of a prompt; with `stream`, previews on the way."""
+    with as_api_errors(ImageBody.model_fields):
+        return await image_response(await read_drawing(request, server), request, "image_generation")
 
-    @app.post(
-        "/v1/images/edits",
-        dependencies=[Depends(bearer)],
-        responses=ERRORS,
-        openapi_extra={"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": edit_schema}}}},
-    )
-    async def edit_images(request: Request) -> Response:
-        """Redraw the part of an image that is white or transparent in a mask, extend it, or vary it."""
-        begin = time.monotonic()
-        with as_api_errors({"image", "mask", *edit_body.model_fields}):
-            texts, files = await read_form(await read_body(request, server.limits), request)
-            body = read_form_body(edit_body, texts)
-            server.check_prompt(body.prompt)
-            images, masks = files.pop("image", []), files.pop("mask", [])
-            if len(images) != 1:
-                raise invalid("image", f"there are {len(images)} images: give one file, image")
-            if len(masks) > 1 or files:
-                raise invalid("mask", "there are further files: give image and, if needed, mask")
-            edit = await edit_request(server, body, images[0], masks[0] if masks else None)
-            return await image_response(new_drawing(server, body, edit, begin), request, "image_edit")
+
+@router.post("/v1/images/edits", openapi_extra=request_body("multipart/form-data", _form_schema()))
+async def edit_images(request: Request, server: RequestServer) -> Response:
+    """Redraw the part of an image that is white or transparent in a mask, extend it, or vary it."""
+    begin = time.monotonic()
+    with as_api_errors({"image", "mask", *EditBody.model_fields}):
+        texts, files = await read_form(await read_body(request, server.limits), request)
+        body = read_form_body(EditBody, texts)
+        server.check_prompt(body.prompt)
+        images, masks = files.pop("image", []), files.pop("mask", [])
+        if len(images) != 1:
+            raise invalid("image", f"there are {len(images)} images: give one file, image")
+        if len(masks) > 1 or files:
+            raise invalid("mask", "there are further files: give image and, if needed, mask")
+        edit = await edit_request(server, body, images[0], masks[0] if masks else None)
+        return await image_response(new_drawing(server, body, edit, begin), request, "image_edit")

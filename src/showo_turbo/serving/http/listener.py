@@ -5,15 +5,13 @@ import signal
 import socket
 from collections.abc import Callable
 from types import FrameType
-from typing import TYPE_CHECKING
+
+import uvicorn
+from fastapi import FastAPI
 
 from showo_turbo.errors import InputError
 from showo_turbo.serving.http.gate import is_loopback
-
-if TYPE_CHECKING:
-    from fastapi import FastAPI
-
-    from showo_turbo.serving.worker import Worker
+from showo_turbo.serving.worker import Worker
 
 _SECONDS_TO_SEND = 5
 """Time that clients get to take their last bytes."""
@@ -52,7 +50,7 @@ def is_local(bound: socket.socket) -> bool:
 
 
 def listen(
-    app: "FastAPI", worker: "Worker", bound: socket.socket, drain_seconds: float, on_ready: Callable[[], None]
+    app: FastAPI, worker: Worker, bound: socket.socket, drain_seconds: float, on_ready: Callable[[], None]
 ) -> int:
     """Serve until a signal arrives, and return its number. A second signal stops at once.
 
@@ -63,7 +61,6 @@ def listen(
         drain_seconds: time that accepted requests get to finish.
         on_ready: called when the first connection can be taken.
     """
-    import uvicorn
 
     class DrainingServer(uvicorn.Server):
         received = 0

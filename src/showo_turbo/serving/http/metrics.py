@@ -2,10 +2,12 @@
 
 import time
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from showo_turbo.serving.worker import Worker
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+from showo_turbo.serving.worker import Worker
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 60, 120, 300)
 _SHARES = (0.0625, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.0)
@@ -17,8 +19,6 @@ class Metrics:
 
     def __init__(self, max_sequences: int) -> None:
         """Declare all families."""
-        from prometheus_client import CollectorRegistry, Counter, Histogram
-
         self.registry, self.max_sequences = CollectorRegistry(), max_sequences
         own: dict[str, Any] = {"registry": self.registry, "namespace": "showo_turbo"}
         self.requests = Counter("requests", "Requests by route and status.", ["route", "status"], **own)
@@ -41,14 +41,12 @@ class Metrics:
         self.images = Counter("generated_images", "Finished images.", ["model"], **own)
         self.passes = Counter("forward_passes", "Forward passes of finished requests.", ["model"], **own)
 
-    def watch(self, worker: "Worker") -> None:
+    def watch(self, worker: Worker) -> None:
         """Report the queue, and the caches of dialogues, of a worker when metrics are read."""
         self.registry.register(_WorkerCollector(worker))
 
     def text(self) -> tuple[bytes, str]:
         """Return all metrics as Prometheus reads them, and their content type."""
-        from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-
         return generate_latest(self.registry), CONTENT_TYPE_LATEST
 
     def stage(self, model: str, stage: str, begin: float) -> None:
@@ -86,7 +84,7 @@ class Metrics:
 class _WorkerCollector:
     """Read gauges of a worker."""
 
-    def __init__(self, worker: "Worker") -> None:
+    def __init__(self, worker: Worker) -> None:
         self.worker = worker
 
     def describe(self) -> list:
@@ -95,8 +93,6 @@ class _WorkerCollector:
 
     def collect(self) -> Iterable:
         """Yield the families."""
-        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
-
         waiting, pending = self.worker.waiting, self.worker.pending
         yield GaugeMetricFamily("showo_turbo_requests_waiting", "Requests that wait for a place.", waiting)
         yield GaugeMetricFamily("showo_turbo_requests_running", "Requests that run.", max(pending - waiting, 0))

@@ -1,10 +1,9 @@
 """The files of the page, served from memory under a strict content security policy."""
 
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from fastapi import FastAPI
+from fastapi import FastAPI, Response
 
 FOLDER = "/page/"
 INDEX = "index.html"
@@ -37,9 +36,8 @@ def page_files() -> dict[str, tuple[bytes, str]]:
     return {"/": found.pop(FOLDER + INDEX)} | found
 
 
-def add_page_files(app: "FastAPI") -> None:
+def add_page_files(app: FastAPI) -> None:
     """Add a route for each file."""
-    from fastapi import Response
 
     def route(content: bytes, kind: str) -> Any:
         async def send() -> Response:

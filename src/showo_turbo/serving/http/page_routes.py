@@ -9,34 +9,23 @@ Bodies are those of the API, with the same limits and checks. Events are `accept
 import asyncio
 import base64
 import time
-from collections.abc import AsyncIterator, Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator
+from typing import Any
 
 import torch
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, Response
+from pydantic import Field
 
-from showo_turbo.generation.options import DecodingOptions
-from showo_turbo.serving.dialogues import ChatRequest
-from showo_turbo.serving.http.application import (
-    Server,
-    choose_seed,
-    event_stream,
-    file_bytes,
-    read_body,
-    server_sent_event,
-)
-from showo_turbo.serving.http.bodies import bodies, read_json_body
-from showo_turbo.serving.http.chat_routes import (
-    decoding_options,
-    fitting_length,
-    load_message_image,
-    read_messages,
-)
+from showo_turbo.serving.http.bodies import ChatBody, EditBody, ImageBody, read_json_body
+from showo_turbo.serving.http.chat_routes import chat_request, read_chat
 from showo_turbo.serving.http.error_bodies import as_api_errors, invalid
-from showo_turbo.serving.http.image_costs import size_of, windows_of
-from showo_turbo.serving.http.image_routes import DrawingCall, drawing_options, new_drawing
+from showo_turbo.serving.http.image_costs import windows_of
+from showo_turbo.serving.http.image_routes import DrawingCall, drawing_options, new_drawing, read_drawing
 from showo_turbo.serving.http.images_in import decode_data_url, open_limited, to_model_size
-from showo_turbo.serving.http.page_files import add_page_files
 from showo_turbo.serving.http.page_info import page_info
+from showo_turbo.serving.http.server import BEARER, RequestServer, Server
+from showo_turbo.serving.http.streams import event_stream, file_bytes, read_body, server_sent_event
 from showo_turbo.serving.pass_reports import AnswerPass, AnswerPassReport, DrawingPass, DrawingPassReport
 from showo_turbo.serving.requests import (
     DrawingRequest,
@@ -45,14 +34,10 @@ from showo_turbo.serving.requests import (
     InpaintRequest,
     VaryRequest,
 )
-from showo_turbo.serving.worker import Event, Submission
+from showo_turbo.serving.submissions import Event, Submission
+from showo_turbo.serving.worker import Worker
 
-if TYPE_CHECKING:
-    from fastapi import FastAPI
-    from pydantic import BaseModel
-
-Sidecar = Callable[[str, ImageRequest], dict[str, Any]]
-"""Returns the content of the sidecar file of an image, from the name of the model and the request."""
+router = APIRouter(dependencies=[BEARER], include_in_schema=False)
 
 MAX_CODES = 1 << 14
 """Largest number of codes of an image that is edited."""
@@ -60,18 +45,15 @@ MAX_CODES = 1 << 14
 _SECONDS_BETWEEN_QUEUE_EVENTS = 0.25
 
 
-def edit_body() -> type["BaseModel"]:
-    """Return the body of an edit: that of the API, with image and mask as JSON."""
-    from pydantic import Field, create_model
+_Codes = list[list[int]] | None
 
-    codes = list[list[int]] | None
-    return create_model(
-        "PageEditBody",
-        __base__=bodies().edits,
-        image=(str | None, Field(None, description="The image, as a data URL.")),
-        codes=(codes, Field(None, description="The image as codes, row by row, in place of `image`.")),
-        mask=(codes, Field(None, description="1 for each code to redraw, else 0, row by row.")),
-    )
+
+class PageEditBody(EditBody):
+    """Hold the body of an edit: that of the API, with image and mask as JSON."""
+
+    image: str | None = Field(None, description="The image, as a data URL.")
+    codes: _Codes = Field(None, description="The image as codes, row by row, in place of `image`.")
+    mask: _Codes = Field(None, description="1 for each code to redraw, else 0, row by row.")
 
 
 async def edit_request(server: Server, body: Any) -> DrawingRequest:
@@ -120,7 +102,7 @@ def _grid(name: str, rows: list[list[int]]) -> torch.Tensor:
     return torch.tensor(rows)[None]
 
 
-async def events_of(task: Submission) -> AsyncIterator[Event | int]:
+async def events_of(worker: Worker, task: Submission) -> AsyncIterator[Event | int]:
     """Yield the events of a request and, before its first step, the number of requests ahead of it as it changes."""
     events = aiter(task)
     pending, ahead = asyncio.ensure_future(anext(events)), -1
@@ -133,7 +115,7 @@ async def events_of(task: Submission) -> AsyncIterator[Event | int]:
                 if event.done:
                     return
                 pending = asyncio.ensure_future(anext(events))
-            elif task.started is None and (now := task.worker.count_ahead(task)) != ahead:
+            elif task.started is None and (now := worker.count_ahead(task)) != ahead:
                 ahead = now
                 yield ahead
     finally:
@@ -144,15 +126,15 @@ async def events_of(task: Submission) -> AsyncIterator[Event | int]:
 
 async def drawing_events(drawing: DrawingCall, task: Submission, passes: int) -> AsyncIterator[bytes]:
     """Yield the passes of a request that draws as server-sent events."""
-    request = drawing.request
+    request, server = drawing.request, drawing.server
     about = {"model": drawing.model, "seed": request.seed, "passes": passes, "warnings": drawing.warnings}
     yield server_sent_event(about, "accepted")
-    async for event in events_of(task):
+    async for event in events_of(server.worker, task):
         if isinstance(event, int):
             yield server_sent_event({"ahead": event}, "queue")
             continue
         assert isinstance(event, DrawingPass)
-        files = [await drawing.server.in_image_thread(file_bytes, image, "png", None) for image in event.images]
+        files = [await server.in_image_thread(file_bytes, image, "png", None) for image in event.images]
         data: dict[str, Any] = {
             "pass": event.forward_passes,
             "seconds": round(event.time - (task.started or event.time), 5),
@@ -165,14 +147,14 @@ async def drawing_events(drawing: DrawingCall, task: Submission, passes: int) ->
         if event.done:
             width = event.grid[1]
             data["codes"] = [[row[at : at + width] for at in range(0, len(row), width)] for row in event.codes]
-            drawing.server.metrics.images.labels(drawing.model).inc(len(files))
+            server.metrics.images.labels(drawing.model).inc(len(files))
         yield server_sent_event(data, "pass")
 
 
 async def answer_events(server: Server, model: str, task: Submission, warnings: list[str]) -> AsyncIterator[bytes]:
     """Yield the passes of an answer as server-sent events."""
     yield server_sent_event({"model": model, "warnings": warnings}, "accepted")
-    async for event in events_of(task):
+    async for event in events_of(server.worker, task):
         if isinstance(event, int):
             yield server_sent_event({"ahead": event}, "queue")
             continue
@@ -195,75 +177,59 @@ async def answer_events(server: Server, model: str, task: Submission, warnings: 
         yield server_sent_event(data, "pass")
 
 
-def add_page_routes(app: "FastAPI", server: Server, bearer: Any, sidecar: Sidecar) -> None:
-    """Add the page and its routes."""
-    from fastapi import Depends, Request, Response
-    from fastapi.responses import JSONResponse
+async def drawing_stream(drawing: DrawingCall) -> Response:
+    """Start a request that draws, and return the stream of its passes."""
+    pipe, server = drawing.pipe, drawing.server
+    steps = drawing.request.num_inference_steps or pipe.recommended.num_inference_steps  # type: ignore[union-attr]
+    report = DrawingPassReport(pipe.prompts.vocabulary.mask_id)
+    task = server.worker.submit(drawing.model, drawing.request, report)
+    await task.checked()
+    return event_stream(server, drawing_events(drawing, task, steps * windows_of(drawing.request, pipe)))
 
-    options: dict[str, Any] = {"dependencies": [Depends(bearer)], "include_in_schema": False}
-    image_body, chat_body, page_edit_body = bodies().images, bodies().chat, edit_body()
-    add_page_files(app)
 
-    async def stream(drawing: DrawingCall) -> Response:
-        pipe = drawing.pipe
-        steps = drawing.request.num_inference_steps or pipe.recommended.num_inference_steps  # type: ignore[union-attr]
-        report = DrawingPassReport(pipe.prompts.vocabulary.mask_id)
-        task = server.worker.submit(drawing.model, drawing.request, report)
-        await task.checked()
-        return event_stream(server, drawing_events(drawing, task, steps * windows_of(drawing.request, pipe)))
+@router.get("/app/info")
+async def info(server: RequestServer) -> Response:
+    """Describe models and options."""
+    return JSONResponse(page_info(server.worker, server.limits))
 
-    async def drawing_of(request: Request) -> DrawingCall:
-        begin = time.monotonic()
-        body = read_json_body(image_body, await read_body(request, server.limits))
+
+@router.post("/app/draw")
+async def draw(request: Request, server: RequestServer) -> Response:
+    """Draw a prompt."""
+    with as_api_errors(ImageBody.model_fields):
+        return await drawing_stream(await read_drawing(request, server))
+
+
+@router.post("/app/sidecar")
+async def describe(request: Request, server: RequestServer) -> Response:
+    """Return the sidecar file of an image: all settings that it takes to draw it again."""
+    with as_api_errors(ImageBody.model_fields):
+        drawing = await read_drawing(request, server)
+        assert isinstance(drawing.request, ImageRequest)
+        assert server.sidecar is not None
+        return JSONResponse(await server.in_image_thread(server.sidecar, drawing.model, drawing.request))
+
+
+@router.post("/app/edit")
+async def edit(request: Request, server: RequestServer) -> Response:
+    """Redraw a part of an image, extend it, or vary it."""
+    begin = time.monotonic()
+    with as_api_errors(PageEditBody.model_fields):
+        body = read_json_body(PageEditBody, await read_body(request, server.limits))
         server.check_prompt(body.prompt)
-        size = size_of(body, server.pipe(body.model)[1])
-        return new_drawing(server, body, ImageRequest(body.prompt, **size, **drawing_options(body)), begin)
+        return await drawing_stream(new_drawing(server, body, await edit_request(server, body), begin))
 
-    @app.get("/app/info", **options)
-    async def info() -> Response:
-        """Describe models and options."""
-        return JSONResponse(page_info(server.worker, server.limits))
 
-    @app.post("/app/draw", **options)
-    async def draw(request: Request) -> Response:
-        """Draw a prompt."""
-        with as_api_errors(image_body.model_fields):
-            return await stream(await drawing_of(request))
-
-    @app.post("/app/sidecar", **options)
-    async def describe(request: Request) -> Response:
-        """Return the sidecar file of an image: all settings that it takes to draw it again."""
-        with as_api_errors(image_body.model_fields):
-            drawing = await drawing_of(request)
-            assert isinstance(drawing.request, ImageRequest)
-            return JSONResponse(await server.in_image_thread(sidecar, drawing.model, drawing.request))
-
-    @app.post("/app/edit", **options)
-    async def edit(request: Request) -> Response:
-        """Redraw a part of an image, extend it, or vary it."""
-        begin = time.monotonic()
-        with as_api_errors(page_edit_body.model_fields):
-            body = read_json_body(page_edit_body, await read_body(request, server.limits))
-            server.check_prompt(body.prompt)
-            return await stream(new_drawing(server, body, await edit_request(server, body), begin))
-
-    @app.post("/app/ask", **options)
-    async def ask(request: Request) -> Response:
-        """Answer a question about an image."""
-        with as_api_errors(chat_body.model_fields):
-            body = read_json_body(chat_body, await read_body(request, server.limits))
-            messages = read_messages(body.messages)
-            for text in (messages.question, *(turn.question for turn in messages.turns)):
-                server.check_prompt(text, "messages")
-            if messages.image_url is None:
-                raise invalid("messages", "messages hold no image: add an image_url part")
-            model, pipe = server.pipe(body.model)
-            given = decoding_options(body) | fitting_length(server, pipe, messages, body)
-            image = await load_message_image(server, messages.image_url, pipe)
-            chat = ChatRequest(image, messages.turns, messages.question, seed=choose_seed(body.seed), **given)
-            decoding = DecodingOptions(**given)
-            report = AnswerPassReport(pipe.prompts, decoding.block_length if decoding.decoding == "jacobi" else 0)
-            warnings = server.warnings(pipe, body, "questions", [messages.question])
-            task = server.worker.submit(model, chat, report)
-            await task.checked()
-            return event_stream(server, answer_events(server, model, task, warnings))
+@router.post("/app/ask")
+async def ask(request: Request, server: RequestServer) -> Response:
+    """Answer a question about an image."""
+    with as_api_errors(ChatBody.model_fields):
+        body, messages = await read_chat(request, server)
+        model, pipe = server.pipe(body.model)
+        chat = await chat_request(server, body, messages)
+        decoding = chat.decoding_options
+        report = AnswerPassReport(pipe.prompts, decoding.block_length if decoding.decoding == "jacobi" else 0)
+        warnings = server.warnings(pipe, body, "questions", [messages.question])
+        task = server.worker.submit(model, chat, report)
+        await task.checked()
+        return event_stream(server, answer_events(server, model, task, warnings))
