@@ -37,8 +37,11 @@ DEFAULT_DTYPE = "float32"
 _PANELS = {
     **dict.fromkeys(("model", "adapter", "device", "dtype", "quantization"), "Model"),
     **dict.fromkeys(("output", "overwrite", "skip_existing", "from_sidecar", "stats", "json"), "Output"),
+    **dict.fromkeys(("data", "images", "references", "split", "preset", "only", "judge", "judge_version"), "Benchmark"),
+    **dict.fromkeys(("limit", "suffix", "max_new_tokens", "shorten"), "Benchmark"),
+    **dict.fromkeys(("format", "pack_size"), "Many prompts"),
 }
-"""Panels of `--help` that options are grouped in, by their names; sampling and decoding options have their own."""
+"""Panels of `--help` that options are grouped in, by their names; an option that declares a panel keeps it."""
 
 Model = Annotated[
     str, typer.Option(help=f"A shipped model ({', '.join(SHIPPED_MODELS)}), a folder, or a hub name owner/name.")

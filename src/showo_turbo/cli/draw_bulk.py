@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from showo_turbo.pipelines.pipeline import ShowoPipeline
 
 FORMATS = ("files", "webdataset", "parquet")
-_PANEL = "Many prompts"
 
 
 @dataclass(frozen=True)
@@ -38,13 +37,13 @@ class BulkArguments:
         str | None,
         typer.Option(
             help="files, webdataset or parquet: draw --prompts-file in packs, resumable, under torchrun too.",
-            rich_help_panel=_PANEL,
         ),
     ] = None
     batch_size: Annotated[
-        int, typer.Option(help="Images at a time, with --format; they do not depend on it.", rich_help_panel=_PANEL)
+        int,
+        typer.Option(help="Images at a time, with --format; they do not depend on it.", rich_help_panel="Many prompts"),
     ] = 16
-    pack_size: Annotated[int, typer.Option(help="Prompts in a pack, with --format.", rich_help_panel=_PANEL)] = 1000
+    pack_size: Annotated[int, typer.Option(help="Prompts in a pack, with --format.")] = 1000
 
     def __post_init__(self) -> None:
         if self.format not in (None, *FORMATS):

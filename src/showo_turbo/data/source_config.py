@@ -12,6 +12,7 @@ Each kind has samples of one class. Kinds, paths and options are checked before 
 import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,6 +22,8 @@ from showo_turbo.data.samples import CaptionSample, DialogueSample, EditSample, 
 from showo_turbo.data.source_files import existing_folder, matching_files
 from showo_turbo.data.sources.coco import CocoCaptions
 from showo_turbo.data.sources.edit_pairs import EditPairs
+from showo_turbo.data.sources.encoded import EncodedSource, encoded_files
+from showo_turbo.data.sources.hugging_face import DatasetCaptions, DatasetDialogues, DatasetTexts, dataset_files
 from showo_turbo.data.sources.image_folder import ImageFolder
 from showo_turbo.data.sources.llava import LlavaDialogues
 from showo_turbo.data.sources.parquet import ParquetTexts
@@ -39,11 +42,16 @@ class SourceConfig:
 
     Attributes:
         kind: one of KINDS.
-        path: file; for `webdataset` and `parquet` also a pattern of files.
+        path: file; for `webdataset` and `parquet` also a pattern of files; for encoded samples also their folder; for
+            `datasets` a folder, a pattern of files, or a name on the hub.
         weight: relative weight in the stream.
         name: name in logs and errors; kind and path if left out.
         images: folder of images (`coco`, `llava`, `image_folder`, `edit_pairs`).
-        column: column of texts (`parquet`).
+        column: column of texts (`parquet`, `datasets_captions`, `datasets_texts`) or conversations
+            (`datasets_dialogues`).
+        image_column: column of images (`datasets_captions`, `datasets_dialogues`).
+        split: split of a data set (`datasets_captions`, `datasets_dialogues`, `datasets_texts`).
+        subset: configuration of a data set on the hub (likewise).
         draws_per_scene: samples of each scene (`scene_captions`, `scene_dialogues`, `scene_texts`, `scene_edits`).
         num_objects: number of objects that a scene must have (`scene_captions`).
         turns: number of turns of a dialogue (`scene_dialogues`).
@@ -62,6 +70,9 @@ class SourceConfig:
     turns: int | None = None
     description_share: float | None = None
     question_kinds: list[str] | None = None
+    image_column: str | None = None
+    split: str | None = None
+    subset: str | None = None
 
     @property
     def title(self) -> str:
@@ -78,12 +89,15 @@ class SourceConfig:
 
 @dataclass(frozen=True)
 class _Kind:
-    """Describe a kind of source: its class, the class of its samples, and its options."""
+    """Describe a kind of source: how to open it, the class of its samples, its options, and how to find its files."""
 
     open: Callable[..., Source[Any]]
     samples: type[Sample]
     options: tuple[str, ...] = ()
+    files: Callable[[str], tuple[Path, ...]] = matching_files
 
+
+_DATASETS = ("split", "subset")
 
 KINDS = {
     "coco": _Kind(CocoCaptions, CaptionSample, ("images",)),
@@ -98,6 +112,17 @@ KINDS = {
     "scene_texts": _Kind(SceneTexts, TextSample, ("draws_per_scene",)),
     "edit_pairs": _Kind(EditPairs, EditSample, ("images",)),
     "scene_edits": _Kind(SceneEdits, EditSample, ("draws_per_scene",)),
+    "encoded_captions": _Kind(
+        partial(EncodedSource, "captions"), CaptionSample, files=partial(encoded_files, kind="captions")
+    ),
+    "encoded_dialogues": _Kind(
+        partial(EncodedSource, "dialogues"), DialogueSample, files=partial(encoded_files, kind="dialogues")
+    ),
+    "datasets_captions": _Kind(DatasetCaptions, CaptionSample, ("column", "image_column", *_DATASETS), dataset_files),
+    "datasets_dialogues": _Kind(
+        DatasetDialogues, DialogueSample, ("column", "image_column", *_DATASETS), dataset_files
+    ),
+    "datasets_texts": _Kind(DatasetTexts, TextSample, ("column", *_DATASETS), dataset_files),
 }
 
 
@@ -119,7 +144,7 @@ def check_sources(configs: Sequence[SourceConfig], samples: type[Sample]) -> Non
     for config in configs:
         _check_kind(config, samples)
         try:
-            matching_files(config.path)
+            KINDS[config.kind].files(config.path)
             if config.images is not None:
                 existing_folder(config.images)
         except InputError as error:
@@ -154,17 +179,35 @@ def open_stream(
     """
     check_sources(configs, samples)
     sources: list[WeightedSource[S]] = [
-        WeightedSource(config.title, _open(config, part), config.weight) for config in configs
+        WeightedSource(config.title, open_source(config, part), config.weight) for config in configs
     ]
     return MixedStream(sources, seed, rank=rank, world_size=world_size, bad_samples=BadSamples(log), check=check)
 
 
-def _open(config: SourceConfig, part: Callable[[Source[Any]], Source[Any]] | None) -> Source[Any]:
+def open_source(config: SourceConfig, part: Callable[[Source[Any]], Source[Any]] | None = None) -> Source[Any]:
+    """Open one source.
+
+    Args:
+        config: the source.
+        part: returns the part of it to read; all of it if left out.
+
+    Raises:
+        InputError: naming the source, if it cannot be read.
+    """
     try:
         source = KINDS[config.kind].open(config.path, **config.options)
         return source if part is None else part(source)
     except InputError as error:
         raise InputError(f"source {config.title!r}: {error}") from error
+
+
+def source_files(config: SourceConfig) -> list[Path]:
+    """Return the files and folders that a source reads; none for a data set on the hub.
+
+    Raises:
+        InputError: if they are missing.
+    """
+    return [*KINDS[config.kind].files(config.path), *([Path(config.images)] if config.images else [])]
 
 
 def _check_kind(config: SourceConfig, samples: type[Sample]) -> None:

@@ -21,7 +21,7 @@ from showo_turbo.data import (
 )
 from showo_turbo.data.digests import Digest, source_digests
 from showo_turbo.data.held_out import Subset
-from showo_turbo.data.sources.scenes import SceneCaptions, SceneDialogues, SceneEdits
+from showo_turbo.data.sources.encoded import EncodedSource, encoder_of
 from showo_turbo.data.sources.source import Source
 from showo_turbo.errors import InputError
 from showo_turbo.pipelines.pipeline import ShowoPipeline
@@ -126,11 +126,9 @@ class SampleSources:
             check=checks.get(samples),
             part=part,
         )
-        for weighted in stream.sources:
-            source = weighted.source.source if isinstance(weighted.source, Subset) else weighted.source
-            if isinstance(source, SceneDialogues | SceneEdits) or (
-                self.captions_need_codes and isinstance(source, SceneCaptions)
-            ):
+        if samples is not CaptionSample or self.captions_need_codes:
+            for weighted in stream.sources:
+                source = weighted.source.source if isinstance(weighted.source, Subset) else weighted.source
                 self._check_image_tokenizer(weighted.name, source)
         stride = state.num_processes if sharded else 1
         loader = SampleLoader(stream, batch_size, self.config.num_workers, stride)
@@ -150,13 +148,20 @@ class SampleSources:
         """Return the digests of the data of sources by title, for manifests."""
         return source_digests(source for kind in kinds for source in getattr(self.config, kind))
 
-    def _check_image_tokenizer(self, name: str, source: SceneCaptions | SceneDialogues | SceneEdits) -> None:
-        """Raise InputError if a scene pool was encoded by another image tokenizer than the model's."""
+    def _check_image_tokenizer(self, name: str, source: object) -> None:
+        """Raise InputError if a source has codes of another image tokenizer or size than the model's."""
+        encoded_by, config = encoder_of(source), self.pipe.model.config
+        if isinstance(source, EncodedSource) and source.tokens != config.num_vq_tokens:
+            raise InputError(
+                f"source {name!r} holds images of {source.tokens} codes, the model reads {config.num_vq_tokens}: "
+                "encode them for the model (data encode .. --model ..)"
+            )
         image_tokenizer = self.pipe.image_tokenizer
-        if image_tokenizer is not None and fingerprint(image_tokenizer) != source.pool.image_tokenizer_sha256:
+        if image_tokenizer is not None and encoded_by not in (None, fingerprint(image_tokenizer)):
             raise InputError(
                 f"source {name!r} holds codes of another image tokenizer than the model's: choose the model that has "
-                "it, or encode a pool with the model's (pretrain scene-pool image_tokenizer=..)"
+                "it, or encode the images with the model's (data encode .. --model .., pretrain scene-pool "
+                "image_tokenizer=..)"
             )
 
     def _check_edit(self, sample: EditSample) -> None:
