@@ -68,7 +68,7 @@ def encode(
     by_class = read_sources(sources)
     for samples, configs in by_class.items():
         if samples not in ENCODED_KINDS:
-            raise InputError(f"source {configs[0].title!r} has no images: leave it out")
+            raise InputError(f"source {configs[0].title!r} has no captions or dialogues with images: leave it out")
     process = Process.from_environment()
     encoder, resolution = load_encoder(locate(model, image_tokenizer), model)
     encoder.to(parse_device(device_of(device, process)))

@@ -11,7 +11,7 @@ from showo_turbo.cli.compare import compare
 from showo_turbo.cli.convert import average, convert
 from showo_turbo.cli.data import data
 from showo_turbo.cli.demo import demo
-from showo_turbo.cli.draw import extrapolate, generate, inpaint, vary
+from showo_turbo.cli.draw import edit, extrapolate, generate, inpaint, vary
 from showo_turbo.cli.evaluate import evaluate
 from showo_turbo.cli.exit_status import run_or_exit
 from showo_turbo.cli.plan import plan
@@ -28,6 +28,7 @@ for command in (
     inpaint,
     extrapolate,
     vary,
+    edit,
     ask,
     describe,
     chat,

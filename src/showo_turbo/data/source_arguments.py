@@ -53,13 +53,15 @@ def _of_file(path: Path) -> list[SourceConfig]:
     """Return the sources of a configuration; its other settings are those of a training."""
     content = read_config_file(path)
     found: list[SourceConfig] = []
-    for kind in ("captions", "dialogues", "texts"):
+    for kind in ("captions", "dialogues", "texts", "edits"):
         for number, one in enumerate(content.get(kind) or []):
             if not isinstance(one, dict):
                 raise InputError(f"config file {str(path)!r}: {kind}[{number}] is not a source: write kind and path")
             found.append(read_config(SourceConfig, [f"{key}={_as_argument(value)}" for key, value in one.items()]))
     if not found:
-        raise InputError(f"config file {str(path)!r} has no sources: write them under captions, dialogues or texts")
+        raise InputError(
+            f"config file {str(path)!r} has no sources: write them under captions, dialogues, texts or edits"
+        )
     return found
 
 

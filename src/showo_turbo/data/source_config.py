@@ -18,21 +18,22 @@ from typing import Any, TypeVar
 
 from showo_turbo.data.bad_samples import BadSamples
 from showo_turbo.data.mixture import Mixture
-from showo_turbo.data.samples import CaptionSample, DialogueSample, Sample, TextSample
+from showo_turbo.data.samples import CaptionSample, DialogueSample, EditSample, Sample, TextSample
 from showo_turbo.data.source_files import existing_folder, matching_files
 from showo_turbo.data.sources.coco import CocoCaptions
+from showo_turbo.data.sources.edit_pairs import EditPairs
 from showo_turbo.data.sources.encoded import EncodedSource, encoded_files
 from showo_turbo.data.sources.hugging_face import DatasetCaptions, DatasetDialogues, DatasetTexts, dataset_files
 from showo_turbo.data.sources.image_folder import ImageFolder
 from showo_turbo.data.sources.llava import LlavaDialogues
 from showo_turbo.data.sources.parquet import ParquetTexts
-from showo_turbo.data.sources.scenes import SceneCaptions, SceneDialogues, SceneTexts
+from showo_turbo.data.sources.scenes import SceneCaptions, SceneDialogues, SceneEdits, SceneTexts
 from showo_turbo.data.sources.source import Source
 from showo_turbo.data.sources.webdataset import WebDataset
 from showo_turbo.data.stream import MixedStream, WeightedSource, check_names
 from showo_turbo.errors import InputError
 
-S = TypeVar("S", CaptionSample, DialogueSample, TextSample)
+S = TypeVar("S", CaptionSample, DialogueSample, TextSample, EditSample)
 
 
 @dataclass(frozen=True)
@@ -45,13 +46,13 @@ class SourceConfig:
             `datasets` a folder, a pattern of files, or a name on the hub.
         weight: relative weight in the stream.
         name: name in logs and errors; kind and path if left out.
-        images: folder of images (`coco`, `llava`, `image_folder`).
+        images: folder of images (`coco`, `llava`, `image_folder`, `edit_pairs`).
         column: column of texts (`parquet`, `datasets_captions`, `datasets_texts`) or conversations
             (`datasets_dialogues`).
         image_column: column of images (`datasets_captions`, `datasets_dialogues`).
         split: split of a data set (`datasets_captions`, `datasets_dialogues`, `datasets_texts`).
         subset: configuration of a data set on the hub (likewise).
-        draws_per_scene: samples of each scene (`scene_captions`, `scene_dialogues`, `scene_texts`).
+        draws_per_scene: samples of each scene (`scene_captions`, `scene_dialogues`, `scene_texts`, `scene_edits`).
         num_objects: number of objects that a scene must have (`scene_captions`).
         turns: number of turns of a dialogue (`scene_dialogues`).
         description_share: fraction of the dialogues that begin with a description (`scene_dialogues`).
@@ -109,6 +110,8 @@ KINDS = {
     ),
     "parquet": _Kind(ParquetTexts, TextSample, ("column",)),
     "scene_texts": _Kind(SceneTexts, TextSample, ("draws_per_scene",)),
+    "edit_pairs": _Kind(EditPairs, EditSample, ("images",)),
+    "scene_edits": _Kind(SceneEdits, EditSample, ("draws_per_scene",)),
     "encoded_captions": _Kind(
         partial(EncodedSource, "captions"), CaptionSample, files=partial(encoded_files, kind="captions")
     ),
@@ -157,6 +160,7 @@ def open_stream(
     world_size: int = 1,
     log: str | Path | None = None,
     check: Callable[[S], None] | None = None,
+    part: Callable[[Source[S]], Source[S]] | None = None,
 ) -> MixedStream[S]:
     """Open all sources and mix them.
 
@@ -168,25 +172,31 @@ def open_stream(
         world_size: number of processes.
         log: JSONL file of bad samples, a different one for each stream and process; see `BadSamples`.
         check: raises InputError for a sample that the model cannot use.
+        part: returns the part of a source to read; all of it if left out.
 
     Raises:
-        InputError: if `check_sources` does, or a file does not have the format of its kind.
+        InputError: if `check_sources` or `part` does, or a file does not have the format of its kind.
     """
     check_sources(configs, samples)
     sources: list[WeightedSource[S]] = [
-        WeightedSource(config.title, open_source(config), config.weight) for config in configs
+        WeightedSource(config.title, open_source(config, part), config.weight) for config in configs
     ]
     return MixedStream(sources, seed, rank=rank, world_size=world_size, bad_samples=BadSamples(log), check=check)
 
 
-def open_source(config: SourceConfig) -> Source[Any]:
+def open_source(config: SourceConfig, part: Callable[[Source[Any]], Source[Any]] | None = None) -> Source[Any]:
     """Open one source.
+
+    Args:
+        config: the source.
+        part: returns the part of it to read; all of it if left out.
 
     Raises:
         InputError: naming the source, if it cannot be read.
     """
     try:
-        return KINDS[config.kind].open(config.path, **config.options)
+        source = KINDS[config.kind].open(config.path, **config.options)
+        return source if part is None else part(source)
     except InputError as error:
         raise InputError(f"source {config.title!r}: {error}") from error
 
@@ -221,4 +231,5 @@ def _kinds_of(samples: type[Sample]) -> list[str]:
 
 
 def _plural(samples: type[Sample]) -> str:
-    return {CaptionSample: "captions", DialogueSample: "dialogues", TextSample: "texts"}[samples]
+    names = {CaptionSample: "captions", DialogueSample: "dialogues", TextSample: "texts", EditSample: "edits"}
+    return names[samples]

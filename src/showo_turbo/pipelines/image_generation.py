@@ -142,9 +142,21 @@ class ImageGeneration(Components):
         output_type: str = "pil",
         callback_on_step_end: StepCallback | None = None,
         return_trajectory: bool = False,
+        sources: Sequence[Sequence[int]] | None = None,
         **options: Any,
     ) -> ImageCall:
         """Check the arguments of a call and build a denoiser of all images, those of the first prompt first.
+
+        Args:
+            prompts: the texts.
+            num_images_per_prompt: as for `text_to_image`, and so are all others but `sources`.
+            generator: likewise.
+            seed: likewise.
+            output_type: likewise.
+            callback_on_step_end: likewise.
+            return_trajectory: likewise.
+            sources: codes of an image for each prompt, which is then an instruction to edit it.
+            **options: likewise.
 
         Raises:
             InputError: if a prompt is empty or too long, an option is out of its range, or the number of generators is
@@ -166,7 +178,11 @@ class ImageGeneration(Components):
         scheduler = UnmaskingScheduler.from_options(sampling, vocabulary.codebook_size, num_codes)
         prompts = [self.prompts.check_prompt(prompt) for prompt in prompts]
         self.warn_unknown_words(prompts, "prompts")
-        rows = [row for prompt in prompts for row in [self.prompts.text_to_image(prompt)] * num_images_per_prompt]
+        if sources is None:
+            rows = [self.prompts.text_to_image(prompt) for prompt in prompts]
+        else:
+            rows = [self.prompts.editing(codes, text) for codes, text in zip(sources, prompts, strict=True)]
+        rows = [row for row in rows for _ in range(num_images_per_prompt)]
         denoiser = ImageDenoiser(
             self.model,
             vocabulary,

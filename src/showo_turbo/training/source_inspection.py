@@ -26,6 +26,7 @@ from showo_turbo.data.samples import (
     BadSampleError,
     CaptionSample,
     DialogueSample,
+    EditSample,
     Sample,
     TextSample,
     bad_sample_errors,
@@ -158,14 +159,24 @@ class SourceInspector:
             for turn in sample.turns:
                 prompts.check_question(turn.question)
             return sum(len(prompts.encode(f"{turn.question} {turn.answer}")) for turn in sample.turns)
+        if isinstance(sample, EditSample):
+            for image in (sample.source, sample.target):
+                if isinstance(image, Image.Image):
+                    check_aspect_ratio(image)
+            prompts.check_prompt(sample.instruction)
+            return len(prompts.text_to_image(sample.instruction))
         assert isinstance(sample, TextSample)
         return len(prompts.language_modelling(sample.text))
 
     def _add(self, found: Inspection, sample: Sample, length: int, codes: list[tuple[Tensor, str]] | None) -> None:
         """Count a good sample; keep a small copy of its image, or its codes, if it is to be shown."""
         found.lengths.append(length)
-        image = sample.image if isinstance(sample, CaptionSample | DialogueSample) else None
-        text = sample.text if isinstance(sample, CaptionSample | TextSample) else sample.turns[0].question
+        image: Image.Image | Tensor | None
+        if isinstance(sample, EditSample):
+            image, text = sample.target, sample.instruction
+        else:
+            image = sample.image if isinstance(sample, CaptionSample | DialogueSample) else None
+            text = sample.text if isinstance(sample, CaptionSample | TextSample) else sample.turns[0].question
         if isinstance(image, Tensor):
             found.encoded += 1
             if codes is not None:

@@ -11,7 +11,7 @@ from typing import Any
 from showo_turbo.data.encoded_shards import Shard, sample_of
 from showo_turbo.data.samples import bad_sample_errors
 from showo_turbo.data.source_files import matching_files
-from showo_turbo.data.sources.scenes import SceneCaptions, SceneDialogues
+from showo_turbo.data.sources.scenes import SceneCaptions, SceneDialogues, SceneEdits
 from showo_turbo.errors import InputError
 from showo_turbo.validation import shown
 
@@ -32,7 +32,7 @@ def encoded_files(path: str | Path, kind: str) -> tuple[Path, ...]:
 
 def encoder_of(source: object) -> str | None:
     """Return the fingerprint of the image tokenizer whose codes a source holds; None if it holds images."""
-    if isinstance(source, SceneCaptions | SceneDialogues):
+    if isinstance(source, SceneCaptions | SceneDialogues | SceneEdits):
         return source.pool.image_tokenizer_sha256
     return source.image_tokenizer_sha256 if isinstance(source, EncodedSource) else None
 
