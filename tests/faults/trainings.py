@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from omegaconf import OmegaConf
 from safetensors.torch import load_file
+from showo_turbo.finetuning.supervised_task import SupervisedTask
 
 from showo_turbo.data import SourceConfig
 from showo_turbo.distillation.config import (
@@ -25,7 +26,6 @@ from showo_turbo.distillation.consistency_task import ConsistencyTask
 from showo_turbo.distillation.stages import distill
 from showo_turbo.finetuning.finetune import finetune
 from showo_turbo.finetuning.finetuning_config import FinetuningConfig
-from showo_turbo.finetuning.supervised_task import SupervisedTask
 from showo_turbo.training.loop import LoopConfig
 from showo_turbo.training.optimizers import OptimizerConfig
 
