@@ -4,13 +4,13 @@ RUN := $(VENV)/bin
 
 # Overridden by the rehearsal in tests/test_reproduce.py, which has few scenes and small tables.
 POOL :=
-REPORT :=
+COMPARE :=
 DISTIL := ACCELERATE_USE_CPU=true OMP_NUM_THREADS=1 $(RUN)/torchrun --nproc_per_node 2 training/train_showo_turbo.py \
 	teacher=runs/tiny/model
 
 PIP := $(RUN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help venv demo app test test-app app-pictures slow lint format docs reproduce reproduce-clipart
+.PHONY: help venv demo app test test-plugins test-app app-pictures slow lint format docs reproduce reproduce-clipart
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -45,6 +45,19 @@ lint: $(VENV)/.installed-dev  ## check formatting, style and types
 
 test: lint  ## lint, then run the fast tests
 	OMP_NUM_THREADS=1 $(RUN)/python -m pytest -n auto -m "not slow and not app"
+
+# An environment of its own, since the frameworks pin other versions. The CPU build of torch is enough.
+PLUGINS := .venv-plugins
+PLUGINS_PIP := $(PLUGINS)/bin/python -m pip install --quiet --disable-pip-version-check
+$(PLUGINS)/.installed: pyproject.toml constraints.txt tests/plugins/requirements.txt tests/plugins/frameworks.txt
+	test -x $(PLUGINS)/bin/python || $(PYTHON) -m venv $(PLUGINS)
+	$(PLUGINS_PIP) -c constraints.txt -e .
+	$(PLUGINS_PIP) -c constraints.txt -r tests/plugins/requirements.txt
+	$(PLUGINS_PIP) --no-deps -r tests/plugins/frameworks.txt
+	touch $@
+
+test-plugins: $(PLUGINS)/.installed  ## test the plug-ins of lmms-eval, VLMEvalKit and lm-eval with the real packages
+	OMP_NUM_THREADS=1 $(PLUGINS)/bin/python -m pytest tests/plugins
 
 # Debian's Chromium, and axe-core (MPL-2.0), which is fetched for the tests only.
 $(VENV)/.browser: $(VENV)/.installed-dev
@@ -88,8 +101,8 @@ reproduce: $(VENV)/.installed-dev  ## train the shipped models and make their ta
 	done
 	test -e runs/tiny-turbo/shipped || \
 		$(RUN)/showo-turbo average runs/tiny-turbo/mean runs/tiny-turbo/last-*/last/model -o runs/tiny-turbo/shipped
-	$(RUN)/showo-turbo report --teacher runs/tiny/model --student 'Turbo*=runs/tiny-turbo/star' \
-		--student Turbo=runs/tiny-turbo/shipped --top-k 8 --top-k 1 -o runs/report.json --plot runs/scores.png $(REPORT)
+	$(RUN)/showo-turbo compare --teacher runs/tiny/model --student 'Turbo*=runs/tiny-turbo/star' \
+		--student Turbo=runs/tiny-turbo/shipped --top-k 8 --top-k 1 -o runs/comparison.json --plot runs/scores.png $(COMPARE)
 
 reproduce-clipart: $(VENV)/.installed-dev  ## train the model of clip-art from nothing (hours); resumes where it stopped
 	$(RUN)/showo-turbo pretrain text-tokenizer config=configs/clipart/text_tokenizer.yaml
@@ -98,4 +111,5 @@ reproduce-clipart: $(VENV)/.installed-dev  ## train the model of clip-art from n
 	test -e runs/clipart/scene_pool.safetensors || \
 		$(RUN)/showo-turbo pretrain scene-pool config=configs/clipart/scene_pool.yaml
 	$(RUN)/showo-turbo pretrain showo config=configs/clipart/showo.yaml
+	$(RUN)/showo-turbo pretrain showo config=configs/clipart/showo_round_2.yaml
 	$(RUN)/showo-turbo pretrain assemble config=configs/clipart/model.yaml

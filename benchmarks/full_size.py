@@ -38,19 +38,22 @@ SMALL_IMAGE_TOKENIZER = MagvitV2Config(base_channels=32, encoder_num_blocks=(1,)
 DOWNSAMPLING = MagvitV2Config().downsampling_factor
 
 
-def random_pipeline(seed: int = 0, small: bool = False) -> ShowoPipeline:
+def random_pipeline(seed: int = 0, small: bool = False, layers: int | None = None) -> ShowoPipeline:
     """Return a pipeline with freshly initialized weights, float32 on the CPU.
 
     Args:
         seed: of the weights.
         small: use a small transformer and image tokenizer.
+        layers: number of the transformer's layers; that of the model if left out.
     """
+    phi = SMALL_PHI if small else PHI_1_5
+    phi = phi if layers is None else phi | {"num_hidden_layers": layers}
     config = ShowoConfig(num_vq_tokens=256)
     torch.manual_seed(seed)
     images = MagvitV2(SMALL_IMAGE_TOKENIZER if small else MagvitV2Config()).eval()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "phi"
-        write_language_model(folder, SMALL_PHI if small else PHI_1_5)
+        write_language_model(folder, phi)
         model = Showo(config, load_phi_config(folder, config.vocab_size)).eval()
         return ShowoPipeline(model, PromptBuilder.from_pretrained(folder, config), images)
 

@@ -20,6 +20,7 @@ CASES = {
     "matplotlib scores": ("score_chart(None, {})", TRAIN),
     "peft": ("adapters.require_peft()", TRAIN),
     "pyarrow": ("ParquetTexts('texts.parquet')", TRAIN),
+    "datasets": ("DatasetTexts('texts')", install_hint("datasets")),
     "ijson": ("JsonRecords.of_array(Path('captions.json'))", TRAIN),
     "fastapi": ("require_server()", SERVE),
     "uvicorn": ("require_server()", SERVE),
@@ -42,7 +43,8 @@ for name in cases:
 
 import showo_turbo
 for module in pkgutil.walk_packages(showo_turbo.__path__, "showo_turbo."):
-    if not module.name.startswith("showo_turbo.serving.http."):  # the server itself, which `require_server` guards
+    # A plug-in belongs to one framework, and `require_server` guards the server.
+    if not module.name.startswith(("showo_turbo.plugins.", "showo_turbo.serving.http.")):
         importlib.import_module(module.name)
 
 from pathlib import Path
@@ -51,6 +53,7 @@ from torch import nn
 from showo_turbo.cli.serve import require_server
 from showo_turbo.compat.tracker import check_tracker
 from showo_turbo.data.records import JsonRecords
+from showo_turbo.data.sources.hugging_face import DatasetTexts
 from showo_turbo.data.sources.parquet import ParquetTexts
 from showo_turbo.validation import check_quantization
 from showo_turbo.distillation import stages
@@ -94,9 +97,9 @@ def test_a_library_that_is_not_installed_is_named_with_its_extra(name: str, mess
     assert "\n" not in messages[name]
 
 
-def test_report_refuses_a_plot_without_matplotlib_before_it_measures(tmp_path: Path) -> None:
+def test_compare_refuses_a_plot_without_matplotlib_before_it_measures(tmp_path: Path) -> None:
     script = "import sys; sys.modules['matplotlib'] = None; from showo_turbo.cli.main import run; run()"
-    command = [sys.executable, "-c", script, "report", "--output", "report.json", "--plot", "plot.png"]
+    command = [sys.executable, "-c", script, "compare", "--output", "comparison.json", "--plot", "plot.png"]
     result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert result.returncode == 2
     assert result.stderr == f"error: --plot needs matplotlib: {TRAIN}\n"

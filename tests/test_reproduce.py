@@ -34,9 +34,9 @@ def test_all_commands_of_the_reproduction_run_once(tmp_path: Path) -> None:
     (tmp_path / "prompts.jsonl").write_text(
         (ROOT / "src/showo_turbo/scenes/shapes/benchmark.jsonl").read_text().split("\n")[0]
     )
-    report = "--prompts-file prompts.jsonl --images-per-prompt 1 --scenes 1 --steps 2"
+    compare = "--prompts-file prompts.jsonl --images-per-prompt 1 --scenes 1 --steps 2"
     command = ["make", "-f", str(ROOT / "Makefile"), "-o", f"{VENV}/.installed-dev", "reproduce", f"VENV={VENV}"]
-    command += ["POOL=count=600", f"REPORT={report}"]
+    command += ["POOL=count=600", f"COMPARE={compare}"]
 
     first, second = (
         subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False) for _ in range(2)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from showo_turbo.generation.options import SamplingOptions
     from showo_turbo.outputs import ImageOutput, TextOutput
     from showo_turbo.pipelines.pipeline import ShowoPipeline
+    from showo_turbo.plots.trajectories import plot_trajectory
     from showo_turbo.serving.requests import (
         ExtrapolateRequest,
         ImageRequest,
@@ -41,6 +42,7 @@ __all__ = [
     "TextRequest",
     "VaryRequest",
     "__version__",
+    "plot_trajectory",
 ]
 
 
@@ -62,6 +64,7 @@ _HOMES = {
     "TextOutput": "showo_turbo.outputs",
     "TextRequest": "showo_turbo.serving.requests",
     "VaryRequest": "showo_turbo.serving.requests",
+    "plot_trajectory": "showo_turbo.plots.trajectories",
 }
 
 

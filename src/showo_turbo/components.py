@@ -15,6 +15,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
+from showo_turbo.backends.linear import arithmetic_dtype
 from showo_turbo.device import parse_device
 from showo_turbo.errors import InputError
 from showo_turbo.generation.options import SamplingOptions
@@ -178,7 +179,8 @@ class Components:
         if output_type == "latent":
             return codes
         tokenizer = self.require_image_tokenizer()
-        pixels = tokenizer.decode_codes(codes.to(tokenizer.quantize.embedding.device), height, width)
+        codes = codes.to(tokenizer.quantize.embedding.device)
+        pixels = tokenizer.decode_codes(codes, height, width, arithmetic_dtype(self.model.showo.lm_head.weight))
         if output_type == "pil":
             return pixels_to_images(pixels)
         pixels = ((pixels + 1) / 2).clamp(0, 1)

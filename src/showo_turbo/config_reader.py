@@ -5,7 +5,7 @@ import re
 from dataclasses import is_dataclass
 from io import StringIO
 from pathlib import Path
-from typing import TypeVar, cast, get_type_hints
+from typing import Any, TypeVar, cast, get_type_hints
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
@@ -60,6 +60,15 @@ def read_config(cls: type[T], arguments: list[str]) -> T:
         raise InputError(f"setting {error.full_key}: {_first_line(error)}") from error
     assert isinstance(merged, cls)  # `structured` made the settings of this class
     return merged
+
+
+def read_config_file(path: Path) -> dict[str, Any]:
+    """Return the content of a YAML file, without a check of its keys.
+
+    Raises:
+        InputError: if the file is missing or is not a YAML mapping.
+    """
+    return cast(dict[str, Any], OmegaConf.to_container(_read_file(path)))
 
 
 def _join_quoted(arguments: list[str]) -> list[str]:

@@ -24,7 +24,8 @@ def browser() -> Iterator[Any]:
     if CHROMIUM is None:
         pytest.skip("chromium is not installed: make test-app installs it")
     with library.sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        camera = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]  # a test pattern, allowed
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", *camera])
         yield started
         started.close()
 

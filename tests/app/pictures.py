@@ -4,7 +4,6 @@ import json
 import re
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.client import HTTPConnection
@@ -116,11 +115,11 @@ def walk(page: Any, url: str, take: Callable[[str], None]) -> None:
 @contextmanager
 def busy(url: str) -> Iterator[None]:
     """Keep the server busy with two other visitors, who leave at the end."""
-    body = json.dumps({"prompt": PROMPT, "num_inference_steps": 64, "size": "256x256"})
+    body = json.dumps({"prompt": PROMPT, "num_inference_steps": 64, "size": "160x160"})
     others = [HTTPConnection(urlsplit(url).netloc) for _ in range(2)]
     for other in others:
         other.request("POST", "/app/draw", body)
-    time.sleep(2)
+    assert [other.getresponse().status for other in others] == [200, 200]
     yield
     for other in others:
         other.close()

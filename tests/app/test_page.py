@@ -118,6 +118,28 @@ def test_an_answer_settles_in_passes_and_a_race_is_run(visit: Visit) -> None:
     expect(page.locator(".turn")).to_have_count(2)
 
 
+def test_a_question_is_about_a_picture_of_the_camera_or_a_pasted_one(visit: Visit) -> None:
+    page = visit(view="ask")
+    page.click("#ask-camera")
+    expect(page.locator("dialog.camera video")).to_be_visible()
+    page.wait_for_function("() => document.querySelector('dialog.camera video').videoWidth > 0")
+    page.get_by_role("button", name="Take the picture").click()
+    expect(page.locator("#ask-pictures .tile")).to_have_count(1)
+    page.evaluate(
+        """async () => {
+            const canvas = new OffscreenCanvas(64, 64);
+            canvas.getContext("2d").fillRect(0, 0, 64, 64);
+            const clipboardData = new DataTransfer();
+            clipboardData.items.add(new File([await canvas.convertToBlob()], "pasted.png", { type: "image/png" }));
+            document.dispatchEvent(new ClipboardEvent("paste", { clipboardData }));
+        }"""
+    )
+    expect(page.locator("#ask-pictures .tile")).to_have_count(2)
+    page.fill("#ask-question", "What color is the background?")
+    page.click("#ask-go")
+    expect(page.locator(".turn .tokens").first).to_contain_text("black")
+
+
 def test_a_picture_is_repainted_extended_varied_and_all_is_undone(visit: Visit) -> None:
     page = visit()
     draw(page)
@@ -263,6 +285,13 @@ def test_colours_follow_the_system_until_they_are_chosen(visit: Visit, scheme: s
     assert grounds == ([True, False] if scheme == "light" else [False, True])
 
 
+def test_colours_follow_a_change_of_the_system(visit: Visit) -> None:
+    page = visit(color_scheme="light")
+    page.emulate_media(color_scheme="dark")
+    expect(page.locator("html")).to_have_attribute("data-theme", "dark")
+    expect(page.locator("#theme")).to_have_attribute("aria-label", "Light colours")
+
+
 @pytest.mark.parametrize("view", ["draw", "ask", "edit", "how"])
 def test_a_phone_shows_every_page_without_sideways_scrolling(visit: Visit, view: str) -> None:
     page = visit(view=view, **PHONE)
@@ -273,8 +302,9 @@ def test_a_phone_shows_every_page_without_sideways_scrolling(visit: Visit, view:
     assert page.evaluate("() => document.documentElement.scrollWidth") <= 390
 
 
-def test_the_walk_is_done_by_keyboard_alone(visit: Visit) -> None:
-    page = visit()
+@pytest.mark.parametrize("screen", [{}, PHONE], ids=["wide", "phone"])
+def test_the_walk_is_done_by_keyboard_alone(visit: Visit, screen: dict[str, Any]) -> None:
+    page = visit(**screen)
 
     def focus(selector: str) -> None:
         for _ in range(60):

@@ -35,7 +35,7 @@ def test_no_step_compiles(random_pipe: ShowoPipeline, monkeypatch: pytest.Monkey
     )
     compiled = compile_copy(random_pipe)
     graphs = torch._dynamo.utils.counters["stats"]["unique_graphs"]
-    assert graphs == 3 * 2  # functions, one row or several
+    assert graphs == 4 * 2  # functions, one row or several
     check_compiled(random_pipe, compiled)
 
 

@@ -18,6 +18,7 @@ TASKS = {
         {"direction": ["left", "up"], "offset": 1},
     ),
     "vary": (["--strength", 0.3], {"strength": 0.3}),
+    "edit": ([], {}),
 }
 
 

@@ -9,6 +9,8 @@ from typer.testing import CliRunner
 from showo_turbo.cli.main import app
 from showo_turbo.config_reader import read_config
 from showo_turbo.distillation.config import DistillationConfig, Stage
+from showo_turbo.finetuning.finetuning_config import FinetuningConfig, ValidationConfig
+from showo_turbo.finetuning.image_tokenizer_finetuning import ImageTokenizerFinetuningConfig
 from showo_turbo.pretraining.assemble import AssemblyConfig
 from showo_turbo.pretraining.image_tokenizer_training import ImageTokenizerTrainingConfig
 from showo_turbo.pretraining.showo_pretraining import ShowoPretrainingConfig
@@ -29,6 +31,7 @@ def run(*arguments: str) -> str:
     ("command", "configs"),
     [
         (("distill",), (DistillationConfig, Stage)),
+        (("finetune",), (FinetuningConfig, ValidationConfig, ImageTokenizerFinetuningConfig)),
         (("pretrain", "text-tokenizer"), (TextTokenizerTrainingConfig,)),
         (("pretrain", "image-tokenizer"), (ImageTokenizerTrainingConfig,)),
         (("pretrain", "scene-pool"), (ScenePoolConfig,)),

@@ -13,7 +13,16 @@ import torch
 from safetensors.torch import save_file
 
 from showo_turbo.config_reader import read_config
-from showo_turbo.data import CaptionSample, DialogueSample, Sample, SourceConfig, TextSample, check_sources, open_stream
+from showo_turbo.data import (
+    CaptionSample,
+    DialogueSample,
+    EditSample,
+    Sample,
+    SourceConfig,
+    TextSample,
+    check_sources,
+    open_stream,
+)
 from showo_turbo.data.source_config import KINDS
 from showo_turbo.errors import InputError
 
@@ -125,7 +134,7 @@ def test_missing_and_unknown_keys_of_a_source_raise_errors_with_their_names(sett
 def test_the_documentation_matches_the_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page = (Path(__file__).parents[2] / "docs" / "data.md").read_text()
     described = re.findall(r"^\| `(\w+)` \| (\w+) \|", page, flags=re.MULTILINE)
-    classes = {"captions": CaptionSample, "dialogues": DialogueSample, "texts": TextSample}
+    classes = {"captions": CaptionSample, "dialogues": DialogueSample, "texts": TextSample, "edits": EditSample}
     assert {kind: classes[samples] for kind, samples in described} == {k: kind.samples for k, kind in KINDS.items()}
 
     (tmp_path / "recipe.yaml").write_text(re.search(r"```yaml\n(.*?)```", page, flags=re.DOTALL).group(1))
@@ -147,5 +156,5 @@ def test_the_documentation_matches_the_code(tmp_path: Path, monkeypatch: pytest.
 
 def test_every_option_belongs_to_a_kind() -> None:
     known = {option for kind in KINDS.values() for option in kind.options}
-    everything = SourceConfig("coco", "a", 1.0, "a", "a", "a", 1, 1, 1, 1.0, ["count"])
+    everything = SourceConfig("coco", "a", 1.0, "a", "a", "a", 1, 1, 1, 1.0, ["count"], "a", "a", "a")
     assert set(everything.options) == known

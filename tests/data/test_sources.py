@@ -18,14 +18,18 @@ from safetensors.torch import save_file
 from showo_turbo.data.samples import BadSampleError, Turn
 from showo_turbo.data.source_files import matching_files
 from showo_turbo.data.sources.coco import CocoCaptions
+from showo_turbo.data.sources.edit_pairs import EditPairs
 from showo_turbo.data.sources.image_folder import ImageFolder
 from showo_turbo.data.sources.llava import LlavaDialogues
 from showo_turbo.data.sources.parquet import ParquetTexts
-from showo_turbo.data.sources.scenes import SceneCaptions, SceneDialogues, SceneTexts
+from showo_turbo.data.sources.scenes import SceneCaptions, SceneDialogues, SceneEdits, SceneTexts
 from showo_turbo.data.sources.source import Source
 from showo_turbo.data.sources.webdataset import WebDataset
 from showo_turbo.errors import InputError
+from showo_turbo.processing.image_files import load_image
+from showo_turbo.scenes.edits import scene_edits
 from showo_turbo.scenes.pool import training_scenes
+from showo_turbo.scenes.scene import Scene, SceneObject
 from showo_turbo.scenes.shapes.shape_world import SHAPES
 
 
@@ -343,6 +347,30 @@ def test_a_damaged_row_group_does_not_affect_others(tmp_path: Path) -> None:
         source[0]
 
 
+# Editing pairs
+
+
+def test_editing_pairs_have_two_images(image_folder: Path, tmp_path: Path) -> None:
+    names = ["red.png", "blue.png"]
+    pair = {"source": names[0], "instruction": "make  it\nred", "target": names[1]}
+    bad = [
+        {**pair, "target": "missing.png"},
+        {**pair, "source": 3},
+        {key: value for key, value in pair.items() if key != "target"},
+        {**pair, "instruction": " "},
+    ]
+    (tmp_path / "edits.jsonl").write_text("\n".join(map(json.dumps, [pair, *bad])))
+    source = EditPairs(tmp_path / "edits.jsonl", image_folder)
+    sample = source[0]
+    assert (len(source), sample.key, sample.instruction) == (5, "edits.jsonl: line 1", "make it red")
+    for image, name in ((sample.source, names[0]), (sample.target, names[1])):
+        assert isinstance(image, Image.Image)
+        assert image.tobytes() == load_image(image_folder / name).tobytes()
+    for index, message in enumerate(("missing.png", "source is 3", "target is None", "instruction is empty"), start=1):
+        with pytest.raises(BadSampleError, match=message):
+            source[index]
+
+
 # Scenes
 
 
@@ -411,3 +439,41 @@ def test_invalid_pools_and_numbers_raise_errors(pool: Path, tmp_path: Path) -> N
     for name in ("text.safetensors", "other.safetensors"):
         with pytest.raises(InputError, match=f"scene pool.*{name}"):
             SceneCaptions(tmp_path / name)
+
+
+def test_scene_edits_lead_to_scenes_of_the_pool(tmp_path: Path) -> None:
+    """Check that two scenes differ in what the instruction says, and that no instruction is held out."""
+    codes = torch.arange(900, dtype=torch.int16)[:, None]
+    save_file({"codes": codes}, tmp_path / "pool.safetensors", {"seed": "3", "image_tokenizer": "none"})
+    source, scenes = SceneEdits(tmp_path / "pool.safetensors", draws_per_scene=2), training_scenes(900, 3)
+    kinds = set()
+    for index in range(0, len(source), 3):
+        sample = source[index]
+        before, after = (scenes[int(one)] for one in (sample.source, sample.target))
+        edits = list(scene_edits(before, SHAPES, random.Random(0)))
+        (edit,) = [one for one in edits if sample.instruction in one.instructions]
+        assert edit.target == after
+        assert not SHAPES.split.is_held_out(edit.combination)
+        kinds.add(edit.combination[1])
+        again = source[index]
+        assert (sample.instruction, int(sample.target)) == (again.instruction, int(again.target))
+    assert kinds == {"recolor", "replace", "remove", "background"}
+
+
+def test_a_pool_without_pairs_raises_an_error(tmp_path: Path) -> None:
+    save_file({"codes": torch.zeros(1, 1)}, tmp_path / "one.safetensors", {"seed": "3", "image_tokenizer": "none"})
+    with pytest.raises(InputError, match=r"no two scenes of 'one\.safetensors' differ in one thing"):
+        SceneEdits(tmp_path / "one.safetensors")
+
+
+def test_an_edit_changes_one_thing() -> None:
+    circle, star = SceneObject(0, "circle", "blue"), SceneObject(3, "star", "red")
+    edits = list(scene_edits(Scene("white", (circle, star)), SHAPES, random.Random(0)))
+    by_text = {text: edit.target for edit in edits for text in edit.instructions}
+    assert by_text["make the circle red"] == Scene("white", (SceneObject(0, "circle", "red"), star))
+    assert by_text["replace the red star with a cross"] == Scene("white", (circle, SceneObject(3, "cross", "red")))
+    assert by_text["remove the circle"] == Scene("white", (star,))
+    assert by_text["make the background black"] == Scene("black", (circle, star))
+    assert "turn the star into a circle" not in by_text  # of which there is one already
+    twins = Scene("white", (circle, SceneObject(1, "circle", "red")))
+    assert {edit.combination[1] for edit in scene_edits(twins, SHAPES, random.Random(0))} == {"background"}

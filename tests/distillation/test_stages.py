@@ -411,6 +411,38 @@ def test_a_pool_of_another_image_tokenizer_is_refused(tmp_path: Path, random_che
     assert distill(distillation(str(tmp_path), [answers], dialogues=dialogues)).is_dir()
 
 
+def test_students_of_images_that_were_encoded_once_are_those_of_the_images(
+    tmp_path: Path, random_checkpoint: Path, sources: dict[str, list[SourceConfig]]
+) -> None:
+    folder = Path(sources["dialogues"][0].images)
+    names = [f"{number}.png" for number in range(4)]
+    lines = [json.dumps({"image": name, "caption": text}) for name, text in zip(names, CAPTIONS, strict=False)]
+    entries = [one for one in json.loads(Path(sources["dialogues"][0].path).read_text()) if one["image"] in names]
+    (tmp_path / "captions.jsonl").write_text("\n".join(lines))
+    (tmp_path / "dialogues.json").write_text(json.dumps(entries))
+    images = {"images": str(folder)}
+    by_images = {
+        "captions": [SourceConfig("image_folder", str(tmp_path / "captions.jsonl"), name="a", **images)],
+        "dialogues": [SourceConfig("llava", str(tmp_path / "dialogues.json"), name="a", **images)],
+    }
+    command = ["data", "encode", "-o", str(tmp_path / "shards"), "--model", str(random_checkpoint)]
+    command += [f"{one.kind}:{one.path},images={folder}" for some in by_images.values() for one in some]
+    assert CliRunner().invoke(app, command).exit_code == 0
+    by_codes = {kind: [SourceConfig(f"encoded_{kind}", str(tmp_path / "shards"), name="a")] for kind in by_images}
+    star = stage(
+        "star",
+        str(random_checkpoint),
+        image=replace(TERMS["image"], known_share=0.5),
+        language=LanguageTerm(weight=0.0),
+    )
+    one, other = (
+        distill(distillation(str(tmp_path / name), [star], **own)) for name, own in (("i", by_images), ("c", by_codes))
+    )
+    assert same(weights(one), weights(other))
+    with pytest.raises(InputError, match=r"source 'a' holds (images of \d+ codes|codes of another image tokenizer)"):
+        distill(distillation(str(tmp_path / "tiny"), [replace(star, teacher="tiny")], **by_codes))
+
+
 def test_a_teacher_with_clip_features_is_refused_for_the_text_term(
     tmp_path: Path, random_checkpoint: Path, sources: dict[str, list[SourceConfig]]
 ) -> None:

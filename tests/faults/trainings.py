@@ -25,9 +25,9 @@ from showo_turbo.distillation.consistency_task import ConsistencyTask
 from showo_turbo.distillation.stages import distill
 from showo_turbo.finetuning.finetune import finetune
 from showo_turbo.finetuning.finetuning_config import FinetuningConfig
-from showo_turbo.finetuning.supervised_task import SupervisedTask
 from showo_turbo.training.loop import LoopConfig
 from showo_turbo.training.optimizers import OptimizerConfig
+from showo_turbo.training.supervised_task import SupervisedTask
 
 SCRIPT = Path(__file__).with_name("faulty_training.py")
 LOOP = LoopConfig(

@@ -16,13 +16,13 @@ from showo_turbo.cli.main import app
 from showo_turbo.data import DialogueSample, SourceConfig, Turn
 from showo_turbo.errors import InputError
 from showo_turbo.finetuning.finetune import finetune
-from showo_turbo.finetuning.finetuning_config import FinetuningConfig
+from showo_turbo.finetuning.finetuning_config import FinetuningConfig, ValidationConfig
 from showo_turbo.models.omni_attention import understanding_mask
 from showo_turbo.pipelines.pipeline import ShowoPipeline
 from showo_turbo.training.adapters import LoraConfig
 from showo_turbo.training.loop import LoopConfig
 from showo_turbo.training.optimizers import OptimizerConfig
-from showo_turbo.training.supervised_batches import dialogue_batch, supervised_loss, text_batch
+from showo_turbo.training.supervised_batches import dialogue_batch, pack_sequences, supervised_loss, text_batch
 
 CAPTIONS = ("a red car", "a green car", "a blue car", "a grey car")
 LOOP = LoopConfig(
@@ -137,6 +137,41 @@ def test_each_kind_can_be_used_alone(config: FinetuningConfig, kind: str) -> Non
     assert {"captions", "dialogues", "texts"} & set(logged(config)[0]) == {kind}
 
 
+def test_held_out_samples_are_validated_and_not_trained_on(config: FinetuningConfig) -> None:
+    loop = replace(LOOP, steps=6, validation_steps=2, checkpoint_minutes=3.0)
+    validation = ValidationConfig(held_out=0.4, texts=config.texts)
+    model = finetune(replace(config, loop=loop, validation=validation, sheet_prompts=["a red car"]))
+    output = Path(config.output)
+    assert model == output / "best" / "model"
+    lines = [json.loads(line) for line in (output / "validation.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [0, 2, 4, 6]
+    weights = {"captions": 1.0, "dialogues": 0.5, "texts": 0.1}
+    for line in lines:
+        expected = sum(weight * line[kind] for kind, weight in weights.items())
+        assert line["loss"] == pytest.approx(expected, abs=1e-3)
+    assert len({line["loss"] for line in lines}) > 1
+    sheets = sorted(path.name for path in (output / "samples").iterdir())
+    assert sheets == [f"step-{step:08d}.png" for step in (0, 2, 4, 6)]
+    with Image.open(output / "samples" / sheets[0]) as sheet:
+        assert sheet.size == (32, 4 * 32)  # the prompt that is set
+    with pytest.raises(InputError, match=r"has another validation\.held_out \(0\.4, now 0\.2\)"):
+        finetune(replace(config, loop=loop, validation=replace(validation, held_out=0.2)))
+
+
+def test_edits_are_learned(config: FinetuningConfig, sources: dict[str, list[SourceConfig]]) -> None:
+    folder = Path(sources["captions"][0].path).parent
+    pairs = [{"source": f"{one}.png", "instruction": "paint it", "target": f"{(one + 1) % 4}.png"} for one in range(4)]
+    (folder / "edits.jsonl").write_text("\n".join(map(json.dumps, [*pairs, {**pairs[0], "source": "broken.png"}])))
+    loop = replace(LOOP, steps=40, log_steps=10, validation_steps=40, checkpoint_minutes=3.0)
+    kinds: dict[str, Any] = {"captions": [], "dialogues": [], "texts": []}
+    edits = [SourceConfig("edit_pairs", str(folder / "edits.jsonl"))]
+    model = finetune(replace(config, **kinds, edits=edits, edits_batch_size=4, loop=loop))
+    first, *_, last = logged(config)
+    assert last["edits"] < 0.95 * first["edits"]
+    assert ShowoPipeline.from_pretrained(model).edit(str(folder / "0.png"), "paint it", seed=0).images
+    assert "broken.png" in (Path(config.output) / "bad_edits_0.jsonl").read_text()
+
+
 @torch.no_grad()
 def test_labels_of_a_dialogue_are_its_answers(random_pipe: ShowoPipeline) -> None:
     prompts, model = random_pipe.prompts, random_pipe.model
@@ -185,6 +220,16 @@ def test_invalid_settings_are_refused(config: FinetuningConfig, changes: dict[st
         finetune(replace(config, **changes))
 
 
+def test_held_out_sources_without_validation_are_refused(config: FinetuningConfig) -> None:
+    held_out = ValidationConfig(texts=config.texts)
+    with pytest.raises(InputError, match=r"validation\.texts are given, but are not used: set loop\.validation_steps"):
+        replace(config, validation=held_out)
+    with pytest.raises(InputError, match=r"validation\.texts are given, .* and give texts to train on"):
+        replace(config, validation=held_out, loop=replace(LOOP, validation_steps=1), texts=[])
+    with pytest.raises(InputError, match=r"validation\.held_out is 1\.0: choose more than 0 and less than 1"):
+        ValidationConfig(held_out=1.0)
+
+
 def test_captions_without_images_are_refused(config: FinetuningConfig, tmp_path: Path) -> None:
     (tmp_path / "captions.jsonl").write_text('{"caption": "a red car"}\n')
     alone = [SourceConfig("image_folder", str(tmp_path / "captions.jsonl"))]
@@ -203,3 +248,43 @@ def test_the_command_adapts_the_shipped_model(tmp_path: Path, monkeypatch: pytes
     assert ShowoPipeline.from_pretrained("runs/finetuned/adapter").text_to_image("a red circle", seed=0).images
     refused = CliRunner().invoke(app, ["finetune", *settings, "lora.rnk=3"])
     assert refused.exit_code != 0
+
+
+@pytest.mark.parametrize("kind", ["texts", "dialogues"])
+@torch.no_grad()
+def test_packed_sequences_have_the_loss_of_separate_rows(random_pipe: ShowoPipeline, kind: str) -> None:
+    prompts, model = random_pipe.prompts, random_pipe.model
+    generator = torch.Generator().manual_seed(0)
+    codes = torch.randint(16, (5, 16), generator=generator).tolist()
+    answers = ["a red car and a green car", "a", "yes", "a dog", "no"]
+    if kind == "texts":
+        batches = [text_batch(prompts, some, 512) for some in (answers, *([one] for one in answers))]
+    else:
+        dialogues = [
+            DialogueSample(str(i), torch.tensor(codes[i]), (Turn("a?", text),) * (1 + i % 3 * 2))
+            for i, text in enumerate(answers)
+        ]
+        batches = [dialogue_batch(prompts, dialogues, codes)]
+        batches += [dialogue_batch(prompts, [one], [row]) for one, row in zip(dialogues, codes, strict=True)]
+    packed, *separate = batches
+    assert packed.ids.shape[1] == max(batch.ids.shape[1] for batch in separate)
+    assert len(packed.ids) < 5
+    counts = [int(batch.labelled.sum()) for batch in separate]
+    assert int(packed.labelled.sum()) == sum(counts)
+    losses = [float(supervised_loss(model, batch)) for batch in separate]
+    expected = sum(loss * count for loss, count in zip(losses, counts, strict=True)) / sum(counts)
+    assert float(supervised_loss(model, packed)) == pytest.approx(expected, rel=1e-5)
+    for batch in separate:
+        expected_mask = understanding_mask(batch.ids, prompts.vocabulary)
+        assert batch.attention_mask.equal(expected_mask)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "capacity", "rows"),
+    [([3, 3, 3], 3, 3), ([5, 1, 1, 1, 2], 5, 2), ([4, 3, 2, 1], 5, 2), ([1], 9, 1)],
+)
+def test_sequences_are_packed_once_each(lengths: list[int], capacity: int, rows: int) -> None:
+    packed = pack_sequences(lengths, capacity)
+    assert sorted(member for row in packed for member in row) == list(range(len(lengths)))
+    assert all(sum(lengths[member] for member in row) <= capacity for row in packed)
+    assert len(packed) == rows

@@ -24,6 +24,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from showo_turbo.data.encoded_shards import ShardHeader, write_shard
+
 SECONDS = 10
 FIRST_SECONDS = 120
 """Time for the valid file, which loads the libraries."""
@@ -220,6 +222,16 @@ def test_sidecars(fuzz: Callable, tmp_path: Path, examples: int) -> None:
 def test_yaml(fuzz: Callable, tmp_path: Path, examples: int) -> None:
     (tmp_path / "run.yaml").write_text(CONFIG)
     fuzz("yaml", tmp_path / "run.yaml", mutations.yaml_lines, examples)
+
+
+@pytest.mark.parametrize("examples", EXAMPLES)
+@pytest.mark.parametrize("mutate", [mutations.safetensors, mutations.damaged_bytes])
+def test_shards_of_encoded_images(fuzz: Callable, tmp_path: Path, mutate: Callable, examples: int) -> None:
+    file = tmp_path / "captions-00000.safetensors"
+    header = ShardHeader("captions", 0, 1, "0" * 64, 32, (("line 3", "caption is empty"),))
+    records = [{"key": f"line {number}", "text": "a star"} for number in range(2)]
+    write_shard(file, header, records, torch.arange(32).reshape(2, 1, 16))
+    fuzz("samples", file, mutate, examples)
 
 
 @pytest.mark.parametrize("examples", EXAMPLES)

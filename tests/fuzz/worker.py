@@ -11,6 +11,7 @@ import resource
 import sys
 import traceback
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from PIL import Image
 from showo_turbo import ShowoPipeline
 from showo_turbo.cli.sidecar import Sidecar
 from showo_turbo.config_reader import read_config
+from showo_turbo.data.sources.encoded import EncodedSource
 from showo_turbo.data.sources.parquet import ParquetTexts
 from showo_turbo.data.sources.webdataset import WebDataset
 from showo_turbo.distillation.config import DistillationConfig
@@ -67,7 +69,8 @@ def use_sidecar(path: Path) -> None:
 
 def use_samples(path: Path) -> None:
     """Read all samples of a source."""
-    source: Any = WebDataset(path) if path.suffix == ".tar" else ParquetTexts(path)
+    kinds: dict[str, Callable[[Path], Any]] = {".tar": WebDataset, ".parquet": ParquetTexts}
+    source = kinds.get(path.suffix, partial(EncodedSource, "captions"))(path)
     for index in range(min(len(source), 10)):
         try:
             source[index]

@@ -229,7 +229,7 @@ def test_a_step_that_failed_can_be_repeated(
     expected = make_denoiser(model, random_vocabulary, [[1, 2]]).logits(start)
     denoiser = make_denoiser(model, random_vocabulary, [[1, 2]])
     with monkeypatch.context() as patch:
-        patch.setattr(model.showo.model.layers[0].mlp, "forward", None)
+        patch.setattr(model.showo.model.layers[0].input_layernorm, "forward", None)
         with pytest.raises(TypeError):
             denoiser.logits(start)
     assert denoiser.logits(start).equal(expected)

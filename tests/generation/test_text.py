@@ -12,7 +12,7 @@ from torch import Tensor
 
 from showo_turbo.errors import InputError
 from showo_turbo.generation.drafts import Drafts
-from showo_turbo.generation.text_decoder import TextDecoder, draw_guesses, greedy, sampler
+from showo_turbo.generation.text_decoder import TextDecoder, draw_guesses, greedy, sampler, visible_ids
 from showo_turbo.generation.trajectory import State, last_state
 from showo_turbo.models.omni_attention import understanding_mask
 from showo_turbo.models.showo import Showo
@@ -269,3 +269,18 @@ def test_the_longest_answer_fits_exactly(make_random_model: MakeModel, random_vo
     state = last_state(decoder.run(draw_guesses([prompt], 86, random_vocabulary)))
     assert isinstance(state, State)
     assert state.done
+
+
+@pytest.mark.parametrize(
+    ("ids", "num_settled", "visible"),
+    [
+        ([4, 5, 6, 7, 8], 0, ([4, 5], 0, False)),
+        ([4, 5, 6, 7, 8], 2, ([4, 5, 6, 7], 2, False)),
+        ([4, 5, 9, 7, 8], 1, ([4, 5], 1, False)),  # a guess that the answer ends
+        ([4, 5, 9, 9, 9], 5, ([4, 5], 3, True)),
+        ([9, 9, 9, 9, 9], 5, ([], 1, True)),
+    ],
+)
+def test_visible_ids_are_settled_ones_and_a_few_guesses(ids: list[int], num_settled: int, visible: tuple) -> None:
+    state = State(torch.tensor([ids]), torch.arange(5)[None] < num_settled)
+    assert visible_ids(state, 0, 9, num_guesses=2) == visible

@@ -16,14 +16,21 @@ from showo_turbo.checkpoints.vision_tower import load_vision_tower
 from showo_turbo.compat import inference_mmu as understanding
 from showo_turbo.compat.showo_options import UnderstandingOptions
 from showo_turbo.config_reader import read_config
+from showo_turbo.data import DialogueSample, SourceConfig, Turn
 from showo_turbo.errors import InputError
 from showo_turbo.evaluation.scene_benchmark import evaluate_understanding
 from showo_turbo.evaluation.scene_questions import make_question_set
+from showo_turbo.finetuning.finetune import finetune
+from showo_turbo.finetuning.finetuning_config import FinetuningConfig
 from showo_turbo.generation.options import DecodingOptions
 from showo_turbo.models.showo import Showo
+from showo_turbo.models.showo_features import FeatureShowo
 from showo_turbo.pipelines.pipeline import ShowoPipeline
 from showo_turbo.processing.clip_prompts import SYSTEM_PROMPT, ClipPromptBuilder
 from showo_turbo.serving.requests import ImageRequest, TextRequest
+from showo_turbo.training.loop_config import LoopConfig
+from showo_turbo.training.optimizers import OptimizerConfig
+from showo_turbo.training.supervised_batches import dialogue_batch
 
 FEATURE_SIZE = 12
 QUESTIONS = ["What?", "How many stars are there in it?", "Is it red?"]
@@ -211,3 +218,46 @@ def test_the_documented_command_answers(
     understanding.run(read_config(UnderstandingOptions, words))
     result = json.loads((tmp_path / "out" / "answers.jsonl").read_text())
     assert result["answer"] == pipe.image_to_text(images[0], "What?", max_new_tokens=8).texts[0]
+
+
+def test_dialogues_are_trained_as_they_are_answered(pipe: ShowoPipeline, images: list[Image.Image]) -> None:
+    """Check that the greedy answer has the highest logit at every position of the training sequence."""
+    answers = [pipe.image_to_text(image, QUESTIONS[0], max_new_tokens=6).token_ids[0] for image in images]
+    prompts, tower = pipe.prompts, pipe.vision_tower
+    features = tower(tower.preprocess(images))
+    indices = torch.arange(features.shape[:2].numel()).reshape(features.shape[:2]).tolist()
+    dialogues = [DialogueSample(str(number), image, (Turn(QUESTIONS[0], "a"),)) for number, image in enumerate(images)]
+    batch = dialogue_batch(prompts, dialogues, indices, features)
+    with torch.no_grad():
+        reader = FeatureShowo(pipe.model, batch.features)
+        hidden = reader(batch.ids, batch.attention_mask, batch.position_ids)
+    first = reader.logits(hidden[batch.ids == prompts.encode("ASSISTANT:")[-1]]).argmax(-1)
+    assert {int(token) for token in first} >= {answer[0] for answer in answers}
+
+
+def test_dialogues_about_clip_features_are_learned(
+    published: Path, clip: Path, images: list[Image.Image], tmp_path: Path
+) -> None:
+    for number, image in enumerate(images):
+        image.convert("RGB").save(tmp_path / f"{number}.png")
+    turns = [[{"from": "human", "value": "What?"}, {"from": "gpt", "value": answer}] for answer in ("a", "no", "yes")]
+    entries = [{"id": str(n), "image": f"{n}.png", "conversations": turn} for n, turn in enumerate(turns)]
+    (tmp_path / "dialogues.json").write_text(json.dumps(entries))
+    config = FinetuningConfig(
+        str(published),
+        str(tmp_path / "run"),
+        vision_tower=str(clip),
+        dialogues=[SourceConfig("llava", str(tmp_path / "dialogues.json"), images=str(tmp_path))],
+        dialogues_batch_size=3,
+        dialogues_weight=1.0,
+        loop=LoopConfig(steps=60, warmup_steps=1, log_steps=20, ema_decay=0.0, decay_share=0.0, threads=1),
+        optimizer=OptimizerConfig(lr=1e-2),
+        num_workers=0,
+    )
+    with pytest.raises(InputError, match="holds no vision tower: give vision_tower, or leave dialogues out"):
+        finetune(replace(config, vision_tower=None))
+    trained = load(finetune(config))
+    assert [trained.image_to_text(image, "What?", max_new_tokens=4).texts[0] for image in images] == ["a", "no", "yes"]
+    before = load(published, vision_tower=clip).model.mm_projector.state_dict()
+    after = trained.model.mm_projector.state_dict()
+    assert not all(after[name].allclose(before[name], atol=1e-2) for name in before)

@@ -434,3 +434,41 @@ def test_a_tracker_receives_the_losses(tmp_path: Path) -> None:
 def test_invalid_loop_configurations_are_refused(wrong: dict) -> None:
     with pytest.raises(InputError, match=next(iter(wrong))):
         LoopConfig(**wrong)
+
+
+@pytest.mark.slow
+def test_mixed_precision_is_a_setting(tmp_path: Path) -> None:
+    """Check, in a process of its own, that products are computed in bfloat16, and that a run keeps its precision."""
+    script = """
+import sys, torch
+sys.path.insert(0, sys.argv[1])
+from test_loop import Regression, config
+from pathlib import Path
+from showo_turbo.errors import InputError
+from showo_turbo.training.loop import check_environment, check_or_write_run_manifest, train
+
+class Dtypes(Regression):
+    def losses(self, ema_model, batch):
+        print("computes in", self.model(torch.ones(1, 3)).dtype)
+        return super().losses(ema_model, batch)
+
+run = config(Path(sys.argv[2]), steps=1, mixed_precision="bf16")
+check_environment(run)
+check_or_write_run_manifest(run, {}, "a model")
+train(Dtypes(), run)
+try:
+    check_environment(config(Path(sys.argv[2]), mixed_precision="no"))
+except InputError as error:
+    print(error)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(Path(__file__).parent), str(tmp_path)], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "computes in torch.bfloat16" in done.stdout
+    assert "loop.mixed_precision is 'no', but this process computes in 'bf16' already" in done.stdout
+    assert json.loads((tmp_path / "run.json").read_text())["mixed_precision"] == "bf16"
+    with pytest.raises(InputError, match=r"a model in .* has another mixed_precision \(bf16, now no\)"):
+        loop.check_or_write_run_manifest(config(tmp_path), {}, "a model")
+    with pytest.raises(InputError, match=r"loop\.mixed_precision is 'fp16': choose no or bf16"):
+        config(tmp_path, mixed_precision="fp16")

@@ -45,3 +45,16 @@ def test_data_that_was_not_recorded_is_not_reported(
     write_json(path, {"lr": 1.0} | ({} if data is None else {"data": data}))
     check_or_write_manifest(path, {"lr": 1.0}, "a model", True, DATA)
     assert not caplog.records
+
+
+def test_options_that_sources_of_earlier_versions_lack_are_off(tmp_path: Path) -> None:
+    path = tmp_path / "run.json"
+    old = {"captions": [{"kind": "coco", "path": "a"}, {"kind": "coco", "path": "b"}]}
+    check_or_write_manifest(path, old, "a model", False)
+    now = {"captions": [one | {"split": None} for one in old["captions"]]}
+    check_or_write_manifest(path, now, "a model", True)
+    now["captions"][1]["split"] = "test"
+    with pytest.raises(InputError, match=r"another captions\.1\.split \(None, now test\)"):
+        check_or_write_manifest(path, now, "a model", True)
+    with pytest.raises(InputError, match="another captions"):
+        check_or_write_manifest(path, {"captions": old["captions"][:1]}, "a model", True)

@@ -71,3 +71,5 @@ def test_a_task_that_cannot_be_sharded_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
     with pytest.raises(InputError, match=r"loop\.sharding is 'fsdp': choose none or fsdp2"):
         LoopConfig(sharding="fsdp")
+    with pytest.raises(InputError, match="with which nothing can be validated"):
+        LoopConfig(sharding="fsdp2", validation_steps=5)

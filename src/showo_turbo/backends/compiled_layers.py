@@ -15,7 +15,8 @@ from torch.utils._pytree import tree_map_only
 from showo_turbo.models.packed_forward import (
     LayerOps,
     Rotary,
-    mlp_and_residual,
+    combine,
+    project,
     project_keys_values,
     project_queries,
 )
@@ -34,16 +35,17 @@ def compile_layer_ops(layer: PhiLayer, like: Tensor, mode: str | None = None) ->
         like: embeddings (..., hidden_size), on the device and in the dtype to compile for.
         mode: passed to `torch.compile`.
     """
-    functions = (project_keys_values, project_queries, mlp_and_residual)
+    functions = (project, project_keys_values, project_queries, combine)
     ops = LayerOps(*(_on_contiguous(torch.compile(one, dynamic=True, mode=mode)) for one in functions))
-    rotated = layer.self_attn.rotary_ndims // 2
     for rows in _ROW_COUNTS:
-        hidden, cosines, sines = (
-            like.new_zeros(rows, *rest) for rest in ((like.shape[-1],), (1, rotated), (1, rotated))
+        hidden, rotary = (
+            like.new_zeros(rows, like.shape[-1]),
+            (like.new_zeros(rows, 1, layer.self_attn.rotary_ndims),) * 2,
         )
-        normed, _, _ = ops.project_keys_values(layer, hidden, (cosines, sines))
-        mixed = ops.project_queries(layer, normed, (cosines, sines)).flatten(1)
-        ops.mlp_and_residual(layer, hidden, normed, mixed)
+        mlp, queries, _ = ops.project(layer, hidden, rotary)
+        ops.combine(layer, hidden, queries.flatten(1), mlp)
+        normed, _ = ops.project_keys_values(layer, hidden, rotary)
+        ops.project_queries(layer, normed, rotary)
     return ops
 
 

@@ -85,6 +85,11 @@ class CudaGraphRunner:
         recording.replay()
         return recording.result.clone()
 
+    def forget(self) -> None:
+        """Drop all recordings, as weights were moved."""
+        self._seen.clear()
+        self._recorded_bytes = 0
+
     def allocate(self, owner: object, shape: tuple[int, ...], like: Tensor) -> Tensor:
         """Return a buffer of zeros with the device and dtype of `like`, until it is released or its owner is deleted.
 

@@ -8,6 +8,7 @@ weights           weight files of a folder -> tensors in a module
 adapter_config    the config of a LoRA adapter
 adapter_targets   the modules that an adapter updates
 adapter_patterns  regular expressions of an adapter, matched within a time limit
+adapter_base      a sample of the weights that an adapter was trained on
 lora              a LoRA adapter merged into the weights of its base
 loading           folders -> components
 image_tokenizer   a folder -> image tokenizer

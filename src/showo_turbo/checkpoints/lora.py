@@ -17,6 +17,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from showo_turbo.checkpoints.adapter_base import check_base
 from showo_turbo.checkpoints.adapter_config import AdapterConfig, read_adapter_config
 from showo_turbo.checkpoints.names import ADAPTER_FILES
 from showo_turbo.checkpoints.weights import Weights, check_numbers, open_weights
@@ -95,7 +96,7 @@ def merge_adapter(base: Weights, folder: Path) -> Weights:
     replacements = _with_base_names(replacements, base, adapter.source)
 
     def read() -> Iterator[tuple[str, Tensor]]:
-        for name, tensor in base.stream():
+        for name, tensor in check_base(folder, base.stream(), base.source):
             weight = replacements.get(name, tensor)
             yield name, updates[name].applied_to(weight) if name in updates else weight
 

@@ -39,6 +39,9 @@ CARD = "README.md"
 ADAPTER_CONFIG = "adapter_config.json"
 """Name of the config that marks a folder as a LoRA adapter."""
 
+ADAPTER_BASE = "base.json"
+"""Name of the file beside an adapter with a sample of the weights that it was trained on."""
+
 ADAPTER_FILES = ("adapter_model.safetensors", "adapter_model.bin")
 """Names of an adapter's weight file, in order of preference."""
 
@@ -65,6 +68,7 @@ _MODEL_FILES = (
     "generation.json",
     *_WEIGHTS,
     ADAPTER_CONFIG,
+    ADAPTER_BASE,
     *ADAPTER_FILES,
     "phi/*",
     "magvitv2/*",

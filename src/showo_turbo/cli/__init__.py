@@ -1,7 +1,7 @@
 """The command line. Commands are registered in `main`; heavy imports wait until a command runs.
 
 main            the list of commands
-draw            generate, inpaint, extrapolate, vary
+draw            generate, inpaint, extrapolate, vary, edit
 answer          ask, describe, chat
 drawing_arguments  options of the commands that draw
 image_paths     names of the image files of prompts

@@ -10,15 +10,16 @@ import typer
 
 from showo_turbo.cli.common_options import (
     DEFAULT_DTYPE,
-    DEFAULT_MODEL,
+    Adapter,
     Device,
     Dtype,
     ImageFile,
-    Model,
+    ModelOrDefault,
     Quantization,
     command_line_option,
     given_options,
     load_pipeline,
+    model_and_base,
     report_unknown_words,
     with_options,
 )
@@ -44,7 +45,8 @@ AsJson = Annotated[
 class AnsweringArguments:
     """Hold the options of every command that answers."""
 
-    model: Model = DEFAULT_MODEL
+    model: ModelOrDefault = None
+    adapter: Adapter = None
     seed: Annotated[int, typer.Option(help="Seed of every answer, for sampling.")] = 0
     stats: Annotated[bool, typer.Option("--stats", help="Print forward passes and tokens per pass.")] = False
     device: Device = None
@@ -62,7 +64,8 @@ class AnsweringArguments:
 
     def load_pipeline(self) -> "ShowoPipeline":
         """Load the pipeline that the options name."""
-        return load_pipeline(self.model, self.device, self.dtype, self.quantization)
+        model, base = model_and_base(self.model, self.adapter)
+        return load_pipeline(model, self.device, self.dtype, self.quantization, base)
 
 
 @dataclass(frozen=True)
@@ -103,7 +106,9 @@ def answer(image: str, questions: Sequence[str], options: AnsweringArguments, as
     from showo_turbo.processing.image_files import open_image
 
     decoding, loaded = options.decoding_options(), open_image(image)
-    check_texts(options.model, questions=questions, max_new_tokens=decoding.max_new_tokens)
+    check_texts(
+        model_and_base(options.model, options.adapter)[0], questions=questions, max_new_tokens=decoding.max_new_tokens
+    )
     pipe = options.load_pipeline()
     pipe.check_questions(questions, decoding)
     report_unknown_words(pipe, questions, "questions")

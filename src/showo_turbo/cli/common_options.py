@@ -23,8 +23,8 @@ import typer
 from typer.models import OptionInfo
 
 from showo_turbo.checkpoints.names import DEFAULT_MODEL as DEFAULT_MODEL
-from showo_turbo.checkpoints.names import SHIPPED_MODELS
-from showo_turbo.cli.early_checks import check_model
+from showo_turbo.checkpoints.names import SHIPPED_MODELS, resolve
+from showo_turbo.cli.early_checks import check_adapter, check_model
 from showo_turbo.cli.terminal import loading, note, quiet_transformers
 from showo_turbo.generation.options import Options, is_optional, range_in_words, value_type
 
@@ -35,13 +35,26 @@ if TYPE_CHECKING:
 DEFAULT_DTYPE = "float32"
 
 _PANELS = {
-    **dict.fromkeys(("model", "device", "dtype", "quantization"), "Model"),
+    **dict.fromkeys(("model", "adapter", "device", "dtype", "quantization"), "Model"),
     **dict.fromkeys(("output", "overwrite", "skip_existing", "from_sidecar", "stats", "json"), "Output"),
+    **dict.fromkeys(("data", "images", "references", "split", "preset", "only", "judge", "judge_version"), "Benchmark"),
+    **dict.fromkeys(("limit", "suffix", "max_new_tokens", "shorten"), "Benchmark"),
+    **dict.fromkeys(("format", "pack_size"), "Many prompts"),
 }
-"""Panels of `--help` that options are grouped in, by their names; sampling and decoding options have their own."""
+"""Panels of `--help` that options are grouped in, by their names; an option that declares a panel keeps it."""
 
 Model = Annotated[
     str, typer.Option(help=f"A shipped model ({', '.join(SHIPPED_MODELS)}), a folder, or a hub name owner/name.")
+]
+ModelOrDefault = Annotated[
+    str | None, typer.Option(help=f"A shipped model, a folder or a hub name; {DEFAULT_MODEL} if left out.")
+]
+Adapter = Annotated[
+    str | None,
+    typer.Option(
+        help="A folder or hub name of a LoRA adapter, from `finetune` or PEFT, on --model; on the model that it was "
+        "trained on if --model is left out."
+    ),
 ]
 Device = Annotated[
     str | None,
@@ -55,7 +68,21 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that
 ImageFile = Annotated[str, typer.Argument(help="An image file: PNG, JPEG or the like.", show_default=False)]
 
 
-def load_pipeline(model: str, device: str | None, dtype: str, quantization: str | None = None) -> "ShowoPipeline":
+def model_and_base(model: str | None, adapter: str | None) -> tuple[str, str | None]:
+    """Return what to load, and the base of an adapter if it is not the one that the adapter names.
+
+    Raises:
+        InputError: if the adapter is none.
+    """
+    if adapter is None:
+        return DEFAULT_MODEL if model is None else model, None
+    check_adapter(adapter)
+    return adapter, model
+
+
+def load_pipeline(
+    model: str, device: str | None, dtype: str, quantization: str | None = None, base: str | None = None
+) -> "ShowoPipeline":
     """Load the pipeline that the options name, without messages of the libraries below.
 
     Unknown names are refused before anything heavy is imported; a spinner shows that the model is loading.
@@ -64,13 +91,15 @@ def load_pipeline(model: str, device: str | None, dtype: str, quantization: str 
         InputError: as `ShowoPipeline.from_pretrained`.
     """
     check_model(model, dtype, quantization)
+    if base is not None:
+        resolve(base)
     quiet_transformers()
     with loading(model):
         from showo_turbo.pipelines.pipeline import ShowoPipeline
         from showo_turbo.processing.known_world import UnknownWordsWarning
 
         warnings.simplefilter("ignore", UnknownWordsWarning)  # commands report unknown words themselves
-        return ShowoPipeline.from_pretrained(model, device=device, dtype=dtype, quantization=quantization)
+        return ShowoPipeline.from_pretrained(model, device=device, dtype=dtype, quantization=quantization, base=base)
 
 
 def report_unknown_words(pipe: "ShowoPipeline", texts: Sequence[str], kind: Literal["prompts", "questions"]) -> None:

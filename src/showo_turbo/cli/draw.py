@@ -1,4 +1,4 @@
-"""`showo-turbo generate`, `inpaint`, `extrapolate`, `vary`: images as PNG files, each with a sidecar file.
+"""`showo-turbo generate`, `inpaint`, `extrapolate`, `vary`, `edit`: images as PNG files, each with a sidecar file.
 
 prompt, arguments, options --new_sidecar--> Sidecar --draw--> NAME.png, NAME.json
 NAME.json ------------------Sidecar.read-------^
@@ -101,7 +101,7 @@ def inpaint(
     options: DrawingArguments,
 ) -> None:
     """Redraw the part of an image that is white in a mask."""
-    edit("inpaint", {"image": image, "mask": mask}, prompt, options)
+    draw_from_image("inpaint", {"image": image, "mask": mask}, prompt, options)
 
 
 @with_options
@@ -115,7 +115,7 @@ def extrapolate(
     offset: Annotated[int, typer.Option(help="Codes that are added at a time beyond half an image.")] = 0,
 ) -> None:
     """Extend an image beyond its borders."""
-    edit("extrapolate", {"image": image, "direction": direction, "offset": offset}, prompt, options)
+    draw_from_image("extrapolate", {"image": image, "direction": direction, "offset": offset}, prompt, options)
 
 
 @with_options
@@ -126,13 +126,25 @@ def vary(
     strength: Annotated[float, typer.Option(help="Fraction of the image that is redrawn, up to 1.")] = 0.6,
 ) -> None:
     """Draw a variation of an image: a random part of it is redrawn."""
-    edit("vary", {"image": image, "strength": strength}, prompt, options)
+    draw_from_image("vary", {"image": image, "strength": strength}, prompt, options)
+
+
+@with_options
+def edit(
+    image: ImageFile,
+    instruction: Annotated[
+        str, typer.Argument(help='What to change, such as "make the circle red".', show_default=False)
+    ],
+    options: DrawingArguments,
+) -> None:
+    """Edit an image by an instruction, with a model or adapter that was fine-tuned on editing pairs."""
+    draw_from_image("edit", {"image": image}, instruction, options)
 
 
 SIZES = ("width", "height")
 
 
-def edit(task: str, arguments: dict[str, Any], prompt: str, options: DrawingArguments) -> None:
+def draw_from_image(task: str, arguments: dict[str, Any], prompt: str, options: DrawingArguments) -> None:
     """Run a task that starts from an image, and write one image file.
 
     Args:
@@ -171,10 +183,8 @@ def new_sidecar(
 
     from showo_turbo import __version__
     from showo_turbo.checkpoints.loading import locate
-    from showo_turbo.checkpoints.published import published_checkpoint
 
-    model = options.model_name
-    is_published = model in SHIPPED_MODELS or published_checkpoint(model)  # then the name implies more than a path
+    model, base = options.model_name, options.base
     return Sidecar(
         task=task,
         arguments=arguments,
@@ -183,14 +193,23 @@ def new_sidecar(
         seed=secrets.randbelow(2**32) if options.seed is None else options.seed,
         num_images=1 if options.num_images is None else options.num_images,
         sampling=pipe.recommended.override(**given_options(SamplingOptions, options)),
-        model=str(Path(model).resolve()) if Path(model).is_dir() and not is_published else model,
-        weights_sha256=locate(model).weights_sha256(),
+        model=_full_path(model),
+        weights_sha256=locate(model, base=base).weights_sha256(),
         device=str(pipe.device),
         dtype=str(pipe.model.dtype).removeprefix("torch."),
         quantization=pipe.model.quantization,
         showo_turbo=__version__,
         torch=torch.__version__,
+        base=None if base is None else _full_path(base),
     )
+
+
+def _full_path(model: str) -> str:
+    """Return the full path of a model in a folder; the name of a shipped or published one implies more than a path."""
+    from showo_turbo.checkpoints.published import published_checkpoint
+
+    is_folder = Path(model).is_dir() and model not in SHIPPED_MODELS and not published_checkpoint(model)
+    return str(Path(model).resolve()) if is_folder else model
 
 
 def draw_again(file: Path, options: DrawingArguments) -> None:
@@ -203,10 +222,10 @@ def draw_again(file: Path, options: DrawingArguments) -> None:
     path = image_path(sidecar.prompt, options.output)
     check_outputs([path, sidecar_path(path)], options.overwrite)
     sidecar.check_inputs(file)
-    pipe = load_pipeline(sidecar.model, sidecar.device, sidecar.dtype, sidecar.quantization)
+    pipe = load_pipeline(sidecar.model, sidecar.device, sidecar.dtype, sidecar.quantization, sidecar.base)
     from showo_turbo.checkpoints.loading import locate
 
-    if locate(sidecar.model).weights_sha256() != sidecar.weights_sha256:
+    if locate(sidecar.model, base=sidecar.base).weights_sha256() != sidecar.weights_sha256:
         raise InputError(f"model {sidecar.model!r} has other weights than those that made {str(file)!r}")
     draw(pipe, {path: sidecar})
 

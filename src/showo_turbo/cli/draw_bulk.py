@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from showo_turbo.pipelines.pipeline import ShowoPipeline
 
 FORMATS = ("files", "webdataset", "parquet")
-_PANEL = "Many prompts"
 
 
 @dataclass(frozen=True)
@@ -38,13 +37,13 @@ class BulkArguments:
         str | None,
         typer.Option(
             help="files, webdataset or parquet: draw --prompts-file in packs, resumable, under torchrun too.",
-            rich_help_panel=_PANEL,
         ),
     ] = None
     batch_size: Annotated[
-        int, typer.Option(help="Images at a time, with --format; they do not depend on it.", rich_help_panel=_PANEL)
+        int,
+        typer.Option(help="Images at a time, with --format; they do not depend on it.", rich_help_panel="Many prompts"),
     ] = 16
-    pack_size: Annotated[int, typer.Option(help="Prompts in a pack, with --format.", rich_help_panel=_PANEL)] = 1000
+    pack_size: Annotated[int, typer.Option(help="Prompts in a pack, with --format.")] = 1000
 
     def __post_init__(self) -> None:
         if self.format not in (None, *FORMATS):
@@ -90,7 +89,8 @@ def generate_packs(
     check_sampling(options.model_name, given_options(SamplingOptions, options))
     data, process = read_prompts(DataPaths(given["prompts_file"])), Process.from_environment()
     data.check()
-    pipe = load_pipeline(options.model_name, device_of(options.device, process), dtype, options.quantization)
+    device = device_of(options.device, process)
+    pipe = load_pipeline(options.model_name, device, dtype, options.quantization, options.base)
     _draw(pipe, data, options, bulk, process)
 
 
@@ -125,7 +125,8 @@ def _draw(
     for item in data.items:
         with naming(item):
             pipe.prompts.check_prompt(item.text)
-    settings = plan.settings(pipe, options.model_name, locate(options.model_name).weights_sha256())
+    weights_sha256 = locate(options.model_name, base=options.base).weights_sha256()
+    settings = plan.settings(pipe, options.model_name, weights_sha256)
     plan.folder.mkdir(parents=True, exist_ok=True)
     with progress_bar() as progress, lock_file(plan.folder / "run") if process.index == 0 else nullcontext():
         on_item = ItemProgress(progress, "drawing", "images", plan.images_per_prompt)

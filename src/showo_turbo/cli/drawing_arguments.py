@@ -9,13 +9,15 @@ import typer
 
 from showo_turbo.cli.common_options import (
     DEFAULT_DTYPE,
-    DEFAULT_MODEL,
+    Adapter,
     Device,
+    ModelOrDefault,
     Overwrite,
     Quantization,
     command_line_option,
     given_options,
     load_pipeline,
+    model_and_base,
 )
 from showo_turbo.cli.early_checks import check_drawing, check_sampling, check_texts
 from showo_turbo.generation.options import SamplingOptions, add_options
@@ -36,9 +38,8 @@ class DrawingArguments:
     """Hold the options of every command that draws; None stands for left out."""
 
     output: Annotated[Path | None, typer.Option("--output", "-o", help=_OUTPUT_HELP)] = None
-    model: Annotated[
-        str | None, typer.Option(help=f"A shipped model, a folder or a hub name; {DEFAULT_MODEL} if left out.")
-    ] = None
+    model: ModelOrDefault = None
+    adapter: Adapter = None
     seed: Annotated[int | None, typer.Option(help="Seed of every prompt; random if left out.")] = None
     num_images: Annotated[int | None, typer.Option(help="Images per prompt, in a grid; 1 if left out.")] = None
     device: Device = None
@@ -56,8 +57,17 @@ class DrawingArguments:
 
     @property
     def model_name(self) -> str:
-        """Name or path of the model."""
-        return DEFAULT_MODEL if self.model is None else self.model
+        """Name or path of the model, or of the adapter on it.
+
+        Raises:
+            InputError: if the adapter is none.
+        """
+        return model_and_base(self.model, self.adapter)[0]
+
+    @property
+    def base(self) -> str | None:
+        """Base of the adapter, if it is not the one that the adapter names."""
+        return model_and_base(self.model, self.adapter)[1]
 
     def check(
         self, task: str, arguments: Mapping[str, Any], prompts: list[str], origins: Mapping[str, str] | None = None
@@ -76,4 +86,4 @@ class DrawingArguments:
     def load_pipeline(self) -> "ShowoPipeline":
         """Load the pipeline that the options name."""
         dtype = DEFAULT_DTYPE if self.dtype is None else self.dtype
-        return load_pipeline(self.model_name, self.device, dtype, self.quantization)
+        return load_pipeline(self.model_name, self.device, dtype, self.quantization, self.base)

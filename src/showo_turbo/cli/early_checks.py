@@ -10,11 +10,11 @@ from math import isqrt
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from showo_turbo.checkpoints.names import image_tokenizer_folder, resolve
+from showo_turbo.checkpoints.names import ADAPTER_CONFIG, image_tokenizer_folder, resolve
 from showo_turbo.checkpoints.published import published_checkpoint
 from showo_turbo.cli.prompt_files import check_prompts
 from showo_turbo.configuration import ShowoConfig
-from showo_turbo.errors import errors_in
+from showo_turbo.errors import InputError, errors_in
 from showo_turbo.files import read_json
 from showo_turbo.generation.model_limits import check_extrapolation, check_pixels, check_strength
 from showo_turbo.generation.options import MAX_IMAGES, SamplingOptions
@@ -42,6 +42,19 @@ def check_model(model: str, dtype: str, quantization: str | None) -> None:
     check_dtype(dtype)
     check_quantization(quantization)
     resolve(model)
+
+
+def check_adapter(adapter: str) -> None:
+    """Check that a name is that of an adapter; a hub name is downloaded.
+
+    Raises:
+        InputError: if it is not.
+    """
+    if not (resolve(adapter) / ADAPTER_CONFIG).is_file():
+        raise InputError(
+            f"adapter {adapter!r} has no {ADAPTER_CONFIG}: give one that `finetune` or PEFT wrote, or name a "
+            "whole model as --model"
+        )
 
 
 def read_model_config(model: str) -> ShowoConfig | None:

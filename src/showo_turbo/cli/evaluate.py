@@ -1,8 +1,7 @@
-"""`showo-turbo evaluate`, `report`: scores of models, as tables and as JSON."""
+"""`showo-turbo evaluate`: scores of one model, as tables and as JSON."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,17 +23,15 @@ from showo_turbo.cli.common_options import (
 )
 from showo_turbo.cli.early_checks import check_model, check_sampling
 from showo_turbo.cli.evaluate_benchmark import BenchmarkArguments, ModelArguments, evaluate_benchmark
-from showo_turbo.cli.output_files import check_outputs, check_png
+from showo_turbo.cli.output_files import check_outputs
 from showo_turbo.errors import InputError
-from showo_turbo.extras import require_module
-from showo_turbo.files import atomic_files, write_json
+from showo_turbo.files import write_json
 from showo_turbo.generation.options import MAX_IMAGES, DecodingOptions, SamplingOptions, add_options
 from showo_turbo.validation import check_integer, check_seed
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from showo_turbo.evaluation.comparison import ComparisonPlan
     from showo_turbo.evaluation.scene_questions import QuestionSet
     from showo_turbo.pipelines.pipeline import ShowoPipeline
     from showo_turbo.scenes.benchmark import ScenePrompt
@@ -44,8 +41,6 @@ SCENES = "scenes"
 
 TASKS = ("all", "text-to-image", "understanding", "reconstruction")
 MAX_SCENES = 100_000
-REPORTED_STEPS = [16, 8, 4, 2, 1]
-REPORTED_GUIDANCE_SCALES = [0.5, 1.0]
 
 
 @dataclass(frozen=True)
@@ -128,19 +123,14 @@ def evaluate(
 
         typer.echo(benchmark_list())
         return
+    chosen = given_options(SamplingOptions, sampling_arguments)
+    decoding = given_options(DecodingOptions, decoding_arguments)
     if benchmark != SCENES:
         if task != "all" or measuring.prompts_file is not None or measuring.scenes != MeasuringArguments.scenes:
             raise InputError("task, prompts-file and scenes are for the built-in world: leave them out")
-        evaluate_benchmark(
-            benchmark,
-            output,
-            published,
-            ModelArguments(
-                *(model, measuring.device, measuring.dtype, quantization, measuring.seed, measuring.num_images),
-                given_options(SamplingOptions, sampling_arguments),
-                given_options(DecodingOptions, decoding_arguments),
-            ),
-        )
+        seed, images = measuring.seed, measuring.num_images
+        how = (model, measuring.device, measuring.dtype, quantization, seed, images, chosen, decoding)
+        evaluate_benchmark(benchmark, output, published, ModelArguments(*how))
         return
     if published.given():
         raise InputError(
@@ -152,29 +142,39 @@ def evaluate(
     if output is not None:
         check_outputs([output], overwrite)
     # Plain blocks measure the model: the gain by a sliding window and drafts depends on the texts.
-    given = given_options(DecodingOptions, decoding_arguments)
-    decoding = DecodingOptions(**given, sliding_window=False, drafts=False)
+    plain = DecodingOptions(**decoding, sliding_window=False, drafts=False)
     check_model(model, measuring.dtype, quantization)
-    check_sampling(model, given_options(SamplingOptions, sampling_arguments))
-    from showo_turbo.scenes.benchmark import benchmark_prompts
+    check_sampling(model, chosen)
+    _evaluate_scenes(model, quantization, measuring, chosen, plain, TASKS[1:] if task == "all" else (task,), output)
 
-    world = world_of(model)
-    prompts = benchmark_prompts(measuring.prompts_file, world)
 
+def _evaluate_scenes(
+    model: str,
+    quantization: str | None,
+    measuring: MeasuringArguments,
+    chosen: dict[str, Any],
+    decoding: DecodingOptions,
+    tasks: Sequence[str],
+    output: Path | None,
+) -> None:
+    """Evaluate a model on the built-in world, print the tables and write the JSON file."""
     from rich.console import Console
 
     from showo_turbo.evaluation import tables
     from showo_turbo.evaluation.scene_questions import make_question_set
     from showo_turbo.generation.scheduler import UnmaskingScheduler
+    from showo_turbo.scenes.benchmark import benchmark_prompts
 
+    world = world_of(model)
+    prompts = benchmark_prompts(measuring.prompts_file, world)
     pipe = load_pipeline(model, measuring.device, measuring.dtype, quantization)
-    sampling = pipe.recommended.override(**given_options(SamplingOptions, sampling_arguments))
+    sampling = pipe.recommended.override(**chosen)
     UnmaskingScheduler.from_options(sampling, pipe.model.config.codebook_size, pipe.model.config.num_vq_tokens)
 
     question_set = make_question_set(measuring.scenes, measuring.seed, world)
     plan = _Plan(model, prompts, sampling, measuring.images_per_prompt, question_set, decoding, measuring.seed)
     console, results = Console(), {}
-    for name, scores, table in _measure(pipe, plan, TASKS[1:] if task == "all" else (task,)):
+    for name, scores, table in _measure(pipe, plan, tasks):
         results[name] = scores
         console.print(table)
     if output is not None:
@@ -211,112 +211,3 @@ def _measure(pipe: "ShowoPipeline", plan: _Plan, tasks: Sequence[str]) -> "Itera
         reconstruction = evaluate_reconstruction(pipe, plan.question_set.scenes, world)
         title = f"{plan.model}: scenes read without a fault by the detector"
         yield "reconstruction", asdict(reconstruction), tables.reconstruction_table(title, reconstruction)
-
-
-@with_options
-def report(
-    measuring: MeasuringArguments,
-    teacher: Annotated[str, typer.Option(help="Teacher: a shipped model, a folder or a hub name.")] = "tiny",
-    student: Annotated[
-        list[str] | None,
-        typer.Option(help="A student as TITLE=MODEL, with its title in the tables; may be given several times."),
-    ] = None,
-    guidance_scale: Annotated[
-        list[float], typer.Option(help="Guidance scale of the teacher; may be given several times.")
-    ] = REPORTED_GUIDANCE_SCALES,
-    top_k: Annotated[
-        list[int] | None, typer.Option(help="Top-k of the students, a column each; their own choice if left out.")
-    ] = None,
-    steps: Annotated[
-        list[int], typer.Option(help="Steps of text to image; may be given several times.")
-    ] = REPORTED_STEPS,
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="JSON file of measured cells; an existing one is resumed.")
-    ] = Path("report.json"),
-    plot: Annotated[
-        Path | None, typer.Option(help="PNG file for a plot of the scores over the steps; needs the train extra.")
-    ] = None,
-) -> None:
-    """Compare a teacher with its students on the built-in world; an interrupted comparison is resumed."""
-    students = _parse_students(student or [])
-    for model in (teacher, *students.values()):
-        check_model(model, measuring.dtype, None)
-        for number in steps:
-            check_sampling(model, {"num_inference_steps": number})
-        for k in top_k or []:
-            check_sampling(model, {"top_k": k})
-    for scale in guidance_scale:
-        check_sampling(teacher, {"guidance_scale": scale})
-    if plot is not None:
-        check_png("plot", plot)
-    check_outputs([output, *([plot] if plot else [])], overwrite=True)
-    if plot is not None:
-        require_module("matplotlib.figure", "--plot")  # before anything is measured
-    variants = _ReportVariants(teacher, students, tuple(guidance_scale), tuple(top_k or [None]), tuple(steps))
-    _report(measuring, variants, output, plot)
-
-
-@dataclass(frozen=True)
-class _ReportVariants:
-    """Hold what `report` compares; see its options."""
-
-    teacher: str
-    students: dict[str, str]
-    guidance_scales: tuple[float, ...]
-    top_ks: tuple[int | None, ...]
-    steps: tuple[int, ...]
-
-    def plan(self, measuring: MeasuringArguments) -> "ComparisonPlan":
-        """Return the plan of the comparison.
-
-        Raises:
-            InputError: if the device cannot be used, or the prompts or the world's name cannot be read.
-        """
-        from showo_turbo.device import parse_device, parse_dtype
-        from showo_turbo.evaluation.comparison import ComparisonPlan, image_variants, text_variants
-        from showo_turbo.scenes.benchmark import benchmark_prompts
-
-        world = world_of(self.teacher)
-        return ComparisonPlan(
-            image_variants=image_variants(self.teacher, self.students, self.guidance_scales, self.top_ks),
-            text_variants=text_variants(self.teacher, self.students),
-            steps=self.steps,
-            prompts=benchmark_prompts(measuring.prompts_file, world),
-            images_per_prompt=measuring.images_per_prompt,
-            scenes=measuring.scenes,
-            seed=measuring.seed,
-            device=parse_device(measuring.device).type,
-            dtype=str(parse_dtype(measuring.dtype)).removeprefix("torch."),
-            world=world,
-        )
-
-
-def _report(measuring: MeasuringArguments, variants: _ReportVariants, output: Path, plot: Path | None) -> None:
-    """Measure the cells that are missing in a file, and print both tables; draw the plot once it can be."""
-    from showo_turbo.evaluation.comparison import Comparison
-    from showo_turbo.evaluation.comparison_chart import score_chart
-    from showo_turbo.evaluation.comparison_tables import text_to_image_table, understanding_table
-    from showo_turbo.locks import lock_file
-
-    plan = variants.plan(measuring)
-    with lock_file(output):
-        load = lru_cache(maxsize=1)(lambda name: load_pipeline(name, measuring.device, measuring.dtype))
-        comparison = Comparison(plan, output, load)
-        image_scores = comparison.image_scores()
-        typer.echo(f"{text_to_image_table(plan, image_scores)}\n")
-        if plot is not None:
-            atomic_files({plot: score_chart(plan, image_scores)})
-        typer.echo(f"{understanding_table(plan, comparison.text_scores())}\n")
-
-
-def _parse_students(given: list[str]) -> dict[str, str]:
-    """Return models by title."""
-    students: dict[str, str] = {}
-    for student in given:
-        title, equals, model = student.partition("=")
-        if not (title and equals and model):
-            raise InputError(f"student is {student!r}: give TITLE=MODEL, such as Turbo=tiny-turbo")
-        if title in students:
-            raise InputError(f"two students are titled {title!r}: give each a title of its own")
-        students[title] = model
-    return students

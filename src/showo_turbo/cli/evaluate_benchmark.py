@@ -1,7 +1,7 @@
 """`showo-turbo evaluate BENCHMARK`: generate the outputs of a published benchmark, and score them."""
 
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 PARTS = ("generate", "score")
 _LIBRARIES = ("pycocoevalcap", "torchmetrics")
-_PANEL = "Benchmark"
 
 
 @dataclass(frozen=True)
@@ -37,45 +36,28 @@ class BenchmarkArguments:
         InputError: if one is out of its range.
     """
 
-    data: Annotated[
-        Path | None, typer.Option(help="Official data: a file or a folder, see --list.", rich_help_panel=_PANEL)
-    ] = None
-    images: Annotated[
-        Path | None, typer.Option(help="Folder of the images that questions are about.", rich_help_panel=_PANEL)
-    ] = None
-    references: Annotated[Path | None, typer.Option(help="VQAv2's file of annotations.", rich_help_panel=_PANEL)] = None
-    split: Annotated[
-        str | None, typer.Option(help="Split of the data; the usual one if left out.", rich_help_panel=_PANEL)
-    ] = None
+    data: Annotated[Path | None, typer.Option(help="Official data: a file or a folder, see --list.")] = None
+    images: Annotated[Path | None, typer.Option(help="Folder of the images that questions are about.")] = None
+    references: Annotated[Path | None, typer.Option(help="VQAv2's file of annotations.")] = None
+    split: Annotated[str | None, typer.Option(help="Split of the data; the usual one if left out.")] = None
     preset: Annotated[
-        str | None,
-        typer.Option(help="Settings and scores of a row of the paper, such as paper-256-4.", rich_help_panel=_PANEL),
+        str | None, typer.Option(help="Settings and scores of a row of the paper, such as paper-256-4.")
     ] = None
-    only: Annotated[
-        str | None, typer.Option(help="generate or score: one of the two steps.", rich_help_panel=_PANEL)
-    ] = None
-    judge: Annotated[
-        Path | None,
-        typer.Option(help="Result file of an external judge, or the folder of CLIP.", rich_help_panel=_PANEL),
-    ] = None
-    judge_version: Annotated[
-        str | None, typer.Option(help="Version of the external judge, for the result file.", rich_help_panel=_PANEL)
-    ] = None
-    limit: Annotated[int | None, typer.Option(help="Evaluate the first items only.", rich_help_panel=_PANEL)] = None
-    suffix: Annotated[
-        str | None,
-        typer.Option(help="Text after every question; the benchmark's own if left out.", rich_help_panel=_PANEL),
-    ] = None
+    only: Annotated[str | None, typer.Option(help="generate or score: one of the two steps.")] = None
+    judge: Annotated[Path | None, typer.Option(help="Result file of an external judge, or the folder of CLIP.")] = None
+    judge_version: Annotated[str | None, typer.Option(help="Version of the external judge, for the result file.")] = (
+        None
+    )
+    limit: Annotated[int | None, typer.Option(help="Evaluate the first items only.")] = None
+    suffix: Annotated[str | None, typer.Option(help="Text after every question; the benchmark's own if left out.")] = (
+        None
+    )
     max_new_tokens: Annotated[
-        int | None,
-        typer.Option(help="Length of the longest answer; the benchmark's own if left out.", rich_help_panel=_PANEL),
+        int | None, typer.Option(help="Length of the longest answer; the benchmark's own if left out.")
     ] = None
-    shorten: Annotated[
-        bool,
-        typer.Option("--shorten", help="Cut prompts and questions that are too long.", rich_help_panel=_PANEL),
-    ] = False
+    shorten: Annotated[bool, typer.Option("--shorten", help="Cut prompts and questions that are too long.")] = False
     batch_size: Annotated[
-        int, typer.Option(help="Images or answers at a time; they do not depend on it.", rich_help_panel=_PANEL)
+        int, typer.Option(help="Images or answers at a time; they do not depend on it.", rich_help_panel="Benchmark")
     ] = 16
 
     def __post_init__(self) -> None:
@@ -235,7 +217,9 @@ def _score(
 
     from showo_turbo.evaluation.benchmark_tables import score_table
     from showo_turbo.evaluation.benchmarks.definition import DrawingBenchmark
+    from showo_turbo.evaluation.item_store import ItemStore
     from showo_turbo.evaluation.run import read_stamp, score_outputs
+    from showo_turbo.evaluation.score_details import write_details
     from showo_turbo.files import write_json
 
     stamp = read_stamp(output)
@@ -249,6 +233,7 @@ def _score(
     scores = score_outputs(benchmark, data, output, arguments.judge)
     title = f"{benchmark.title}: {stamp['model']}, {stamp['items']} {'prompts' if _draws(stamp) else 'questions'}"
     Console().print(score_table(title, benchmark, scores, preset))
+    write_details(output, data.items[: stamp["items"]], ItemStore(output).results(), scores)
     write_json(output / "scores.json", _result(stamp, scores, arguments, preset))
 
 
@@ -273,5 +258,5 @@ def _result(
         "stamp": stamp,
         "judge": judge | {"libraries": libraries},
         "published": published,
-        "scores": {name: asdict(score) for name, score in scores.items()},
+        "scores": {name: {"value": score.value, "interval": score.interval} for name, score in scores.items()},
     }

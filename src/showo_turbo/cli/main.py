@@ -7,13 +7,18 @@ import typer
 from showo_turbo import __version__
 from showo_turbo.cli.answer import ask, chat, describe
 from showo_turbo.cli.app import app as page
+from showo_turbo.cli.compare import compare
 from showo_turbo.cli.convert import average, convert
+from showo_turbo.cli.data import data
 from showo_turbo.cli.demo import demo
-from showo_turbo.cli.draw import extrapolate, generate, inpaint, vary
-from showo_turbo.cli.evaluate import evaluate, report
+from showo_turbo.cli.draw import edit, extrapolate, generate, inpaint, vary
+from showo_turbo.cli.evaluate import evaluate
 from showo_turbo.cli.exit_status import run_or_exit
 from showo_turbo.cli.plan import plan
+from showo_turbo.cli.report import report
 from showo_turbo.cli.serve import serve
+from showo_turbo.cli.show_trajectory import trajectory
+from showo_turbo.cli.summarize import summarize
 from showo_turbo.cli.terminal import verbosity
 from showo_turbo.cli.train import distill, finetune, pretrain
 
@@ -23,13 +28,17 @@ for command in (
     inpaint,
     extrapolate,
     vary,
+    edit,
     ask,
     describe,
     chat,
     serve,
     demo,
+    trajectory,
     evaluate,
     report,
+    compare,
+    summarize,
     convert,
     finetune,
     distill,
@@ -39,6 +48,7 @@ for command in (
     app.command()(command)
 app.command("app")(page)
 app.add_typer(pretrain, name="pretrain")
+app.add_typer(data, name="data")
 
 
 def _print_version(requested: bool) -> None:

@@ -5,7 +5,7 @@ from collections import Counter
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 from urllib.parse import urlsplit
 
 import typer
@@ -30,6 +30,9 @@ from showo_turbo.extras import install_hint
 from showo_turbo.generation.options import add_options
 from showo_turbo.serving.limits import LimitOptions
 from showo_turbo.validation import check_integer
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 _MODEL_HELP = f"A shipped model ({', '.join(SHIPPED_MODELS)}), a folder, or a hub name; may be given several times."
 
@@ -100,7 +103,8 @@ def serve(
     for pipe in pipes.values():
         pipe.require_image_tokenizer()
         if with_app:  # fill caches of the model and of the image writer: the first visitor sees the first pass at once
-            file_bytes(pipe.text_to_image("a", num_inference_steps=2, seed=0).images[0], "png", None)
+            (image,) = cast("list[Image]", pipe.text_to_image("a", num_inference_steps=2, seed=0).images)
+            file_bytes(image, "png", None)
     worker = Worker(pipes, chosen, metrics := Metrics(chosen.max_sequences))
     server = Server(
         worker,

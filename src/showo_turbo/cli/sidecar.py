@@ -14,6 +14,7 @@ TASKS = {
     "inpaint": ("image", "mask"),
     "extrapolate": ("image", "direction", "offset"),
     "vary": ("image", "strength"),
+    "edit": ("image",),
 }
 """Methods of the pipeline that draw, each with its own arguments besides the prompt."""
 
@@ -40,6 +41,7 @@ class Sidecar:
         quantization: quantization of its weights, or None.
         showo_turbo: version of this package.
         torch: version of torch.
+        base: base of the adapter that `model` is, if it is not the one that the adapter names; as `model`.
     """
 
     task: str
@@ -56,11 +58,14 @@ class Sidecar:
     quantization: str | None
     showo_turbo: str
     torch: str
+    base: str | None = None
 
     def to_bytes(self) -> bytes:
-        """Return the content of the file."""
+        """Return the content of the file; a base that the adapter names is left out."""
         values: dict[str, Any] = {}
         for name, value in vars(self).items():
+            if name == "base" and value is None:
+                continue
             values |= vars(value) if name == "sampling" else {name: value}
         return json_bytes(values)
 
@@ -79,7 +84,8 @@ class Sidecar:
             raise InputError(f"sidecar {str(path)!r} is not JSON ({error}): give the .json file of an image") from error
         sampling_keys = {field.name for field in fields(SamplingOptions)}
         keys = {field.name for field in fields(cls)} - {"sampling"}
-        if not isinstance(values, dict) or not keys <= values.keys() <= keys | sampling_keys:
+        required = keys - {"base"}  # which older files do not have
+        if not isinstance(values, dict) or not required <= values.keys() <= keys | sampling_keys:
             expected = ", ".join(sorted(keys | sampling_keys))
             raise InputError(f"sidecar {str(path)!r} is not one that showo-turbo wrote: expected the keys {expected}")
         if not isinstance(values["arguments"], dict) or not isinstance(values["task"], str):
@@ -122,8 +128,9 @@ def _check_values(values: dict[str, Any]) -> None:
             raise InputError(f"{name} is {shown(value)}: expected {'a text' if expected is str else 'an object'}")
     check_seed("seed", values["seed"])
     check_integer("num_images", values["num_images"], 1, MAX_IMAGES)
-    if not isinstance(values["quantization"], str | None):
-        raise InputError(f"quantization is {shown(values['quantization'])}: expected a text or null")
+    for name in ("quantization", "base"):
+        if not isinstance(values.get(name), str | None):
+            raise InputError(f"{name} is {shown(values[name])}: expected a text or null")
     if "strength" in values["arguments"]:
         check_number("strength", values["arguments"]["strength"], 0, 1)
     for name in {"height", "width"} & values["arguments"].keys():

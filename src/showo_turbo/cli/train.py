@@ -49,7 +49,8 @@ def image_tokenizer(settings: Settings = None) -> None:
       loop               {output, steps, seed, warmup_steps, log_steps, ...}
       model              sizes, as in a MAGVIT-v2 config.json
       world, batch_size, lr, muon_lr, mse_weight, commitment_weight,
-      latent_batch_norm, max_noise, decoder_only, init_from
+      entropy_weight, perceptual_weight, gan_weight, latent_batch_norm,
+      max_noise, decoder_only, init_from
 
     \b
     Example:
@@ -100,7 +101,7 @@ def showo(settings: Settings = None) -> None:
       intermediate_size, num_hidden_layers, num_attention_heads,
       max_position_embeddings, max_text_length, text_to_image_batch_size,
       understanding_batch_size, questions_per_picture, condition_dropout,
-      understanding_weight, init_from
+      pair_share, understanding_weight, init_from
 
     \b
     Example:
@@ -128,26 +129,51 @@ def assemble(settings: Settings = None) -> None:
     assembly.assemble(read_config(assembly.AssemblyConfig, settings or []))
 
 
-def finetune(settings: Settings = None) -> None:
-    """Fine-tune a model on your own captioned images, dialogues and texts (minutes to hours).
+def finetune(
+    settings: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[image-tokenizer] KEY=VALUE...",
+            help="Settings; config=FILE reads a YAML file first. After `image-tokenizer`, that is what is trained.",
+        ),
+    ] = None,
+) -> None:
+    """Fine-tune a model on your own captioned images, dialogues, texts and edits (minutes to hours).
 
     \b
     Keys (docs/tutorials/finetune.md describes them):
       model, output        what to adapt, and the folder of the run
       captions             images with captions: [{kind: image_folder, path: my.jsonl}]
       dialogues, texts     questions about images; plain texts
+      edits                image, instruction, image: [{kind: edit_pairs, path: my.jsonl}]
       lora                 {rank, alpha, targets}: adapters in place of all weights
-      loop                 {steps, warmup_steps, log_steps, ...}
+      loop                 {steps, warmup_steps, validation_steps, patience, ...}
+      validation           {held_out, samples, captions, dialogues, texts, edits}
       optimizer            {name, lr, muon_lr, betas, weight_decay}
       captions_batch_size, dialogues_batch_size, texts_batch_size,
-      captions_weight, dialogues_weight, texts_weight, condition_dropout,
-      max_text_length, gradient_checkpointing, seed, num_workers,
-      image_tokenizer, text_tokenizer
+      edits_batch_size, captions_weight, dialogues_weight, texts_weight,
+      edits_weight, condition_dropout, max_text_length, sheet_prompts,
+      gradient_checkpointing, seed, num_workers, image_tokenizer,
+      text_tokenizer, vision_tower
 
     \b
-    Example:
+    Keys of `finetune image-tokenizer`:
+      pictures             folders with pictures: [my/pictures]
+      image_tokenizer      a shipped model, a folder or a hub name
+      loop                 {output, steps, validation_steps, ...}
+      resolution, held_out, decoder_only, batch_size, lr, muon_lr,
+      mse_weight, commitment_weight, entropy_weight, perceptual_weight,
+      gan_weight, max_noise, num_workers
+
+    \b
+    Examples:
       showo-turbo finetune config=configs/finetune_lora.yaml output=runs/mine
+      showo-turbo finetune image-tokenizer pictures=[my/pictures] \\
+        loop.output=runs/my/image_tokenizer
     """
+    if settings and settings[0] == "image-tokenizer":
+        _finetune_image_tokenizer(settings[1:])
+        return
     from showo_turbo.config_reader import read_config
     from showo_turbo.finetuning.finetune import finetune as run
     from showo_turbo.finetuning.finetuning_config import FinetuningConfig
@@ -156,6 +182,19 @@ def finetune(settings: Settings = None) -> None:
     with _exit_when_stopped():
         model = run(config)
     typer.echo(f"model: {model}")
+
+
+def _finetune_image_tokenizer(settings: list[str]) -> None:
+    from showo_turbo.config_reader import read_config
+    from showo_turbo.finetuning.image_tokenizer_finetuning import (
+        ImageTokenizerFinetuningConfig,
+        finetune_image_tokenizer,
+    )
+
+    config = read_config(ImageTokenizerFinetuningConfig, settings)
+    with _exit_when_stopped():
+        model = finetune_image_tokenizer(config)
+    typer.echo(f"image tokenizer: {model}")
 
 
 def distill(

@@ -1,16 +1,20 @@
 """Training data: a weighted mixture of sources as one stream that resumes at the exact sample.
 
-samples         captions, dialogues, texts
-sources/        COCO, LLaVA, image folders, WebDataset, Parquet, rendered scenes
-source_files    paths and patterns of a source's files
-source_config   configuration -> stream
-digests         digests of data, by which edits are noticed
-records         JSON objects of a file by number
-mixture         position -> source and draw
-stream          position -> sample; bad samples are replaced
-loader          batches of a stream by number, prefetched by worker processes
-bad_samples     log and set of the bad samples
-optional        import of packages that only some sources need
+samples           captions, dialogues, texts, editing pairs
+sources/          COCO, LLaVA, image folders, WebDataset, Parquet, Hugging Face, editing pairs, encoded images,
+                  rendered scenes
+encoded_shards    files of samples whose images are encoded
+source_files      paths and patterns of a source's files
+source_config     configuration -> stream
+held_out          parts of a source for training and validation
+source_arguments  sources on the command line
+reading_ahead     samples in order, read by threads
+digests           digests of data, by which edits are noticed
+records           JSON objects of a file by number
+mixture           position -> source and draw
+stream            position -> sample; bad samples are replaced
+loader            batches of a stream by number, prefetched by worker processes
+bad_samples       log and set of the bad samples
 """
 
 from showo_turbo.data.bad_samples import BadSamples
@@ -19,6 +23,7 @@ from showo_turbo.data.samples import (
     BadSampleError,
     CaptionSample,
     DialogueSample,
+    EditSample,
     ImageOrCodes,
     Sample,
     TextSample,
@@ -32,6 +37,7 @@ __all__ = [
     "BadSamples",
     "CaptionSample",
     "DialogueSample",
+    "EditSample",
     "ImageOrCodes",
     "MixedStream",
     "Sample",

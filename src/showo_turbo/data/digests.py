@@ -12,8 +12,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from showo_turbo.data.source_config import SourceConfig
-from showo_turbo.data.source_files import matching_files
+from showo_turbo.data.source_config import SourceConfig, source_files
 
 _MAX_FILES = 256
 """Number of files whose size, time and content count."""
@@ -31,10 +30,7 @@ def source_digests(configs: Iterable[SourceConfig]) -> dict[str, Digest]:
     Raises:
         OSError: if a file cannot be read.
     """
-    return {
-        config.title: digest([*matching_files(config.path), *([Path(config.images)] if config.images else [])])
-        for config in configs
-    }
+    return {config.title: digest(source_files(config)) for config in configs}
 
 
 def digest(paths: Sequence[Path]) -> Digest:

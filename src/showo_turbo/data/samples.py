@@ -1,4 +1,4 @@
-"""Samples of training data (captions, dialogues and plain texts) and the error of a bad sample.
+"""Samples of training data (captions, dialogues, plain texts and editing pairs) and the error of a bad sample.
 
 A sample is complete: its image is decoded when the sample is read, so that an unreadable image is found then, or is
 given as codes. Its `key` locates it for a human reader, by file and position in the file.
@@ -68,7 +68,24 @@ class TextSample:
     text: str
 
 
-Sample = CaptionSample | DialogueSample | TextSample
+@dataclass(frozen=True)
+class EditSample:
+    """Hold an image, an instruction, and the image that the instruction leads to.
+
+    Attributes:
+        key: locates the sample in logs.
+        source: the image before.
+        instruction: what to change.
+        target: the image after.
+    """
+
+    key: str
+    source: ImageOrCodes
+    instruction: str
+    target: ImageOrCodes
+
+
+Sample = CaptionSample | DialogueSample | TextSample | EditSample
 
 
 class BadSampleError(InputError):

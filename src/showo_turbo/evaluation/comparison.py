@@ -159,7 +159,7 @@ class Comparison:
         self._weights_sha256 = cache(lambda model: locate(model).weights_sha256())
         self._cells: dict[str, dict] = read_json(path) if path.exists() else {}
         if foreign := [key for key in self._cells if not key.startswith("{")]:
-            raise InputError(f"{str(path)!r} is not a report file (it holds {foreign[0]!r}): choose another one")
+            raise InputError(f"{str(path)!r} is not a comparison file (it holds {foreign[0]!r}): choose another one")
 
     def image_scores(self) -> dict[tuple[int, str], dict]:
         """Return a `TextToImageResult` as a dict for every number of steps and title of a variant."""

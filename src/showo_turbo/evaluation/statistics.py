@@ -59,10 +59,29 @@ def bootstrap_interval(
     resamples: int = 1000,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """Return the 95 % percentile interval of a statistic of sums, by the bootstrap over groups.
+    """Return the 95 % percentile interval of a statistic of sums; see `bootstrap`."""
+    return percentile_interval(bootstrap(strata, statistic, resamples, seed))
+
+
+def percentile_interval(values: np.ndarray) -> tuple[float, float]:
+    """Return the interval of the middle 95 % of values of resamples, float (resamples,)."""
+    low, high = np.percentile(values, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def bootstrap(
+    strata: Sequence[np.ndarray],
+    statistic: Callable[[list[np.ndarray]], float],
+    resamples: int = 1000,
+    seed: int = 0,
+) -> np.ndarray:
+    """Return a statistic of sums in resamples of the groups, float (resamples,).
 
     Groups (the questions about one image) are drawn with replacement within each stratum (a task). A statistic of sums
     is a ratio of counts, an F1 score and the like; sums of all resamples are one matrix product.
+
+    Which groups a resample holds depends on the numbers of groups, `resamples` and `seed` only. So with the same groups
+    in the same order, resample i of two models has the same groups, and differences of their values are paired.
 
     Args:
         strata: float (groups, counts) of each stratum: the counts of its groups.
@@ -80,6 +99,4 @@ def bootstrap_interval(
             for start in range(0, resamples, chunk)
         ]
         sums.append(np.concatenate(parts))
-    values = [statistic([of_stratum[number] for of_stratum in sums]) for number in range(resamples)]
-    low, high = np.percentile(values, [2.5, 97.5])
-    return float(low), float(high)
+    return np.array([statistic([of_stratum[number] for of_stratum in sums]) for number in range(resamples)])

@@ -1,6 +1,9 @@
-"""Fine-tuning: supervised training of a checkpoint on one's own captioned images, dialogues and texts.
+"""Fine-tuning: supervised training of a checkpoint on one's own captioned images, dialogues, texts and edits.
 
 finetuning_config  the configuration: model, sources, batch sizes and weights
-supervised_task    masked codes of captions and next tokens of answers and texts, as a task of the training loop
+loaders            samples to train on, and held-out samples
+terms              terms of the loss: masked codes of captions and edits, next tokens of answers and texts
 finetune           entry point: checks, then the training
+
+image_tokenizer_finetuning  the image tokenizer on one's own pictures
 """

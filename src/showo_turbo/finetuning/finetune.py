@@ -1,30 +1,40 @@
 """The entry point of a fine-tuning: checks of the whole configuration first, then the training."""
 
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from showo_turbo.checkpoints.loading import locate
-from showo_turbo.data import CaptionSample, DialogueSample, TextSample, check_sources
+from showo_turbo.data import DialogueSample, check_sources
 from showo_turbo.errors import InputError
 from showo_turbo.extras import require_module
 from showo_turbo.finetuning.finetuning_config import FinetuningConfig
-from showo_turbo.finetuning.supervised_task import SupervisedTask
+from showo_turbo.finetuning.loaders import open_loaders, sheet_prompts
+from showo_turbo.finetuning.terms import Terms
+from showo_turbo.models.showo import Showo
 from showo_turbo.pipelines.pipeline import ShowoPipeline
-from showo_turbo.training.adapters import prepare_model, require_peft
+from showo_turbo.training.adapters import merge_adapters, prepare_model, require_peft, save_adapter
+from showo_turbo.training.export import export_pipeline
 from showo_turbo.training.loop import check_environment, check_or_write_run_manifest, set_num_threads, train
 from showo_turbo.training.processes import errors_of_lost_processes, lock_output, process_state
+from showo_turbo.training.sample_sheet import write_sample_sheet
 from showo_turbo.training.sample_sources import KINDS, SampleSources
 from showo_turbo.training.supervised_batches import dialogue_row
+from showo_turbo.training.supervised_task import SupervisedTask
+from showo_turbo.training.validations import BEST_FOLDER
+
+_SHEET_PROMPTS = 8
 
 
 def check_finetuning(config: FinetuningConfig) -> None:
     """Check names, sources and the environment of a fine-tuning before any computation.
 
     Raises:
-        InputError: if a source or the model is missing, the model answers by CLIP features and there are dialogues, or
-            the `train` extra is not installed.
+        InputError: if a source, the model or the vision tower that dialogues need is missing, or the `train` extra is
+            not installed.
     """
     require_module("matplotlib.figure", "the loss curve of a training")
     if config.lora.rank:
@@ -34,20 +44,24 @@ def check_finetuning(config: FinetuningConfig) -> None:
             f"loop.sharding is {config.loop.sharding!r}, for which optimizer.name is to be 'adamw', not "
             f"{config.optimizer.name!r}: choose it, or leave out loop.sharding"
         )
-    model = locate(config.model, config.image_tokenizer, config.text_tokenizer).config
-    if model.w_clip_vit and "dialogues" in config.kinds:
+    files = locate(config.model, config.image_tokenizer, config.text_tokenizer, vision_tower=config.vision_tower)
+    if files.config.w_clip_vit and "dialogues" in config.kinds and files.vision_tower is None:
         raise InputError(
-            f"{config.model!r} answers by CLIP features (w_clip_vit), for which there is no term of dialogues: "
-            "leave dialogues out, or choose a model that reads images as codes"
+            f"{config.model!r} answers by CLIP features (w_clip_vit) and holds no vision tower: give vision_tower, or "
+            "leave dialogues out"
         )
     for samples, kind in KINDS.items():
         if kind in config.kinds:
             check_sources(getattr(config, kind), samples)
+            if held_out := getattr(config.validation, kind):
+                check_sources(held_out, samples)
     check_environment(config.loop)  # initializes accelerate, which `process_state` needs
 
 
 def finetune(config: FinetuningConfig) -> Path:
     """Fine-tune a model, from the newest checkpoint if the output folder holds one; return the folder of the model.
+
+    With validation, it is the model with the lowest loss of held-out samples.
 
     Raises:
         InputError: as `check_finetuning`, if the folder holds a run of other settings, or another process writes it.
@@ -60,43 +74,65 @@ def finetune(config: FinetuningConfig) -> Path:
     with errors_of_lost_processes(), lock_output(output):
         _run(config, output)
     process_state().destroy_process_group()
-    return output / "model"
+    return (output / BEST_FOLDER if config.loop.validation_steps else output) / "model"
 
 
 def _run(config: FinetuningConfig, output: Path) -> None:
     set_num_threads(config.loop)
-    tokenizers = {"image_tokenizer": config.image_tokenizer, "text_tokenizer": config.text_tokenizer}
-    pipe = ShowoPipeline.from_pretrained(config.model, device=process_state().device, dtype="float32", **tokenizers)
+    names = ("image_tokenizer", "text_tokenizer", "vision_tower")
+    components = {name: getattr(config, name) for name in names}
+    pipe = ShowoPipeline.from_pretrained(config.model, device=process_state().device, dtype="float32", **components)
+    tower = pipe.vision_tower
+    image_length = pipe.model.config.num_vq_tokens if tower is None else tower.num_features
 
     def dialogue_length(sample: DialogueSample) -> int:
-        return len(dialogue_row(pipe.prompts, [0] * pipe.model.config.num_vq_tokens, sample)[0])
+        return len(dialogue_row(pipe.prompts, [0] * image_length, sample)[0])
 
     sources = SampleSources(config, config.loop.seed, pipe, output, dialogue_length, captions_need_codes=True)
     with closing(sources):
-        settings = _settings(config) | {"model": locate(config.model, **tokenizers).weights_sha256()}
+        settings = _settings(config) | {"model": locate(config.model, **components).weights_sha256()}
         check_or_write_run_manifest(
             config.loop, settings | sources.settings(config.kinds), "a model", sources.digests(config.kinds)
         )
-        used = config.kinds
-        captions = sources.open(CaptionSample, config.captions_batch_size) if "captions" in used else None
-        dialogues = sources.open(DialogueSample, config.dialogues_batch_size) if "dialogues" in used else None
-        texts = sources.open(TextSample, config.texts_batch_size) if "texts" in used else None
+        loaders = open_loaders(config, sources)
+        prompts = sheet_prompts(config, loaders, _SHEET_PROMPTS)
+        terms = Terms(config, pipe)
         prepare_model(pipe.model, config.lora, config.gradient_checkpointing, config.loop.seed)
-        train(SupervisedTask(config, pipe, captions, dialogues, texts), config.loop)
+        if pipe.vision_tower is not None and "dialogues" in config.kinds and not config.lora.rank:
+            pipe.model.mm_projector.requires_grad_(True)
+        task = SupervisedTask(
+            pipe.model,
+            pipe.prompts.vocabulary,
+            {kind: terms.build(kind, one) for kind, one in loaders.items()},
+            config.optimizer,
+            partial(_export, config, pipe, prompts),
+            partial(_draw_samples, pipe, prompts),
+        )
+        train(task, config.loop)
+
+
+def _export(config: FinetuningConfig, pipe: ShowoPipeline, prompts: Sequence[str], model: Showo, folder: Path) -> None:
+    """Write a checkpoint with float16 weights, the adapter if there is one, a sample sheet and the loss curves."""
+    if config.lora.rank:
+        save_adapter(folder / "adapter", model, config.lora, config.model)
+    export_pipeline(folder, _with_model(pipe, model), prompts)
+
+
+def _draw_samples(pipe: ShowoPipeline, prompts: Sequence[str], model: Showo, file: Path) -> None:
+    """Write a sample sheet, if there are prompts and an image tokenizer."""
+    if pipe.image_tokenizer is not None and prompts:
+        write_sample_sheet(file, _with_model(pipe, model), prompts)
+
+
+def _with_model(pipe: ShowoPipeline, model: Showo) -> ShowoPipeline:
+    """Return a pipeline of a trained model; the description of the base's small world is not that of the model."""
+    return replace(pipe, model=merge_adapters(model), known_world=None)
 
 
 def _settings(config: FinetuningConfig) -> dict[str, Any]:
     """Return the settings that determine the weights, besides model, sources and loop."""
     settings = asdict(config)
-    others = (
-        "model",
-        "output",
-        "captions",
-        "dialogues",
-        "texts",
-        "loop",
-        "gradient_checkpointing",
-        "num_workers",
-        "seed",
-    )
-    return {name: value for name, value in settings.items() if name not in others}
+    others = ("model", "output", *KINDS.values(), "loop", "sheet_prompts", "gradient_checkpointing", "num_workers")
+    if not config.loop.validation_steps:
+        others += ("validation",)
+    return {name: value for name, value in settings.items() if name not in (*others, "seed")}

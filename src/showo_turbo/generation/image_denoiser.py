@@ -69,7 +69,7 @@ class ImageDenoiser:
             model: the transformer.
             vocabulary: the id layout.
             scheduler: with its timesteps set.
-            prompts: id lists, one per image, as `PromptBuilder.text_to_image` builds them.
+            prompts: id lists, one per image, as `PromptBuilder.text_to_image` or `PromptBuilder.editing` builds them.
             num_codes: codes of an image.
             unconditional: the id list of the unconditional prompt; needed with guidance only.
             guidance_scale: w in (1 + w) * conditional - w * unconditional, Show-o's convention: 0 is no guidance.
@@ -320,7 +320,11 @@ class ImageForward:
         lengths = [len(prompt) for prompt in unread]
         pads, columns = self.pads[: self.num_unread, None, None], torch.arange(self.longest)
         rows = torch.arange(max(lengths))[:, None] + pads
-        mask = (columns >= pads) & (columns <= rows)
+        ends = [prompt.index(eoi) + 1 if (eoi := self.vocabulary.eoi_id) in prompt else 0 for prompt in unread]
+        in_source = (
+            columns < pads + torch.tensor(ends)[:, None, None]
+        )  # image to edit, see `omni_attention.editing_mask`
+        mask = (columns >= pads) & ((columns <= rows) | in_source)
         positions = torch.cat([torch.arange(self.longest - length, self.longest) for length in lengths])
         number = torch.arange(self.num_unread).repeat_interleave(torch.tensor(lengths))
         slots = (number * self.longest + positions).to(device)

@@ -58,11 +58,10 @@ class SequenceCache:
         """See `models.packed_forward.KVCache`."""
         return (self.buffer,)
 
-    def update(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    def update(self, layer: int, keys_values: Tensor) -> Tensor:
         """See `models.packed_forward.KVCache`."""
-        for stored, own in zip(self.buffer[layer], (keys, values), strict=True):
-            stored.flatten(0, 1).index_copy_(0, self.slots, own)
-        return tuple(self.buffer[layer, :, : self.sequences, : self.columns])
+        self.buffer[layer].flatten(1, 2).index_copy_(1, self.slots, keys_values)
+        return self.buffer[layer, :, : self.sequences, : self.columns]
 
 
 @dataclass(frozen=True)
@@ -86,11 +85,10 @@ class PrefixCache:
         """See `models.packed_forward.KVCache`."""
         return (self.buffer,)
 
-    def update(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    def update(self, layer: int, keys_values: Tensor) -> Tensor:
         """See `models.packed_forward.KVCache`."""
-        for stored, own in zip(self.buffer[layer], (keys, values), strict=True):
-            stored.flatten(0, 1).index_copy_(0, self.slots, own[self.rows])
-        return self.layout.pad(keys), self.layout.pad(values)
+        self.buffer[layer].flatten(1, 2).index_copy_(1, self.slots, keys_values[:, self.rows])
+        return torch.stack([self.layout.pad(one) for one in keys_values])
 
 
 @dataclass(frozen=True)
@@ -114,10 +112,9 @@ class ImageCache:
         """See `models.packed_forward.KVCache`."""
         return self.prompts, self.images
 
-    def update(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    def update(self, layer: int, keys_values: Tensor) -> Tensor:
         """See `models.packed_forward.KVCache`."""
         longest = self.prompts.shape[3]
-        self.images[:, :, :longest] = self.prompts[layer].index_select(1, self.prompt_of)
-        for stored, own in zip(self.images, (keys, values), strict=True):
-            stored[:, longest:] = own.view(len(self.prompt_of), -1, *own.shape[1:])
-        return self.images[0], self.images[1]
+        torch.index_select(self.prompts[layer], 1, self.prompt_of, out=self.images[:, :, :longest])
+        self.images[:, :, longest:] = keys_values.view(2, len(self.prompt_of), -1, *keys_values.shape[2:])
+        return self.images

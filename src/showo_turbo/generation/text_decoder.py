@@ -315,13 +315,25 @@ class TextDecoder:
         """Yield the trajectory from first guesses, long (batch, max_new_tokens), to answers."""
         return trajectory(self.start(guesses), self.advance)
 
-    def generate(self, guesses: Tensor, streamer: Streamer | None = None) -> State:
-        """Return the finished state; a streamer, which takes one answer only, receives ids as they settle."""
+    def generate(
+        self, guesses: Tensor, streamer: Streamer | None = None, on_state: Callable[[State], object] | None = None
+    ) -> State:
+        """Return the finished state.
+
+        Args:
+            guesses: first guesses, long (batch, max_new_tokens).
+            streamer: takes one answer only, and receives ids as they settle.
+            on_state: called with every state, from the start on.
+        """
         state, sent = self.start(guesses), 0
+        if on_state is not None:
+            on_state(state)
         if streamer is not None:
             streamer.put(torch.tensor([list(self.prompts[0])], device="cpu"))
         while not state.done:
             state = run_single(self.model, self.step(state))
+            if on_state is not None:
+                on_state(state)
             if streamer is not None:
                 ids = answer_ids(state, 0, self.vocabulary.end_of_text_id)
                 if len(ids) > sent:
@@ -362,6 +374,21 @@ def answer_ids(state: State, row: int, end_of_text_id: int) -> list[int]:
     settled = int(state.settled[row].cumprod(0).sum())
     ids = state.ids[row, :settled].tolist()
     return ids[: ids.index(end_of_text_id)] if end_of_text_id in ids else ids
+
+
+def visible_ids(state: State, row: int, end_of_text_id: int, num_guesses: int) -> tuple[list[int], int, bool]:
+    """Return the ids of an answer on its way: settled ones, and up to `num_guesses` guesses before an end of text.
+
+    Returns:
+        The ids, the number of settled ones with the end of text, and whether the end of text is settled.
+    """
+    num_settled = int(state.settled[row].cumprod(0).sum())
+    ids = state.ids[row].tolist()
+    ended = end_of_text_id in ids[:num_settled]
+    if ended:
+        num_settled = ids.index(end_of_text_id) + 1
+    shown = ids[: num_settled + (0 if ended else num_guesses)]
+    return shown[: shown.index(end_of_text_id)] if end_of_text_id in shown else shown, num_settled, ended
 
 
 def count_final(guesses: Sequence[int], choices: Sequence[int]) -> int:

@@ -10,7 +10,8 @@ Decisions:
   nothing.
 - A code is the signs of a latent, so lower precision in the encoder flips bits: keep it in float32. The decoder has no
   such threshold.
-- `decode_codes` runs the decoder's layers through `backends.tiled_decoder`; `Decoder.forward` has gradients.
+- `decode_codes` runs the decoder's layers through `backends.tiled_decoder`, or in float16 (`backends.half_decoder`);
+  `Decoder.forward` has gradients.
 """
 
 import math
@@ -22,6 +23,7 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from showo_turbo.backends.half_decoder import decode_half
 from showo_turbo.backends.tiled_decoder import CPU_MIN_POSITIONS_TO_SUM_KERNELS, decode_tiled
 from showo_turbo.errors import InputError
 from showo_turbo.models.magvit_v2_config import MagvitV2Config
@@ -286,18 +288,27 @@ class MagvitV2(nn.Module):
         """Return the codes of images in row-major order, long (batch, h * w); arguments and errors as `encode`."""
         return self.quantize.latents_to_codes(self.encode(pixels)).flatten(1)
 
-    def decode_codes(self, codes: Tensor, height: int | None = None, width: int | None = None) -> Tensor:
+    def decode_codes(
+        self,
+        codes: Tensor,
+        height: int | None = None,
+        width: int | None = None,
+        dtype: torch.dtype = torch.float32,
+    ) -> Tensor:
         """Return the images of code grids: float (batch, in_channels, height * factor, width * factor), not clamped.
 
         Args:
             codes: long (batch, height * width), row-major.
             height: rows of the grid; omit it together with `width` for a square grid.
             width: columns of the grid.
+            dtype: any half precision decodes in float16, see `backends.half_decoder`; others in that of the weights.
 
         Raises:
             InputError: if the codes do not fill the grid or lie outside the codebook.
         """
         latents = self.quantize.codes_to_latents(codes.unflatten(1, grid_shape(codes, height, width)))
+        if dtype.itemsize == 2 and (pixels := decode_half(self.decoder, latents)) is not None:
+            return pixels
         positions = codes.numel() * 4 ** (len(self.config.decoder_num_blocks) - 2)  # of the last map to be upsampled
         small = latents.device.type == "cpu" and positions < CPU_MIN_POSITIONS_TO_SUM_KERNELS
         with torch.no_grad():

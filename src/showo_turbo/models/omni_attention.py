@@ -14,6 +14,20 @@ All masks are boolean, True where a row attends to a column, so they are safe in
     c             x   x  x  x   x  x  x  x           a       x   x  x  x  x   x   x  x
     eoi           x   x  x  x   x  x  x  x
 
+editing: the prefix with the source is seen by all rows, as in understanding; the target is an image as in text to image
+
+          t2i soi s  eoi sot a  eot soi c  eoi
+    t2i    x   x  x   x
+    soi    x   x  x   x
+    s      x   x  x   x
+    eoi    x   x  x   x
+    sot    x   x  x   x   x
+    a      x   x  x   x   x  x
+    eot    x   x  x   x   x  x   x
+    soi    x   x  x   x   x  x   x   x  x  x
+    c      x   x  x   x   x  x   x   x  x  x
+    eoi    x   x  x   x   x  x   x   x  x  x
+
 With CLIP features instead of codes (`w_clip_vit`) every row attends to the features, and the rest is causal:
 
           mmu sys soi f  f  eoi q  a
@@ -26,8 +40,8 @@ With CLIP features instead of codes (`w_clip_vit`) every row attends to the feat
     q      x   x   x   x  x   x   x
     a      x   x   x   x  x   x   x  x
 
-The KV caches of `showo_turbo.generation` rely on two consequences: no text row of a text-to-image sequence depends on
-the image, and in understanding no row depends on a later text token.
+The KV caches of `showo_turbo.generation` rely on two consequences: no row before the image that is drawn depends on
+it, and in understanding no row depends on a later text token.
 """
 
 import torch
@@ -73,6 +87,26 @@ def understanding_mask(ids: Tensor, vocabulary: Vocabulary) -> Tensor:
     prefix_columns = (is_eoi.cumsum(1) - is_eoi.long() == 0) & is_eoi.any(1, keepdim=True)
     always_visible = torch.where(is_feature.any(1, keepdim=True), is_feature, prefix_columns)
     return _hide_left_padding(causal_mask(ids.shape[1], ids.device) | always_visible[:, None, None, :], ids, vocabulary)
+
+
+def editing_mask(ids: Tensor, vocabulary: Vocabulary) -> Tensor:
+    """Return the mask of `pads [t2i] [soi] source [eoi] [sot] text [eot] [soi] target [eoi]`.
+
+    Args:
+        ids: long (batch, length); rows without a source are those of `text_to_image_mask`.
+        vocabulary: defines the ids of padding and image borders.
+
+    Returns:
+        bool (batch, 1, length, length). Rows of the target (both borders included) attend to everything but padding.
+            All others do not attend to the target: they attend to the prefix up to the end of the source, and to what
+            is before them.
+    """
+    is_soi, is_eoi = ids == vocabulary.soi_id, ids == vocabulary.eoi_id
+    target_rows = is_soi.cumsum(1) == is_soi.sum(1, keepdim=True)  # the last image, which ends the row
+    closed_before = is_eoi.cumsum(1) - is_eoi.long()
+    source_columns = (closed_before == 0) & (is_eoi.sum(1, keepdim=True) > 1)
+    visible = causal_mask(ids.shape[1], ids.device) | source_columns[:, None, None] | target_rows[:, None, :, None]
+    return _hide_left_padding(visible, ids, vocabulary)
 
 
 def _hide_left_padding(visible: Tensor, ids: Tensor, vocabulary: Vocabulary) -> Tensor:

@@ -6,12 +6,14 @@
 
 One layer:
 
-    hidden --project_keys_values--> keys, values ---> KV cache --+
-       |                                                         +--attention--> mixed --mlp_and_residual--> hidden
-       +-----> normed ----------project_queries--> queries ------+
+             +--> keys, values --> KV cache --+
+    hidden --project--> queries --------------+--attention--> mixed --+--combine--> hidden
+             +--> first layer of the MLP -----------------------------+
 
 Decisions:
 - A group of sequences says where its rows stand and which KV cache they use; the cache decides what it stores.
+- A layer is two matrix products (`models.layer_weights`). Queries and keys are rotated where the product has written
+  them, and keys and values go from there to the KV cache.
 - In the last layer, rows that are not scored need keys and values only: queries, output projection and MLP run on
   scored rows.
 - `Showo.forward` is the plain path (all rows, no cache), and the tests compare this one with it. It computes every row
@@ -26,13 +28,14 @@ from itertools import accumulate
 from typing import Protocol, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
+from showo_turbo.backends.gelu import tanh_gelu
 from showo_turbo.models.phi import PhiBackbone, PhiLayer, PhiRotaryEmbedding
 
 Rotary = tuple[Tensor, Tensor]
-"""Cosines and sines, each (rows, 1, half of the rotated part of a head)."""
+"""Factors of the rotated part of a head and of the same with its halves swapped, each (rows, 1, rotated size)."""
 
 
 class RaggedLayout:
@@ -56,7 +59,7 @@ class RaggedLayout:
     def pad(self, packed: Tensor, fill: float | bool = 0) -> Tensor:
         """Pad (rows, ...) to (sequences, longest, ...), with `fill` where there is no row."""
         if self.indices is None:
-            return packed.unflatten(0, self.shape)
+            return packed.view(*self.shape, *packed.shape[1:])
         padded = packed.new_full((self.shape[0] * self.shape[1], *packed.shape[1:]), fill)
         return padded.index_copy_(0, self.indices, packed).unflatten(0, self.shape)
 
@@ -73,16 +76,15 @@ class KVCache(Protocol):
     def persistent_buffers(self) -> tuple[Tensor, ...]:
         """Buffers that outlast the forward pass, which reads and writes them in place."""
 
-    def update(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    def update(self, layer: int, keys_values: Tensor) -> Tensor:
         """Store keys and values of new rows in a layer and return all that the rows attend to.
 
         Args:
             layer: index of the layer.
-            keys: (rows, heads, head size), rotated.
-            values: (rows, heads, head size).
+            keys_values: (2, rows, heads, head size), keys rotated.
 
         Returns:
-            Keys and values, each (sequences, columns, heads, head size).
+            (2, sequences, columns, heads, head size).
         """
 
 
@@ -106,7 +108,7 @@ class PackedSequences:
     scored_rows: Tensor
     scored_layout: RaggedLayout
 
-    def attend(self, queries: Tensor, attended: tuple[Tensor, Tensor], scored_only: bool, scale: float) -> Tensor:
+    def attend(self, queries: Tensor, attended: Tensor, scored_only: bool, scale: float) -> Tensor:
         """Compute attention, (rows, heads, head size), from the queries of all rows or of the scored ones."""
         layout, mask = self.layout, self.mask
         if scored_only:
@@ -116,94 +118,145 @@ class PackedSequences:
                 mask = layout.pad(rows, fill=True)[:, None]
         if not layout.size:
             return queries
-        padded, keys, values = (one.transpose(1, 2) for one in (layout.pad(queries), *attended))
+        padded, (keys, values) = layout.pad(queries).transpose(1, 2), attended.transpose(2, 3)
         grouped = keys.shape[1] < padded.shape[1]
         mixed = F.scaled_dot_product_attention(padded, keys, values, mask, scale=scale, enable_gqa=grouped)
         return layout.unpad(mixed.transpose(1, 2))
 
 
-def project_keys_values(layer: PhiLayer, hidden: Tensor, rotary: Rotary) -> tuple[Tensor, Tensor, Tensor]:
-    """Return rows after the layer norm (rows, hidden_size), rotated keys and values, each (rows, heads, head size)."""
-    attention, normed = layer.self_attn, layer.input_layernorm(hidden)
-    keys = attention.k_proj(normed).unflatten(-1, (-1, attention.head_dim))
-    values = attention.v_proj(normed).unflatten(-1, (-1, attention.head_dim))
-    return normed, _rotate(attention.k_layernorm(keys) if attention.qk_layernorm else keys, rotary), values
+def project(layer: PhiLayer, hidden: Tensor, rotary: Rotary) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the MLP's first layer (rows, intermediate_size), queries (rows, heads, head size), and keys and values.
 
-
-def project_queries(layer: PhiLayer, normed: Tensor, rotary: Rotary) -> Tensor:
-    """Return rotated queries, (rows, heads, head size)."""
+    Queries and keys are rotated. Keys and values are one tensor, (2, rows, heads, head size).
+    """
     attention = layer.self_attn
-    queries = attention.q_proj(normed).unflatten(-1, (-1, attention.head_dim))
-    return _rotate(attention.q_layernorm(queries) if attention.qk_layernorm else queries, rotary)
+    projected = layer.linears.project(layer.input_layernorm(hidden))
+    mlp, states = _split_mlp(projected, attention.heads + 2 * attention.kv_heads, attention.head_dim)
+    queries, keys, _ = states.split([attention.heads, attention.kv_heads, attention.kv_heads], 1)
+    if attention.qk_layernorm:
+        queries.copy_(attention.q_layernorm(queries))
+        keys.copy_(attention.k_layernorm(keys))
+    _rotate(states[:, : -attention.kv_heads], rotary)
+    return mlp, queries, states[:, attention.heads :].unflatten(1, (2, -1)).transpose(0, 1)
 
 
-def mlp_and_residual(layer: PhiLayer, hidden: Tensor, normed: Tensor, mixed: Tensor) -> Tensor:
-    """Return the output of a layer from its input, the normed input and attention, all (rows, hidden_size)."""
-    return layer.self_attn.dense(mixed).add_(layer.mlp(normed)).add_(hidden)
+def project_keys_values(layer: PhiLayer, hidden: Tensor, rotary: Rotary) -> tuple[Tensor, Tensor]:
+    """Return rows after the layer norm (rows, hidden_size), and keys and values (2, rows, heads, head size)."""
+    attention, normed = layer.self_attn, layer.input_layernorm(hidden)
+    projected = layer.linears.project_keys_values(normed)
+    keys_values = projected.unflatten(-1, (2, -1, attention.head_dim)).transpose(0, 1)
+    keys = keys_values[0]
+    if attention.qk_layernorm:
+        keys.copy_(attention.k_layernorm(keys))
+    _rotate(keys, rotary)
+    return normed, keys_values
 
 
-def _rotate(states: Tensor, rotary: Rotary) -> Tensor:
+def project_queries(layer: PhiLayer, normed: Tensor, rotary: Rotary) -> tuple[Tensor, Tensor]:
+    """Return the MLP's first layer (rows, intermediate_size) and rotated queries (rows, heads, head size)."""
+    attention = layer.self_attn
+    projected = layer.linears.project_mlp_queries(normed)
+    mlp, queries = _split_mlp(projected, attention.heads, attention.head_dim)
+    if attention.qk_layernorm:
+        queries.copy_(attention.q_layernorm(queries))
+    _rotate(queries, rotary)
+    return mlp, queries
+
+
+def combine(layer: PhiLayer, hidden: Tensor, mixed: Tensor, mlp: Tensor) -> Tensor:
+    """Return the output of a layer from its input, attention and the MLP's first layer, all (rows, ...)."""
+    width = mixed.shape[1]
+    joined = mixed.new_empty(len(mixed), width + mlp.shape[1])
+    joined[:, :width] = mixed
+    activation = cast(nn.Module, layer.mlp.activation_fn)
+    if isinstance(activation, nn.GELU) and activation.approximate == "tanh":
+        tanh_gelu(mlp, out=joined[:, width:])
+    else:
+        joined[:, width:] = activation(mlp)
+    return layer.linears.combine(joined).add_(hidden)
+
+
+def _split_mlp(projected: Tensor, heads: int, head_dim: int) -> tuple[Tensor, Tensor]:
+    """Split the columns of a projection into the MLP's (rows, intermediate_size) and heads (rows, heads, head size)."""
+    mlp, states = projected.split([projected.shape[1] - heads * head_dim, heads * head_dim], -1)
+    return mlp, states.view(-1, heads, head_dim)
+
+
+def _rotate(states: Tensor, rotary: Rotary) -> None:
     """Apply the rotary embedding to the first part of each head, (rows, heads, head size), in place."""
     cosines, sines = rotary
-    half = cosines.shape[-1]
-    first, second = states[..., :half], states[..., half : 2 * half]
-    turned = first * sines
-    first.mul_(cosines).addcmul_(second, sines, value=-1)
-    second.mul_(cosines).add_(turned)
-    return states
+    turned = states[..., : cosines.shape[-1]]
+    swapped = turned.roll(cosines.shape[-1] // 2, -1)
+    turned.mul_(cosines).addcmul_(swapped, sines)
 
 
 @dataclass(frozen=True)
 class LayerOps:
     """Hold the position-wise functions of a layer, plain or compiled."""
 
-    project_keys_values: Callable[[PhiLayer, Tensor, Rotary], tuple[Tensor, Tensor, Tensor]] = project_keys_values
-    project_queries: Callable[[PhiLayer, Tensor, Rotary], Tensor] = project_queries
-    mlp_and_residual: Callable[[PhiLayer, Tensor, Tensor, Tensor], Tensor] = mlp_and_residual
+    project: Callable[[PhiLayer, Tensor, Rotary], tuple[Tensor, Tensor, Tensor]] = project
+    project_keys_values: Callable[[PhiLayer, Tensor, Rotary], tuple[Tensor, Tensor]] = project_keys_values
+    project_queries: Callable[[PhiLayer, Tensor, Rotary], tuple[Tensor, Tensor]] = project_queries
+    combine: Callable[[PhiLayer, Tensor, Tensor, Tensor], Tensor] = combine
 
 
 def rotary_embedding(phi: PhiBackbone, positions: Tensor, hidden: Tensor) -> Rotary:
-    """Return cosines and sines of positions, long (rows,), in the dtype of `hidden`."""
+    """Return factors of positions, long (rows,), in the dtype of `hidden`."""
     if isinstance(phi.rotary_emb, PhiRotaryEmbedding):
         angles = positions[:, None, None].float() * phi.rotary_emb.inv_freq.to(positions.device, torch.float)
-        return angles.cos().to(hidden.dtype), angles.sin().to(hidden.dtype)
-    cosines, sines = phi.rotary_emb(hidden, positions[None])
-    return cosines[0, :, None].chunk(2, -1)[0], sines[0, :, None].chunk(2, -1)[0]
+        cosines, sines = angles.cos(), angles.sin()
+    else:
+        both = phi.rotary_emb(hidden, positions[None])
+        cosines, sines = (one[0, :, None].chunk(2, -1)[0] for one in both)
+    return torch.cat((cosines, cosines), -1).to(hidden.dtype), torch.cat((-sines, sines), -1).to(hidden.dtype)
 
 
 def packed_forward(phi: PhiBackbone, ops: LayerOps, embeddings: Tensor, groups: Sequence[PackedSequences]) -> Tensor:
     """Return hidden states (scored rows, hidden_size) after the final layer norm, group after group.
 
     Args:
-        phi: the transformer.
+        phi: the transformer, whose layers `models.layer_weights.pack_layers` has prepared.
         ops: position-wise functions of its layers.
         embeddings: (rows, hidden_size), of all groups.
         groups: the sequences that the rows belong to, in order.
     """
     hidden = embeddings
-    positions = torch.cat([group.positions for group in groups])
-    rotary = rotary_embedding(phi, positions, hidden)
+    rotary = rotary_embedding(phi, torch.cat([group.positions for group in groups]), hidden)
     counts = [group.layout.size for group in groups]
-    layers = cast("Sequence[PhiLayer]", phi.layers)
+    *layers, last = cast("Sequence[PhiLayer]", phi.layers)
     for number, layer in enumerate(layers):
-        last = number == len(layers) - 1
-        normed, keys, values = ops.project_keys_values(layer, hidden, rotary)
-        attended = [
-            group.cache.update(number, *own)
-            for group, *own in zip(groups, keys.split(counts), values.split(counts), strict=True)
-        ]
-        if last:
-            first_rows = accumulate(counts, initial=0)
-            scored = torch.cat([group.scored_rows + first for group, first in zip(groups, first_rows, strict=False)])
-            hidden, normed, rotary = hidden[scored], normed[scored], (rotary[0][scored], rotary[1][scored])
-            if not len(hidden):
-                return hidden
-            counts = [group.scored_layout.size for group in groups]
-        queries = ops.project_queries(layer, normed, rotary)
-        mixed = [
-            group.attend(own, columns, last, layer.self_attn.scaling)
-            for group, own, columns in zip(groups, queries.split(counts), attended, strict=True)
-        ]
-        joined = torch.cat(mixed) if len(mixed) > 1 else mixed[0]
-        hidden = ops.mlp_and_residual(layer, hidden, normed, joined.flatten(1))
-    return phi.final_layernorm(hidden)
+        mlp, queries, keys_values = ops.project(layer, hidden, rotary)
+        attended = _update(groups, number, keys_values.split(counts, 1))
+        mixed = _attend(groups, layer, queries.split(counts), attended, scored_only=False)
+        hidden = ops.combine(layer, hidden, mixed, mlp)
+
+    normed, keys_values = ops.project_keys_values(last, hidden, rotary)
+    attended = _update(groups, len(layers), keys_values.split(counts, 1))
+    first_rows = accumulate(counts, initial=0)
+    scored = torch.cat([group.scored_rows + first for group, first in zip(groups, first_rows, strict=False)])
+    if not len(scored):
+        return hidden[scored]
+    mlp, queries = ops.project_queries(last, normed[scored], (rotary[0][scored], rotary[1][scored]))
+    counts = [group.scored_layout.size for group in groups]
+    mixed = _attend(groups, last, queries.split(counts), attended, scored_only=True)
+    return phi.final_layernorm(ops.combine(last, hidden[scored], mixed, mlp))
+
+
+def _update(groups: Sequence[PackedSequences], layer: int, keys_values: Sequence[Tensor]) -> list[Tensor]:
+    """Store keys and values of each group, and return those that its rows attend to."""
+    return [group.cache.update(layer, own) for group, own in zip(groups, keys_values, strict=True)]
+
+
+def _attend(
+    groups: Sequence[PackedSequences],
+    layer: PhiLayer,
+    queries: Sequence[Tensor],
+    attended: Sequence[Tensor],
+    scored_only: bool,
+) -> Tensor:
+    """Compute attention of all groups, (rows, heads * head size)."""
+    mixed = [
+        group.attend(own, columns, scored_only, layer.self_attn.scaling)
+        for group, own, columns in zip(groups, queries, attended, strict=True)
+    ]
+    return (torch.cat(mixed) if len(mixed) > 1 else mixed[0]).flatten(1)

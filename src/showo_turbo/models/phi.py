@@ -11,7 +11,7 @@ Decisions:
 - A config is a `BackboneConfig`, or a `PhiConfig` of transformers, which has the same fields.
 """
 
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, Protocol, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -55,7 +55,7 @@ class PhiAttention(nn.Module):
         super().__init__()
         width, heads, kv_heads = config.hidden_size, config.num_attention_heads, config.num_key_value_heads or 0
         self.head_dim = width // heads
-        self.is_grouped = kv_heads < heads
+        self.heads, self.kv_heads, self.is_grouped = heads, kv_heads, kv_heads < heads
         self.scaling = self.head_dim**-0.5
         self.attention_dropout = config.attention_dropout or 0.0
         self.q_proj = nn.Linear(width, heads * self.head_dim)
@@ -111,8 +111,28 @@ class PhiMLP(nn.Module):
         return self.fc2(self.activation_fn(self.fc1(x)))
 
 
+class LayerLinears(Protocol):
+    """Compute the linear layers of a `PhiLayer` on rows, for inference; see `models.layer_weights`."""
+
+    def project(self, normed: Tensor) -> Tensor:
+        """Return first MLP layer, queries, keys and values side by side, (rows, outputs), of (rows, hidden_size)."""
+
+    def project_mlp_queries(self, normed: Tensor) -> Tensor:
+        """Return the first two parts of `project`."""
+
+    def project_keys_values(self, normed: Tensor) -> Tensor:
+        """Return the last two parts of `project`."""
+
+    def combine(self, joined: Tensor) -> Tensor:
+        """Return (rows, hidden_size), of attention and activated MLP side by side."""
+
+
 class PhiLayer(nn.Module):
-    """Add attention and MLP, both of the normalised input, to the input."""
+    """Add attention and MLP, both of the normalised input, to the input.
+
+    Attributes:
+        linears: how inference computes the linear layers; None until `models.layer_weights.pack_layers` chooses it.
+    """
 
     def __init__(self, config: BackboneConfig) -> None:
         super().__init__()
@@ -120,6 +140,31 @@ class PhiLayer(nn.Module):
         self.mlp: nn.Module = PhiMLP(config)
         self.input_layernorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.resid_dropout = nn.Dropout(config.resid_pdrop)
+        self.linears = cast(LayerLinears, None)
+
+    def unpack(self) -> None:
+        """Store each parameter by itself again, contiguously."""
+        if self.linears is not None:
+            for parameter in self.parameters():
+                if parameter.untyped_storage().nbytes() > parameter.nbytes:
+                    parameter.data = parameter.data.clone(memory_format=torch.contiguous_format)
+        self.linears = cast(LayerLinears, None)
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode; optimizers expect contiguous parameters, so weights are unpacked for training."""
+        if mode:
+            self.unpack()
+        return super().train(mode)
+
+    def _apply(self, *args: Any, **kwargs: Any) -> Self:
+        """Move or cast the parameters, which makes them tensors of their own."""
+        self.linears = cast(LayerLinears, None)
+        return super()._apply(*args, **kwargs)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what copies and pickles hold: parameters, each by itself."""
+        self.unpack()
+        return self.__dict__
 
     def forward(self, hidden: Tensor, mask: Tensor | None, rotary: tuple[Tensor, Tensor]) -> Tensor:
         """(batch, length, hidden_size), unchanged in shape; `mask` and `rotary` as `PhiBackbone` computes them."""

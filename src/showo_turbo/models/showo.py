@@ -24,6 +24,7 @@ from showo_turbo.backends.int8 import is_int8, plain_tensors
 from showo_turbo.backends.linear import GeluMLP, arithmetic_dtype, linear, upcast
 from showo_turbo.configuration import BackboneConfig, ShowoConfig
 from showo_turbo.models.clip_projector import ClipProjector
+from showo_turbo.models.layer_weights import pack_layers
 from showo_turbo.models.packed_forward import LayerOps, PackedSequences, packed_forward
 from showo_turbo.models.phi import TANH_GELUS, PhiLanguageModel, PhiLayer
 
@@ -72,6 +73,7 @@ class Showo(nn.Module):
 
     def compile(self, mode: str | None = None) -> None:
         """Compile the position-wise functions of `packed_forward`; see `ShowoPipeline.compile`."""
+        self._pack()
         like = self.embed(torch.zeros(1, 1, dtype=torch.long, device=self.device))
         self.layer_ops = compile_layer_ops(cast(PhiLayer, self.showo.model.layers[0]), like, mode)
 
@@ -86,9 +88,15 @@ class Showo(nn.Module):
 
     def packed_forward(self, embeddings: Tensor, groups: Sequence[PackedSequences]) -> Tensor:
         """Return hidden states of the scored rows, (scored rows, hidden_size); see `models.packed_forward`."""
+        self._pack()
         run = packed_forward if self.cuda_graphs is None else self.cuda_graphs.run
         with torch.inference_mode():  # hidden states have no gradient; logits may, so the head is not in here
             return run(self.showo.model, self.layer_ops, embeddings, groups)
+
+    def _pack(self) -> None:
+        """Prepare the layers for `packed_forward`; recorded passes read weights from where they were."""
+        if pack_layers(self.showo.model) and self.cuda_graphs is not None:
+            self.cuda_graphs.forget()
 
     def derived(self, key: Hashable, compute: Callable[[], Tensor]) -> Tensor:
         """Return a tensor that depends on the weights alone, computed once and again when the weights change.
@@ -96,6 +104,7 @@ class Showo(nn.Module):
         Addresses and version counters tell whether weights were replaced or written to, and one number of each weight
         is compared as well, since fused optimizers write without counting.
         """
+        self._pack()  # first, since it moves weights
         weights = [part.detach() for weight in self.parameters() for part in plain_tensors(weight)]
         counters = tuple((one.data_ptr(), 0 if one.is_inference() else one._version) for one in weights)
         derived_from = counters, tuple(torch.stack([one.flatten()[0].float() for one in weights]).tolist())

@@ -1,8 +1,9 @@
-"""Edit images: inpainting, extrapolation, variation. They differ in what is known at the start.
+"""Draw images from other images. The tasks differ in what is known at the start.
 
 inpainting     all but the codes under the mask
 extrapolation  one side of each window
 variation      a random part of the codes
+editing        nothing: the image before is a part of the prompt, with an instruction
 """
 
 from collections.abc import Sequence
@@ -109,6 +110,48 @@ class ImageEditing(ImageGeneration):
             InputError: if the strength is out of its range, or as `text_to_image`; before any forward pass.
         """
         return self._draw(self.prepare_variation(image, prompt, strength, codes, **options))
+
+    @takes_options(SamplingOptions)
+    def edit(
+        self,
+        image: ImageSource | Sequence[ImageSource] | None = None,
+        prompt: str | Sequence[str] = "",
+        *,
+        codes: Tensor | None = None,
+        **options: Any,
+    ) -> ImageOutput:
+        """Draw images as instructions change them, with a model that was fine-tuned on editing pairs.
+
+        Others draw an image that has nothing to do with the instruction.
+
+        Args:
+            image: a path, an open file, a PIL image, an array (output types "np" and "pt"), or a list of these.
+            prompt: the instruction, such as "make the circle red", one or several.
+            codes: the image as codes, in place of `image`; as many as the model draws.
+            **options: as for `text_to_image`; guidance compares with a prompt that has neither image nor instruction.
+
+        Raises:
+            InputError: if the image has another number of codes, or image and instruction are too long, or as
+                `text_to_image`; before any forward pass.
+        """
+        return self._draw(self.prepare_editing(image, prompt, codes, **options))
+
+    def prepare_editing(
+        self,
+        image: ImageSource | Sequence[ImageSource] | None,
+        prompt: str | Sequence[str],
+        codes: Tensor | None = None,
+        **options: Any,
+    ) -> Drawing:
+        """Prepare `edit`, which describes arguments and errors."""
+        images = self._sources(image, codes)
+        grid = (self.grid_size, self.grid_size)
+        if codes is not None and any(one.shape != grid for one in images):
+            raise InputError(f"codes are {_by(images[0].shape)}: the model edits images of {_by(grid)} codes")
+        encoded = images if codes is not None else list(self.encode_image(images))
+        sources, prompts = broadcast(encoded, as_list(prompt), ("images", "prompts"))
+        call = self.prepare_images(prompts, sources=[one.flatten().tolist() for one in sources], **options)
+        return Drawing(call, Canvas.blank(len(call.denoiser.prompt_of_image), *grid), cover(grid, self.grid_size))
 
     def prepare_inpainting(
         self,

@@ -10,7 +10,9 @@ a `Drawing` by itself, the engine runs it among others (`serving.requests`).
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
+
+from PIL.Image import Image
 
 from showo_turbo.components import Components, as_list, make_generator
 from showo_turbo.errors import InputError
@@ -19,7 +21,7 @@ from showo_turbo.generation.image_denoiser import ImageDenoiser
 from showo_turbo.generation.model_limits import check_pixels
 from showo_turbo.generation.options import MAX_IMAGES, SamplingOptions, takes_options
 from showo_turbo.generation.scheduler import Generators, UnmaskingScheduler
-from showo_turbo.outputs import ImageOutput
+from showo_turbo.outputs import CanvasFrame, ImageOutput
 from showo_turbo.validation import check_integer, shown
 
 StepCallback = Callable[[Components, int, int, dict[str, Any]], object]
@@ -36,6 +38,7 @@ class ImageCall:
     generator: Generators
     output_type: str
     callback: StepCallback | None
+    return_trajectory: bool = False
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,7 @@ class ImageGeneration(Components):
         seed: int | None = None,
         output_type: str = "pil",
         callback_on_step_end: StepCallback | None = None,
+        return_trajectory: bool = False,
         height: int | None = None,
         width: int | None = None,
         **options: Any,
@@ -94,6 +98,8 @@ class ImageGeneration(Components):
                 left (at most, with early exit) and a dict of `codes`, long (batch, tokens), `masked`, bool
                 (batch, tokens), where they are not final, and `grid`, rows and columns of the codes. Its return value
                 is ignored; `pipe._interrupt = True` stops after the step.
+            return_trajectory: store the images at the start and after every step in the output's `trajectory`, which
+                decodes all of them; see `plot_trajectory`.
             height: height of the images in pixels: a multiple of the image tokenizer's downsampling factor, and at
                 least the model's resolution, which is the default. Larger images are drawn window by window, each with
                 all steps, see `generation.canvas`.
@@ -114,6 +120,7 @@ class ImageGeneration(Components):
                 seed=seed,
                 output_type=output_type,
                 callback_on_step_end=callback_on_step_end,
+                return_trajectory=return_trajectory,
                 **options,
             )
         )
@@ -134,9 +141,22 @@ class ImageGeneration(Components):
         seed: int | None = None,
         output_type: str = "pil",
         callback_on_step_end: StepCallback | None = None,
+        return_trajectory: bool = False,
+        sources: Sequence[Sequence[int]] | None = None,
         **options: Any,
     ) -> ImageCall:
         """Check the arguments of a call and build a denoiser of all images, those of the first prompt first.
+
+        Args:
+            prompts: the texts.
+            num_images_per_prompt: as for `text_to_image`, and so are all others but `sources`.
+            generator: likewise.
+            seed: likewise.
+            output_type: likewise.
+            callback_on_step_end: likewise.
+            return_trajectory: likewise.
+            sources: codes of an image for each prompt, which is then an instruction to edit it.
+            **options: likewise.
 
         Raises:
             InputError: if a prompt is empty or too long, an option is out of its range, or the number of generators is
@@ -158,7 +178,11 @@ class ImageGeneration(Components):
         scheduler = UnmaskingScheduler.from_options(sampling, vocabulary.codebook_size, num_codes)
         prompts = [self.prompts.check_prompt(prompt) for prompt in prompts]
         self.warn_unknown_words(prompts, "prompts")
-        rows = [row for prompt in prompts for row in [self.prompts.text_to_image(prompt)] * num_images_per_prompt]
+        if sources is None:
+            rows = [self.prompts.text_to_image(prompt) for prompt in prompts]
+        else:
+            rows = [self.prompts.editing(codes, text) for codes, text in zip(sources, prompts, strict=True)]
+        rows = [row for row in rows for _ in range(num_images_per_prompt)]
         denoiser = ImageDenoiser(
             self.model,
             vocabulary,
@@ -169,14 +193,21 @@ class ImageGeneration(Components):
             guidance_scale=sampling.guidance_scale,
             generator=generator,
         )
-        return ImageCall(denoiser, sampling, num_images_per_prompt, generator, output_type, callback_on_step_end)
+        return ImageCall(
+            *(denoiser, sampling, num_images_per_prompt, generator, output_type, callback_on_step_end),
+            return_trajectory=return_trajectory,
+        )
 
     def _draw(self, drawing: Drawing) -> ImageOutput:
         """Denoise what is not known, window by window, and decode the result."""
         call, total = drawing.call, drawing.passes
         self._interrupt = False
+        frames: list[CanvasFrame] = []
         for drawn in denoise_windows(call.denoiser, drawing.canvas, drawing.windows):
             passes = drawn.forward_passes
+            if call.return_trajectory:
+                pixels = self.decode_codes(drawn.codes.flatten(1), *drawn.grid)
+                frames.append(CanvasFrame(cast(list[Image], pixels), drawn.known.clone(), passes))
             if call.callback is not None and passes > 0:
                 details = {"codes": drawn.codes.flatten(1).clone(), "masked": ~drawn.known.flatten(1)}
                 call.callback(self, passes - 1, total - passes, details | {"grid": drawn.grid})
@@ -184,7 +215,7 @@ class ImageGeneration(Components):
                     break
         codes = drawn.codes.flatten(1)
         images = self.decode_codes(codes, *drawn.grid, output_type=call.output_type)
-        return ImageOutput(images, codes, drawn.forward_passes, drawn.grid)
+        return ImageOutput(images, codes, drawn.forward_passes, drawn.grid, frames or None)
 
     def codes_along(self, name: str, pixels: int | None) -> int:
         """Return a height or width in codes; the model's own for None.

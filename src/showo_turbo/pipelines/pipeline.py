@@ -52,7 +52,8 @@ class ShowoPipeline(ImageEditing, Understanding):
                 checkpoint, or of a LoRA adapter, which is merged into its base.
             device: device to compute on; a GPU if there is one, else the CPU, if left out.
             dtype: dtype that the transformer is stored in: "float32", "bfloat16" or "float16". It computes in the same
-                dtype, but on the CPU in float32. The image tokenizer stays in float32, since its codes are signs.
+                dtype, but on the CPU in float32. The image tokenizer is stored in float32, since its codes are signs;
+                half precision on a GPU decodes images in float16.
             quantization: "int8" stores the matrices of the transformer's layers in int8, by torchao (the `quantization`
                 extra); an approximation, see docs/lab/speed.md. None stores them in `dtype`.
             image_tokenizer: folder or hub name of an image tokenizer, in place of the checkpoint's.

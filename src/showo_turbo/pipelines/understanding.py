@@ -6,7 +6,7 @@ questions ---check_questions--> prompts ---------------+
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -15,11 +15,11 @@ from torch import Tensor
 from showo_turbo.components import Components, as_list, broadcast, choose_generator, distinct
 from showo_turbo.errors import InputError
 from showo_turbo.generation.options import DecodingOptions, takes_options
-from showo_turbo.generation.text_decoder import Streamer, TextDecoder, answer_ids, ended_on_error
+from showo_turbo.generation.text_decoder import Streamer, TextDecoder, answer_ids, ended_on_error, visible_ids
 from showo_turbo.generation.trajectory import State
 from showo_turbo.models.showo import Showo
 from showo_turbo.models.showo_features import FeatureShowo
-from showo_turbo.outputs import TextOutput
+from showo_turbo.outputs import AnswerFrame, TextOutput
 from showo_turbo.pipelines.chat import Chat
 from showo_turbo.processing.image_files import ImageSource
 from showo_turbo.validation import check_positions
@@ -66,6 +66,7 @@ class Understanding(Components):
         generator: torch.Generator | None = None,
         seed: int | None = None,
         streamer: Streamer | None = None,
+        return_trajectory: bool = False,
         **options: Any,
     ) -> TextOutput:
         """Answer questions. One image may be paired with several questions, and one question with several images.
@@ -80,6 +81,8 @@ class Understanding(Components):
             seed: seed of a generator, if none is given.
             streamer: receives the prompt's ids and then those of the answer (one only) as they settle, through
                 transformers' `put` and `end`; `end` is called on errors too.
+            return_trajectory: store the first guesses and the tokens after every forward pass in the output's
+                `trajectory`; see `plot_trajectory`.
             **options: fields of `DecodingOptions`, such as `max_new_tokens`.
 
         Raises:
@@ -92,7 +95,12 @@ class Understanding(Components):
             if streamer is not None and len(pairs.questions) > 1:
                 raise InputError(f"streamer takes one answer at a time, but there are {len(pairs.questions)} questions")
             decoder, guesses = self.prepare_answers(pairs, decoding, choose_generator(generator, seed))
-            return self.text_output(decoder.generate(guesses, streamer))
+            states: list[State] = []
+            output = self.text_output(decoder.generate(guesses, streamer, states.append if return_trajectory else None))
+        if return_trajectory:
+            frames = [self._answer_frames(states, row, decoder.block_length) for row in range(len(output.texts))]
+            output = replace(output, trajectory=frames)
+        return output
 
     def chat(self, image: ImageSource | None = None, *, codes: Tensor | None = None) -> Chat:
         """Start a chat about one image: `pipe.chat(image).ask("What is it?")`, and so on.
@@ -192,6 +200,17 @@ class Understanding(Components):
         end_id = self.prompts.vocabulary.end_of_text_id
         token_ids = [answer_ids(state, row, end_id) for row in range(len(state.ids))]
         return TextOutput([self.prompts.decode(ids).strip() for ids in token_ids], token_ids, state.forward_passes)
+
+    def _answer_frames(self, states: Sequence[State], row: int, num_guesses: int) -> list[AnswerFrame]:
+        """Return the states of an answer as texts, up to the one in which it has ended."""
+        frames: list[AnswerFrame] = []
+        for state in states:
+            ids, num_settled, ended = visible_ids(state, row, self.prompts.vocabulary.end_of_text_id, num_guesses)
+            texts = [self.prompts.decode([token]) for token in ids]
+            frames.append(AnswerFrame(texts, min(num_settled, len(texts)), state.forward_passes))
+            if ended:
+                break
+        return frames
 
     def _encoded_codes(self, codes: Tensor) -> EncodedImages:
         """Return codes that a user gives as rows, long (batch, tokens)."""

@@ -1,14 +1,11 @@
 """Pre-training of Show-o on scenes: masked codes for text to image, next tokens for answers, in one model."""
 
-import random
-from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, fields
+from functools import partial
 from pathlib import Path
 
 import torch
-from torch import Tensor
-from torch.optim import Optimizer
 from transformers import PhiConfig
 
 from showo_turbo.checkpoints.saving import save_showo
@@ -16,25 +13,14 @@ from showo_turbo.checkpoints.weights import fit_weights, weights_of_file
 from showo_turbo.configuration import ShowoConfig
 from showo_turbo.errors import InputError
 from showo_turbo.models.showo import Showo
+from showo_turbo.pretraining.scene_batches import SceneBatches, pair_rows
 from showo_turbo.processing.prompts import PromptBuilder, build_vocabulary, load_text_tokenizer
 from showo_turbo.scenes.pool import load_scene_pool
-from showo_turbo.scenes.scene import Scene
-from showo_turbo.scenes.split import differ_in_noun_and_color
 from showo_turbo.training.loop import LoopConfig
-from showo_turbo.training.optimizers import OptimizerConfig, build_optimizers
-from showo_turbo.training.supervised_batches import (
-    SupervisedBatch,
-    random_masking,
-    supervised_loss,
-    text_to_image_batch,
-    understanding_batch,
-)
-from showo_turbo.training.task import StepLosses, Task
+from showo_turbo.training.optimizers import OptimizerConfig
+from showo_turbo.training.supervised_task import SupervisedTask, Term
 from showo_turbo.validation import check_fraction, check_integer, check_number
 from showo_turbo.vocabulary import SPECIAL_TOKENS
-
-_STEPS_PER_LENGTH_GROUP = 8
-"""Steps whose captions are generated together and sorted by length, so that a batch has little padding."""
 
 
 def _muon() -> OptimizerConfig:
@@ -125,89 +111,38 @@ class ShowoPretrainingConfig:
         )
 
 
-class ShowoPretraining(Task[Showo, tuple[SupervisedBatch, SupervisedBatch]]):
-    """Pre-train the transformer: the task of `showo-turbo pretrain showo`."""
+class ShowoPretraining(SupervisedTask):
+    """Pre-train the transformer from random weights on scenes: the task of `showo-turbo pretrain showo`."""
 
     def __init__(self, config: ShowoPretrainingConfig) -> None:
         """Load text tokenizer and scene pool, and initialise the model from the seed or from `config.init_from`."""
-        self.config, self.pool = config, load_scene_pool(Path(config.scene_pool))
-        self._pairs = pair_rows(self.pool.scenes) if config.pair_share else ()
+        self.pool = load_scene_pool(Path(config.scene_pool))
         tokenizer = load_text_tokenizer(config.text_tokenizer)
         showo_config = config.model_config(len(tokenizer) - len(SPECIAL_TOKENS))
         self.prompts = PromptBuilder(tokenizer, build_vocabulary(tokenizer, showo_config), config.max_text_length)
+        scenes = SceneBatches(self.pool, self.prompts, config.loop.seed)
+        captions = partial(
+            scenes.captions,
+            size=config.text_to_image_batch_size,
+            condition_dropout=config.condition_dropout,
+            pair_share=config.pair_share,
+            pairs=pair_rows(self.pool.scenes) if config.pair_share else (),
+        )
+        questions = partial(
+            scenes.questions,
+            size=config.understanding_batch_size,
+            questions_per_picture=config.questions_per_picture,
+        )
+        terms = {
+            "image": Term(1.0, captions, predicts_codes=True),
+            "answers": Term(config.understanding_weight, questions),
+        }
         torch.manual_seed(config.loop.seed)
-        self.model = Showo(showo_config, config.phi_config(showo_config.vocab_size))
+        model = Showo(showo_config, config.phi_config(showo_config.vocab_size))
         if config.init_from is not None:
-            fit_weights(self.model, weights_of_file(Path(config.init_from)))
+            fit_weights(model, weights_of_file(Path(config.init_from)))
+        super().__init__(model, self.prompts.vocabulary, terms, config.optimizer, self._write)
 
-    def optimizers(self) -> list[Optimizer]:
-        """Build the configured optimizers."""
-        return build_optimizers(self.model, self.config.optimizer)
-
-    def batch(self, number: int) -> tuple[SupervisedBatch, SupervisedBatch]:
-        """Build a text-to-image batch and an understanding batch."""
-        device = self.model.device
-        return self._text_to_image(number).to(device), self._understanding(number).to(device)
-
-    def losses(self, ema_model: Showo, batch: tuple[SupervisedBatch, SupervisedBatch]) -> StepLosses:
-        """Compute the mean cross entropy of masked codes and of answer tokens."""
-        vocabulary = self.prompts.vocabulary
-        image = supervised_loss(self.model, batch[0], vocabulary.image_offset, vocabulary.mask_id)
-        answers = supervised_loss(self.model, batch[1])
-        total = image + self.config.understanding_weight * answers
-        count = self.config.text_to_image_batch_size + self.config.understanding_batch_size
-        return StepLosses(total, {"image": image, "answers": answers}, count)
-
-    def export(self, model: Showo, folder: Path) -> None:
+    def _write(self, model: Showo, folder: Path) -> None:
         """Write transformer and text tokenizer, with float16 weights."""
         save_showo(folder, deepcopy(model).half(), self.prompts)
-
-    def _sample_scenes(self, rng: random.Random, count: int, pair_share: float = 0.0) -> tuple[list[Scene], Tensor]:
-        rows = [
-            rng.choice(rng.choice(self._pairs)) if pair_share and rng.random() < pair_share
-            else rng.randrange(len(self.pool.scenes))
-            for _ in range(count)
-        ]  # fmt: skip
-        return [self.pool.scenes[row] for row in rows], self.pool.codes[rows]
-
-    def _text_to_image(self, step: int) -> SupervisedBatch:
-        """Build a batch of captions of similar length, from the scenes of several steps sorted by caption length."""
-        group, member = divmod(step, _STEPS_PER_LENGTH_GROUP)
-        rng = random.Random(f"{self.config.loop.seed}/captions/{group}")
-        size = self.config.text_to_image_batch_size
-        scenes, codes = self._sample_scenes(rng, size * _STEPS_PER_LENGTH_GROUP, self.config.pair_share)
-        caption = self.pool.world.language.caption
-        texts = ["" if rng.random() < self.config.condition_dropout else caption(scene, rng) for scene in scenes]
-        by_length = sorted(range(len(texts)), key=lambda row: len(texts[row]))
-        first = size * rng.sample(range(_STEPS_PER_LENGTH_GROUP), _STEPS_PER_LENGTH_GROUP)[member]
-        chosen = by_length[first : first + size]
-        generator = torch.Generator().manual_seed(rng.getrandbits(48) + member)
-        masked = random_masking(size, codes.shape[1], generator)
-        return text_to_image_batch(self.prompts, [texts[row] for row in chosen], codes[chosen], masked)
-
-    def _understanding(self, step: int) -> SupervisedBatch:
-        """Build a batch of questions. Descriptions are long, so either all rows of a batch have one or none has."""
-        rng = random.Random(f"{self.config.loop.seed}/questions/{step}")
-        scenes, codes = self._sample_scenes(rng, self.config.understanding_batch_size)
-        turns = [
-            self.pool.world.language.turns(scene, rng, self.config.questions_per_picture, described=step % 2 == 1)
-            for scene in scenes
-        ]
-        return understanding_batch(self.prompts, turns, codes)
-
-
-def pair_rows(scenes: Sequence[Scene]) -> tuple[list[int], list[int]]:
-    """Return the indices of the scenes with two objects of different nouns, and of those that differ in color as well.
-
-    Raises:
-        InputError: if there is none of either.
-    """
-    pairs = [
-        row
-        for row, scene in enumerate(scenes)
-        if len({thing.noun for thing in scene.objects}) == 2 == len(scene.objects)
-    ]
-    colored = [row for row in pairs if differ_in_noun_and_color(*scenes[row].objects)]
-    if not colored:
-        raise InputError("pair_share: the scene pool has no scene with two objects that differ in noun and color")
-    return pairs, colored

@@ -1,6 +1,7 @@
 """Build the prompts of Show-o's tasks as token ids, and decode ids to text (arXiv 2408.12528, section 3.1).
 
     text to image    [t2i] [sot] text [eot]                           then [soi] codes [eoi]
+    editing          [t2i] [soi] codes [eoi] [sot] instruction [eot]  then [soi] codes [eoi]
     no condition     [t2i] [sot] [eot]                                then [soi] codes [eoi]
     understanding    [mmu] [soi] codes [eoi] [sot] USER: ... ASSISTANT:   then answer [eot]
     language         [sot] text [eot]
@@ -239,6 +240,16 @@ class PromptBuilder:
         """Return `[t2i] [sot] text [eot]`, truncated before `[eot]` to at most 1 + max_text_length ids."""
         text = self._start_with_sot(prompt)[: self.max_text_length - 1]
         return [self.vocabulary.t2i_id, *text, self.vocabulary.end_of_text_id]
+
+    def editing(self, codes: Iterable[int] | Tensor, instruction: str) -> list[int]:
+        """Return `[t2i] [soi] codes [eoi] [sot] instruction [eot]`, which the edited image follows.
+
+        Args:
+            codes: codebook indices of the image to edit, row-major.
+            instruction: truncated as the text of `text_to_image`.
+        """
+        task, *text = self.text_to_image(instruction)
+        return [task, *self.image_prefix(codes)[1:], *text]
 
     def unconditional(self) -> list[int]:
         """Return `[t2i] [sot] [eot]`, the unconditional prompt of classifier-free guidance and condition dropout."""

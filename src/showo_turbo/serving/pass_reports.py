@@ -11,6 +11,7 @@ from typing import cast
 
 from PIL.Image import Image
 
+from showo_turbo.generation.text_decoder import visible_ids
 from showo_turbo.outputs import ImageOutput
 from showo_turbo.processing.prompts import PromptBuilder
 from showo_turbo.serving.dialogues import ChatOutput
@@ -109,13 +110,7 @@ class AnswerPassReport:
         passed, state, end = time.monotonic(), update.state, self.prompts.vocabulary.end_of_text_id
         if update.error is not None:
             raise update.error
-        num_settled = int(state.settled[0].cumprod(0).sum())
-        ids = state.ids[0].tolist()
-        ended = end in ids[:num_settled]
-        if ended:
-            num_settled = ids.index(end) + 1
-        shown = ids[: num_settled + (0 if ended else self.num_guesses)]
-        shown = shown[: shown.index(end)] if end in shown else shown
+        shown, num_settled, ended = visible_ids(state, 0, end, self.num_guesses)
         output = update.output() if update.done else None
         texts = [self.prompts.decode([token]) for token in shown]
         return AnswerPass(texts, num_settled, ended, state.forward_passes, passed, output)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
+from showo_turbo.checkpoints.adapter_base import write_base
 from showo_turbo.checkpoints.names import ADAPTER_FILES
 from showo_turbo.errors import InputError
 from showo_turbo.extras import require_module
@@ -60,7 +61,7 @@ def prepare_model(model: Showo, lora: LoraConfig, gradient_checkpointing: bool, 
     Raises:
         InputError: if adapters are configured and peft is not installed, or no layer has one of their names.
     """
-    # The projector of CLIP features stays frozen: no term of a loss uses it.
+    # The projector of CLIP features stays frozen: it is used by dialogues about features only, see `finetuning`.
     model.requires_grad_(False).showo.requires_grad_(True)
     model.train()
     if lora.rank:
@@ -107,9 +108,11 @@ def save_adapter(folder: Path, model: Showo, lora: LoraConfig, base: str) -> Non
     }
     config = _peft_config(lora)
     config.base_model_name_or_path = base
+    adapted = {name: module for name, module in model.named_modules() if hasattr(module, "get_base_layer")}
     with atomic_folder(folder, replace=True) as written:
         save_file(tensors, written / ADAPTER_FILES[0], {"format": "pt"})
         config.save_pretrained(str(written))
+        write_base(written, base, {f"{name}.weight": one.get_base_layer().weight for name, one in adapted.items()})
 
 
 def _peft_config(lora: LoraConfig) -> Any:

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from showo_turbo.checkpoints.saving import save_checkpoint
-from showo_turbo.files import atomic_file, atomic_folder
+from showo_turbo.files import atomic_folder
 from showo_turbo.pipelines.pipeline import ShowoPipeline
 from showo_turbo.training.curves import plot_curve
-from showo_turbo.training.sample_sheet import sample_sheet
+from showo_turbo.training.sample_sheet import write_sample_sheet
 
 
 def export_pipeline(folder: Path, pipe: ShowoPipeline, sheet_prompts: Sequence[str]) -> None:
@@ -19,8 +19,7 @@ def export_pipeline(folder: Path, pipe: ShowoPipeline, sheet_prompts: Sequence[s
         sheet_prompts: prompts of the sample sheet; without any, or without an image tokenizer, there is none.
     """
     if pipe.image_tokenizer is not None and sheet_prompts:
-        with atomic_file(folder / "samples.png") as file:
-            sample_sheet(pipe, sheet_prompts).save(file, format="PNG")
+        write_sample_sheet(folder / "samples.png", pipe, sheet_prompts)
     pipe.model.half()
     with atomic_folder(folder / "model", replace=True) as model_folder:
         save_checkpoint(model_folder, pipe)

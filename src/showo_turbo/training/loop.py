@@ -41,13 +41,14 @@ from showo_turbo.files import append_json_line, drop_json_lines_after
 from showo_turbo.interruption import SignalWatch, TrainingStopped, command_line
 from showo_turbo.training.background import BackgroundWriter, copy_to_cpu
 from showo_turbo.training.log import TrainingLog
-from showo_turbo.training.loop_config import CHANGEABLE_ON_RESUME, LoopConfig
+from showo_turbo.training.loop_config import CHANGEABLE_ON_RESUME, PRECISIONS, LoopConfig
 from showo_turbo.training.processes import errors_of_lost_processes, gather_from_all, make_accelerator
 from showo_turbo.training.restarts import use_own_store
 from showo_turbo.training.run_manifest import check_or_write_manifest
 from showo_turbo.training.sharding import load_whole, shard, whole
 from showo_turbo.training.state import newest_step, read_newest, write_checkpoint
 from showo_turbo.training.task import StepLosses, Task
+from showo_turbo.training.validations import Validations
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -81,8 +82,17 @@ def check_environment(config: LoopConfig) -> None:
         )
     use_own_store()
     timeout = InitProcessGroupKwargs(timeout=timedelta(minutes=config.timeout_minutes))
-    precision = make_accelerator(kwargs_handlers=[timeout]).mixed_precision  # connects the processes
-    if precision not in ("no", "bf16"):
+    try:
+        accelerator = make_accelerator(kwargs_handlers=[timeout], mixed_precision=config.mixed_precision)
+    except ValueError as error:  # the state of accelerate is that of the process
+        if config.mixed_precision is None or "mixed_precision" not in str(error):
+            raise
+        raise InputError(
+            f"loop.mixed_precision is {config.mixed_precision!r}, but this process computes in "
+            f"{make_accelerator().mixed_precision!r} already: choose one for all stages"
+        ) from error
+    precision = accelerator.mixed_precision  # the processes are connected now
+    if precision not in PRECISIONS:
         raise InputError(f"accelerate's mixed precision is {precision!r}: choose 'bf16' or 'no'")
 
 
@@ -177,6 +187,7 @@ class _Trainer:
         self.num_batches = 0  # that all processes together have read
         log, self.skipped_log = self.folder / "log.jsonl", self.folder / "skipped.jsonl"
         self.log, self.writer = TrainingLog(log, accelerator), BackgroundWriter()
+        self.validations = Validations(task, config, accelerator)
         self._resume()
         if accelerator.is_main_process:  # a killed run may have logged steps after its newest checkpoint
             drop_json_lines_after(log, self.step)
@@ -195,11 +206,15 @@ class _Trainer:
         )
         with progress as bar, SignalWatch() as signals, ExitStack() as at_end:
             at_end.callback(self.writer.wait)
-            while self.step < config.steps:
+            if self.step == 0 and self.validations.is_due(0):
+                self.validations.run(0, self.ema_model)
+            while not self._is_done:
                 self._take_step()
                 self.step += 1
                 bar.update()
-                done = self.step == config.steps
+                if self.validations.is_due(self.step):
+                    self.validations.run(self.step, self.ema_model)
+                done = self._is_done
                 if (done or config.is_logged(self.step)) and self.log.steps:
                     bar.set_postfix(self.log.write(self.step))
                 stopped_by = max(self._of_all(signals.received or 0))
@@ -211,6 +226,10 @@ class _Trainer:
                     self.writer.wait()
                     self.accelerator.wait_for_everyone()  # or launchers end the main process while it saves
                     raise self._stopped(Signals(int(stopped_by)))
+
+    @property
+    def _is_done(self) -> bool:
+        return self.step >= self.config.steps or self.validations.end_training
 
     def _take_step(self) -> None:
         """Run forward and backward over the batches of a step; update the weights if loss and gradients are finite."""
@@ -289,6 +308,7 @@ class _Trainer:
             "batches": self.num_batches,
             "seconds": self.log.seconds,
             "skipped_in_a_row": self.skipped_in_a_row,
+            "validations": self.validations.state_dict(),
             "tasks": tasks,
             "logs": logs,
             "parts": parts,
@@ -296,11 +316,13 @@ class _Trainer:
         try:
             if export:
                 self._export(parts[1])
-            self.writer.start(self._write, self.step, copy_to_cpu(state))
-            if self.step == self.config.steps:
+            if self._is_done:
                 self.writer.wait()
+                write_checkpoint(self.folder / "checkpoints", self.step, state)
+            else:
+                self.writer.start(self._write, self.step, copy_to_cpu(state))
         except OSError as error:
-            if self.step == self.config.steps:
+            if self._is_done:
                 raise InputError(
                     f"training in {self.config.output!r}: the last step could not be saved ({error}): free disk space, "
                     "and start it again to resume from its newest checkpoint"
@@ -308,12 +330,10 @@ class _Trainer:
             logger.warning("step %d could not be saved (%s): the checkpoint before it stays", self.step, error)
 
     def _write(self, step: int, state: dict[str, Any]) -> None:
-        """Write a checkpoint; log a failure, but for that of the last step, which is raised."""
+        """Write a checkpoint of a step that is not the last one; log a failure."""
         try:
             write_checkpoint(self.folder / "checkpoints", step, state)
         except OSError as error:
-            if step == self.config.steps:
-                raise
             logger.warning("step %d could not be saved (%s): the checkpoint before it stays", step, error)
 
     def _export(self, ema_state: dict[str, Any]) -> None:
@@ -330,6 +350,7 @@ class _Trainer:
     def _resume(self) -> None:
         """Restore the newest checkpoint, if there is one."""
         saved = read_newest(self.folder / "checkpoints")
+        self.validations.resume(saved["step"] if saved else 0, saved.get("validations", {}) if saved else {})
         if saved is None:
             return
         for stateful, state in zip(self.stateful, saved["parts"], strict=True):

@@ -10,13 +10,19 @@ CHANGEABLE_ON_RESUME = (
     "steps",
     "max_skipped",
     "log_steps",
+    "validation_steps",
+    "patience",
     "checkpoint_minutes",
     "tracker",
+    "mixed_precision",
     "threads",
     "timeout_minutes",
     "sharding",
 )
-"""Fields of a LoopConfig that a resumed run may change."""
+"""Fields of a LoopConfig that a resumed run may change; the precision that a run has is in its manifest by itself."""
+
+PRECISIONS = ("no", "bf16")
+"""Values of `mixed_precision`."""
 
 _MAX_STEPS = 10**9
 _MAX_THREADS = 1024
@@ -41,13 +47,19 @@ class LoopConfig:
         max_skipped: number of skipped steps in a row that ends the training.
         log_steps: steps between two lines of the log; before the first one, steps 1, 2, 4, 8, ... have a line, and so
             has the last step.
+        validation_steps: steps between two validations on held-out samples; the first one is before step 1, and there
+            is one after the last step. The model with the lowest loss is exported to `best/`. 0 does not validate.
+        patience: number of validations in a row without a lower loss that ends the training; 0 runs all steps.
         checkpoint_minutes: minutes between two checkpoints.
         tracker: "tensorboard", "wandb", "trackio" or another tracker of accelerate; none if left out.
+        mixed_precision: "bf16" computes losses in bfloat16 where that is exact enough, with float32 weights; "no" does
+            not; as configured for accelerate if left out.
         threads: number of CPU threads; torch's default if left out.
         timeout_minutes: time that a process waits for another one, which may write a checkpoint or generate
             trajectories, before the training ends with an error.
         sharding: "fsdp2" shards weights, gradients, moments and EMA over the processes, which takes less memory; "none"
-            has all of them in each process. A resumed run may change it. It needs the optimizer "adamw".
+            has all of them in each process. A resumed run may change it. It needs the optimizer "adamw" and no
+            validation.
     """
 
     output: str = "runs/unnamed"
@@ -60,8 +72,11 @@ class LoopConfig:
     gradient_accumulation_steps: int = 1
     max_skipped: int = 20
     log_steps: int = 50
+    validation_steps: int = 0
+    patience: int = 0
     checkpoint_minutes: float = 3.0
     tracker: str | None = None
+    mixed_precision: str | None = None
     threads: int | None = None
     timeout_minutes: float = 30.0
     sharding: str = "none"
@@ -69,10 +84,15 @@ class LoopConfig:
     def __post_init__(self) -> None:
         for name in ("steps", "gradient_accumulation_steps", "max_skipped", "log_steps"):
             check_integer(f"loop.{name}", getattr(self, name), 1, _MAX_STEPS)
+        if self.mixed_precision not in (None, *PRECISIONS):
+            raise InputError(f"loop.mixed_precision is {self.mixed_precision!r}: choose {' or '.join(PRECISIONS)}")
         if self.threads is not None:
             check_integer("loop.threads", self.threads, 1, _MAX_THREADS)
         check_seed("loop.seed", self.seed)
-        check_integer("loop.warmup_steps", self.warmup_steps, 0, _MAX_STEPS)
+        for name in ("warmup_steps", "validation_steps", "patience"):
+            check_integer(f"loop.{name}", getattr(self, name), 0, _MAX_STEPS)
+        if self.patience and not self.validation_steps:
+            raise InputError(f"loop.patience is {self.patience}, but nothing is validated: set loop.validation_steps")
         check_number("loop.checkpoint_minutes", self.checkpoint_minutes, 0, _MAX_STEPS)
         if not 0 < self.timeout_minutes <= _MAX_TIMEOUT_MINUTES:
             raise InputError(
@@ -80,6 +100,11 @@ class LoopConfig:
             )
         if self.sharding not in ("none", "fsdp2"):
             raise InputError(f"loop.sharding is {self.sharding!r}: choose none or fsdp2")
+        if self.sharding != "none" and self.validation_steps:
+            raise InputError(
+                f"loop.sharding is {self.sharding!r}, with which nothing can be validated: set loop.validation_steps "
+                "to 0, or leave out loop.sharding"
+            )
         for name in ("decay_share", "ema_decay"):
             check_fraction(f"loop.{name}", getattr(self, name))
         if not self.clip_norm > 0:

@@ -4,7 +4,7 @@ import json
 import logging
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from showo_turbo.errors import InputError
 from showo_turbo.files import read_json, write_json
@@ -65,5 +65,12 @@ def _differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> 
         old_value, new_value = old.get(key), new.get(key)
         if isinstance(old_value, dict) and isinstance(new_value, dict):
             yield from _differences(old_value, new_value, f"{prefix}{key}.")
+        elif _are_dicts(old_value) and _are_dicts(new_value) and len(old_value) == len(new_value):
+            for number, (old_item, new_item) in enumerate(zip(old_value, new_value, strict=True)):
+                yield from _differences(old_item, new_item, f"{prefix}{key}.{number}.")
         elif old_value != new_value and (key in old or new_value):
             yield f"{prefix}{key}", old_value, new_value
+
+
+def _are_dicts(value: Any) -> TypeGuard[list[dict[str, Any]]]:
+    return isinstance(value, list) and all(isinstance(item, dict) for item in value)

@@ -1,9 +1,9 @@
 """A sheet of sample images, which shows the progress of a training."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
-from PIL import Image
-
+from showo_turbo.files import atomic_file
 from showo_turbo.pipelines.pipeline import ShowoPipeline
 from showo_turbo.processing.images import make_grid
 
@@ -11,7 +11,9 @@ SHEET_STEPS = (1, 2, 4, 8)
 """Number of steps of each row of a sample sheet."""
 
 
-def sample_sheet(pipe: ShowoPipeline, prompts: Sequence[str]) -> Image.Image:
-    """Generate an image of every prompt, a column each, in 1, 2, 4 and 8 steps, a row each."""
+def write_sample_sheet(file: Path, pipe: ShowoPipeline, prompts: Sequence[str]) -> None:
+    """Write an image of every prompt, a column each, in 1, 2, 4 and 8 steps, a row each, as a PNG."""
     rows = [pipe.text_to_image(list(prompts), num_inference_steps=steps, seed=0).images for steps in SHEET_STEPS]
-    return make_grid([image for row in rows for image in row], columns=len(prompts))
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_file(file) as written:
+        make_grid([image for row in rows for image in row], columns=len(prompts)).save(written, format="PNG")

@@ -4,31 +4,40 @@ Text to image, left padded. Some codes are replaced by the mask token, and predi
 
     [PAD] .. [t2i] [sot] caption [eot] [soi] c ? c ? ? c [eoi]
 
+Editing, left padded. Rows of the source image see all of it, those of the target see everything:
+
+    [PAD] .. [t2i] [soi] source [eoi] [sot] instruction [eot] [soi] c ? c ? ? c [eoi]
+
 Understanding, right padded. Several turns about one image are packed behind it. Each turn attends to the image prefix
 and to itself, and its position ids continue from the prefix, so the result is that of a separate row for each turn:
 
     [mmu] [soi] codes [eoi] | [sot] USER: .. ASSISTANT: answer [eot] | [sot] USER: .. ASSISTANT: answer [eot] | [PAD] ..
 
-Dialogues, left padded. Each turn attends to all turns before it; labels are the answers:
+Dialogues, packed and right padded. Each turn attends to all turns before it; labels are the answers. CLIP features may
+take the place of codes, as ids past the vocabulary (see `models.showo_features`):
 
-    [PAD] .. [mmu] [soi] codes [eoi] [sot] USER: .. ASSISTANT: answer [eot] USER: .. ASSISTANT: answer [eot]
+    [mmu] [soi] codes [eoi] [sot] USER: .. ASSISTANT: answer [eot] USER: .. [eot] | [mmu] .. [eot] | [PAD] ..
 
-Texts, left padded. Every token but the first is a label:
+Texts, packed and right padded. Every token but the first is a label:
 
-    [PAD] .. [sot] text [eot]
+    [sot] text [eot] | [sot] text [eot] | [PAD] ..
+
+Packed sequences (arXiv 2107.02027) share a row as long as the longest sequence of the batch: first fit, the longest
+ones first. Each attends to itself only, and its position ids start at 0, so the result is that of a row of its own.
 """
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from showo_turbo.data import DialogueSample
-from showo_turbo.models.omni_attention import causal_mask, text_to_image_mask, understanding_mask
+from showo_turbo.models.omni_attention import causal_mask, editing_mask, text_to_image_mask
 from showo_turbo.models.showo import Showo
+from showo_turbo.models.showo_features import FeatureShowo
 from showo_turbo.processing.prompts import FIRST_TURN, PromptBuilder, left_pad
 from showo_turbo.processing.sequences import image_sequences
 from showo_turbo.scenes.language import QuestionAnswer
@@ -47,12 +56,14 @@ class SupervisedBatch:
         position_ids: long (batch, length).
         labels: long (batch, length), target of the hidden state *at this position*; -100 for none. Image codes without
             offset for text to image, token ids for understanding.
+        features: CLIP features of images, float (images, n, feature_size), if ids stand for them.
     """
 
     ids: Tensor
     attention_mask: Tensor
     position_ids: Tensor
     labels: Tensor
+    features: Tensor | None = None
 
     @property
     def labelled(self) -> Tensor:
@@ -61,7 +72,8 @@ class SupervisedBatch:
 
     def to(self, device: torch.device) -> "SupervisedBatch":
         """Move all tensors to a device."""
-        return SupervisedBatch(*(getattr(self, field.name).to(device) for field in fields(self)))
+        tensors = {field.name: getattr(self, field.name) for field in fields(self)}
+        return replace(self, **{name: one.to(device) for name, one in tensors.items() if one is not None})
 
 
 def random_masking(count: int, tokens: int, generator: torch.Generator) -> Tensor:
@@ -78,8 +90,34 @@ def random_masking(count: int, tokens: int, generator: torch.Generator) -> Tenso
 
 def text_to_image_batch(prompts: PromptBuilder, texts: Sequence[str], codes: Tensor, masked: Tensor) -> SupervisedBatch:
     """Build rows of captions (empty: unconditional) and codes (batch, num_tokens), of which some are `masked`."""
-    vocabulary = prompts.vocabulary
-    text = left_pad([prompts.text_to_image(caption) for caption in texts], vocabulary.pad_id).ids
+    return _image_batch([prompts.text_to_image(text) for text in texts], codes, masked, prompts.vocabulary)
+
+
+def editing_batch(
+    prompts: PromptBuilder, instructions: Sequence[str | None], sources: Tensor, targets: Tensor, masked: Tensor
+) -> SupervisedBatch:
+    """Build rows of editing pairs.
+
+    Args:
+        prompts: builds the rows.
+        instructions: None drops the source as well, for an unconditional row.
+        sources: codes of the images before, long (batch, num_tokens).
+        targets: codes of the images after, likewise.
+        masked: codes of the targets to predict, bool (batch, num_tokens).
+    """
+    rows = [
+        prompts.unconditional() if instruction is None else prompts.editing(source, instruction)
+        for instruction, source in zip(instructions, sources.tolist(), strict=True)
+    ]
+    batch = _image_batch(rows, targets, masked, prompts.vocabulary)
+    return replace(batch, attention_mask=editing_mask(batch.ids, prompts.vocabulary))
+
+
+def _image_batch(
+    rows: Sequence[Sequence[int]], codes: Tensor, masked: Tensor, vocabulary: Vocabulary
+) -> SupervisedBatch:
+    """Build rows of prompts, followed by codes of which some are masked."""
+    text = left_pad(rows, vocabulary.pad_id).ids
     image = torch.where(masked, vocabulary.mask_id, vocabulary.codes_to_ids(codes))
     ids = image_sequences(text, image, vocabulary)
     labels = torch.full_like(ids, _NO_LABEL)
@@ -117,31 +155,81 @@ def dialogue_row(prompts: PromptBuilder, codes: Sequence[int], dialogue: Dialogu
 
 
 def dialogue_batch(
-    prompts: PromptBuilder, dialogues: Sequence[DialogueSample], codes: Sequence[Sequence[int]]
+    prompts: PromptBuilder,
+    dialogues: Sequence[DialogueSample],
+    codes: Sequence[Sequence[int]],
+    features: Tensor | None = None,
 ) -> SupervisedBatch:
-    """Build rows of dialogues about images, given as codes."""
+    """Build rows of dialogues about images.
+
+    Args:
+        prompts: builds the sequences.
+        dialogues: questions and answers.
+        codes: of each image, or the indices of its CLIP features.
+        features: CLIP features of all images, see `SupervisedBatch`.
+    """
     rows = [dialogue_row(prompts, row, dialogue) for row, dialogue in zip(codes, dialogues, strict=True)]
-    return _causal_batch([ids for ids, _ in rows], [labels for _, labels in rows], prompts.vocabulary)
+    batch = _packed_batch([ids for ids, _ in rows], [labels for _, labels in rows], prompts.vocabulary)
+    return replace(batch, features=features)
 
 
 def text_batch(prompts: PromptBuilder, texts: Sequence[str], max_length: int) -> SupervisedBatch:
     """Build rows of plain texts of at most `max_length` ids, of which every token is to be predicted."""
     rows = [prompts.language_modelling(text)[:max_length] for text in texts]
-    return _causal_batch(rows, [[*row[1:], _NO_LABEL] for row in rows], prompts.vocabulary)
+    return _packed_batch(rows, [[*row[1:], _NO_LABEL] for row in rows], prompts.vocabulary)
 
 
 def supervised_loss(model: Showo, batch: SupervisedBatch, *id_range: int) -> Tensor:
     """Compute the mean cross entropy of the labels, over all ids or a range of ids."""
-    hidden = model(batch.ids, batch.attention_mask, batch.position_ids)[batch.labelled]
+    reader = model if batch.features is None else FeatureShowo(model, batch.features)
+    hidden = reader(batch.ids, batch.attention_mask, batch.position_ids)[batch.labelled]
     return F.cross_entropy(model.logits(hidden, *id_range), batch.labels[batch.labelled])
 
 
-def _causal_batch(
-    rows: Sequence[Sequence[int]], labels: Sequence[Sequence[int]], vocabulary: Vocabulary
+def _packed_batch(
+    sequences: Sequence[Sequence[int]], labels: Sequence[Sequence[int]], vocabulary: Vocabulary
 ) -> SupervisedBatch:
-    ids = left_pad(rows, vocabulary.pad_id).ids
-    positions = torch.arange(ids.shape[1]).expand_as(ids)
-    return SupervisedBatch(ids, understanding_mask(ids, vocabulary), positions, left_pad(labels, _NO_LABEL).ids)
+    """Build packed rows of sequences, each with a label for every id."""
+    length = max(map(len, sequences))
+    rows = pack_sequences([len(sequence) for sequence in sequences], length)
+    shape = (len(rows), length)
+    ids, targets = torch.full(shape, vocabulary.pad_id), torch.full(shape, _NO_LABEL)
+    number, positions = torch.full(shape, -1), torch.zeros(shape, dtype=torch.long)
+    in_prefix = torch.zeros(shape, dtype=torch.bool)  # what all of a sequence sees, as in `understanding_mask`
+    for row, members in enumerate(rows):
+        start = 0
+        for member in members:
+            sequence = list(sequences[member])
+            end = start + len(sequence)
+            ids[row, start:end], targets[row, start:end] = torch.tensor(sequence), torch.tensor(labels[member])
+            number[row, start:end], positions[row, start:end] = member, torch.arange(end - start)
+            if max(sequence) >= vocabulary.size:
+                in_prefix[row, start:end] = ids[row, start:end] >= vocabulary.size
+            elif vocabulary.eoi_id in sequence:
+                in_prefix[row, start : start + sequence.index(vocabulary.eoi_id) + 1] = True
+            start = end
+    same = number[:, :, None] == number[:, None, :]
+    visible = same & (causal_mask(length)[0] | in_prefix[:, None, :])
+    return SupervisedBatch(ids, visible[:, None], positions, targets)
+
+
+def pack_sequences(lengths: Sequence[int], capacity: int) -> list[list[int]]:
+    """Return the indices of the sequences in each row: first fit, the longest sequences first.
+
+    Args:
+        lengths: of the sequences, none above `capacity`.
+        capacity: length of a row.
+    """
+    rows: list[list[int]] = []
+    space: list[int] = []
+    for member in sorted(range(len(lengths)), key=lambda index: -lengths[index]):
+        row = next((row for row, left in enumerate(space) if left >= lengths[member]), len(rows))
+        if row == len(rows):
+            rows.append([])
+            space.append(capacity)
+        rows[row].append(member)
+        space[row] -= lengths[member]
+    return rows
 
 
 def _pack(prompts: PromptBuilder, prefix: list[int], turns: Sequence[QuestionAnswer]) -> list[tuple[int, ...]]:

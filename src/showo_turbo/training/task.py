@@ -57,6 +57,18 @@ class Task(ABC, Generic[Model, Batch]):
         del batch
         return []
 
+    def validate(self, model: Model) -> dict[str, float]:
+        """Return the mean losses of held-out samples over all processes, `loss` is the one to minimise; empty without.
+
+        Args:
+            model: the EMA of the model, or the model if there is no EMA; in evaluation mode, without gradients.
+        """
+        del model
+        return {}
+
+    def draw_samples(self, model: Model, file: Path) -> None:
+        """Write an image that shows what a model draws, if the task has one."""
+
     @abstractmethod
     def export(self, model: Model, folder: Path) -> None:
         """Write a model in the layout that the library loads."""

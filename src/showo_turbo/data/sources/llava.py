@@ -49,13 +49,13 @@ class LlavaDialogues:
         key = f"{self.path.name}: [{number}]"
         with bad_sample_errors(key):
             entry = self.entries[number]
-            turns = _turns(entry.get("conversations"))
+            turns = read_turns(entry.get("conversations"))
             if not isinstance(entry["image"], str):
                 raise InputError(f"image is {entry['image']!r}, not the name of a file")
             return DialogueSample(key, load_image(self.folder / entry["image"]), turns)
 
 
-def _turns(messages: object) -> tuple[Turn, ...]:
+def read_turns(messages: object) -> tuple[Turn, ...]:
     """Return the turns of a conversation.
 
     Raises:

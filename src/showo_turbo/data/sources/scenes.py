@@ -1,4 +1,5 @@
-"""Rendered scenes: a pool of encoded scenes, with the captions and questions that pre-training generates.
+"""Rendered scenes: a pool of encoded scenes, with the captions and questions that pre-training generates,
+and pairs of scenes with an instruction that leads from one to the other.
 
 A scene has many possible captions and questions. Each scene counts `draws_per_scene` times, and the text of sample i is
 generated from a random generator seeded with i, so that the same index always gives the same sample.
@@ -11,9 +12,10 @@ from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
-from showo_turbo.data.samples import CaptionSample, DialogueSample, TextSample, Turn
+from showo_turbo.data.samples import CaptionSample, DialogueSample, EditSample, TextSample, Turn
 from showo_turbo.data.source_files import existing_file
 from showo_turbo.errors import InputError
+from showo_turbo.scenes.edits import SceneEdit, scene_edits
 from showo_turbo.scenes.pool import ScenePool, load_scene_pool
 from showo_turbo.validation import check_integer
 
@@ -119,6 +121,50 @@ class SceneTexts:
     def __getitem__(self, index: int) -> TextSample:
         sample = self.captions[index]
         return TextSample(sample.key, sample.text)
+
+
+class SceneEdits:
+    """Give editing pairs of two scenes of a pool that differ in one thing, with an instruction.
+
+    Instructions that the world holds out are never given.
+    """
+
+    def __init__(self, path: str | Path, draws_per_scene: int = _DRAWS_PER_SCENE) -> None:
+        """Read a pool, and find the scenes that lead to another one of it.
+
+        Args:
+            path: file written by `showo-turbo pretrain scene-pool`.
+            draws_per_scene: pairs of each of these scenes.
+
+        Raises:
+            InputError: if there is no such file, `draws_per_scene` is less than 1, or no two scenes make a pair.
+        """
+        self.name, self.pool = Path(path).name, _cached_pool(existing_file(path))
+        self.row_of_scene = {scene: row for row, scene in enumerate(self.pool.scenes)}
+        order = random.Random(0)
+        self.rows = [row for row in range(len(self.pool.scenes)) if self._edit(row, order) is not None]
+        if not self.rows:
+            raise InputError(f"no two scenes of {self.name!r} differ in one thing: encode a larger pool")
+        self.length = _num_samples(len(self.rows), draws_per_scene)
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> EditSample:
+        draw, number = divmod(index, len(self.rows))
+        row, rng = self.rows[number], random.Random(f"edit/{index}")
+        edit = self._edit(row, rng)
+        assert edit is not None  # there is one, in any order
+        codes = self.pool.codes
+        source, target = codes[row].clone(), codes[self.row_of_scene[edit.target]].clone()
+        return EditSample(f"{self.name}: scene {row}, edit {draw}", source, rng.choice(edit.instructions), target)
+
+    def _edit(self, row: int, rng: random.Random) -> SceneEdit | None:
+        """Return the first edit, in a random order, that leads to a scene of the pool and is not held out."""
+        world = self.pool.world
+        edits = scene_edits(self.pool.scenes[row], world, rng)
+        usable = (one for one in edits if one.target in self.row_of_scene)
+        return next((one for one in usable if not world.split.is_held_out(one.combination)), None)
 
 
 @lru_cache(maxsize=1)

@@ -31,5 +31,5 @@ def read_caption(record: dict, *keys: str) -> str:
     """
     text = next((record[key] for key in keys if key in record), None)
     if not isinstance(text, str) or not text.strip():
-        raise InputError(f"caption is {'empty' if isinstance(text, str) else 'missing'}")
+        raise InputError(f"{keys[0]} is {'empty' if isinstance(text, str) else 'missing'}")
     return " ".join(plain_line_ends(text).split())

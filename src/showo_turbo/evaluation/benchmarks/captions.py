@@ -16,9 +16,8 @@ import numpy as np
 
 from showo_turbo.errors import InputError
 from showo_turbo.evaluation.benchmarks.answer_rules import one_line_answer, write_array
-from showo_turbo.evaluation.benchmarks.definition import DataPaths, QuestionBenchmark, Score
+from showo_turbo.evaluation.benchmarks.definition import DataPaths, QuestionBenchmark, Score, ratio_of_sums
 from showo_turbo.evaluation.items import BenchmarkData, Item, get, get_all, image_in, numbered, read_json_data
-from showo_turbo.evaluation.statistics import bootstrap_interval
 from showo_turbo.extras import require_module
 from showo_turbo.validation import shown
 
@@ -109,8 +108,8 @@ def _score(items: Sequence[Item], answers: Sequence[str]) -> dict[str, Score]:
     captions = [one_line_answer(answer) for answer in answers]
     scores = cider([item.record["references"] for item in items], captions)
     counts = np.stack([scores, np.ones_like(scores)], axis=1)
-    interval = bootstrap_interval([counts], lambda sums: float(sums[0][0] / sums[0][1]))
-    return {f"CIDEr, {items[0].record['dataset']}": Score(float(scores.mean()), interval)}
+    by_item = {item.id: float(score) for item, score in zip(items, scores, strict=True)}
+    return {f"CIDEr, {items[0].record['dataset']}": Score.of_counts([counts], ratio_of_sums, by_item)}
 
 
 CAPTIONS = QuestionBenchmark(

@@ -58,7 +58,7 @@ def _score(judging: Judging) -> dict[str, Score]:
         images = [torch.from_numpy(np.array(load_image(file))).permute(2, 0, 1) for file in files]
         with torch.inference_mode():
             groups.append([float(metric(image, item.text)) for image in images])
-    return {f"CLIP score, {judging.judge.name}": mean_score(groups)}
+    return {f"CLIP score, {judging.judge.name}": mean_score(groups, ids=[item.id for item in judging.items])}
 
 
 CLIP_SCORE = DrawingBenchmark(

@@ -9,9 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from showo_turbo.errors import InputError
 from showo_turbo.evaluation.items import BenchmarkData, Item
-from showo_turbo.evaluation.statistics import Estimate
+from showo_turbo.evaluation.statistics import bootstrap, mean_of_groups, percentile_interval
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -24,16 +26,56 @@ class Score:
     Attributes:
         value: the score.
         interval: its 95 % interval; None if a judge reports no scores of single items.
+        resamples: float (resamples,), its values in resamples of the items, the same items for every model; see
+            `statistics.bootstrap`. None if there is no interval.
+        groups: number of groups of items that resamples are made of, such as the images that questions are about.
+        by_item: score of each item by its id, of the main score only.
     """
 
     value: float
     interval: tuple[float, float] | None = None
+    resamples: np.ndarray | None = field(default=None, repr=False, compare=False)
+    groups: int = field(default=0, repr=False, compare=False)
+    by_item: Mapping[str, float] | None = field(default=None, repr=False, compare=False)
 
     @classmethod
-    def of(cls, estimate: Estimate, scale: float = 1.0) -> "Score":
-        """Return an estimate in another unit, such as `scale=100` for percent."""
+    def of_groups(
+        cls, groups: Sequence[list[float]], scale: float = 1.0, by_item: Mapping[str, float] | None = None
+    ) -> "Score":
+        """Return the mean of the cases of all groups with Wilson's interval; see `mean_of_groups`.
+
+        Args:
+            groups: fractions.
+            scale: unit of the score, such as 100 for percent.
+            by_item: fraction of each item by its id.
+        """
+        estimate = mean_of_groups(list(groups))
         low, high = estimate.interval
-        return cls(scale * estimate.value, (scale * low, scale * high))
+        counts = np.array([[sum(group), len(group)] for group in groups], dtype=float)
+        return cls(
+            scale * estimate.value,
+            (scale * low, scale * high),
+            scale * bootstrap([counts], ratio_of_sums),
+            len(counts),
+            None if by_item is None else {name: scale * value for name, value in by_item.items()},
+        )
+
+    @classmethod
+    def of_counts(
+        cls,
+        strata: Sequence[np.ndarray],
+        statistic: Callable[[list[np.ndarray]], float],
+        by_item: Mapping[str, float] | None = None,
+    ) -> "Score":
+        """Return a statistic of sums with its bootstrap interval; see `bootstrap`."""
+        resamples = bootstrap(strata, statistic)
+        value = statistic([counts.sum(axis=0) for counts in strata])
+        return cls(value, percentile_interval(resamples), resamples, sum(map(len, strata)), by_item)
+
+
+def ratio_of_sums(sums: list[np.ndarray]) -> float:
+    """Return the mean of cases from the sums of one stratum, (total, number of cases)."""
+    return float(sums[0][0] / sums[0][1])
 
 
 @dataclass(frozen=True)

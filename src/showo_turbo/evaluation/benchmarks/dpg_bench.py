@@ -58,7 +58,8 @@ def _score(judging: Judging) -> dict[str, Score]:
             category, _, value = line.partition(": ")
             categories[f"{section} {category}"] = Score(float(value))
     check_covered(len(groups), len(judging.items), path, "prompts")
-    return {"overall": mean_score(list(groups.values()), 100)} | categories
+    ordered = dict(sorted(groups.items()))  # the judge's processes finish in any order
+    return {"overall": mean_score(list(ordered.values()), 100, list(ordered))} | categories
 
 
 DPG_BENCH = DrawingBenchmark(

@@ -8,9 +8,8 @@ import numpy as np
 from PIL import Image
 
 from showo_turbo.errors import InputError
-from showo_turbo.evaluation.benchmarks.definition import DataPaths, Score
+from showo_turbo.evaluation.benchmarks.definition import DataPaths, Score, ratio_of_sums
 from showo_turbo.evaluation.items import BenchmarkData, Item, get, read_lines, read_records
-from showo_turbo.evaluation.statistics import bootstrap_interval
 from showo_turbo.files import atomic_files
 
 
@@ -46,11 +45,17 @@ def write_plain(folder: Path, item: Item, images: Sequence[Image.Image]) -> list
     return write_images({image_path(folder, item, number): image for number, image in enumerate(images)})
 
 
-def mean_score(groups: Sequence[Sequence[float]], scale: float = 1.0) -> Score:
-    """Return the mean over prompts of the means over their images, with its bootstrap interval over prompts."""
-    counts = np.array([[float(np.mean(group)), 1.0] for group in groups])
-    low, high = bootstrap_interval([counts], lambda sums: float(sums[0][0] / sums[0][1]))
-    return Score(scale * float(counts[:, 0].mean()), (scale * low, scale * high))
+def mean_score(groups: Sequence[Sequence[float]], scale: float = 1.0, ids: Sequence[str] | None = None) -> Score:
+    """Return the mean over prompts of the means over their images, with its bootstrap interval over prompts.
+
+    Args:
+        groups: values of the images of each prompt.
+        scale: unit of the score, such as 100 for percent.
+        ids: ids of the prompts, where the score of each is kept.
+    """
+    counts = np.array([[scale * float(np.mean(group)), 1.0] for group in groups])
+    by_item = None if ids is None else dict(zip(ids, counts[:, 0].tolist(), strict=True))
+    return Score.of_counts([counts], ratio_of_sums, by_item)
 
 
 def check_covered(found: int, expected: int, path: Path, unit: str = "images") -> None:

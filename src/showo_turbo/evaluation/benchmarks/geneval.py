@@ -7,13 +7,15 @@ FOLDER/results.jsonl                                             written by it
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
 
+import numpy as np
 from PIL import Image
 
-from showo_turbo.evaluation.benchmarks.definition import DataPaths, DrawingBenchmark, Judging, Score
+from showo_turbo.evaluation.benchmarks.definition import DataPaths, DrawingBenchmark, Judging, Score, ratio_of_sums
 from showo_turbo.evaluation.benchmarks.drawn_images import check_covered, write_images
 from showo_turbo.evaluation.items import BenchmarkData, Item, get, get_all, get_choice, read_records
-from showo_turbo.evaluation.statistics import mean_of_estimates, mean_of_groups
+from showo_turbo.evaluation.statistics import bootstrap, mean_of_estimates, mean_of_groups
 from showo_turbo.files import atomic_files
 from showo_turbo.scenes.benchmark import TAGS
 
@@ -50,9 +52,17 @@ def _score(judging: Judging) -> dict[str, Score]:
         by_tag.setdefault(tag, {}).setdefault(folder, []).append(correct)
         count += 1
     check_covered(count, len(judging.items) * judging.images_per_prompt, path)
-    estimates = {tag: mean_of_groups(list(by_tag[tag].values())) for tag in TAGS if tag in by_tag}
-    overall = mean_of_estimates(list(estimates.values()))
-    return {"overall": Score.of(overall)} | {tag: Score.of(estimate) for tag, estimate in estimates.items()}
+    groups = {tag: [by_tag[tag][name] for name in sorted(by_tag[tag])] for tag in TAGS if tag in by_tag}
+    by_item = {name: fmean(cases) for of_tag in by_tag.values() for name, cases in of_tag.items()}
+    return {"overall": _overall(groups, by_item)} | {tag: Score.of_groups(cases) for tag, cases in groups.items()}
+
+
+def _overall(groups: dict[str, list[list[float]]], by_item: dict[str, float]) -> Score:
+    """Return the mean of the accuracies of the tags; its resamples draw prompts within each tag."""
+    overall = mean_of_estimates([mean_of_groups(cases) for cases in groups.values()])
+    counts = [np.array([[sum(case), len(case)] for case in cases]) for cases in groups.values()]
+    resamples = bootstrap(counts, lambda sums: fmean(ratio_of_sums([one]) for one in sums))
+    return Score(overall.value, overall.interval, resamples, sum(map(len, counts)), by_item)
 
 
 GENEVAL = DrawingBenchmark(

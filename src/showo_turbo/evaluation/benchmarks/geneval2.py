@@ -65,7 +65,9 @@ def _score(judging: Judging) -> dict[str, Score]:
             pairs = zip(values, item.record["skills"], strict=True)
             skills.setdefault(skill, []).append([value for value, of in pairs if of == skill])
     scores = {
-        "Soft-TIFA GM": mean_score([[geometric_mean(values)] for values in lists], 100),
+        "Soft-TIFA GM": mean_score(
+            [[geometric_mean(values)] for values in lists], 100, [item.id for item in judging.items]
+        ),
         "Soft-TIFA AM": mean_score(lists, 100),
     }
     scores |= {skill: _mean_of_atoms(skills[skill]) for skill in SKILLS if skill in skills}

@@ -41,7 +41,8 @@ def _score(judging: Judging) -> dict[str, Score]:
             f"the judge's result {str(path)!r} has rewards that are no finite numbers: judge the images again"
         )
     check_covered(sum(map(len, rewards)), len(judging.items) * judging.images_per_prompt, path)
-    return {"ImageReward": mean_score(rewards)}
+    ids = [item.id for item in judging.items]  # the judge keeps their order
+    return {"ImageReward": mean_score(rewards, ids=ids if len(ids) == len(rewards) else None)}
 
 
 IMAGE_REWARD = DrawingBenchmark(

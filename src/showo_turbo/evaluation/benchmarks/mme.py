@@ -9,7 +9,6 @@ from showo_turbo.errors import InputError
 from showo_turbo.evaluation.benchmarks.answer_rules import one_line_answer, yes_or_no_in_prefix
 from showo_turbo.evaluation.benchmarks.definition import DataPaths, QuestionBenchmark, Score
 from showo_turbo.evaluation.items import BenchmarkData, Item, read_lines
-from showo_turbo.evaluation.statistics import bootstrap_interval
 from showo_turbo.files import atomic_files
 
 # fmt: off
@@ -73,8 +72,10 @@ def task_score(counts: np.ndarray) -> float:
 def _score(items: Sequence[Item], answers: Sequence[str]) -> dict[str, Score]:
     """Score each task, and add up the tasks of perception and cognition."""
     right: dict[str, dict[object, list[bool]]] = {}
+    by_item: dict[str, float] = {}
     for item, answer in zip(items, answers, strict=True):
         is_right = yes_or_no_in_prefix(answer) == item.record["label"].lower()
+        by_item[item.id] = 100.0 * is_right
         right.setdefault(item.record["task"], {}).setdefault(item.image, []).append(is_right)
     counts = {
         task: np.array([[len(one), sum(one), 1, all(one)] for one in images.values()], dtype=float)
@@ -87,7 +88,7 @@ def _score(items: Sequence[Item], answers: Sequence[str]) -> dict[str, Score]:
         def statistic(sums: list[np.ndarray]) -> float:
             return sum(map(task_score, sums))
 
-        return Score(statistic([one.sum(axis=0) for one in chosen]), bootstrap_interval(chosen, statistic))
+        return Score.of_counts(chosen, statistic, by_item)
 
     groups = {"perception": PERCEPTION, "cognition": COGNITION}
     present = {name: [task for task in tasks if task in counts] for name, tasks in groups.items()}

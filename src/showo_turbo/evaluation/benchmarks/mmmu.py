@@ -19,7 +19,6 @@ from showo_turbo.evaluation.benchmarks.answer_rules import ANSWER_BRIEFLY, ANSWE
 from showo_turbo.evaluation.benchmarks.definition import DataPaths, QuestionBenchmark, Score
 from showo_turbo.evaluation.benchmarks.mmmu_answers import is_open_answer_right, letter_of
 from showo_turbo.evaluation.items import BenchmarkData, Item, get, get_choice
-from showo_turbo.evaluation.statistics import mean_of_groups
 from showo_turbo.extras import require_module
 from showo_turbo.files import write_json
 
@@ -116,6 +115,7 @@ def _score(items: Sequence[Item], answers: Sequence[str]) -> dict[str, Score]:
         InputError: if the answers are not public.
     """
     subjects: dict[str, list[list[float]]] = {}
+    by_item: dict[str, float] = {}
     for item, answer in zip(items, answers, strict=True):
         expected = item.record["answer"]
         if expected == _HIDDEN:
@@ -123,9 +123,10 @@ def _score(items: Sequence[Item], answers: Sequence[str]) -> dict[str, Score]:
         given = prediction(item, answer)
         is_open = item.record["kind"] == "open"
         right = is_open_answer_right(given, expected) if is_open else given in expected
+        by_item[item.id] = float(right)
         subjects.setdefault("_".join(item.id.split("_")[1:-1]), []).append([float(right)])
-    groups = {"accuracy": [case for cases in subjects.values() for case in cases]} | subjects
-    return {name: Score.of(mean_of_groups(cases), 100) for name, cases in groups.items()}
+    accuracy = Score.of_groups([case for cases in subjects.values() for case in cases], 100, by_item)
+    return {"accuracy": accuracy} | {name: Score.of_groups(cases, 100) for name, cases in subjects.items()}
 
 
 MMMU = QuestionBenchmark(

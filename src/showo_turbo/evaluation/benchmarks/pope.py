@@ -18,7 +18,6 @@ from showo_turbo.errors import InputError
 from showo_turbo.evaluation.benchmarks.answer_rules import write_lines
 from showo_turbo.evaluation.benchmarks.definition import DataPaths, QuestionBenchmark, Score
 from showo_turbo.evaluation.items import BenchmarkData, Item, get, get_choice, image_in, read_records
-from showo_turbo.evaluation.statistics import bootstrap_interval
 
 
 @dataclass(frozen=True)
@@ -98,7 +97,9 @@ def _export(folder: Path, items: Sequence[Item], answers: Sequence[str]) -> None
 def _score(items: Sequence[Item], answers: Sequence[str]) -> dict[str, Score]:
     """Score each file; questions about one image are one group of the bootstrap."""
     by_file: dict[str, dict[object, np.ndarray]] = {}
+    by_item: dict[str, float] = {}
     for item, answer in zip(items, answers, strict=True):
+        by_item[item.id] = 100.0 * (says_yes(answer) == (item.record["label"] == "yes"))
         images = by_file.setdefault(item.record["file"], {})
         images[item.image] = images.get(item.image, 0) + np.array(_counts(answer, item.record["label"] == "yes"))
     strata = {name: np.array(list(images.values())) for name, images in by_file.items()}
@@ -107,8 +108,7 @@ def _score(items: Sequence[Item], answers: Sequence[str]) -> dict[str, Score]:
         def statistic(sums: list[np.ndarray]) -> float:
             return 100 * float(np.mean([asdict(_scores(one))[name] for one in sums]))
 
-        chosen = [strata[file] for file in only]
-        return Score(statistic([one.sum(axis=0) for one in chosen]), bootstrap_interval(chosen, statistic))
+        return Score.of_counts([strata[file] for file in only], statistic, by_item if name == "accuracy" else None)
 
     scores = {name: score_of(name, list(strata)) for name in PopeScores.__dataclass_fields__}
     if len(strata) > 1:

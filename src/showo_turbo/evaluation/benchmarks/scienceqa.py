@@ -7,7 +7,6 @@ from showo_turbo.errors import InputError
 from showo_turbo.evaluation.benchmarks.answer_rules import ANSWER_WITH_LETTER, option_letter, write_lines
 from showo_turbo.evaluation.benchmarks.definition import DataPaths, QuestionBenchmark, Score
 from showo_turbo.evaluation.items import BenchmarkData, Item, get, image_in, read_json_data
-from showo_turbo.evaluation.statistics import mean_of_groups
 from showo_turbo.validation import shown
 
 _LARGEST_NUMBER_OF_CHOICES = 5
@@ -60,8 +59,8 @@ def _score(items: Sequence[Item], answers: Sequence[str]) -> dict[str, Score]:
     right = [[float(letter == item.record["answer"])] for letter, item in zip(letters, items, strict=True)]
     parsed = [[float(letter is not None)] for letter in letters]
     return {
-        "accuracy": Score.of(mean_of_groups(right), 100),
-        "answers with a letter": Score.of(mean_of_groups(parsed), 100),
+        "accuracy": Score.of_groups(right, 100, {item.id: one for item, (one,) in zip(items, right, strict=True)}),
+        "answers with a letter": Score.of_groups(parsed, 100),
     }
 
 

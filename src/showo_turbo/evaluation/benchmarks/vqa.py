@@ -15,7 +15,6 @@ from showo_turbo.evaluation.benchmarks.answer_rules import ANSWER_BRIEFLY, write
 from showo_turbo.evaluation.benchmarks.definition import DataPaths, QuestionBenchmark, Score
 from showo_turbo.evaluation.benchmarks.vqa_accuracy import vqa_accuracy
 from showo_turbo.evaluation.items import BenchmarkData, Item, get, get_all, image_in, numbered, read_json_data
-from showo_turbo.evaluation.statistics import mean_of_groups
 from showo_turbo.validation import shown
 
 
@@ -72,15 +71,20 @@ def _gqa_form(answer: str) -> str:
 def _score(items: Sequence[Item], answers: Sequence[str]) -> dict[str, Score]:
     """Score answers; questions about one image are one group."""
     groups: dict[str, dict[object, list[float]]] = {}
+    by_item: dict[str, float] = {}
     for item, answer in zip(items, answers, strict=True):
         if "gqa_answer" in item.record:
             kinds, value = ["accuracy"], float(_gqa_form(answer) == item.record["gqa_answer"])
         else:
             kinds = ["accuracy", f"accuracy, {item.record['answer_type']}"]
             value = vqa_accuracy(answer, item.record["answers"])
+        by_item[item.id] = value
         for kind in kinds:
             groups.setdefault(kind, {}).setdefault(item.image, []).append(value)
-    return {kind: Score.of(mean_of_groups(list(images.values())), 100) for kind, images in groups.items()}
+    return {
+        kind: Score.of_groups(list(images.values()), 100, by_item if kind == "accuracy" else None)
+        for kind, images in groups.items()
+    }
 
 
 VQA = QuestionBenchmark(

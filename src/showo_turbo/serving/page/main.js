@@ -11,23 +11,21 @@ import { session } from "./session.js";
 
 const VIEWS = ["draw", "ask", "edit", "how"];
 
-const isDark = () => (document.documentElement.dataset.theme ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")) === "dark";
-
 function showTheme() {
-  byId("theme").replaceChildren(icon(isDark() ? "sun" : "moon"));
-  byId("theme").setAttribute("aria-label", isDark() ? "Light colours" : "Dark colours");
-  document.dispatchEvent(new Event("theme"));
+  const dark = document.documentElement.dataset.theme === "dark";
+  byId("theme").replaceChildren(icon(dark ? "sun" : "moon"));
+  byId("theme").setAttribute("aria-label", dark ? "Light colours" : "Dark colours");
 }
 
 function switchTheme() {
-  const theme = isDark() ? "light" : "dark";
+  const theme = document.documentElement.dataset.theme === "dark" ? "light" : "dark";
   document.documentElement.dataset.theme = theme;
   try {
     localStorage.setItem("theme", theme);
   } catch {
-    // Storage is blocked: the choice lasts until the page is closed.
+    // Storage is blocked: the choice lasts until the system's colours change.
   }
-  showTheme();
+  document.dispatchEvent(new Event("theme"));
 }
 
 function showView(moves = false) {
@@ -59,7 +57,7 @@ function build(info) {
 }
 
 byId("theme").addEventListener("click", switchTheme);
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", showTheme);
+document.addEventListener("theme", showTheme);
 showTheme();
 
 async function start() {

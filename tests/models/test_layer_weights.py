@@ -1,0 +1,170 @@
+"""A layer's weights as two matrices: the same results, the same names, and in memory once."""
+
+import copy
+import pickle
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from showo_turbo.backends.int8 import quantize, use_int8_linear
+from showo_turbo.backends.linear import upcast
+from showo_turbo.configuration import BackboneConfig
+from showo_turbo.models import layer_weights
+from showo_turbo.models.layer_weights import PackedLinears, SeparateLinears, linear_modules, pack_layers
+from showo_turbo.models.phi import LayerLinears, PhiLanguageModel
+
+WIDTH, MLP = 32, 64
+
+
+def make_model(**options: object) -> PhiLanguageModel:
+    torch.manual_seed(0)
+    sizes = {"vocab_size": 50, "hidden_size": WIDTH, "intermediate_size": MLP, "num_hidden_layers": 2}
+    config = BackboneConfig.from_plain(sizes | {"num_attention_heads": 4, "hidden_act": "gelu_new"} | options)
+    model = PhiLanguageModel(config).eval()
+    for bias in (one for name, one in model.named_parameters() if name.endswith("bias")):
+        nn.init.normal_(bias)
+    upcast(model)
+    return model
+
+
+def packed_model(**options: object) -> PhiLanguageModel:
+    model = make_model(**options)
+    assert pack_layers(model.model)
+    return model
+
+
+def products(linears: LayerLinears) -> tuple[Tensor, ...]:
+    generator = torch.Generator().manual_seed(1)
+    normed, joined = (torch.randn(7, size, generator=generator) for size in (WIDTH, WIDTH + MLP))
+    with torch.no_grad():
+        parts = (linears.project_mlp_queries(normed), linears.project_keys_values(normed))
+        return linears.project(normed), torch.cat(parts, -1), linears.combine(joined)
+
+
+def storages(model: nn.Module) -> dict[int, int]:
+    stores = [weight.untyped_storage() for weight in model.parameters()]
+    return {store.data_ptr(): store.nbytes() for store in stores}
+
+
+@pytest.mark.parametrize("options", [{}, {"num_key_value_heads": 2}])
+@pytest.mark.parametrize("large", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_two_products_equal_six(
+    options: dict, large: bool, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(layer_weights, "_MIN_LARGE_WEIGHTS", 0 if large else 2**20)
+    model = make_model(**options).to(dtype)
+    expected = [products(SeparateLinears(layer)) for layer in model.model.layers]
+    pack_layers(model.model)
+    for layer, products_before in zip(model.model.layers, expected, strict=True):
+        assert isinstance(layer.linears, PackedLinears)
+        torch.testing.assert_close(products(layer.linears), products_before, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(products(SeparateLinears(layer)), products_before, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_packing_keeps_names_values_and_memory(large: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layer_weights, "_MIN_LARGE_WEIGHTS", 0 if large else 2**20)
+    plain, model = make_model(), packed_model()
+    states = plain.state_dict(), model.state_dict()
+    assert list(states[0]) == list(states[1])
+    assert all(states[0][name].equal(states[1][name]) for name in states[0])
+    assert sum(storages(model).values()) == sum(storages(plain).values())
+    assert len(storages(plain)) - len(storages(model)) == 2 * (3 + 3 + 1)  # fc1, q, k, v with biases; dense, fc2
+    ids = torch.randn(1, 5, WIDTH)
+    with torch.no_grad():
+        torch.testing.assert_close(model.model(ids).last_hidden_state, plain.model(ids).last_hidden_state)
+
+
+@pytest.mark.parametrize("name", ["fc1", "q_proj", "v_proj", "dense", "fc2"])
+@pytest.mark.parametrize("part", ["weight", "bias"])
+def test_a_write_into_a_parameter_is_seen(name: str, part: str) -> None:
+    model = packed_model()
+    layer = model.model.layers[0]
+    before = products(layer.linears)
+    with torch.no_grad():
+        (parameter,) = [one for own, one in layer.named_parameters() if own.endswith(f"{name}.{part}")]
+        parameter.add_(1)
+    assert not pack_layers(model.model)
+    assert not all(map(torch.equal, products(layer.linears), before))
+    torch.testing.assert_close(products(layer.linears), products(SeparateLinears(layer)), rtol=1e-5, atol=1e-5)
+
+
+def replace_by_state_dict(model: PhiLanguageModel) -> None:
+    model.load_state_dict({name: 2 * value for name, value in model.state_dict().items()}, assign=True)
+
+
+def replace_a_bias(model: PhiLanguageModel) -> None:
+    model.model.layers[1].mlp.fc2.bias = nn.Parameter(torch.ones(WIDTH))
+
+
+def replace_a_module(model: PhiLanguageModel) -> None:
+    model.model.layers[1].self_attn.q_proj = nn.Linear(WIDTH, WIDTH)
+
+
+@pytest.mark.parametrize("replace", [replace_by_state_dict, replace_a_bias, replace_a_module, nn.Module.double])
+def test_replaced_weights_are_packed_again(replace: Callable[[PhiLanguageModel], object]) -> None:
+    model = packed_model()
+    replace(model)
+    assert pack_layers(model.model)
+    assert not pack_layers(model.model)
+    layer = model.float().model.layers[1]
+    pack_layers(model.model)
+    torch.testing.assert_close(products(layer.linears), products(SeparateLinears(layer)), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
+def test_copies_have_weights_of_their_own(copied: Callable[[PhiLanguageModel], PhiLanguageModel]) -> None:
+    model = packed_model()
+    other = copied(model)
+    pack_layers(other.model)
+    pack_layers(model.model)
+    assert not storages(model).keys() & storages(other).keys()
+    assert sum(storages(other).values()) == sum(storages(model).values())
+
+
+def test_training_has_contiguous_parameters_of_its_own() -> None:
+    model = packed_model()
+    model.train()
+    assert all(one.is_contiguous() and one.untyped_storage().nbytes() == one.nbytes for one in model.parameters())
+    assert not pack_layers(model.model)
+    assert isinstance(model.model.layers[0].linears, SeparateLinears)
+    model.eval()
+    assert pack_layers(model.model)
+
+
+def test_weights_with_gradients_stay_where_they_are() -> None:
+    """An optimizer may hold state for them."""
+    model = make_model()
+    model.model(torch.randn(1, 3, WIDTH)).last_hidden_state.sum().backward()
+    assert not pack_layers(model.model)
+
+
+def test_adapters_fall_back_to_separate_products() -> None:
+    peft = pytest.importorskip("peft")
+    model = packed_model()
+    layer, plain = model.model.layers[0], products(model.model.layers[0].linears)
+    config = peft.LoraConfig(r=2, target_modules=["q_proj", "fc2"], init_lora_weights=False)
+    peft.inject_adapter_in_model(config, model)
+    assert not pack_layers(model.model)
+    assert isinstance(layer.linears, SeparateLinears)
+    for changed, before in zip(products(layer.linears), plain, strict=True):
+        assert not changed.equal(before)
+    normed = torch.randn(3, WIDTH)
+    with torch.no_grad():
+        expected = torch.cat([module(normed) for module in linear_modules(layer)[:4]], -1)
+        assert layer.linears.project(normed).equal(expected)
+
+
+def test_quantized_weights_fall_back_to_separate_products() -> None:
+    pytest.importorskip("torchao")
+    model = make_model()
+    use_int8_linear(model.model.layers)
+    for layer in model.model.layers:
+        for module in linear_modules(layer):
+            module.weight = nn.Parameter(quantize(module.weight.detach()), requires_grad=False)
+    assert not pack_layers(model.model)
+    assert isinstance(model.model.layers[0].linears, SeparateLinears)
+    assert all(product.isfinite().all() for product in products(model.model.layers[0].linears))
