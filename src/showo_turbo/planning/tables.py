@@ -82,4 +82,5 @@ def _table(rows: Iterator[Row]) -> Iterator[str]:
         way = _NAMES[row.way.sharding] + (", gradient checkpointing" if row.way.checkpointing else "")
         largest = "does not fit" if row.batch is None else f"x {row.batch}"
         speed = "" if row.batch is None else f"{row.samples_per_second:,.1f}"
-        yield f"  {way:42}{row.bytes / GIB:>18.1f}{largest:>15}{speed:>11}{row.hours:>21,.1f}"
+        hours = f"{row.hours:,.1f}" if row.hours >= 1 else f"{row.hours:.2g}"
+        yield f"  {way:42}{row.bytes / GIB:>18.1f}{largest:>15}{speed:>11}{hours:>21}"
