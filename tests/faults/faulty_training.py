@@ -11,10 +11,10 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 import torch
-from showo_turbo.finetuning.supervised_task import SupervisedTask
 
 from showo_turbo.cli.main import run
 from showo_turbo.distillation.consistency_task import ConsistencyTask
+from showo_turbo.training.supervised_task import SupervisedTask
 from showo_turbo.training.task import StepLosses
 
 SLOW_SECONDS = 8.0

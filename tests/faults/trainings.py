@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from omegaconf import OmegaConf
 from safetensors.torch import load_file
-from showo_turbo.finetuning.supervised_task import SupervisedTask
 
 from showo_turbo.data import SourceConfig
 from showo_turbo.distillation.config import (
@@ -28,6 +27,7 @@ from showo_turbo.finetuning.finetune import finetune
 from showo_turbo.finetuning.finetuning_config import FinetuningConfig
 from showo_turbo.training.loop import LoopConfig
 from showo_turbo.training.optimizers import OptimizerConfig
+from showo_turbo.training.supervised_task import SupervisedTask
 
 SCRIPT = Path(__file__).with_name("faulty_training.py")
 LOOP = LoopConfig(

@@ -50,6 +50,12 @@ def check_distillation(config: DistillationConfig) -> None:
     for samples, kind, term in TERMS:
         if any(getattr(stage, term).weight for stage in config.stages):
             check_sources(getattr(config, kind), samples)
+    for stage in config.stages:
+        if stage.loop.sharding != "none":  # rollouts and probes compute with the student outside of its losses
+            raise InputError(
+                f"stage {stage.name!r}: loop.sharding is {stage.loop.sharding!r}, which a distillation does not "
+                "support: leave it out"
+            )
     for stage in config.stages:  # initializes accelerate, which `process_state` needs
         check_environment(stage.loop)
         if stage.lora.rank:

@@ -39,6 +39,11 @@ def check_finetuning(config: FinetuningConfig) -> None:
     require_module("matplotlib.figure", "the loss curve of a training")
     if config.lora.rank:
         require_peft()
+    if config.loop.sharding != "none" and config.optimizer.name != "adamw":
+        raise InputError(
+            f"loop.sharding is {config.loop.sharding!r}, for which optimizer.name is to be 'adamw', not "
+            f"{config.optimizer.name!r}: choose it, or leave out loop.sharding"
+        )
     files = locate(config.model, config.image_tokenizer, config.text_tokenizer, vision_tower=config.vision_tower)
     if files.config.w_clip_vit and "dialogues" in config.kinds and files.vision_tower is None:
         raise InputError(

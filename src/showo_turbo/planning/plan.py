@@ -52,7 +52,7 @@ class Way:
     """Hold one way to run a training.
 
     Attributes:
-        sharding: "ddp", "zero2" (gradients and moments are sharded) or "fsdp2" (weights too).
+        sharding: "ddp", or "fsdp2", which a distillation does not support.
         checkpointing: gradient checkpointing.
     """
 
@@ -60,7 +60,7 @@ class Way:
     checkpointing: bool
 
 
-WAYS = [Way(sharding, checkpointing) for sharding in ("ddp", "zero2", "fsdp2") for checkpointing in (False, True)]
+WAYS = [Way(sharding, checkpointing) for sharding in ("ddp", "fsdp2") for checkpointing in (False, True)]
 
 
 @dataclass(frozen=True)
@@ -102,8 +102,7 @@ def held_bytes(
         widths += sum(config.intermediate_size for name in lora.targets if name in ("fc1", "fc2"))
         trained = config.num_hidden_layers * lora.rank * widths
         weights += trained
-    parts = gpus if sharding != "ddp" else 1
-    weight_parts = gpus if sharding == "fsdp2" else 1
+    parts = gpus if sharding == "fsdp2" else 1
     gathered = 0.0
     if sharding == "fsdp2" and gpus > 1:  # the layers that are computed and fetched next, and embeddings and head
         ends = count_parameters(config, 0)
@@ -111,7 +110,7 @@ def held_bytes(
     ema_bytes = 4 * weights if ema else 0
     moments = _MOMENTS[optimizer.name] * trained / parts
     buckets = 4.0 * trained if sharding == "ddp" and gpus > 1 else 0.0
-    always = (4 * weights + ema_bytes) / weight_parts + moments + gathered
+    always = (4 * weights + ema_bytes) / parts + moments + gathered
     return Held(
         always=always + teacher_bytes + (IMAGE_TOKENIZER_BYTES if config.hidden_size > 1024 else 0.0),
         gradients=4.0 * trained / parts + buckets,
@@ -187,7 +186,7 @@ class Planner:
         hardware, loop = self.hardware, config.loop
         measured = [measure_activations(self.config, one, bfloat16=True) for one in passes if one.trained]
         for way in WAYS:
-            if way.sharding != "ddp" and hardware.gpus == 1:
+            if way.sharding != "ddp" and (hardware.gpus == 1 or isinstance(config, Stage)):
                 continue
             ema = bool(loop.ema_decay)
             held = held_bytes(

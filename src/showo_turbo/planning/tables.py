@@ -17,7 +17,7 @@ from showo_turbo.planning.step_memory import count_parameters
 from showo_turbo.planning.work import PASSES_PER_BLOCK, ImageSizes
 
 _PIXELS_PER_CODE = 16
-_NAMES = {"ddp": "DDP", "zero2": "DeepSpeed ZeRO-2", "fsdp2": "FSDP2"}
+_NAMES = {"ddp": "DDP", "fsdp2": "FSDP2"}
 
 
 def plan_lines(file: Path, resolution: int, hardware: Hardware) -> Iterator[str]:

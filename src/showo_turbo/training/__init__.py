@@ -5,6 +5,7 @@ loop            the training loop: steps, learning rate schedule, EMA, skipped s
 loop_config     settings of the loop
 validations     losses of held-out samples, the best model, early stopping
 processes       the processes of one training, and their lock of its folder
+sharding        FSDP2: weights, gradients, moments and EMA sharded over the processes
 restarts        processes that torchrun has restarted
 adapters        LoRA: added, merged, saved
 sample_sources  captions, dialogues and texts, without the samples that a model cannot use
@@ -14,6 +15,7 @@ image_tokenizer_task    an image tokenizer on images of any origin
 image_tokenizer_losses  edges, codebook entropy, a discriminator of patches
 optimizers      AdamW, 8-bit AdamW and Muon by name
 muon            the Muon optimizer
+background      checkpoints are written while the training goes on
 state           training checkpoints: written atomically, verified when read
 run_manifest    the settings of a folder's files, stored beside them
 log             mean losses as JSON lines, and in a tracker

@@ -11,12 +11,16 @@ Decisions:
   its model. Batches are built outside of it in full precision: teachers and tokenizers run there.
 - A NaN or infinite loss or gradient changes nothing: weights, optimizers and EMA stay as they are, the step and its
   samples are logged in `skipped.jsonl`, and training continues, unless too many steps in a row are skipped.
+- A checkpoint is copied to the CPU's memory and written in the background; the next one, a stop and the end wait for
+  it.
 - A full disk costs a checkpoint, not the run; at the last step it ends the run with an error.
 """
 
 import logging
 import os
 import time
+from contextlib import ExitStack
+from copy import deepcopy
 from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
@@ -35,11 +39,13 @@ from showo_turbo.errors import InputError
 from showo_turbo.extras import require_module
 from showo_turbo.files import append_json_line, drop_json_lines_after
 from showo_turbo.interruption import SignalWatch, TrainingStopped, command_line
+from showo_turbo.training.background import BackgroundWriter, copy_to_cpu
 from showo_turbo.training.log import TrainingLog
 from showo_turbo.training.loop_config import CHANGEABLE_ON_RESUME, PRECISIONS, LoopConfig
 from showo_turbo.training.processes import errors_of_lost_processes, gather_from_all, make_accelerator
 from showo_turbo.training.restarts import use_own_store
 from showo_turbo.training.run_manifest import check_or_write_manifest
+from showo_turbo.training.sharding import load_whole, shard, whole
 from showo_turbo.training.state import newest_step, read_newest, write_checkpoint
 from showo_turbo.training.task import StepLosses, Task
 from showo_turbo.training.validations import Validations
@@ -121,10 +127,12 @@ def train(task: Task[Any, Any], config: LoopConfig) -> None:
     """Run a task to its last step, from its newest checkpoint if the output folder holds one.
 
     Raises:
-        InputError: as `check_environment`; if all checkpoints are damaged, too many steps in a row are skipped, the
-            last step cannot be saved, or another process ended or does not answer.
+        InputError: as `check_environment`; if the task cannot be sharded, all checkpoints are damaged, too many steps
+            in a row are skipped, the last step cannot be saved, or another process ended or does not answer.
         TrainingStopped: if a signal stops it (Ctrl-C, SIGTERM, SIGHUP), after a checkpoint is written.
     """
+    if config.sharding != "none" and not task.can_be_sharded:
+        raise InputError(f"loop.sharding is {config.sharding!r}, which this training does not support: leave it out")
     check_environment(config)
     set_num_threads(config)
     accelerator = make_accelerator(log_with=config.tracker, project_dir=config.output if config.tracker else None)
@@ -159,10 +167,18 @@ class _Trainer:
         """Prepare model, EMA, optimizers and schedules, and resume from the newest checkpoint."""
         self.task, self.config, self.accelerator = task, config, accelerator
         self.folder = Path(config.output)
-        self.loss_module = accelerator.prepare(_LossModule(task))
+        self.loss_module, self.whole_model = _LossModule(task), None
+        is_sharded = config.sharding == "fsdp2" and accelerator.num_processes > 1
+        if is_sharded and accelerator.is_main_process:
+            self.whole_model = deepcopy(task.model).cpu()
+        if not is_sharded:
+            self.loss_module = accelerator.prepare(self.loss_module)
         self.average = None
         if config.ema_decay:
             self.average = AveragedModel(task.model, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay))
+        if is_sharded:
+            for module in filter(None, (self.loss_module, self.average)):
+                shard(module, accelerator.device)
         self.ema_model = task.model if self.average is None else self.average.module
         self.optimizers = [accelerator.prepare(optimizer) for optimizer in task.optimizers()]
         self.schedules = [_learning_rate_schedule(optimizer, config) for optimizer in self.optimizers]
@@ -170,7 +186,7 @@ class _Trainer:
         self.step, self.skipped_in_a_row = 0, 0
         self.num_batches = 0  # that all processes together have read
         log, self.skipped_log = self.folder / "log.jsonl", self.folder / "skipped.jsonl"
-        self.log = TrainingLog(log, accelerator)
+        self.log, self.writer = TrainingLog(log, accelerator), BackgroundWriter()
         self.validations = Validations(task, config, accelerator)
         self._resume()
         if accelerator.is_main_process:  # a killed run may have logged steps after its newest checkpoint
@@ -188,7 +204,8 @@ class _Trainer:
         progress = tqdm(
             total=config.steps, initial=self.step, desc=self.folder.name, mininterval=5, disable=not visible
         )
-        with progress as bar, SignalWatch() as signals:
+        with progress as bar, SignalWatch() as signals, ExitStack() as at_end:
+            at_end.callback(self.writer.wait)
             if self.step == 0 and self.validations.is_due(0):
                 self.validations.run(0, self.ema_model)
             while not self._is_done:
@@ -206,6 +223,7 @@ class _Trainer:
                 elif stopped_by:
                     self._save(export=False)
                 if stopped_by:
+                    self.writer.wait()
                     self.accelerator.wait_for_everyone()  # or launchers end the main process while it saves
                     raise self._stopped(Signals(int(stopped_by)))
 
@@ -220,10 +238,11 @@ class _Trainer:
         end = self.num_batches + count * processes
         for number in range(self.num_batches + self.accelerator.process_index, end, processes):
             batches.append(self.task.batch(number))
-            losses.append(self.loss_module(self.ema_model, batches[-1]))
+            with self.accelerator.autocast():
+                losses.append(self.loss_module(self.ema_model, batches[-1]))
             self.accelerator.backward(losses[-1].total / count)
         self.num_batches = end
-        norm = self.accelerator.clip_grad_norm_(self.task.model.parameters(), self.config.clip_norm)
+        norm = whole(self.accelerator.clip_grad_norm_(self.task.model.parameters(), self.config.clip_norm))
         finite = bool(torch.isfinite(norm)) and all(bool(torch.isfinite(one.total)) for one in losses)
         if all(self._of_all(finite)):
             self.skipped_in_a_row = 0
@@ -273,16 +292,17 @@ class _Trainer:
     def _save(self, export: bool = True) -> None:
         """Export the model, then write a checkpoint: a run that is killed in its export repeats it when it is resumed.
 
-        A failure is logged, and the newest checkpoint stays.
+        The checkpoint is written in the background. A failure is logged, and the newest checkpoint stays.
 
         Raises:
             InputError: if the last step cannot be saved.
         """
         self.saved_at = time.monotonic()
         tasks, logs = gather_from_all(self.task.state_dict()), gather_from_all(self.log.state_dict())
-        if not self.accelerator.is_main_process:
+        is_main = self.accelerator.is_main_process
+        parts = [whole(stateful.state_dict(), keep=is_main) for stateful in self.stateful]
+        if not is_main:
             return
-        parts = [stateful.state_dict() for stateful in self.stateful]
         state = {
             "step": self.step,
             "batches": self.num_batches,
@@ -295,8 +315,12 @@ class _Trainer:
         }
         try:
             if export:
-                self.task.export(self.ema_model, self.folder)
-            write_checkpoint(self.folder / "checkpoints", self.step, state)
+                self._export(parts[1])
+            if self._is_done:
+                self.writer.wait()
+                write_checkpoint(self.folder / "checkpoints", self.step, state)
+            else:
+                self.writer.start(self._write, self.step, copy_to_cpu(state))
         except OSError as error:
             if self._is_done:
                 raise InputError(
@@ -305,6 +329,24 @@ class _Trainer:
                 ) from error
             logger.warning("step %d could not be saved (%s): the checkpoint before it stays", self.step, error)
 
+    def _write(self, step: int, state: dict[str, Any]) -> None:
+        """Write a checkpoint of a step that is not the last one; log a failure."""
+        try:
+            write_checkpoint(self.folder / "checkpoints", step, state)
+        except OSError as error:
+            logger.warning("step %d could not be saved (%s): the checkpoint before it stays", step, error)
+
+    def _export(self, ema_state: dict[str, Any]) -> None:
+        """Export the EMA of the weights, or the weights; `ema_state` is their state."""
+        if self.whole_model is None:
+            self.task.export(self.ema_model, self.folder)
+            return
+        prefix = "module." if self.average is not None else ""
+        state = {name.removeprefix(prefix): value for name, value in ema_state.items() if name != "n_averaged"}
+        self.whole_model.load_state_dict(state)
+        self.task.export(self.whole_model.to(self.accelerator.device), self.folder)
+        self.whole_model.cpu()  # the GPU has room for it between steps only
+
     def _resume(self) -> None:
         """Restore the newest checkpoint, if there is one."""
         saved = read_newest(self.folder / "checkpoints")
@@ -312,7 +354,7 @@ class _Trainer:
         if saved is None:
             return
         for stateful, state in zip(self.stateful, saved["parts"], strict=True):
-            stateful.load_state_dict(state)
+            load_whole(stateful, state)
         tasks = saved["tasks"]  # one of each process; additional processes restore that of an earlier one
         self.task.load_state_dict(tasks[self.accelerator.process_index % len(tasks)])
         self.step = saved["step"]

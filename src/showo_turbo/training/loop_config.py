@@ -17,6 +17,7 @@ CHANGEABLE_ON_RESUME = (
     "mixed_precision",
     "threads",
     "timeout_minutes",
+    "sharding",
 )
 """Fields of a LoopConfig that a resumed run may change; the precision that a run has is in its manifest by itself."""
 
@@ -56,6 +57,9 @@ class LoopConfig:
         threads: number of CPU threads; torch's default if left out.
         timeout_minutes: time that a process waits for another one, which may write a checkpoint or generate
             trajectories, before the training ends with an error.
+        sharding: "fsdp2" shards weights, gradients, moments and EMA over the processes, which takes less memory; "none"
+            has all of them in each process. A resumed run may change it. It needs the optimizer "adamw" and no
+            validation.
     """
 
     output: str = "runs/unnamed"
@@ -75,6 +79,7 @@ class LoopConfig:
     mixed_precision: str | None = None
     threads: int | None = None
     timeout_minutes: float = 30.0
+    sharding: str = "none"
 
     def __post_init__(self) -> None:
         for name in ("steps", "gradient_accumulation_steps", "max_skipped", "log_steps"):
@@ -92,6 +97,13 @@ class LoopConfig:
         if not 0 < self.timeout_minutes <= _MAX_TIMEOUT_MINUTES:
             raise InputError(
                 f"loop.timeout_minutes is {self.timeout_minutes}: choose more than 0 and at most {_MAX_TIMEOUT_MINUTES}"
+            )
+        if self.sharding not in ("none", "fsdp2"):
+            raise InputError(f"loop.sharding is {self.sharding!r}: choose none or fsdp2")
+        if self.sharding != "none" and self.validation_steps:
+            raise InputError(
+                f"loop.sharding is {self.sharding!r}, with which nothing can be validated: set loop.validation_steps "
+                "to 0, or leave out loop.sharding"
             )
         for name in ("decay_share", "ema_decay"):
             check_fraction(f"loop.{name}", getattr(self, name))

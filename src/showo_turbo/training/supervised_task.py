@@ -73,6 +73,7 @@ class SupervisedTask(Task[Showo, dict[str, NamedBatch]]):
         """
         self.model, self.vocabulary, self.terms, self.optimizer = model, vocabulary, terms, optimizer
         self._export, self._draw_samples = export, draw_samples
+        self.can_be_sharded = optimizer.name == "adamw"
 
     def optimizers(self) -> list[Optimizer]:
         """Build the configured optimizers."""

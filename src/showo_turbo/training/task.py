@@ -30,9 +30,15 @@ class StepLosses:
 
 
 class Task(ABC, Generic[Model, Batch]):
-    """Define a training: `model` is the module that is trained."""
+    """Define a training.
+
+    Attributes:
+        model: the module that is trained.
+        can_be_sharded: `losses` is the only method that computes with the model's weights.
+    """
 
     model: Model
+    can_be_sharded = False
 
     @abstractmethod
     def optimizers(self) -> list[Optimizer]:

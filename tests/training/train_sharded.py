@@ -1,0 +1,70 @@
+"""Train a small transformer on some processes: train_sharded.py OUTPUT STEPS SHARDING
+
+A step reads four batches, whatever the number of processes.
+"""
+
+import sys
+from pathlib import Path
+
+import torch
+from accelerate import PartialState
+from torch import nn
+from torch.optim import Optimizer
+
+from showo_turbo.configuration import BackboneConfig, ShowoConfig
+from showo_turbo.models.showo import Showo
+from showo_turbo.training.loop import LoopConfig, train
+from showo_turbo.training.task import StepLosses, Task
+
+BACKBONE = BackboneConfig(
+    vocab_size=60, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2, qk_layernorm=True
+)
+BATCHES = 4
+
+
+class NextToken(Task[Showo, torch.Tensor]):
+    """Predict tokens of random texts."""
+
+    can_be_sharded = True
+
+    def __init__(self) -> None:
+        torch.manual_seed(0)
+        self.model = Showo(ShowoConfig(vocab_size=60, llm_vocab_size=41, codebook_size=8), BACKBONE).train()
+
+    def optimizers(self) -> list[Optimizer]:
+        # Some gradients are zero but for rounding, which a small eps would make a step of.
+        return [torch.optim.AdamW(self.model.parameters(), lr=1e-2, eps=1e-4)]
+
+    def batch(self, number: int) -> torch.Tensor:
+        return torch.randint(0, 40, (2, 12), generator=torch.Generator().manual_seed(number % 5))
+
+    def losses(self, ema_model: nn.Module, batch: torch.Tensor) -> StepLosses:
+        logits = self.model.logits(self.model(batch)[:, :-1])
+        loss = nn.functional.cross_entropy(logits.flatten(0, 1), batch[:, 1:].flatten())
+        return StepLosses(loss, {}, len(batch))
+
+    def export(self, model: nn.Module, folder: Path) -> None:
+        torch.save(model.state_dict(), folder / "model.pt")
+
+
+def train_next_token(output: Path, steps: int, sharding: str = "none", processes: int = 1) -> None:
+    """Train to a step, as one of some processes."""
+    config = LoopConfig(
+        str(output),
+        steps=steps,
+        warmup_steps=0,
+        decay_share=0.0,
+        ema_decay=0.5,
+        gradient_accumulation_steps=BATCHES // processes,
+        log_steps=1,
+        threads=1,
+        checkpoint_minutes=0.0,
+        sharding=sharding,
+    )
+    train(NextToken(), config)
+
+
+if __name__ == "__main__":
+    state = PartialState(cpu=True)
+    train_next_token(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3], state.num_processes)
+    state.destroy_process_group()
