@@ -52,7 +52,7 @@ PLUGINS_PIP := $(PLUGINS)/bin/python -m pip install --quiet --disable-pip-versio
 $(PLUGINS)/.installed: pyproject.toml constraints.txt tests/plugins/requirements.txt tests/plugins/frameworks.txt
 	test -x $(PLUGINS)/bin/python || $(PYTHON) -m venv $(PLUGINS)
 	$(PLUGINS_PIP) -c constraints.txt -e .
-	$(PLUGINS_PIP) -c constraints.txt -r tests/plugins/requirements.txt
+	$(PLUGINS_PIP) -r tests/plugins/requirements.txt
 	$(PLUGINS_PIP) --no-deps -r tests/plugins/frameworks.txt
 	touch $@
 
