@@ -26,8 +26,8 @@ from showo_turbo.distillation.trajectory_files import write_images
 from showo_turbo.errors import InputError
 from showo_turbo.finetuning.finetuning_config import FinetuningConfig
 from showo_turbo.models.showo import Showo
-from showo_turbo.planning import plan
-from showo_turbo.planning.plan import Hardware, Planner, held_bytes, seconds_of, store_bytes
+from showo_turbo.planning import estimates
+from showo_turbo.planning.estimates import Hardware, Planner, held_bytes, seconds_of, store_bytes
 from showo_turbo.planning.step_memory import Activations, count_parameters, measure_activations, peak_bytes
 from showo_turbo.planning.work import PASSES_PER_BLOCK, ImageSizes, Pass, stage_passes, teacher_passes
 from showo_turbo.training.adapters import LoraConfig
@@ -178,7 +178,7 @@ def test_a_stored_rollout_has_the_planned_size(tmp_path: Path) -> None:
 
 
 def test_sharding_and_checkpointing_take_less_memory_and_never_less_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plan, "measure_activations", lambda *given, **options: Activations(1e8, 1e8, 1e6, 3e9))
+    monkeypatch.setattr(estimates, "measure_activations", lambda *given, **options: Activations(1e8, 1e8, 1e6, 3e9))
     planner = replace(published(1024), hardware=Hardware(8, 80.0, 990.0, 0.4))
     config = FinetuningConfig(captions=[SourceConfig("image_folder", "captions.jsonl")])
     rows = {(row.way.sharding, row.way.checkpointing): row for row in planner.finetuning_rows(config)}
@@ -208,7 +208,7 @@ def test_invalid_options_are_refused(arguments: list[str], message: str) -> None
 def test_the_command_prints_a_row_for_each_way(
     monkeypatch: pytest.MonkeyPatch, recipe: str, gpus: int, rows: int
 ) -> None:
-    monkeypatch.setattr(plan, "measure_activations", lambda *given, **options: Activations(1e8, 1e8, 1e6, 3e9))
+    monkeypatch.setattr(estimates, "measure_activations", lambda *given, **options: Activations(1e8, 1e8, 1e6, 3e9))
     result = CliRunner().invoke(app, ["plan", "--recipe", recipe, "--gpus", str(gpus), "--gpu-memory", "24"])
     assert result.exit_code == 0, result.output
     ways = [line for line in result.output.splitlines() if line.startswith(("  DDP", "  FSDP2"))]

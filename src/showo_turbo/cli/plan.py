@@ -36,8 +36,8 @@ def plan(
       showo-turbo plan --recipe distill-512 --resolution 512 --gpus 8 \\
         --gpu-memory 80
     """
-    from showo_turbo.planning.plan import Hardware
-    from showo_turbo.planning.tables import plan_lines
+    from showo_turbo.planning.estimates import Hardware
+    from showo_turbo.planning.plan_lines import plan_lines
     from showo_turbo.validation import check_integer, check_number
 
     check_integer("--gpus", gpus, 1, 100_000)

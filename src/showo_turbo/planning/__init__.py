@@ -2,6 +2,6 @@
 
 work           the forward passes of a batch, of a distillation's stage or of a fine-tuning
 step_memory    the memory of a training step, counted on tensors without data
-plan           the ways to spread a training over GPUs, with memory, batch, samples per second and hours
-tables         the lines that are printed
+estimates      the ways to spread a training over GPUs, with memory, batch, samples per second and hours
+plan_lines     the lines that are printed
 """

@@ -12,7 +12,7 @@ from showo_turbo.distillation.config import DistillationConfig
 from showo_turbo.errors import InputError
 from showo_turbo.files import read_text
 from showo_turbo.finetuning.finetuning_config import FinetuningConfig
-from showo_turbo.planning.plan import BATCHES, GIB, SECONDS_PER_LAYER, Hardware, Planner, Row, store_bytes
+from showo_turbo.planning.estimates import BATCHES, GIB, SECONDS_PER_LAYER, Hardware, Planner, Row, store_bytes
 from showo_turbo.planning.step_memory import count_parameters
 from showo_turbo.planning.work import PASSES_PER_BLOCK, ImageSizes
 
