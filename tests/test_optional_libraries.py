@@ -12,7 +12,7 @@ from showo_turbo.extras import install_hint
 TRAIN, QUANTIZATION, SERVE, EVALUATE = map(install_hint, ("train", "quantization", "serve", "evaluate"))
 
 CASES = {
-    "accelerate": ("loop.check_environment(loop.LoopConfig())", TRAIN),
+    "accelerate": ("before_training.check_environment(loop.LoopConfig())", TRAIN),
     "accelerate processes": ("processes.process_state()", TRAIN),
     "accelerate lock": ("processes.lock_output(Path('run')).__enter__()", TRAIN),
     "matplotlib": ("stages.distill(DistillationConfig(stages=(Stage('first'),)))", TRAIN),
@@ -64,7 +64,7 @@ from showo_turbo.evaluation.benchmarks.clip_score import CLIP_SCORE
 from showo_turbo.evaluation.benchmarks.definition import DataPaths, Judging
 from showo_turbo.evaluation.benchmarks.mmmu import MMMU
 from showo_turbo.evaluation.comparison_chart import score_chart
-from showo_turbo.training import adapters, loop, processes
+from showo_turbo.training import adapters, before_training, loop, processes
 from showo_turbo.training.curves import plot_curve
 from showo_turbo.training.optimizers import OptimizerConfig, build_optimizers
 

@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 
 from showo_turbo.errors import InputError
 from showo_turbo.files import read_json_lines, sha256_of_files
-from showo_turbo.training import loop, state
+from showo_turbo.training import before_training, loop, state
 from showo_turbo.training.loop import LoopConfig, train
 from showo_turbo.training.task import StepLosses, Task
 
@@ -385,10 +385,10 @@ def test_more_processes_than_devices_are_refused(tmp_path: Path, monkeypatch: py
         patches.setattr(torch.accelerator, "is_available", lambda: True)
         patches.setattr(torch.accelerator, "device_count", lambda: 1)
         with pytest.raises(InputError, match=r"2 processes were started for 1 device.*ACCELERATE_USE_CPU=true"):
-            loop.check_environment(config(tmp_path))
+            before_training.check_environment(config(tmp_path))
         patches.setenv("ACCELERATE_USE_CPU", "true")
-        patches.setattr(loop, "make_accelerator", lambda **options: SimpleNamespace(mixed_precision="no"))
-        loop.check_environment(config(tmp_path))
+        patches.setattr(before_training, "make_accelerator", lambda **options: SimpleNamespace(mixed_precision="no"))
+        before_training.check_environment(config(tmp_path))
 
 
 def test_devices_are_not_counted_where_none_is_available(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -400,7 +400,7 @@ def test_devices_are_not_counted_where_none_is_available(tmp_path: Path, monkeyp
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
     monkeypatch.setattr(torch.accelerator, "device_count", no_driver)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
-    loop.check_environment(config(tmp_path))
+    before_training.check_environment(config(tmp_path))
 
 
 def test_accumulated_batches_equal_one_larger_batch(tmp_path: Path) -> None:
@@ -445,7 +445,8 @@ sys.path.insert(0, sys.argv[1])
 from test_loop import Regression, config
 from pathlib import Path
 from showo_turbo.errors import InputError
-from showo_turbo.training.loop import check_environment, check_or_write_run_manifest, train
+from showo_turbo.training.before_training import check_environment, check_or_write_run_manifest
+from showo_turbo.training.loop import train
 
 class Dtypes(Regression):
     def losses(self, ema_model, batch):

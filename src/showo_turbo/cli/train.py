@@ -246,7 +246,8 @@ def distill(
 def _train(task: "Callable[[Any], Task]", config: Any) -> None:
     """Train the task of a config in a folder that is for this config only."""
     from showo_turbo.data.digests import digest
-    from showo_turbo.training.loop import check_environment, check_or_write_run_manifest, train
+    from showo_turbo.training.before_training import check_environment, check_or_write_run_manifest
+    from showo_turbo.training.loop import train
     from showo_turbo.training.processes import lock_output
 
     check_environment(config.loop)

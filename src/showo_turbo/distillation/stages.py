@@ -25,7 +25,8 @@ from showo_turbo.extras import require_module
 from showo_turbo.generation.scheduler import UnmaskingScheduler
 from showo_turbo.pipelines.pipeline import ShowoPipeline
 from showo_turbo.training.adapters import prepare_model, require_peft
-from showo_turbo.training.loop import check_environment, check_or_write_run_manifest, set_num_threads, train
+from showo_turbo.training.before_training import check_environment, check_or_write_run_manifest, set_num_threads
+from showo_turbo.training.loop import train
 from showo_turbo.training.processes import broadcast_from_main, errors_of_lost_processes, lock_output, process_state
 from showo_turbo.training.sample_sources import SampleSources
 from showo_turbo.training.state import newest_step

@@ -17,8 +17,9 @@ from showo_turbo.finetuning.terms import Terms
 from showo_turbo.models.showo import Showo
 from showo_turbo.pipelines.pipeline import ShowoPipeline
 from showo_turbo.training.adapters import merge_adapters, prepare_model, require_peft, save_adapter
+from showo_turbo.training.before_training import check_environment, check_or_write_run_manifest, set_num_threads
 from showo_turbo.training.export import export_pipeline
-from showo_turbo.training.loop import check_environment, check_or_write_run_manifest, set_num_threads, train
+from showo_turbo.training.loop import train
 from showo_turbo.training.processes import errors_of_lost_processes, lock_output, process_state
 from showo_turbo.training.sample_sheet import write_sample_sheet
 from showo_turbo.training.sample_sources import KINDS, SampleSources

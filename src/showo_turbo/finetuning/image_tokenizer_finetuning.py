@@ -30,9 +30,10 @@ from showo_turbo.files import atomic_file, atomic_folder, sha256_of_files
 from showo_turbo.models.magvit_v2 import MagvitV2
 from showo_turbo.processing.image_files import image_to_pixels, resize_and_crop
 from showo_turbo.processing.images import make_grid, pixels_to_images
+from showo_turbo.training.before_training import check_environment, check_or_write_run_manifest, set_num_threads
 from showo_turbo.training.curves import plot_curve
 from showo_turbo.training.image_tokenizer_task import ImageTokenizerTask, ImageTokenizerTaskConfig
-from showo_turbo.training.loop import check_environment, check_or_write_run_manifest, set_num_threads, train
+from showo_turbo.training.loop import train
 from showo_turbo.training.processes import (
     errors_of_lost_processes,
     gather_from_all,

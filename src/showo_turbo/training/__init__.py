@@ -3,6 +3,7 @@
 task            what is trained: a model, optimizers, batches and their losses
 loop            the training loop: steps, learning rate schedule, EMA, skipped steps, checkpoints
 loop_config     settings of the loop
+before_training checks of the machine and of the output folder
 validations     losses of held-out samples, the best model, early stopping
 processes       the processes of one training, and their lock of its folder
 sharding        FSDP2: weights, gradients, moments and EMA sharded over the processes

@@ -17,12 +17,9 @@ Decisions:
 """
 
 import logging
-import os
 import time
 from contextlib import ExitStack
 from copy import deepcopy
-from dataclasses import asdict
-from datetime import timedelta
 from pathlib import Path
 from signal import Signals
 from typing import TYPE_CHECKING, Any
@@ -36,15 +33,13 @@ from tqdm import tqdm
 from transformers import get_constant_schedule_with_warmup, get_wsd_schedule
 
 from showo_turbo.errors import InputError
-from showo_turbo.extras import require_module
 from showo_turbo.files import append_json_line, drop_json_lines_after
 from showo_turbo.interruption import SignalWatch, TrainingStopped, command_line
 from showo_turbo.training.background import BackgroundWriter, copy_to_cpu
+from showo_turbo.training.before_training import check_environment, set_num_threads
 from showo_turbo.training.log import TrainingLog
-from showo_turbo.training.loop_config import CHANGEABLE_ON_RESUME, PRECISIONS, LoopConfig
+from showo_turbo.training.loop_config import LoopConfig
 from showo_turbo.training.processes import errors_of_lost_processes, gather_from_all, make_accelerator
-from showo_turbo.training.restarts import use_own_store
-from showo_turbo.training.run_manifest import check_or_write_manifest
 from showo_turbo.training.sharding import load_whole, shard, whole
 from showo_turbo.training.state import newest_step, read_newest, write_checkpoint
 from showo_turbo.training.task import StepLosses, Task
@@ -54,73 +49,6 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 logger = logging.getLogger(__name__)
-
-
-def check_environment(config: LoopConfig) -> None:
-    """Check that this machine can run the configured loop, before any work.
-
-    Raises:
-        InputError: if accelerate or the tracker is not installed, there are more processes than devices for them, or
-            accelerate's mixed precision is neither "no" nor "bf16".
-    """
-    require_module("accelerate", "training")
-    from accelerate.tracking import get_available_trackers
-    from accelerate.utils import InitProcessGroupKwargs, parse_flag_from_env
-
-    trackers = [tracker.value for tracker in get_available_trackers()]
-    if config.tracker is not None and config.tracker not in trackers:
-        raise InputError(
-            f"loop.tracker is {config.tracker!r}, and installed here: {', '.join(trackers) or 'none'}; "
-            "choose one of these, or leave it out"
-        )
-    processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    devices = torch.accelerator.device_count() if torch.accelerator.is_available() else 0
-    if 0 < devices < processes and not parse_flag_from_env("ACCELERATE_USE_CPU"):
-        raise InputError(
-            f"{processes} processes were started for {devices} device(s): start one for each, or set "
-            "ACCELERATE_USE_CPU=true to run on the CPU"
-        )
-    use_own_store()
-    timeout = InitProcessGroupKwargs(timeout=timedelta(minutes=config.timeout_minutes))
-    try:
-        accelerator = make_accelerator(kwargs_handlers=[timeout], mixed_precision=config.mixed_precision)
-    except ValueError as error:  # the state of accelerate is that of the process
-        if config.mixed_precision is None or "mixed_precision" not in str(error):
-            raise
-        raise InputError(
-            f"loop.mixed_precision is {config.mixed_precision!r}, but this process computes in "
-            f"{make_accelerator().mixed_precision!r} already: choose one for all stages"
-        ) from error
-    precision = accelerator.mixed_precision  # the processes are connected now
-    if precision not in PRECISIONS:
-        raise InputError(f"accelerate's mixed precision is {precision!r}: choose 'bf16' or 'no'")
-
-
-def check_or_write_run_manifest(
-    config: LoopConfig, settings: dict[str, Any], content: str, data: dict[str, Any] | None = None
-) -> None:
-    """Check that the output folder holds no run of other settings; write the manifest of a new run.
-
-    Args:
-        config: the loop, whose own settings are part of the manifest.
-        settings: everything else that determines the weights, as JSON values.
-        content: name of what is trained, for the error message.
-        data: digests of the data by name; a change is logged as a warning.
-
-    Raises:
-        InputError: if the folder holds a run of other settings.
-    """
-    output = Path(config.output)
-    loop = {name: value for name, value in asdict(config).items() if name not in CHANGEABLE_ON_RESUME}
-    settings = settings | {"loop": loop, "mixed_precision": make_accelerator().mixed_precision}
-    started = newest_step(output / "checkpoints") is not None
-    check_or_write_manifest(output / "run.json", settings, content, started, data)
-
-
-def set_num_threads(config: LoopConfig) -> None:
-    """Set torch's number of CPU threads, if it is configured."""
-    if config.threads is not None:
-        torch.set_num_threads(config.threads)
 
 
 def train(task: Task[Any, Any], config: LoopConfig) -> None:
