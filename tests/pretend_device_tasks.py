@@ -88,7 +88,7 @@ def pretrained(folder: Path) -> list[float]:
     folder.mkdir()
     save_file({"codes": torch.zeros(8, 64, dtype=torch.int16)}, pool, {"seed": "0", "image_tokenizer": ""})
     tasks = {
-        "image tokenizer": ImageTokenizerTraining(ImageTokenizerTrainingConfig(loop, batch_size=2)),
+        "image tokenizer": ImageTokenizerTraining(ImageTokenizerTrainingConfig(loop=loop, batch_size=2)),
         "showo": ShowoPretraining(
             ShowoPretrainingConfig(loop, tokenizer, str(pool), text_to_image_batch_size=2, understanding_batch_size=2)
         ),

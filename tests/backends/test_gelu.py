@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from showo_turbo.backends import gelu
-from showo_turbo.backends.gelu import tanh_gelu
+from showo_turbo.backends.linear import tanh_gelu
 
 
 @pytest.mark.parametrize("shape", [(0, 8), (1, 8), (7, 40), (300, 512)])

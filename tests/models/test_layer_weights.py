@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from showo_turbo.backends.int8 import quantize, use_int8_linear
 from showo_turbo.backends.linear import upcast
 from showo_turbo.configuration import BackboneConfig
-from showo_turbo.models import layer_weights
-from showo_turbo.models.layer_weights import PackedLinears, SeparateLinears, linear_modules, pack_layers
+from showo_turbo.models import packed_forward
+from showo_turbo.models.packed_forward import PackedLinears, SeparateLinears, linear_modules, pack_layers
 from showo_turbo.models.phi import LayerLinears, PhiLanguageModel
 
 WIDTH, MLP = 32, 64
@@ -54,7 +54,7 @@ def storages(model: nn.Module) -> dict[int, int]:
 def test_two_products_equal_six(
     options: dict, large: bool, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(layer_weights, "_MIN_LARGE_WEIGHTS", 0 if large else 2**20)
+    monkeypatch.setattr(packed_forward, "_MIN_LARGE_WEIGHTS", 0 if large else 2**20)
     model = make_model(**options).to(dtype)
     expected = [products(SeparateLinears(layer)) for layer in model.model.layers]
     pack_layers(model.model)
@@ -66,7 +66,7 @@ def test_two_products_equal_six(
 
 @pytest.mark.parametrize("large", [False, True])
 def test_packing_keeps_names_values_and_memory(large: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(layer_weights, "_MIN_LARGE_WEIGHTS", 0 if large else 2**20)
+    monkeypatch.setattr(packed_forward, "_MIN_LARGE_WEIGHTS", 0 if large else 2**20)
     plain, model = make_model(), packed_model()
     states = plain.state_dict(), model.state_dict()
     assert list(states[0]) == list(states[1])

@@ -112,7 +112,7 @@ class PhiMLP(nn.Module):
 
 
 class LayerLinears(Protocol):
-    """Compute the linear layers of a `PhiLayer` on rows, for inference; see `models.layer_weights`."""
+    """Compute the linear layers of a `PhiLayer` on rows, for inference; see `models.packed_forward`."""
 
     def project(self, normed: Tensor) -> Tensor:
         """Return first MLP layer, queries, keys and values side by side, (rows, outputs), of (rows, hidden_size)."""
@@ -131,7 +131,7 @@ class PhiLayer(nn.Module):
     """Add attention and MLP, both of the normalised input, to the input.
 
     Attributes:
-        linears: how inference computes the linear layers; None until `models.layer_weights.pack_layers` chooses it.
+        linears: how inference computes the linear layers; None until `models.packed_forward.pack_layers` chooses it.
     """
 
     def __init__(self, config: BackboneConfig) -> None:

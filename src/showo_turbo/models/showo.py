@@ -24,8 +24,7 @@ from showo_turbo.backends.int8 import is_int8, plain_tensors
 from showo_turbo.backends.linear import GeluMLP, arithmetic_dtype, linear, upcast
 from showo_turbo.configuration import BackboneConfig, ShowoConfig
 from showo_turbo.models.clip_projector import ClipProjector
-from showo_turbo.models.layer_weights import pack_layers
-from showo_turbo.models.packed_forward import LayerOps, PackedSequences, packed_forward
+from showo_turbo.models.packed_forward import LayerOps, PackedSequences, pack_layers, packed_forward
 from showo_turbo.models.phi import TANH_GELUS, PhiLanguageModel, PhiLayer
 
 if TYPE_CHECKING:
