@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from showo_turbo.backends import gelu
+from showo_turbo.backends import linear
 from showo_turbo.backends.linear import tanh_gelu
 
 
@@ -20,7 +20,7 @@ def test_it_equals_torch(shape: tuple[int, int], dtype: torch.dtype) -> None:
 
 @pytest.mark.parametrize("values", [1, 40, 90, 10**6])
 def test_blocks_of_any_size(values: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gelu, "_VALUES_PER_BLOCK", values)
+    monkeypatch.setattr(linear, "_VALUES_PER_BLOCK", values)
     x = torch.linspace(-100, 100, 280).view(7, 40)
     out = torch.empty(7, 40)
     tanh_gelu(x, out)
