@@ -3,35 +3,15 @@
 {"source": "before/1.png", "instruction": "make the circle red", "target": "after/1.png"}
 """
 
-from pathlib import Path
-
-from showo_turbo.data.records import JsonRecords
 from showo_turbo.data.samples import EditSample, bad_sample_errors
-from showo_turbo.data.source_files import existing_file, existing_folder
+from showo_turbo.data.sources.image_lines import ImageLines
 from showo_turbo.data.sources.source import read_caption
 from showo_turbo.errors import InputError
 from showo_turbo.processing.image_files import load_image
 
 
-class EditPairs:
+class EditPairs(ImageLines):
     """Read editing pairs, one per line."""
-
-    def __init__(self, path: str | Path, images: str | Path | None = None) -> None:
-        """Index the lines.
-
-        Args:
-            path: JSONL file.
-            images: folder of the images; the folder of the JSONL file if left out.
-
-        Raises:
-            InputError: if file or folder is missing.
-        """
-        self.path = existing_file(path)
-        self.folder = self.path.parent if images is None else existing_folder(images)
-        self.lines = JsonRecords.of_lines(self.path)
-
-    def __len__(self) -> int:
-        return len(self.lines)
 
     def __getitem__(self, index: int) -> EditSample:
         key = f"{self.path.name}: line {index + 1}"
