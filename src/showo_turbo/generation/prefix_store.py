@@ -40,7 +40,6 @@ class PrefixStore:
 
     def find(self, prefix: Sequence[int]) -> Tensor | None:
         """Return keys and values of a prefix, (layers, 2, length, heads, head size), or None."""
-        self._drop_if_weights_changed()
         self.lookups += 1
         found = self._prefixes.get(tuple(prefix))
         if found is not None:
@@ -52,13 +51,13 @@ class PrefixStore:
         """Store a copy of keys and values, (layers, 2, length, heads, head size), if they fit."""
         if tuple(prefix) in self._prefixes or keys_values.nbytes > self.max_bytes:
             return
-        self._drop_if_weights_changed()
         while self.stored_bytes + keys_values.nbytes > self.max_bytes:
             self.stored_bytes -= self._prefixes.popitem(last=False)[1].nbytes
         self._prefixes[tuple(prefix)] = keys_values.clone()
         self.stored_bytes += keys_values.nbytes
 
-    def _drop_if_weights_changed(self) -> None:
+    def drop_outdated(self) -> None:
+        """Drop everything if the weights have changed; called once before prefixes are looked up for a pass."""
         weights = self.model.derived("weights of prefixes", lambda: torch.zeros(0))
         if weights is not self._weights:
             self._prefixes.clear()

@@ -77,7 +77,8 @@ class TextForward:
         lengths = [span.stop if span else 0 for span in scored]
         same = (ids == self.ids[:, : ids.shape[1]]).long().cumprod(1).sum(1).tolist()
         unread = [row for row, length in enumerate(lengths) if length and same[row] < prefix_lengths[row]]
-        if self.store is not None:
+        if self.store is not None and unread:
+            self.store.drop_outdated()
             unread = [row for row in unread if not self._load_prefix(row, ids[row, : prefix_lengths[row]])]
         spans = [
             range(min(span.start, max(same[row], prefix_lengths[row])), span.stop) if span else range(0)
