@@ -52,7 +52,7 @@ def test_onednn_computes_any_shape(
     x, weight = random_tensor(seed, *shape, inputs), random_tensor(seed + 1, outputs + first, inputs)[first:]
     bias = random_tensor(seed + 2, outputs) if biased else None
     with pytest.MonkeyPatch.context() as patch, torch.no_grad():
-        patch.setattr(linear_module, "_MIN_ONEDNN_WEIGHTS", 0)
+        patch.setattr(linear_module, "_MIN_LARGE_WEIGHTS", 0)
         torch.testing.assert_close(linear(x, weight, bias), F.linear(x, weight, bias), rtol=1e-5, atol=1e-5)
 
 
@@ -80,7 +80,7 @@ def test_gradients_equal_those_of_the_plain_layers() -> None:
 
 
 def test_onednn_can_be_disabled(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(linear_module, "_MIN_ONEDNN_WEIGHTS", 0)
+    monkeypatch.setattr(linear_module, "_MIN_LARGE_WEIGHTS", 0)
     monkeypatch.setattr(torch.backends.mkldnn, "enabled", False)
     x, weight = random_tensor(0, 3, 40), random_tensor(1, 50, 40)
     with torch.no_grad(), torch.profiler.profile() as profile:

@@ -1,4 +1,4 @@
-"""A layer's weights as two matrices: the same results, the same names, and in memory once."""
+"""Packed and transposed weights of a layer: the same results, the same names, and in memory once."""
 
 import copy
 import pickle
@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from showo_turbo.backends import linear
 from showo_turbo.backends.int8 import quantize, use_int8_linear
-from showo_turbo.backends.linear import upcast
+from showo_turbo.backends.linear import PackedLinears, SeparateLinears, linear_modules, pack_layers, upcast
 from showo_turbo.configuration import BackboneConfig
-from showo_turbo.models import packed_forward
-from showo_turbo.models.packed_forward import PackedLinears, SeparateLinears, linear_modules, pack_layers
-from showo_turbo.models.phi import LayerLinears, PhiLanguageModel
+from showo_turbo.models.packed_forward import combine
+from showo_turbo.models.phi import PhiLanguageModel, PhiLayer
 
 WIDTH, MLP = 32, 64
 
@@ -35,12 +35,20 @@ def packed_model(**options: object) -> PhiLanguageModel:
     return model
 
 
-def products(linears: LayerLinears) -> tuple[Tensor, ...]:
+def products(layer: PhiLayer) -> tuple[Tensor, ...]:
     generator = torch.Generator().manual_seed(1)
-    normed, joined = (torch.randn(7, size, generator=generator) for size in (WIDTH, WIDTH + MLP))
+    normed, hidden, mixed = (torch.randn(7, WIDTH, generator=generator) for _ in range(3))
     with torch.no_grad():
-        parts = (linears.project_mlp_queries(normed), linears.project_keys_values(normed))
-        return linears.project(normed), torch.cat(parts, -1), linears.combine(joined)
+        parts = [layer.linears.attention(normed, parts) for parts in (slice(-2), slice(-2, None))]
+        output = combine(layer, hidden, normed, mixed)
+        return layer.linears.attention(normed, slice(None)), torch.cat(parts), output
+
+
+def separate_products(layer: PhiLayer) -> tuple[Tensor, ...]:
+    own, layer.linears = layer.linears, SeparateLinears(layer)
+    result = products(layer)
+    layer.linears = own
+    return result
 
 
 def storages(model: nn.Module) -> dict[int, int]:
@@ -51,28 +59,40 @@ def storages(model: nn.Module) -> dict[int, int]:
 @pytest.mark.parametrize("options", [{}, {"num_key_value_heads": 2}])
 @pytest.mark.parametrize("large", [False, True])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_two_products_equal_six(
+def test_packed_products_equal_separate_ones(
     options: dict, large: bool, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(packed_forward, "_MIN_LARGE_WEIGHTS", 0 if large else 2**20)
+    monkeypatch.setattr(linear, "_MIN_LARGE_WEIGHTS", 0 if large else 2**20)
     model = make_model(**options).to(dtype)
-    expected = [products(SeparateLinears(layer)) for layer in model.model.layers]
+    expected = [separate_products(layer) for layer in model.model.layers]
     pack_layers(model.model)
     for layer, products_before in zip(model.model.layers, expected, strict=True):
         assert isinstance(layer.linears, PackedLinears)
-        torch.testing.assert_close(products(layer.linears), products_before, rtol=1e-5, atol=1e-5)
-        torch.testing.assert_close(products(SeparateLinears(layer)), products_before, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(products(layer), products_before, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(separate_products(layer), products_before, rtol=1e-5, atol=1e-5)
+
+
+def test_small_matrices_are_transposed_in_memory() -> None:
+    modules = linear_modules(packed_model().model.layers[0])
+    assert all(module.weight.t().is_contiguous() for module in modules)
+
+
+@pytest.mark.parametrize("options", [{"num_key_value_heads": 2}, {"intermediate_size": 2**15}])
+def test_large_or_grouped_matrices_stay_as_they_are(options: dict) -> None:
+    layer = packed_model(**options).model.layers[0]
+    assert not layer.linears.is_transposed
+    assert all(module.weight.is_contiguous() for module in linear_modules(layer))
 
 
 @pytest.mark.parametrize("large", [False, True])
 def test_packing_keeps_names_values_and_memory(large: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packed_forward, "_MIN_LARGE_WEIGHTS", 0 if large else 2**20)
+    monkeypatch.setattr(linear, "_MIN_LARGE_WEIGHTS", 0 if large else 2**20)
     plain, model = make_model(), packed_model()
     states = plain.state_dict(), model.state_dict()
     assert list(states[0]) == list(states[1])
     assert all(states[0][name].equal(states[1][name]) for name in states[0])
     assert sum(storages(model).values()) == sum(storages(plain).values())
-    assert len(storages(plain)) - len(storages(model)) == 2 * (3 + 3 + 1)  # fc1, q, k, v with biases; dense, fc2
+    assert len(storages(plain)) - len(storages(model)) == 2 * (2 + 2)  # q, k and v with their biases
     ids = torch.randn(1, 5, WIDTH)
     with torch.no_grad():
         torch.testing.assert_close(model.model(ids).last_hidden_state, plain.model(ids).last_hidden_state)
@@ -83,13 +103,13 @@ def test_packing_keeps_names_values_and_memory(large: bool, monkeypatch: pytest.
 def test_a_write_into_a_parameter_is_seen(name: str, part: str) -> None:
     model = packed_model()
     layer = model.model.layers[0]
-    before = products(layer.linears)
+    before = products(layer)
     with torch.no_grad():
         (parameter,) = [one for own, one in layer.named_parameters() if own.endswith(f"{name}.{part}")]
         parameter.add_(1)
     assert not pack_layers(model.model)
-    assert not all(map(torch.equal, products(layer.linears), before))
-    torch.testing.assert_close(products(layer.linears), products(SeparateLinears(layer)), rtol=1e-5, atol=1e-5)
+    assert not all(map(torch.equal, products(layer), before))
+    torch.testing.assert_close(products(layer), separate_products(layer), rtol=1e-5, atol=1e-5)
 
 
 def replace_by_state_dict(model: PhiLanguageModel) -> None:
@@ -112,7 +132,7 @@ def test_replaced_weights_are_packed_again(replace: Callable[[PhiLanguageModel],
     assert not pack_layers(model.model)
     layer = model.float().model.layers[1]
     pack_layers(model.model)
-    torch.testing.assert_close(products(layer.linears), products(SeparateLinears(layer)), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(products(layer), separate_products(layer), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
@@ -145,17 +165,17 @@ def test_weights_with_gradients_stay_where_they_are() -> None:
 def test_adapters_fall_back_to_separate_products() -> None:
     peft = pytest.importorskip("peft")
     model = packed_model()
-    layer, plain = model.model.layers[0], products(model.model.layers[0].linears)
+    layer, plain = model.model.layers[0], products(model.model.layers[0])
     config = peft.LoraConfig(r=2, target_modules=["q_proj", "fc2"], init_lora_weights=False)
     peft.inject_adapter_in_model(config, model)
     assert not pack_layers(model.model)
     assert isinstance(layer.linears, SeparateLinears)
-    for changed, before in zip(products(layer.linears), plain, strict=True):
+    for changed, before in zip(products(layer), plain, strict=True):
         assert not changed.equal(before)
     normed = torch.randn(3, WIDTH)
     with torch.no_grad():
-        expected = torch.cat([module(normed) for module in linear_modules(layer)[:4]], -1)
-        assert layer.linears.project(normed).equal(expected)
+        expected = torch.stack([module(normed) for module in linear_modules(layer)[:3]])
+        assert layer.linears.attention(normed, slice(None)).equal(expected)
 
 
 def test_quantized_weights_fall_back_to_separate_products() -> None:
@@ -167,4 +187,4 @@ def test_quantized_weights_fall_back_to_separate_products() -> None:
             module.weight = nn.Parameter(quantize(module.weight.detach()), requires_grad=False)
     assert not pack_layers(model.model)
     assert isinstance(model.model.layers[0].linears, SeparateLinears)
-    assert all(product.isfinite().all() for product in products(model.model.layers[0].linears))
+    assert all(product.isfinite().all() for product in products(model.model.layers[0]))

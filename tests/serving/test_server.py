@@ -245,7 +245,13 @@ def test_metrics_count_what_happened(server: ServerProcess) -> None:
     assert after["errors_total"] - before["errors_total"] == 1
     assert after["stage_seconds_count"] > before["stage_seconds_count"]
     text = server.http().get("/metrics").text
-    for name in ("requests_waiting", "batch_occupancy_bucket", "tokens_per_pass_bucket", "prefix_cache_hits_total"):
+    for name in (
+        "requests_waiting",
+        "batch_occupancy_bucket",
+        "tokens_per_pass_bucket",
+        "prefix_cache_hits_total",
+        "shared_prefix_hits_total",
+    ):
         assert f"showo_turbo_{name}" in text
 
 

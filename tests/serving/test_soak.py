@@ -164,7 +164,7 @@ def test_forty_mixed_requests(server: ServerProcess, random_pipe: ShowoPipeline)
 @pytest.mark.slow
 def test_five_hundred_mixed_requests(tmp_path: Path, random_checkpoint: Path, random_pipe: ShowoPipeline) -> None:
     """No answer is lost or differs, and the memory is flat."""
-    server = start_server(tmp_path, "--model", str(random_checkpoint), "--cache-size", "1")
+    server = start_server(tmp_path, "--model", str(random_checkpoint), "--cache-size", "1", "--prefix-cache-size", "1")
     asyncio.run(run_many(server, 150))
     memory: list[float] = []
 

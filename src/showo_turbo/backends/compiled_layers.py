@@ -22,8 +22,8 @@ from showo_turbo.models.packed_forward import (
 )
 from showo_turbo.models.phi import PhiLayer
 
-_ROW_COUNTS = (3, 1)
-"""Several rows and one. No size of a layer is odd, so none is mistaken for the number of rows."""
+_ROW_COUNTS = (5, 1)
+"""Several rows and one. Sizes of a layer are even, or 3 (queries, keys, values), so none is mistaken for the rows."""
 
 
 @torch.inference_mode()
@@ -42,8 +42,8 @@ def compile_layer_ops(layer: PhiLayer, like: Tensor, mode: str | None = None) ->
             like.new_zeros(rows, like.shape[-1]),
             (like.new_zeros(rows, 1, layer.self_attn.rotary_ndims),) * 2,
         )
-        mlp, queries, _ = ops.project(layer, hidden, rotary)
-        ops.combine(layer, hidden, queries.flatten(1), mlp)
+        normed, queries, _ = ops.project(layer, hidden, rotary)
+        ops.combine(layer, hidden, normed, queries.flatten(1))
         normed, _ = ops.project_keys_values(layer, hidden, rotary)
         ops.project_queries(layer, normed, rotary)
     return ops

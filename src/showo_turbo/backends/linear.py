@@ -1,4 +1,4 @@
-"""Linear layers, layer norms and GELU on the CPU: oneDNN kernels, and half-precision weights upcast block by block.
+"""Linear layers, layer norms and GELU on the CPU: oneDNN kernels, upcast weights, and weights packed for inference.
 
     weight, bfloat16 --a block at a time--> float32 --+
                                                       +--> float32
@@ -22,21 +22,33 @@ Decisions:
 - GELU is `x sigmoid(x (a + b x^2))`, another form of `0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))`. It takes 0.4
   times as long with the rows of an image of 64 codes, since torch's sigmoid is faster than its GELU; many rows go
   through the cache block by block. Both differ from the exact value by less than 1e-6.
+- `pack_layers` lays out the weights of a layer: queries, keys and values are one product, [q; k; v], with a result in
+  three contiguous parts. Small matrices are stored transposed, which MKL multiplies by faster: a layer 128 wide took
+  .79 times as long with 18 rows, .85 with 66. Their attention and MLP are added by the products to the residual. Large
+  matrices are not transposed, since oneDNN's products then took up to 1.7 times as long.
+- One product for `[q; k; v; fc1]` and one for `[dense, fc2]` was tried: parts of its rows are not contiguous, so norms
+  copy them, and attention and GELU have to be copied next to each other. Of many rows it took 1.2 times as long.
+- Weights are in memory once: the parameters of the modules become views of the packed matrix. Names, checkpoints and
+  writes into parameters stay as they are. Parameters that were replaced, as by `load_state_dict(assign=True)`, have
+  other addresses and are packed again. Layers in training mode, with adapters around their modules or with quantized
+  weights keep separate products.
 - oneDNN and torch's layer above it keep compiled kernels by shape, 1,024 each, which took 80 KiB per request where
   every request has another shape. 64 of each are as fast and stay flat (`benchmarks/engine_memory.py`). Both read their
   limit from the environment at the first use, so it is set here; a value that the user set stays.
 """
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from math import pi
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-_MIN_ONEDNN_WEIGHTS = 2**20
+from showo_turbo.models.phi import PhiBackbone, PhiLayer
+
+_MIN_LARGE_WEIGHTS = 2**20
 _WEIGHTS_PER_BLOCK = 2**20
 _VALUES_PER_BLOCK = 2**16
 _LINEAR = 2 * (2 / pi) ** 0.5
@@ -69,20 +81,18 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
             for rows in row_blocks(weight)
         ]
         return torch.cat(blocks, dim=-1)
-    if weight.numel() >= _MIN_ONEDNN_WEIGHTS and _can_use_onednn(x, weight):
+    if weight.numel() >= _MIN_LARGE_WEIGHTS and _can_use_onednn(x, weight):
         return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
     return F.linear(x, weight, bias)
 
 
-def tanh_gelu(x: Tensor, out: Tensor) -> None:
-    """Write the GELU of `x` (rows, columns) to `out`, a tensor of the same shape."""
+def tanh_gelu_(x: Tensor) -> Tensor:
+    """Return the GELU of `x` (rows, columns), which may be overwritten by it."""
     if x.device.type != "cpu" or torch.compiler.is_compiling():
-        out.copy_(F.gelu(x, approximate="tanh"))  # `out=` would keep torch.compile from tracing it
-        return
-    count = max(1, _VALUES_PER_BLOCK // x.shape[1])
-    for rows, result in zip(x.split(count), out.split(count), strict=True):
-        torch.addcmul(_LINEAR_TENSOR, rows, rows, value=_CUBIC, out=result)
-        result.mul_(rows).sigmoid_().mul_(rows)
+        return F.gelu(x, approximate="tanh")
+    for rows in x.split(max(1, _VALUES_PER_BLOCK // x.shape[1])):
+        rows.mul_(torch.addcmul(_LINEAR_TENSOR, rows, rows, value=_CUBIC).mul_(rows).sigmoid_())
+    return x
 
 
 def row_blocks(weight: Tensor) -> list[slice]:
@@ -161,3 +171,92 @@ def _can_use_onednn(x: Tensor, weight: Tensor) -> bool:
         and torch.backends.mkldnn.is_available()
         and bool(torch.backends.mkldnn.enabled)
     )
+
+
+class PackedLinears:
+    """Compute queries, keys and values by one product, of which the parameters of the modules are views from now on."""
+
+    def __init__(self, layer: PhiLayer) -> None:
+        """Move the weights of a layer, which `_is_packable`."""
+        self.modules = linear_modules(layer)
+        *projections, fc1, dense, fc2 = self.modules
+        size = projections[1].out_features
+        self.weight = torch.cat([module.weight.detach() for module in projections]).unflatten(0, (-1, size))
+        self.bias = torch.cat([module.bias.detach() for module in projections]).unflatten(0, (-1, size))
+        largest = max(self.weight.numel(), *(module.weight.numel() for module in (fc1, dense, fc2)))
+        is_computed_as_it_is = arithmetic_dtype(self.weight) == self.weight.dtype
+        self.is_transposed = largest < _MIN_LARGE_WEIGHTS and is_computed_as_it_is and len(self.weight) == 3
+        if self.is_transposed:
+            self.weight = _transpose_in_memory(self.weight)
+            for module in (fc1, dense, fc2):
+                module.weight.data = _transpose_in_memory(module.weight.detach())
+        counts = [module.out_features // size for module in projections]
+        for module, weight, bias in zip(projections, self.weight.split(counts), self.bias.split(counts), strict=True):
+            module.weight.data, module.bias.data = weight.flatten(0, 1), bias.flatten()
+        self.addresses = _addresses(self.modules)
+
+    def is_current(self, layer: PhiLayer) -> bool:
+        """Return whether the modules of a layer still have these weights."""
+        return linear_modules(layer) == self.modules and _addresses(self.modules) == self.addresses
+
+    def attention(self, normed: Tensor, parts: slice) -> Tensor:
+        """See `LayerLinears`."""
+        weight, bias = self.weight[parts], self.bias[parts]
+        if self.is_transposed:
+            return torch.baddbmm(bias[:, None], normed.expand(len(weight), -1, -1), weight.mT)
+        return linear(normed, weight.flatten(0, 1), bias.flatten()).unflatten(-1, bias.shape).transpose(0, 1)
+
+
+class SeparateLinears:
+    """Call the modules of a layer one after the other."""
+
+    is_transposed = False
+
+    def __init__(self, layer: PhiLayer) -> None:
+        """Refer to the modules of a layer."""
+        self.projections = linear_modules(layer)[:3]
+        self.size = layer.self_attn.kv_heads * layer.self_attn.head_dim
+
+    def attention(self, normed: Tensor, parts: slice) -> Tensor:
+        """See `LayerLinears`."""
+        states = torch.cat([module(normed) for module in self.projections[parts]], -1)
+        return states.unflatten(-1, (-1, self.size)).transpose(0, 1)
+
+
+def pack_layers(phi: PhiBackbone) -> bool:
+    """Choose how each layer computes, `layer.linears`, and return whether weights were moved."""
+    moved = False
+    for layer in cast("Sequence[PhiLayer]", phi.layers):
+        if isinstance(layer.linears, PackedLinears) and layer.linears.is_current(layer):
+            continue
+        packable = _is_packable(layer)
+        with torch.inference_mode(False), torch.no_grad():
+            layer.linears = PackedLinears(layer) if packable else SeparateLinears(layer)
+        moved |= packable
+    return moved
+
+
+def linear_modules(layer: PhiLayer) -> tuple[nn.Linear, ...]:
+    """Return the projections of queries, keys and values, fc1, dense and fc2."""
+    attention, mlp = layer.self_attn._modules, layer.mlp._modules  # `getattr` of each would take ten times as long
+    parts = (attention["q_proj"], attention["k_proj"], attention["v_proj"], mlp["fc1"], attention["dense"], mlp["fc2"])
+    return cast("tuple[nn.Linear, ...]", parts)
+
+
+def _is_packable(layer: PhiLayer) -> bool:
+    modules = linear_modules(layer)
+    if layer.training or not all(type(module) in (nn.Linear, UpcastLinear) for module in modules):
+        return False
+    weights = [weight for module in modules for weight in (module.weight, module.bias)]
+    return len({weight.dtype for weight in weights if weight is not None}) == 1 and all(
+        type(weight) is nn.Parameter and weight.grad is None and not weight.is_inference() for weight in weights
+    )
+
+
+def _transpose_in_memory(weight: Tensor) -> Tensor:
+    """Return the same matrices (..., rows, columns), stored column by column."""
+    return weight.mT.contiguous().mT
+
+
+def _addresses(modules: Sequence[nn.Module]) -> list[int]:
+    return [weight.data_ptr() for module in modules for weight in module._parameters.values() if weight is not None]

@@ -31,6 +31,7 @@ from torch import Tensor
 from showo_turbo.errors import InputError
 from showo_turbo.generation.drafts import LONGEST_MATCH, Drafts, SeparateDrafts
 from showo_turbo.generation.options import DecodingOptions, check_option
+from showo_turbo.generation.prefix_store import PrefixStore
 from showo_turbo.generation.text_forward import TextForward, prefix_length
 from showo_turbo.generation.trajectory import State, Step, run_single, trajectory
 from showo_turbo.models.showo import Showo
@@ -123,7 +124,11 @@ def draw_guesses(
 
 
 class TextDecoder:
-    """Continue prompts, block by block. One object serves one batch."""
+    """Continue prompts, block by block. One object serves one batch.
+
+    Attributes:
+        store: KV caches of prefixes, to read and to add to; None until it is set.
+    """
 
     def __init__(
         self,
@@ -174,6 +179,7 @@ class TextDecoder:
         self.model, self.vocabulary, self.choose = model, vocabulary, choose
         self.prompts, self.max_new_tokens, self.block_length = prompts, max_new_tokens, block_length
         self.sliding_window, self.drafts, self._forward = sliding_window, drafts, forward
+        self.store: PrefixStore | None = None
         self._lengths = torch.tensor([len(prompt) for prompt in prompts])
         self._prefix_lengths = [prefix_length(prompt, vocabulary) for prompt in prompts]
         self._sequences = torch.zeros(len(prompts), longest + max_new_tokens, dtype=torch.long)
@@ -228,7 +234,7 @@ class TextDecoder:
         if first.drafts is not None:
             rows = [(cast(Drafts, one.drafts), row) for one in decoders for row in range(one.sequences)]
             drafts = SeparateDrafts(rows)
-        return cls(
+        joined = cls(
             first.model,
             first.vocabulary,
             [prompt for one in decoders for prompt in one.prompts],
@@ -238,6 +244,8 @@ class TextDecoder:
             sliding_window=first.sliding_window,
             drafts=drafts,
         )
+        joined.store = first.store
+        return joined
 
     def select(self, rows: Sequence[int]) -> "TextDecoder":
         """Return a decoder for some of the prompts of one made by `batch`, with their KV cache and drafts."""
@@ -263,7 +271,8 @@ class TextDecoder:
     def forward(self) -> TextForward:
         """KV cache of prompts and answers, allocated at the first use."""
         if self._forward is None:
-            self._forward = TextForward(self.model, self.vocabulary, *self._sequences.shape)
+            sequences, capacity = self._sequences.shape
+            self._forward = TextForward(self.model, self.vocabulary, sequences, capacity, self.store)
         self._forward.grow(self._sequences.shape[1])
         return self._forward
 

@@ -12,12 +12,14 @@ result. Sequences start at position 0 and may differ in length; there is no padd
 """
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from showo_turbo.generation.kv_cache import PrefixCache, SequenceCache, allocate_kv_buffer, buffer_length
+from showo_turbo.generation.prefix_store import PrefixStore
 from showo_turbo.generation.trajectory import ForwardInput, Step
 from showo_turbo.models.omni_attention import understanding_mask
 from showo_turbo.models.packed_forward import PackedSequences, RaggedLayout
@@ -31,9 +33,11 @@ Spans = Sequence[range]
 class TextForward:
     """Compute logits of a batch of sequences again and again, each time only where ids are new."""
 
-    def __init__(self, model: Showo, vocabulary: Vocabulary, sequences: int, capacity: int) -> None:
-        """Allocate the KV cache of sequences of up to `capacity` ids."""
-        self.model, self.vocabulary = model, vocabulary
+    def __init__(
+        self, model: Showo, vocabulary: Vocabulary, sequences: int, capacity: int, store: PrefixStore | None = None
+    ) -> None:
+        """Allocate the KV cache of sequences of up to `capacity` ids, whose prefixes may be in a store."""
+        self.model, self.vocabulary, self.store = model, vocabulary, store
         self.cuda_graphs = model.cuda_graphs  # decides lengths, and may be another one before the last pass
         capacity = buffer_length(capacity, self.cuda_graphs)
         self.buffer = allocate_kv_buffer(self, model, sequences, capacity)
@@ -57,7 +61,7 @@ class TextForward:
 
     def select(self, rows: Sequence[int]) -> "TextForward":
         """Return a copy for some of the sequences, with their part of the KV cache."""
-        selected = TextForward(self.model, self.vocabulary, len(rows), self.capacity)
+        selected = TextForward(self.model, self.vocabulary, len(rows), self.capacity, self.store)
         selected.buffer[:, :, :, : self.capacity] = self.buffer[:, :, rows]
         selected.ids[:, : self.capacity] = self.ids[rows]
         return selected
@@ -73,6 +77,9 @@ class TextForward:
         lengths = [span.stop if span else 0 for span in scored]
         same = (ids == self.ids[:, : ids.shape[1]]).long().cumprod(1).sum(1).tolist()
         unread = [row for row, length in enumerate(lengths) if length and same[row] < prefix_lengths[row]]
+        if self.store is not None and unread:
+            self.store.drop_outdated()
+            unread = [row for row in unread if not self._load_prefix(row, ids[row, : prefix_lengths[row]])]
         spans = [
             range(min(span.start, max(same[row], prefix_lengths[row])), span.stop) if span else range(0)
             for row, span in enumerate(scored)
@@ -90,7 +97,19 @@ class TextForward:
         logits = yield ForwardInput(self.model.embed(torch.cat(rows).to(self.model.device)[None])[0], groups)
         for row, length in enumerate(lengths):
             self.ids[row, :length] = ids[row, :length]
+        if self.store is not None and unread:
+            for prefix, (row, *_) in prefixes.items():
+                self.store.add(prefix, self.buffer[:, :, row, : len(prefix)])
         return logits
+
+    def _load_prefix(self, row: int, prefix: Tensor) -> bool:
+        """Copy keys and values of a prefix, long (length,), from the store; return whether it was found."""
+        found = cast(PrefixStore, self.store).find(prefix.tolist())
+        if found is None:
+            return False
+        self.buffer[:, :, row, : len(prefix)] = found
+        self.ids[row, : len(prefix)], self.ids[row, len(prefix) :] = prefix, -1
+        return True
 
     def _prefix_rows(self, prefixes: dict[tuple[int, ...], list[int]]) -> PackedSequences:
         """Return the rows of different prefixes, each with the sequences that start with it; none is scored."""

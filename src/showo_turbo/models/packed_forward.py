@@ -7,23 +7,17 @@
 One layer:
 
              +--> keys, values --> KV cache --+
-    hidden --project--> queries --------------+--attention--> mixed --+--combine--> hidden
-             +--> first layer of the MLP -----------------------------+
+    hidden --project--> queries --------------+--attention--> mixed --+--combine, MLP--> hidden
+             +--> normalised rows ------------------------------------+
 
 Decisions:
 - A group of sequences says where its rows stand and which KV cache they use; the cache decides what it stores.
-- A layer is two matrix products, `[fc1; q; k; v]` of its normalised input, whose rows are one matrix, and
-  `[dense, fc2]` of attention and MLP, whose columns are one. Queries and keys are rotated where the product has written
-  them, and keys and values go from there to the KV cache.
-- Weights are in memory once: the parameters of the modules become views of the two matrices. Names, checkpoints and
-  writes into parameters stay as they are. Parameters that were replaced, as by `load_state_dict(assign=True)`, have
-  other addresses and are packed again.
-- Parts that are used together are neighbours: queries and keys for the rotary embedding, keys and values for the KV
-  cache, and either half of the first matrix in the last layer.
-- `pack_layers` alone decides. Layers in training mode, with adapters around their modules or with quantized weights
-  keep separate products.
-- A small second matrix is stored transposed: with 66 rows of width 128 the product took 0.44 times as long. A large one
-  is not, since oneDNN's products then took up to 1.7 times as long.
+- How a layer multiplies by its weights is chosen once (`backends.linear.pack_layers`): queries, keys and values in one
+  product, and small weights stored transposed.
+- Queries and keys are rotated where the product has written them, together, and keys and values go from there to the KV
+  cache in one copy. `slice`s of the three parts are what a layer computes: the last one needs keys and values of all
+  rows, and queries of some.
+- The MLP comes after attention, so that queries, keys and values are still in the CPU's cache there.
 - In the last layer, rows that are not scored need keys and values only: queries, output projection and MLP run on
   scored rows.
 - `Showo.forward` is the plain path (all rows, no cache), and the tests compare this one with it. It computes every row
@@ -41,10 +35,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from showo_turbo.backends.linear import UpcastLinear, linear, tanh_gelu
-from showo_turbo.models.phi import PhiBackbone, PhiLayer, PhiRotaryEmbedding
+from showo_turbo.backends.linear import tanh_gelu_
+from showo_turbo.models.phi import PhiAttention, PhiBackbone, PhiLayer, PhiRotaryEmbedding
 
-_MIN_LARGE_WEIGHTS = 2**20
+_ALL, _QUERIES, _KEYS_VALUES = slice(None), slice(-2), slice(-2, None)
 
 Rotary = tuple[Tensor, Tensor]
 """Factors of the rotated part of a head and of the same with its halves swapped, each (rows, 1, rotated size)."""
@@ -137,65 +131,61 @@ class PackedSequences:
 
 
 def project(layer: PhiLayer, hidden: Tensor, rotary: Rotary) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the MLP's first layer (rows, intermediate_size), queries (rows, heads, head size), and keys and values.
+    """Return rows after the layer norm (rows, hidden_size), queries (rows, heads, head size), and keys and values.
 
     Queries and keys are rotated. Keys and values are one tensor, (2, rows, heads, head size).
     """
-    attention = layer.self_attn
-    projected = layer.linears.project(layer.input_layernorm(hidden))
-    mlp, states = _split_mlp(projected, attention.heads + 2 * attention.kv_heads, attention.head_dim)
-    queries, keys, _ = states.split([attention.heads, attention.kv_heads, attention.kv_heads], 1)
+    attention, normed = layer.self_attn, layer.input_layernorm(hidden)
+    states = _split_heads(layer.linears.attention(normed, _ALL), attention)
+    queries, keys = states[_QUERIES], states[-2]
     if attention.qk_layernorm:
         queries.copy_(attention.q_layernorm(queries))
         keys.copy_(attention.k_layernorm(keys))
-    _rotate(states[:, : -attention.kv_heads], rotary)
-    return mlp, queries, states[:, attention.heads :].unflatten(1, (2, -1)).transpose(0, 1)
+    _rotate(states[:-1], rotary)
+    return normed, queries.transpose(0, 1).flatten(1, 2), states[_KEYS_VALUES]
 
 
 def project_keys_values(layer: PhiLayer, hidden: Tensor, rotary: Rotary) -> tuple[Tensor, Tensor]:
     """Return rows after the layer norm (rows, hidden_size), and keys and values (2, rows, heads, head size)."""
     attention, normed = layer.self_attn, layer.input_layernorm(hidden)
-    projected = layer.linears.project_keys_values(normed)
-    keys_values = projected.unflatten(-1, (2, -1, attention.head_dim)).transpose(0, 1)
-    keys = keys_values[0]
+    states = _split_heads(layer.linears.attention(normed, _KEYS_VALUES), attention)
+    keys = states[0]
     if attention.qk_layernorm:
         keys.copy_(attention.k_layernorm(keys))
     _rotate(keys, rotary)
-    return normed, keys_values
+    return normed, states
 
 
-def project_queries(layer: PhiLayer, normed: Tensor, rotary: Rotary) -> tuple[Tensor, Tensor]:
-    """Return the MLP's first layer (rows, intermediate_size) and rotated queries (rows, heads, head size)."""
+def project_queries(layer: PhiLayer, normed: Tensor, rotary: Rotary) -> Tensor:
+    """Return rotated queries (rows, heads, head size)."""
     attention = layer.self_attn
-    projected = layer.linears.project_mlp_queries(normed)
-    mlp, queries = _split_mlp(projected, attention.heads, attention.head_dim)
+    queries = _split_heads(layer.linears.attention(normed, _QUERIES), attention)
     if attention.qk_layernorm:
         queries.copy_(attention.q_layernorm(queries))
     _rotate(queries, rotary)
-    return mlp, queries
+    return queries.transpose(0, 1).flatten(1, 2)
 
 
-def combine(layer: PhiLayer, hidden: Tensor, mixed: Tensor, mlp: Tensor) -> Tensor:
-    """Return the output of a layer from its input, attention and the MLP's first layer, all (rows, ...)."""
-    width = mixed.shape[1]
-    joined = mixed.new_empty(len(mixed), width + mlp.shape[1])
-    joined[:, :width] = mixed
-    activation = cast(nn.Module, layer.mlp.activation_fn)
-    if isinstance(activation, nn.GELU) and activation.approximate == "tanh":
-        tanh_gelu(mlp, out=joined[:, width:])
-    else:
-        joined[:, width:] = activation(mlp)
-    return layer.linears.combine(joined).add_(hidden)
+def combine(layer: PhiLayer, hidden: Tensor, normed: Tensor, mixed: Tensor) -> Tensor:
+    """Return the output of a layer from its input, the normalised input and attention, all (rows, ...)."""
+    dense, mlp = layer.self_attn.dense, layer.mlp
+    if not layer.linears.is_transposed:
+        return dense(mixed).add_(mlp(normed)).add_(hidden)
+    first, fc2 = cast(nn.Linear, mlp.fc1)(normed), cast(nn.Linear, mlp.fc2)
+    activation = cast(nn.Module, mlp.activation_fn)
+    is_tanh_gelu = isinstance(activation, nn.GELU) and activation.approximate == "tanh"
+    activated = tanh_gelu_(first) if is_tanh_gelu else activation(first)
+    total = hidden.add(dense.bias).add_(fc2.bias)
+    return torch.addmm(torch.addmm(total, mixed, dense.weight.t()), activated, fc2.weight.t())
 
 
-def _split_mlp(projected: Tensor, heads: int, head_dim: int) -> tuple[Tensor, Tensor]:
-    """Split the columns of a projection into the MLP's (rows, intermediate_size) and heads (rows, heads, head size)."""
-    mlp, states = projected.split([projected.shape[1] - heads * head_dim, heads * head_dim], -1)
-    return mlp, states.view(-1, heads, head_dim)
+def _split_heads(states: Tensor, attention: PhiAttention) -> Tensor:
+    """Split (parts, rows, kv heads * head size) into (parts, rows, kv heads, head size)."""
+    return states.unflatten(-1, (attention.kv_heads, attention.head_dim))
 
 
 def _rotate(states: Tensor, rotary: Rotary) -> None:
-    """Apply the rotary embedding to the first part of each head, (rows, heads, head size), in place."""
+    """Apply the rotary embedding to the first part of each head, (..., rows, heads, head size), in place."""
     cosines, sines = rotary
     turned = states[..., : cosines.shape[-1]]
     swapped = turned.roll(cosines.shape[-1] // 2, -1)
@@ -208,7 +198,7 @@ class LayerOps:
 
     project: Callable[[PhiLayer, Tensor, Rotary], tuple[Tensor, Tensor, Tensor]] = project
     project_keys_values: Callable[[PhiLayer, Tensor, Rotary], tuple[Tensor, Tensor]] = project_keys_values
-    project_queries: Callable[[PhiLayer, Tensor, Rotary], tuple[Tensor, Tensor]] = project_queries
+    project_queries: Callable[[PhiLayer, Tensor, Rotary], Tensor] = project_queries
     combine: Callable[[PhiLayer, Tensor, Tensor, Tensor], Tensor] = combine
 
 
@@ -227,7 +217,7 @@ def packed_forward(phi: PhiBackbone, ops: LayerOps, embeddings: Tensor, groups: 
     """Return hidden states (scored rows, hidden_size) after the final layer norm, group after group.
 
     Args:
-        phi: the transformer, whose layers `pack_layers` has prepared.
+        phi: the transformer, whose layers `backends.linear.pack_layers` has prepared.
         ops: position-wise functions of its layers.
         embeddings: (rows, hidden_size), of all groups.
         groups: the sequences that the rows belong to, in order.
@@ -237,10 +227,10 @@ def packed_forward(phi: PhiBackbone, ops: LayerOps, embeddings: Tensor, groups: 
     counts = [group.layout.size for group in groups]
     *layers, last = cast("Sequence[PhiLayer]", phi.layers)
     for number, layer in enumerate(layers):
-        mlp, queries, keys_values = ops.project(layer, hidden, rotary)
+        normed, queries, keys_values = ops.project(layer, hidden, rotary)
         attended = _update(groups, number, keys_values.split(counts, 1))
         mixed = _attend(groups, layer, queries.split(counts), attended, scored_only=False)
-        hidden = ops.combine(layer, hidden, mixed, mlp)
+        hidden = ops.combine(layer, hidden, normed, mixed)
 
     normed, keys_values = ops.project_keys_values(last, hidden, rotary)
     attended = _update(groups, len(layers), keys_values.split(counts, 1))
@@ -248,10 +238,11 @@ def packed_forward(phi: PhiBackbone, ops: LayerOps, embeddings: Tensor, groups: 
     scored = torch.cat([group.scored_rows + first for group, first in zip(groups, first_rows, strict=False)])
     if not len(scored):
         return hidden[scored]
-    mlp, queries = ops.project_queries(last, normed[scored], (rotary[0][scored], rotary[1][scored]))
+    hidden, normed = hidden[scored], normed[scored]
+    queries = ops.project_queries(last, normed, (rotary[0][scored], rotary[1][scored]))
     counts = [group.scored_layout.size for group in groups]
     mixed = _attend(groups, last, queries.split(counts), attended, scored_only=True)
-    return phi.final_layernorm(ops.combine(last, hidden[scored], mixed, mlp))
+    return phi.final_layernorm(ops.combine(last, hidden, normed, mixed))
 
 
 def _update(groups: Sequence[PackedSequences], layer: int, keys_values: Sequence[Tensor]) -> list[Tensor]:
@@ -272,109 +263,3 @@ def _attend(
         for group, own, columns in zip(groups, queries, attended, strict=True)
     ]
     return (torch.cat(mixed) if len(mixed) > 1 else mixed[0]).flatten(1)
-
-
-class PackedLinears:
-    """Compute with two matrices, which the parameters of the modules are views of from now on."""
-
-    def __init__(self, layer: PhiLayer) -> None:
-        """Move the weights of a layer, which `_is_packable`."""
-        self.modules = linear_modules(layer)
-        *sources, dense, fc2 = self.modules
-        self.weight = _join([module.weight for module in sources], 0)
-        self.bias = _join([module.bias for module in sources], 0)
-        self.combining_weight = _join([dense.weight, fc2.weight], 1)
-        self.combining_biases = (dense.bias, fc2.bias)
-        self.num_early = sum(module.out_features for module in sources[:2])
-        self.addresses = _addresses(self.modules)
-
-    def is_current(self, layer: PhiLayer) -> bool:
-        """Return whether the modules of a layer still have these weights."""
-        return linear_modules(layer) == self.modules and _addresses(self.modules) == self.addresses
-
-    def project(self, normed: Tensor) -> Tensor:
-        """See `LayerLinears`."""
-        return linear(normed, self.weight, self.bias)
-
-    def project_mlp_queries(self, normed: Tensor) -> Tensor:
-        """See `LayerLinears`."""
-        return linear(normed, self.weight[: self.num_early], self.bias[: self.num_early])
-
-    def project_keys_values(self, normed: Tensor) -> Tensor:
-        """See `LayerLinears`."""
-        return linear(normed, self.weight[self.num_early :], self.bias[self.num_early :])
-
-    def combine(self, joined: Tensor) -> Tensor:
-        """See `LayerLinears`."""
-        first, second = (bias.to(joined.dtype) for bias in self.combining_biases)
-        return linear(joined, self.combining_weight, first + second)
-
-
-class SeparateLinears:
-    """Call the modules of a layer one after the other."""
-
-    def __init__(self, layer: PhiLayer) -> None:
-        """Refer to the modules of a layer."""
-        self.modules = linear_modules(layer)
-
-    def project(self, normed: Tensor) -> Tensor:
-        """See `LayerLinears`."""
-        return torch.cat([module(normed) for module in self.modules[:4]], -1)
-
-    def project_mlp_queries(self, normed: Tensor) -> Tensor:
-        """See `LayerLinears`."""
-        return torch.cat([module(normed) for module in self.modules[:2]], -1)
-
-    def project_keys_values(self, normed: Tensor) -> Tensor:
-        """See `LayerLinears`."""
-        return torch.cat([module(normed) for module in self.modules[2:4]], -1)
-
-    def combine(self, joined: Tensor) -> Tensor:
-        """See `LayerLinears`."""
-        *_, dense, fc2 = self.modules
-        attention, mlp = joined.split([dense.in_features, fc2.in_features], -1)
-        return dense(attention).add_(fc2(mlp))
-
-
-def pack_layers(phi: PhiBackbone) -> bool:
-    """Choose how each layer computes, `layer.linears`, and return whether weights were moved."""
-    moved = False
-    for layer in cast("Sequence[PhiLayer]", phi.layers):
-        if isinstance(layer.linears, PackedLinears) and layer.linears.is_current(layer):
-            continue
-        packable = _is_packable(layer)
-        with torch.inference_mode(False), torch.no_grad():
-            layer.linears = PackedLinears(layer) if packable else SeparateLinears(layer)
-        moved |= packable
-    return moved
-
-
-def linear_modules(layer: PhiLayer) -> tuple[nn.Linear, ...]:
-    """Return fc1, the projections of queries, keys and values, dense and fc2."""
-    attention, mlp = layer.self_attn._modules, layer.mlp._modules  # `getattr` of each would take ten times as long
-    names = (mlp["fc1"], attention["q_proj"], attention["k_proj"], attention["v_proj"], attention["dense"], mlp["fc2"])
-    return cast("tuple[nn.Linear, ...]", names)
-
-
-def _is_packable(layer: PhiLayer) -> bool:
-    modules = linear_modules(layer)
-    if layer.training or not all(type(module) in (nn.Linear, UpcastLinear) for module in modules):
-        return False
-    weights = [weight for module in modules for weight in (module.weight, module.bias)]
-    return len({weight.dtype for weight in weights if weight is not None}) == 1 and all(
-        type(weight) is nn.Parameter and weight.grad is None and not weight.is_inference() for weight in weights
-    )
-
-
-def _join(parameters: Sequence[Tensor], dim: int) -> Tensor:
-    """Concatenate parameters and make them views of the result."""
-    joined = torch.cat([parameter.detach() for parameter in parameters], dim)
-    if dim == 1 and joined.numel() < _MIN_LARGE_WEIGHTS:
-        joined = joined.t().contiguous().t()
-    for parameter, view in zip(parameters, joined.split([one.shape[dim] for one in parameters], dim), strict=True):
-        parameter.data = view
-    return joined
-
-
-def _addresses(modules: Sequence[nn.Module]) -> list[int]:
-    return [weight.data_ptr() for module in modules for weight in module._parameters.values() if weight is not None]

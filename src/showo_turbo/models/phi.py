@@ -112,19 +112,18 @@ class PhiMLP(nn.Module):
 
 
 class LayerLinears(Protocol):
-    """Compute the linear layers of a `PhiLayer` on rows, for inference; see `models.packed_forward`."""
+    """Compute queries, keys and values of a `PhiLayer` on rows, for inference; see `models.packed_forward`."""
 
-    def project(self, normed: Tensor) -> Tensor:
-        """Return first MLP layer, queries, keys and values side by side, (rows, outputs), of (rows, hidden_size)."""
+    is_transposed: bool
+    """Whether the matrices of the layer are stored column by column."""
 
-    def project_mlp_queries(self, normed: Tensor) -> Tensor:
-        """Return the first two parts of `project`."""
+    def attention(self, normed: Tensor, parts: slice) -> Tensor:
+        """Return some parts, (parts, rows, kv heads * head size), of the input of attention.
 
-    def project_keys_values(self, normed: Tensor) -> Tensor:
-        """Return the last two parts of `project`."""
-
-    def combine(self, joined: Tensor) -> Tensor:
-        """Return (rows, hidden_size), of attention and activated MLP side by side."""
+        Args:
+            normed: (rows, hidden_size).
+            parts: queries, of several parts if there are more heads than kv heads, keys and values.
+        """
 
 
 class PhiLayer(nn.Module):
@@ -146,7 +145,7 @@ class PhiLayer(nn.Module):
         """Store each parameter by itself again, contiguously."""
         if self.linears is not None:
             for parameter in self.parameters():
-                if parameter.untyped_storage().nbytes() > parameter.nbytes:
+                if parameter.untyped_storage().nbytes() > parameter.nbytes or not parameter.is_contiguous():
                     parameter.data = parameter.data.clone(memory_format=torch.contiguous_format)
         self.linears = cast(LayerLinears, None)
 

@@ -21,10 +21,10 @@ from torch import Tensor, nn
 from showo_turbo.backends.compiled_layers import compile_layer_ops
 from showo_turbo.backends.cuda_graphs import CudaGraphRecorder, CudaGraphRunner
 from showo_turbo.backends.int8 import is_int8, plain_tensors
-from showo_turbo.backends.linear import GeluMLP, arithmetic_dtype, linear, upcast
+from showo_turbo.backends.linear import GeluMLP, arithmetic_dtype, linear, pack_layers, upcast
 from showo_turbo.configuration import BackboneConfig, ShowoConfig
 from showo_turbo.models.clip_projector import ClipProjector
-from showo_turbo.models.packed_forward import LayerOps, PackedSequences, pack_layers, packed_forward
+from showo_turbo.models.packed_forward import LayerOps, PackedSequences, packed_forward
 from showo_turbo.models.phi import TANH_GELUS, PhiLanguageModel, PhiLayer
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ class Showo(nn.Module):
         self._pack()  # first, since it moves weights
         weights = [part.detach() for weight in self.parameters() for part in plain_tensors(weight)]
         counters = tuple((one.data_ptr(), 0 if one.is_inference() else one._version) for one in weights)
-        derived_from = counters, tuple(torch.stack([one.flatten()[0].float() for one in weights]).tolist())
+        derived_from = counters, tuple(torch.stack([one[(0,) * one.ndim].float() for one in weights]).tolist())
         if derived_from != self._derived_from:
             self._derived, self._derived_from = {}, derived_from
         if key not in self._derived:

@@ -12,7 +12,7 @@ from showo_turbo.device import parse_device, parse_dtype
 from showo_turbo.errors import InputError
 from showo_turbo.pipelines.image_editing import ImageEditing
 from showo_turbo.pipelines.understanding import Understanding
-from showo_turbo.validation import check_quantization
+from showo_turbo.validation import check_integer, check_quantization
 
 if TYPE_CHECKING:
     from showo_turbo.serving.engine import Engine
@@ -112,20 +112,25 @@ class ShowoPipeline(ImageEditing, Understanding):
         self.model.use_cuda_graphs()
         return self
 
-    def engine(self, max_sequences: int = 32) -> "Engine[PipelineRequest]":
+    def engine(self, max_sequences: int = 32, prefix_cache_size: int = 256) -> "Engine[PipelineRequest]":
         """Return an engine that runs many requests at once (continuous batching), each with the result it has alone.
 
         Args:
             max_sequences: largest number of sequences in a forward pass. An answer is one sequence; an image is one,
                 with guidance two.
+            prefix_cache_size: size of the KV caches of pictures in MiB, from which later questions about the same
+                pictures start; 0 stores none. A picture of 256 codes takes 102 MiB at full size in float32.
 
         Raises:
-            InputError: if `max_sequences` is below 1.
+            InputError: if `max_sequences` is below 1, or `prefix_cache_size` below 0.
         """
+        from showo_turbo.generation.prefix_store import PrefixStore
         from showo_turbo.serving.engine import Engine  # serving is built on pipelines
         from showo_turbo.serving.requests import prepare_request
 
-        return Engine(self.model, lambda request: prepare_request(self, request), max_sequences)
+        check_integer("prefix_cache_size", prefix_cache_size, 0)
+        store = PrefixStore(self.model, prefix_cache_size << 20) if prefix_cache_size else None
+        return Engine(self.model, lambda request: prepare_request(self, request, store), max_sequences, store=store)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write all components into one folder that `from_pretrained` loads, weights in the dtype they have.

@@ -9,6 +9,7 @@ Decisions:
 - What is stored is found by content: the pixels of the image, then the longest common start of the ids. `TextForward`
   compares ids itself, so a wrong match costs time and changes no result.
 - A decoder continues one dialogue at a time: it is taken out, and stored again with the longer dialogue at the end.
+  Other dialogues about its picture meanwhile start from the picture alone (`generation.prefix_store`).
 - Speculative drafts start afresh in each turn, so the number of forward passes does not depend on what is stored.
 """
 
@@ -23,6 +24,7 @@ from PIL.Image import Image
 
 from showo_turbo.components import make_generator
 from showo_turbo.generation.options import DecodingOptions, add_options, options_in
+from showo_turbo.generation.prefix_store import PrefixStore
 from showo_turbo.generation.text_decoder import TextDecoder
 from showo_turbo.generation.trajectory import State
 from showo_turbo.models.showo_features import FeatureShowo
@@ -162,7 +164,9 @@ def dialogue_ids(
     return ids
 
 
-def prepare_dialogue(pipe: ShowoPipeline, cache: DialogueCache, request: ChatRequest) -> Job:
+def prepare_dialogue(
+    pipe: ShowoPipeline, cache: DialogueCache, request: ChatRequest, store: PrefixStore | None = None
+) -> Job:
     """Check a request, encode its image, and build its decoder and first state.
 
     Raises:
@@ -180,6 +184,8 @@ def prepare_dialogue(pipe: ShowoPipeline, cache: DialogueCache, request: ChatReq
     decoder, guesses = TextDecoder.from_options(
         image.model, prompts.vocabulary, [ids], decoding, make_generator(request.seed), previous
     )
+    if decoder.model is pipe.model:
+        decoder.store = store
     prompt_tokens = len(ids)
 
     def output(state: State) -> ChatOutput:

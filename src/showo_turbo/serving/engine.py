@@ -31,6 +31,7 @@ from threading import Lock, get_ident
 from typing import Any, Generic, TypeVar
 
 from showo_turbo.errors import InputError
+from showo_turbo.generation.prefix_store import PrefixStore
 from showo_turbo.generation.trajectory import State, run_batched
 from showo_turbo.models.showo import Showo
 from showo_turbo.serving.batching import Job, JobGroup
@@ -126,6 +127,7 @@ class Engine(Generic[Request]):
     Attributes:
         steps: number of steps so far.
         occupied: number of sequences that have a place in the newest step.
+        store: KV caches of pictures that requests share, with counts of hits; None if nothing is shared.
     """
 
     def __init__(
@@ -134,6 +136,7 @@ class Engine(Generic[Request]):
         prepare: Callable[[Request], Job],
         max_sequences: int = 32,
         order: Order = first_come,
+        store: PrefixStore | None = None,
     ) -> None:
         """Start without requests.
 
@@ -143,12 +146,14 @@ class Engine(Generic[Request]):
             max_sequences: largest number of sequences in a forward pass. An answer is one sequence; an image is one,
                 with guidance two.
             order: order in which waiting requests start: `first_come` or `virtual_finish`.
+            store: where `prepare` lets answers look for KV caches of their pictures.
 
         Raises:
             InputError: if `max_sequences` is below 1.
         """
         check_integer("max_sequences", max_sequences, 1)
         self.model, self.max_sequences = model, max_sequences
+        self.store = store
         self.steps = self.occupied = 0
         self._prepare, self._order, self._tickets = prepare, order, count()
         self._requests: dict[int, _Admitted[Request]] = {}

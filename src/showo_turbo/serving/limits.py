@@ -22,6 +22,7 @@ class LimitOptions(Options):
         max_steps: forward passes of one image or window.
         max_windows: windows of the model's size in one image.
         cache_size: size of the cache of dialogues, in MiB for each model.
+        prefix_cache_size: size of the KV caches of pictures that requests share, in MiB for each model.
 
     Raises:
         InputError: if a value has another type or lies outside its range.
@@ -47,3 +48,6 @@ class LimitOptions(Options):
     max_steps: int = option(64, "Forward passes of one image or window.", minimum=1)
     max_windows: int = option(16, "Windows of the model's size in one image.", minimum=1)
     cache_size: int = option(256, "Size of the cache of dialogues, in MiB for each model.", minimum=0)
+    prefix_cache_size: int = option(
+        256, "Size of the KV caches of pictures that requests share, in MiB for each model; 0 shares none.", minimum=0
+    )

@@ -21,6 +21,7 @@ from showo_turbo.components import make_generator
 from showo_turbo.errors import InputError
 from showo_turbo.generation.canvas import CanvasDenoiser
 from showo_turbo.generation.options import DecodingOptions, SamplingOptions, add_options, options_in
+from showo_turbo.generation.prefix_store import PrefixStore
 from showo_turbo.generation.trajectory import State
 from showo_turbo.outputs import ImageOutput
 from showo_turbo.pipelines.image_generation import Drawing
@@ -124,14 +125,19 @@ _TOKENS_PER_PASS = 4
 """Expected tokens per forward pass of Jacobi decoding; orders requests, and changes no result."""
 
 
-def prepare_request(pipe: ShowoPipeline, request: PipelineRequest) -> Job:
+def prepare_request(pipe: ShowoPipeline, request: PipelineRequest, store: PrefixStore | None = None) -> Job:
     """Check a request, encode its images, and build its decoder and first state.
+
+    Args:
+        pipe: the pipeline whose method it is.
+        request: the request.
+        store: KV caches of earlier pictures, which answers start from.
 
     Raises:
         InputError: if an image cannot be read, a prompt is empty or too long, or an option is out of its range.
     """
     if isinstance(request, TextRequest):
-        return _prepare_answers(pipe, request)
+        return _prepare_answers(pipe, request, store)
     prepare: dict[type, Callable[..., Drawing]] = {
         ImageRequest: pipe.prepare_drawing,
         InpaintRequest: pipe.prepare_inpainting,
@@ -166,9 +172,11 @@ def expected_passes(options: DecodingOptions) -> int:
     return max(1, options.max_new_tokens // (_TOKENS_PER_PASS if options.decoding == "jacobi" else 1))
 
 
-def _prepare_answers(pipe: ShowoPipeline, request: TextRequest) -> Job:
+def _prepare_answers(pipe: ShowoPipeline, request: TextRequest, store: PrefixStore | None) -> Job:
     decoding = DecodingOptions(**options_in(DecodingOptions, request))
     pairs = pipe.pair_questions(request.image, request.prompt, request.codes)
     decoder, guesses = pipe.prepare_answers(pairs, decoding, make_generator(request.seed))
+    if decoder.model is pipe.model:
+        decoder.store = store
     batch_key = None if decoding.do_sample else (decoding, decoder.model)
     return Job(decoder, decoder.start(guesses), pipe.text_output, batch_key, expected_passes(decoding))

@@ -23,6 +23,7 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import Any, Protocol
 
+from showo_turbo.generation.prefix_store import PrefixStore
 from showo_turbo.pipelines.pipeline import ShowoPipeline
 from showo_turbo.serving.dialogues import ChatRequest, DialogueCache, prepare_dialogue
 from showo_turbo.serving.engine import Engine, Update, virtual_finish
@@ -110,6 +111,11 @@ class Worker:
     def caches(self) -> dict[str, DialogueCache]:
         """Caches of dialogues, by model."""
         return {name: model.cache for name, model in self._models.items()}
+
+    @property
+    def stores(self) -> dict[str, PrefixStore]:
+        """Stored KV caches of pictures, by model."""
+        return {name: model.engine.store for name, model in self._models.items() if model.engine.store is not None}
 
     def submit(self, model: str, request: Request, report: Report) -> Submission:
         """Accept a request; called in the event loop.
@@ -245,11 +251,12 @@ class Worker:
 
 
 def _build(pipe: ShowoPipeline, limits: LimitOptions) -> _Model:
-    cache = DialogueCache(limits.cache_size << 20)
+    cache, size = DialogueCache(limits.cache_size << 20), limits.prefix_cache_size << 20
+    store = PrefixStore(pipe.model, size) if size else None
 
     def prepare(request: Request) -> Any:
         if isinstance(request, ChatRequest):
-            return prepare_dialogue(pipe, cache, request)
-        return prepare_request(pipe, request)
+            return prepare_dialogue(pipe, cache, request, store)
+        return prepare_request(pipe, request, store)
 
-    return _Model(Engine(pipe.model, prepare, limits.max_sequences, virtual_finish), cache)
+    return _Model(Engine(pipe.model, prepare, limits.max_sequences, virtual_finish, store), cache)

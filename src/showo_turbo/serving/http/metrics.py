@@ -107,6 +107,19 @@ class _WorkerCollector:
             for model, cache in self.worker.caches.items():
                 family.add_metric([model], getattr(cache, name))
             yield family
+        for name, text in (
+            ("lookups", "Pictures whose KV cache was looked up."),
+            ("hits", "Pictures whose KV cache was found."),
+            ("cached_tokens", "Tokens of them."),
+        ):
+            family = CounterMetricFamily(f"showo_turbo_shared_prefix_{name}", text, labels=["model"])
+            for model, store in self.worker.stores.items():
+                family.add_metric([model], getattr(store, name))
+            yield family
+        shared = GaugeMetricFamily("showo_turbo_shared_prefix_bytes", "Size of these KV caches.", labels=["model"])
+        for model, store in self.worker.stores.items():
+            shared.add_metric([model], store.stored_bytes)
+        yield shared
         stored = GaugeMetricFamily("showo_turbo_prefix_cache_bytes", "Size of the cache.", labels=["model"])
         for model, cache in self.worker.caches.items():
             stored.add_metric([model], cache.stored_bytes)
