@@ -55,7 +55,9 @@ def other_shapes(pipe: ShowoPipeline) -> Image.Image:
     """Draw images that are no squares."""
     wide = pipe.text_to_image("three red apples", width=256, height=128, seed=SEED).images[0]
     tall = pipe.text_to_image("four donuts", width=128, height=192, seed=SEED).images[0]
-    return strip((wide, "256 x 128: three red apples, in each square"), (tall, "128 x 192: four donuts, in each square"))
+    return strip(
+        (wide, "256 x 128: three red apples, in each square"), (tall, "128 x 192: four donuts, in each square")
+    )
 
 
 def main() -> None:
