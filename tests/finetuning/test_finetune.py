@@ -172,6 +172,21 @@ def test_edits_are_learned(config: FinetuningConfig, sources: dict[str, list[Sou
     assert "broken.png" in (Path(config.output) / "bad_edits_0.jsonl").read_text()
 
 
+def test_an_adapter_of_edits_says_so(config: FinetuningConfig, sources: dict[str, list[SourceConfig]]) -> None:
+    folder = Path(sources["captions"][0].path).parent
+    (folder / "pair.jsonl").write_text(json.dumps({"source": "0.png", "instruction": "paint it", "target": "1.png"}))
+    kinds: dict[str, Any] = {"dialogues": [], "texts": []}
+    loop, lora = replace(LOOP, steps=1), LoraConfig(rank=2)
+    edits = [SourceConfig("edit_pairs", str(folder / "pair.jsonl"))]
+    finetune(replace(config, **kinds, edits=edits, edits_batch_size=1, loop=loop, lora=lora))
+    adapter = Path(config.output) / "adapter"
+    assert ShowoPipeline.from_pretrained(adapter).edit(str(folder / "0.png"), "paint it", seed=0).images
+    finetune(replace(config, **kinds, output=f"{config.output}_captions", loop=loop, lora=lora))
+    others = ShowoPipeline.from_pretrained(f"{config.output}_captions/adapter")
+    with pytest.raises(InputError, match="not trained to edit by instructions"):
+        others.edit(str(folder / "0.png"), "paint it")
+
+
 @torch.no_grad()
 def test_labels_of_a_dialogue_are_its_answers(random_pipe: ShowoPipeline) -> None:
     prompts, model = random_pipe.prompts, random_pipe.model

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from showo_turbo.backends.int8 import int8_weight_names, quantize, use_int8_linear
+from showo_turbo.checkpoints.adapter_base import teaches_edits
 from showo_turbo.checkpoints.adapter_config import read_adapter_config
 from showo_turbo.checkpoints.image_tokenizer import load_image_tokenizer
 from showo_turbo.checkpoints.lora import merge_adapter
@@ -126,7 +127,9 @@ def locate(
             )
         base_files = locate(named, image_tokenizer, text_tokenizer, vision_tower=vision_tower)
         own = published_checkpoint(name)
-        return replace(base_files, adapter=folder, sampling=own.sampling if own else base_files.sampling)
+        config = replace(base_files.config, edits_images=base_files.config.edits_images or teaches_edits(folder))
+        sampling = own.sampling if own else base_files.sampling
+        return replace(base_files, config=config, adapter=folder, sampling=sampling)
     if base is not None:
         raise InputError(
             f"base is {str(base)!r}, but model {str(name)!r} is not an adapter: it has no {ADAPTER_CONFIG}, or is whole"

@@ -92,6 +92,8 @@ def _run(config: FinetuningConfig, output: Path) -> None:
     sources = SampleSources(config, config.loop.seed, pipe, output, dialogue_length, captions_need_codes=True)
     with closing(sources):
         settings = _settings(config) | {"model": locate(config.model, **components).weights_sha256()}
+        if "edits" in config.kinds:
+            pipe.model.config = replace(pipe.model.config, edits_images=True)
         check_or_write_run_manifest(
             config.loop, settings | sources.settings(config.kinds), "a model", sources.digests(config.kinds)
         )
