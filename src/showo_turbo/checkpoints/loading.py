@@ -20,6 +20,7 @@ from showo_turbo.checkpoints.names import (
     IMAGE_TOKENIZER,
     INDEX_SUFFIX,
     MODEL,
+    SHIPPED_MODELS,
     TEXT_TOKENIZER,
     VISION_TOWER,
     WEIGHT_FILES,
@@ -153,6 +154,16 @@ def locate(
         vision_tower=_vision_tower_of(str(name), folder, config, vision_tower),
         sampling=sampling,
     )
+
+
+def locate_image_tokenizer(name: str) -> Path:
+    """Return the folder of an image tokenizer, given as a shipped model, a folder or a hub name.
+
+    Raises:
+        InputError: if it is none of these.
+    """
+    shipped = locate(name).image_tokenizer if name in SHIPPED_MODELS else None
+    return shipped or resolve(name, IMAGE_TOKENIZER)
 
 
 def _is_adapter(folder: Path) -> bool:
