@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd.graph import saved_tensors_hooks
 from torch.nn import functional as F
@@ -22,6 +22,7 @@ from torch.nn import functional as F
 from showo_turbo.configuration import BackboneConfig, ShowoConfig
 from showo_turbo.models.showo import Showo
 from showo_turbo.planning.work import Pass
+from showo_turbo.training.adapters import LoraConfig, prepare_model
 from showo_turbo.vocabulary import SPECIAL_TOKENS
 
 _FLOAT32 = 4
@@ -54,9 +55,20 @@ def count_parameters(config: BackboneConfig, layers: int | None = None) -> int:
     return ends + (config.num_hidden_layers if layers is None else layers) * layer
 
 
-def measure_activations(config: BackboneConfig, one: Pass, bfloat16: bool) -> Activations:
+def count_trained(config: BackboneConfig, lora: LoraConfig) -> int:
+    """Return the number of parameters that are trained: those of the adapters, or all."""
+    if not lora.rank:
+        return count_parameters(config)
+    hidden, mlp = config.hidden_size, config.intermediate_size
+    attention, feed_forward = ("q_proj", "k_proj", "v_proj", "dense"), ("fc1", "fc2")
+    widths = 2 * hidden * sum(name in attention for name in lora.targets)
+    widths += (hidden + mlp) * sum(name in feed_forward for name in lora.targets)
+    return config.num_hidden_layers * lora.rank * widths
+
+
+def measure_activations(config: BackboneConfig, one: Pass, bfloat16: bool, lora: LoraConfig) -> Activations:
     """Return what a forward pass stores for the backward pass, by running models of 1 and 2 layers without data."""
-    first, second = (_stored_bytes(config, one, layers, bfloat16) for layers in (1, 2))
+    first, second = (_stored_bytes(config, one, layers, bfloat16, lora) for layers in (1, 2))
     layer = second[0] - first[0]
     cast = second[1] - first[1]
     return Activations(
@@ -67,7 +79,30 @@ def measure_activations(config: BackboneConfig, one: Pass, bfloat16: bool) -> Ac
     )
 
 
-def _stored_bytes(config: BackboneConfig, one: Pass, layers: int, bfloat16: bool) -> tuple[int, int]:
+def model_without_data(
+    mode: FakeTensorMode, sizes: ShowoConfig, config: BackboneConfig, lora: LoraConfig, checkpointing: bool = False
+) -> Showo:
+    """Return a model that is prepared for training, on the CPU, of which no tensor has data.
+
+    Args:
+        mode: of its tensors; it is to be run in this mode.
+        sizes: of vocabulary and images.
+        config: of the backbone.
+        lora: adapters in place of all weights.
+        checkpointing: gradient checkpointing.
+    """
+    with torch.device("meta"):  # adapters cannot be added to tensors of the mode
+        model = prepare_model(Showo(sizes, config), lora, checkpointing, 0)
+    with mode:
+        for module in model.modules():
+            for name, one in module.named_parameters(recurse=False):
+                setattr(module, name, nn.Parameter(torch.empty(one.shape), requires_grad=one.requires_grad))
+            for name, buffer in module.named_buffers(recurse=False):
+                setattr(module, name, torch.empty(buffer.shape, dtype=buffer.dtype))
+    return model
+
+
+def _stored_bytes(config: BackboneConfig, one: Pass, layers: int, bfloat16: bool, lora: LoraConfig) -> tuple[int, int]:
     """Return the bytes of activations and of cast weights that autograd stores."""
     stored: dict[int, Tensor] = {}
 
@@ -78,8 +113,9 @@ def _stored_bytes(config: BackboneConfig, one: Pass, layers: int, bfloat16: bool
     sizes = ShowoConfig(
         vocab_size=config.vocab_size, llm_vocab_size=config.vocab_size - len(SPECIAL_TOKENS) - 2, codebook_size=1
     )
-    with FakeTensorMode():
-        model = Showo(sizes, replace(config, num_hidden_layers=layers)).train()
+    mode = FakeTensorMode()
+    model = model_without_data(mode, sizes, replace(config, num_hidden_layers=layers), lora)
+    with mode:
         weights = {parameter.untyped_storage()._cdata for parameter in model.parameters()}
         shapes = {tuple(parameter.shape) for parameter in model.parameters() if parameter.ndim > 1}
         ids = torch.zeros(one.rows, one.length, dtype=torch.long)
