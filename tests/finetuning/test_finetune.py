@@ -12,6 +12,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
+from showo_turbo.checkpoints.names import resolve
 from showo_turbo.cli.main import app
 from showo_turbo.data import DialogueSample, SourceConfig, Turn
 from showo_turbo.errors import InputError
@@ -19,6 +20,7 @@ from showo_turbo.finetuning.finetune import finetune
 from showo_turbo.finetuning.finetuning_config import FinetuningConfig, ValidationConfig
 from showo_turbo.models.omni_attention import understanding_mask
 from showo_turbo.pipelines.pipeline import ShowoPipeline
+from showo_turbo.processing.known_world import WORLD_FILE
 from showo_turbo.training.adapters import LoraConfig
 from showo_turbo.training.loop import LoopConfig
 from showo_turbo.training.optimizers import OptimizerConfig
@@ -102,6 +104,20 @@ def test_an_adapter_folder_is_the_merged_model(config: FinetuningConfig, random_
         before, by_adapter, by_merge = (pipe.model(ids, mask) for pipe in (base, adapter, merged))
     torch.testing.assert_close(by_adapter, by_merge, atol=5e-3, rtol=0)  # the merged weights are float16
     assert not torch.allclose(by_adapter, before, atol=1e-2)
+
+
+def test_the_known_world_of_a_base_is_not_that_of_an_adapter(
+    config: FinetuningConfig, random_checkpoint: Path, tmp_path: Path
+) -> None:
+    base = tmp_path / "base"
+    shutil.copytree(random_checkpoint, base)
+    shutil.copy(resolve("tiny") / WORLD_FILE, base)
+    assert ShowoPipeline.from_pretrained(base).known_world is not None
+    finetune(replace(config, model=str(base), loop=replace(LOOP, steps=1), lora=LoraConfig(rank=2)))
+    done = CliRunner().invoke(app, ["convert", f"{config.output}/adapter", str(tmp_path / "merged")])
+    assert done.exit_code == 0, done.output
+    for folder in (f"{config.output}/adapter", f"{config.output}/model", tmp_path / "merged"):
+        assert ShowoPipeline.from_pretrained(folder).known_world is None
 
 
 def test_peft_reads_the_adapter(config: FinetuningConfig, random_pipe: ShowoPipeline) -> None:

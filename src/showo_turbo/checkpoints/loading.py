@@ -280,8 +280,10 @@ def load_sampling_options(files: CheckpointFiles) -> SamplingOptions:
 def load_known_world(files: CheckpointFiles) -> KnownWorld | None:
     """Load the description of the texts that the model was trained on from `world.json`, if there is one.
 
+    An adapter was trained on other texts than its base, so the description of the base is not that of the model.
+
     Raises:
         InputError: if the file cannot be read or holds something else.
     """
     file = files.folder / WORLD_FILE
-    return KnownWorld.from_file(file) if file.exists() else None
+    return KnownWorld.from_file(file) if file.exists() and files.adapter is None else None
