@@ -7,7 +7,7 @@ Assumptions, beside those of `work` and `step_memory`:
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from showo_turbo.configuration import BackboneConfig
 from showo_turbo.distillation.config import Stage
@@ -212,5 +212,5 @@ class Planner:
 
 
 def _scaled(one: Activations, batch: int) -> Activations:
-    """Return the activations of a larger batch: stored tensors grow with it, cast weights do not."""
-    return Activations(batch * one.ends, batch * one.layer, batch * one.layer_input, one.cast_weights)
+    """Return the activations of a larger batch: stored tensors grow with it, copies of weights do not."""
+    return replace(one, ends=batch * one.ends, layer=batch * one.layer, layer_input=batch * one.layer_input)

@@ -8,6 +8,8 @@ Decisions:
 - Activations are what autograd stores in a forward pass of the library's own model, with 1 and 2 layers; more layers
   store as much each. So no formula has to follow the model.
 - Gradients take the place of activations, so a step peaks at the larger one of both.
+- Autocast makes one copy of a trained weight in bfloat16 for all passes of a step, and one of a frozen weight in every
+  pass, which the backward pass needs: LoRA with two terms in the loss has two such copies of its base.
 """
 
 from collections.abc import Iterable
@@ -36,13 +38,17 @@ class Activations:
         ends: embeddings, final norm and logits.
         layer: of one layer, without copies of weights.
         layer_input: of one layer under gradient checkpointing.
-        cast_weights: copies of all weights in bfloat16, made by autocast; they are the same for all passes of a step.
+        cast_weights: copies of all trained weights in bfloat16, which all passes of a step share.
+        frozen_ends: copies of frozen weights of embeddings and head in bfloat16, which every pass makes.
+        frozen_layer: likewise, of one layer.
     """
 
     ends: float
     layer: float
     layer_input: float
     cast_weights: float
+    frozen_ends: float = 0.0
+    frozen_layer: float = 0.0
 
 
 def count_parameters(config: BackboneConfig, layers: int | None = None) -> int:
@@ -69,13 +75,14 @@ def count_trained(config: BackboneConfig, lora: LoraConfig) -> int:
 def measure_activations(config: BackboneConfig, one: Pass, bfloat16: bool, lora: LoraConfig) -> Activations:
     """Return what a forward pass stores for the backward pass, by running models of 1 and 2 layers without data."""
     first, second = (_stored_bytes(config, one, layers, bfloat16, lora) for layers in (1, 2))
-    layer = second[0] - first[0]
-    cast = second[1] - first[1]
+    layer, cast, frozen = (more - less for more, less in zip(second, first, strict=True))
     return Activations(
         ends=first[0] - layer,
         layer=layer,
         layer_input=one.rows * one.length * config.hidden_size * _FLOAT32,
         cast_weights=first[1] + (config.num_hidden_layers - 1) * cast,
+        frozen_ends=first[2] - frozen,
+        frozen_layer=frozen,
     )
 
 
@@ -102,8 +109,10 @@ def model_without_data(
     return model
 
 
-def _stored_bytes(config: BackboneConfig, one: Pass, layers: int, bfloat16: bool, lora: LoraConfig) -> tuple[int, int]:
-    """Return the bytes of activations and of cast weights that autograd stores."""
+def _stored_bytes(
+    config: BackboneConfig, one: Pass, layers: int, bfloat16: bool, lora: LoraConfig
+) -> tuple[int, int, int]:
+    """Return the bytes that autograd stores: of activations, and of copies of trained and of frozen weights."""
     stored: dict[int, Tensor] = {}
 
     def store(tensor: Tensor) -> Tensor:
@@ -116,22 +125,22 @@ def _stored_bytes(config: BackboneConfig, one: Pass, layers: int, bfloat16: bool
     mode = FakeTensorMode()
     model = model_without_data(mode, sizes, replace(config, num_hidden_layers=layers), lora)
     with mode:
-        weights = {parameter.untyped_storage()._cdata for parameter in model.parameters()}
-        shapes = {tuple(parameter.shape) for parameter in model.parameters() if parameter.ndim > 1}
         ids = torch.zeros(one.rows, one.length, dtype=torch.long)
         mask = torch.ones(one.rows, 1, one.length, one.length, dtype=torch.bool)
         with saved_tensors_hooks(store, lambda tensor: tensor), torch.autocast("cpu", torch.bfloat16, bfloat16):
             hidden = model(ids, mask)[:, : one.scored]
             logits = model.logits(hidden, 0, one.ids)
             F.cross_entropy(logits.flatten(0, 1), torch.zeros(logits.shape[:2].numel(), dtype=torch.long))
-        activations = [tensor for key, tensor in stored.items() if key not in weights]
-        total = sum(tensor.untyped_storage().nbytes() for tensor in activations)
-        cast = sum(
-            tensor.untyped_storage().nbytes()
-            for tensor in activations
-            if tensor.dtype == torch.bfloat16 and {tuple(tensor.shape), tuple(reversed(tensor.shape))} & shapes
-        )  # weights may be stored as their transposes
-        return total - cast, cast
+    weights = {parameter.untyped_storage()._cdata for parameter in model.parameters()}
+    matrices = [parameter for parameter in model.parameters() if parameter.ndim > 1]
+    trained, frozen = ({tuple(one.shape) for one in matrices if one.requires_grad is own} for own in (True, False))
+    counts = [0, 0, 0]
+    for tensor in (tensor for key, tensor in stored.items() if key not in weights):
+        shapes = {tuple(tensor.shape), tuple(reversed(tensor.shape))}  # weights may be stored as their transposes
+        is_cast = tensor.dtype == torch.bfloat16
+        kind = 1 if is_cast and shapes & trained else 2 if is_cast and shapes & frozen else 0
+        counts[kind] += tensor.untyped_storage().nbytes()
+    return counts[0], counts[1], counts[2]
 
 
 @dataclass(frozen=True)
@@ -153,8 +162,9 @@ def peak_bytes(held: Held, passes: Iterable[Activations], layers: int, checkpoin
     """Return the peak of a step whose passes are all stored until one backward pass."""
     stored = list(passes)
     if checkpointing:
-        kept = sum(one.ends + layers * one.layer_input for one in stored) + max(one.layer for one in stored)
+        kept = sum(one.ends + one.frozen_ends + layers * one.layer_input for one in stored)
+        kept += max(one.layer + one.frozen_layer for one in stored)
     else:
-        kept = sum(one.ends + layers * one.layer for one in stored)
+        kept = sum(one.ends + one.frozen_ends + layers * (one.layer + one.frozen_layer) for one in stored)
     cast = max(one.cast_weights for one in stored)
     return held.always + max(kept + cast, held.gradients + held.update)
