@@ -7,6 +7,7 @@ show the scene before.
 
 import random
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -59,6 +60,7 @@ def main(
     before = [built_in.render(scene) for scene, _, _ in found]
     for model in models:
         pipe = ShowoPipeline.from_pretrained(model)
+        pipe.model.config = replace(pipe.model.config, edits_images=True)  # a base that was not trained is measured too
         after: list[Image.Image] = []
         for start in range(0, count, BATCH):
             texts = [text for _, _, text in found[start : start + BATCH]]

@@ -1,6 +1,7 @@
 """Fixtures that many tests share: the golden data, the tiny checkpoint it was made with, and random tiny models."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -148,3 +149,19 @@ def random_checkpoint(tmp_path_factory: pytest.TempPathFactory, tiny_folder: Pat
 def random_pipe(random_checkpoint: Path) -> ShowoPipeline:
     """Its pipeline; not to be changed by a test."""
     return ShowoPipeline.from_pretrained(random_checkpoint, device="cpu")
+
+
+@pytest.fixture(scope="session")
+def editing_checkpoint(tmp_path_factory: pytest.TempPathFactory, random_checkpoint: Path) -> Path:
+    """The same weights, of a checkpoint whose config says that it was trained on editing pairs."""
+    folder = tmp_path_factory.mktemp("models") / "editing"
+    shutil.copytree(random_checkpoint, folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"edits_images": True}))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def editing_pipe(editing_checkpoint: Path) -> ShowoPipeline:
+    """Its pipeline; not to be changed by a test."""
+    return ShowoPipeline.from_pretrained(editing_checkpoint, device="cpu")

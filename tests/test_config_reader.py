@@ -6,6 +6,7 @@ import pytest
 
 from showo_turbo.config_reader import read_config
 from showo_turbo.errors import InputError
+from showo_turbo.finetuning.finetuning_config import FinetuningConfig
 from showo_turbo.pretraining.image_tokenizer_training import ImageTokenizerTrainingConfig
 
 
@@ -31,6 +32,30 @@ def test_arguments_override_files_and_files_override_defaults(tmp_path: Path) ->
 def test_invalid_settings_are_named(argument: str, words: str) -> None:
     with pytest.raises(InputError, match=words):
         read_config(ImageTokenizerTrainingConfig, [argument])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hidden_size"),
+    [
+        ([], None),
+        (["architecture=null"], None),
+        (["architecture={}"], 128),
+        (["architecture.hidden_size=64"], 64),
+        (["architecture={hidden_size: 32}", "architecture.hidden_size=16"], 16),
+    ],
+)
+def test_a_section_may_be_left_out_or_given(arguments: list[str], hidden_size: int | None) -> None:
+    captions = "captions=[{kind: image_folder, path: captions.jsonl}]"
+    architecture = read_config(FinetuningConfig, [captions, *arguments]).architecture
+    assert (architecture and architecture.hidden_size) == hidden_size
+
+
+def test_keys_of_a_section_that_is_left_out_are_known() -> None:
+    captions = "captions=[{kind: image_folder, path: captions.jsonl}]"
+    with pytest.raises(InputError, match=r"'architecture\.hiden_size'; the nearest known one is 'architecture\.hidden"):
+        read_config(FinetuningConfig, [captions, "architecture.hiden_size=64"])
+    with pytest.raises(InputError, match=r"setting architecture\.hidden_size: .*'x'"):
+        read_config(FinetuningConfig, [captions, "architecture.hidden_size=x"])
 
 
 @pytest.mark.parametrize("text", ["12:30", "2024_01_02", "010", "no", "${oc.env:HOME}", "2024-13-45", "${ five", "1e3"])

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from showo_turbo.pipelines.pipeline import ShowoPipeline
     from showo_turbo.plots.trajectories import plot_trajectory
     from showo_turbo.serving.requests import (
+        EditRequest,
         ExtrapolateRequest,
         ImageRequest,
         InpaintRequest,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 __version__ = version("showo-turbo")
 __all__ = [
+    "EditRequest",
     "ExtrapolateRequest",
     "ImageOutput",
     "ImageRequest",
@@ -55,6 +57,7 @@ for _name in ("torchao", "torch.utils._pytree"):
     logging.getLogger(_name).addFilter(_is_relevant)
 
 _HOMES = {
+    "EditRequest": "showo_turbo.serving.requests",
     "ExtrapolateRequest": "showo_turbo.serving.requests",
     "ImageOutput": "showo_turbo.outputs",
     "ImageRequest": "showo_turbo.serving.requests",

@@ -2,10 +2,12 @@
 
 import difflib
 import re
-from dataclasses import is_dataclass
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
 from io import StringIO
 from pathlib import Path
-from typing import Any, TypeVar, cast, get_type_hints
+from types import NoneType
+from typing import Any, TypeVar, cast, get_args, get_type_hints
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
@@ -47,7 +49,7 @@ def read_config(cls: type[T], arguments: list[str]) -> T:
     layers = [_read_file(Path(value)) for key, value in pairs if key == "config"]
     layers.append(_read_arguments(cls, [(key, value) for key, value in pairs if key != "config"]))
     settings = OmegaConf.structured(cls, flags={"readonly": False})
-    known = _dotted_keys(cast(dict, OmegaConf.to_container(settings)))  # of a mapping, so a dict
+    known = _dotted_keys(cast(dict, OmegaConf.to_container(settings))) | set(_keys_of_optional(cls))
     for layer in layers:
         for key in sorted(_dotted_keys(cast(dict, OmegaConf.to_container(layer))) - known):
             nearest = difflib.get_close_matches(key, known, n=1, cutoff=0.0)[0]
@@ -57,7 +59,8 @@ def read_config(cls: type[T], arguments: list[str]) -> T:
     except OverflowError as error:
         raise InputError(f"a setting is a number that is too large ({_first_line(error)})") from error
     except OmegaConfBaseException as error:
-        raise InputError(f"setting {error.full_key}: {_first_line(error)}") from error
+        setting = f"setting {error.full_key}" if error.full_key else "a section of settings"
+        raise InputError(f"{setting}: {_first_line(error)}") from error
     assert isinstance(merged, cls)  # `structured` made the settings of this class
     return merged
 
@@ -166,6 +169,16 @@ def _check_structure(text: str) -> None:
             raise ValueError(f"it is nested more than {_MAX_NESTING} levels deep")
         if sum(counts) > _MAX_VALUES:
             raise ValueError(f"it holds more than {_MAX_VALUES:,} values")
+
+
+def _keys_of_optional(cls: type, prefix: str = "") -> Iterator[str]:
+    """Yield the dotted keys of fields that are a data class or None, which defaults do not show."""
+    for name, annotation in get_type_hints(cls).items():
+        if is_dataclass(annotation):
+            yield from _keys_of_optional(cast(type, annotation), f"{prefix}{name}.")
+        elif NoneType in get_args(annotation):
+            for one in filter(is_dataclass, get_args(annotation)):
+                yield from (f"{prefix}{name}.{inner.name}" for inner in fields(one))
 
 
 def _find_resolver(value: object) -> str | None:

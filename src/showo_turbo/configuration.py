@@ -57,6 +57,8 @@ class ShowoConfig:
             do not store it; all of them use 128.
         clip_feature_size: dimension of a CLIP feature, with `w_clip_vit`. Published checkpoints do not store it; all
             of them use 1024.
+        edits_images: the model was trained on editing pairs, so it edits images by instructions. No published
+            checkpoint was.
 
     Raises:
         InputError: if a size is outside its range, or the sizes contradict each other.
@@ -70,6 +72,7 @@ class ShowoConfig:
     w_clip_vit: bool = False
     max_text_length: int = 128
     clip_feature_size: int = 1024
+    edits_images: bool = False
 
     def __post_init__(self) -> None:
         for name, maximum in _MAX_SIZES.items():

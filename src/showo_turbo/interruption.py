@@ -58,5 +58,10 @@ class SignalWatch:
 
 
 def command_line() -> str:
-    """Return the command of this process, quoted for a shell."""
-    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    """Return the command of this process, quoted for a shell: an installed one, `python -m PACKAGE` or a script."""
+    program = Path(sys.argv[0])
+    if program.name == "__main__.py":
+        command = ["python", "-m", program.parent.name]
+    else:
+        command = ["python", sys.argv[0]] if program.suffix == ".py" else [program.name]
+    return shlex.join([*command, *sys.argv[1:]])

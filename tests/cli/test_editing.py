@@ -23,9 +23,9 @@ TASKS = {
 
 
 @pytest.fixture(autouse=True)
-def here(here: Path, random_pipe: ShowoPipeline) -> Path:
+def here(here: Path, editing_pipe: ShowoPipeline) -> Path:
     """A current folder with an image and a mask."""
-    random_pipe.text_to_image("a red car", seed=0).images[0].save("image.png")
+    editing_pipe.text_to_image("a red car", seed=0).images[0].save("image.png")
     mask = Image.new("L", (32, 32))
     mask.paste(255, (8, 8, 24, 24))
     mask.save("mask.png")
@@ -40,17 +40,17 @@ def command(task: str, *more: object) -> list[object]:
 
 @pytest.mark.parametrize("task", TASKS)
 def test_commands_draw_what_the_library_draws(
-    cli: Callable, random_checkpoint: Path, random_pipe: ShowoPipeline, task: str
+    cli: Callable, editing_checkpoint: Path, editing_pipe: ShowoPipeline, task: str
 ) -> None:
-    result = cli(*command(task, "--model", random_checkpoint, "--seed", 3, "--steps", 2))
+    result = cli(*command(task, "--model", editing_checkpoint, "--seed", 3, "--steps", 2))
     assert (result.status, result.out, result.err) == (0, "out.png\n", "")
-    expected = getattr(random_pipe, task)("image.png", prompt="a dog", seed=3, num_inference_steps=2, **TASKS[task][1])
+    expected = getattr(editing_pipe, task)("image.png", prompt="a dog", seed=3, num_inference_steps=2, **TASKS[task][1])
     assert load_image("out.png").tobytes() == expected.images[0].tobytes()
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_sidecars_draw_the_images_again(cli: Callable, here: Path, random_checkpoint: Path, task: str) -> None:
-    assert cli(*command(task, "--model", random_checkpoint, "--num-images", 2)).status == 0
+def test_sidecars_draw_the_images_again(cli: Callable, here: Path, editing_checkpoint: Path, task: str) -> None:
+    assert cli(*command(task, "--model", editing_checkpoint, "--num-images", 2)).status == 0
     assert cli("generate", "--from-sidecar", "out.json", "-o", "again.png").status == 0
     assert (here / "again.png").read_bytes() == (here / "out.png").read_bytes()
     settings = json.loads((here / "out.json").read_text())
@@ -89,12 +89,12 @@ def test_sidecars_draw_the_images_again(cli: Callable, here: Path, random_checkp
     ],
 )
 def test_invalid_input_is_named_and_writes_nothing(
-    cli: Callable, here: Path, random_checkpoint: Path, arguments: list[object], message: str
+    cli: Callable, here: Path, editing_checkpoint: Path, arguments: list[object], message: str
 ) -> None:
     Image.new("L", (16, 16), 255).save("small.png")
     Image.new("L", (32, 32)).save("black.png")
     before = sorted(here.iterdir())
-    result = cli(*arguments, "--model", random_checkpoint)
+    result = cli(*arguments, "--model", editing_checkpoint)
     assert result.status == 2
     assert result.err.startswith("error: ")
     assert result.err.count("\n") == 1
@@ -102,33 +102,33 @@ def test_invalid_input_is_named_and_writes_nothing(
     assert sorted(here.iterdir()) == before
 
 
-def test_images_of_another_shape(cli: Callable, random_checkpoint: Path) -> None:
-    cli("generate", "a dog", "--height", 48, "--width", 32, "--model", random_checkpoint)
+def test_images_of_another_shape(cli: Callable, editing_checkpoint: Path) -> None:
+    cli("generate", "a dog", "--height", 48, "--width", 32, "--model", editing_checkpoint)
     assert load_image("out.png").size == (32, 48)
     assert cli("generate", "--from-sidecar", "out.json", "-o", "again.png").status == 0
     assert Path("again.png").read_bytes() == Path("out.png").read_bytes()
 
 
 def test_chat_answers_line_by_line(
-    cli: Callable, random_checkpoint: Path, random_pipe: ShowoPipeline, monkeypatch: pytest.MonkeyPatch
+    cli: Callable, editing_checkpoint: Path, editing_pipe: ShowoPipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     questions = ["What is it?", "Where?"]
     monkeypatch.setattr("sys.stdin", io.StringIO("What is it?\n\n  Where?  \n"))
-    result = cli("chat", "image.png", "--model", random_checkpoint, "--max-new-tokens", 9)
+    result = cli("chat", "image.png", "--model", editing_checkpoint, "--max-new-tokens", 9)
     assert (result.status, result.err) == (0, "")
-    chat = random_pipe.chat("image.png")
+    chat = editing_pipe.chat("image.png")
     answers = [chat.ask(question, max_new_tokens=9).texts[0] for question in questions]
     assert result.out == "".join(f"{answer}\n" for answer in answers)
     monkeypatch.setattr("sys.stdin", io.StringIO(f"What is it?\n{'why ' * 400}\nWhere?\n"))
-    continued = cli("chat", "image.png", "--model", random_checkpoint, "--max-new-tokens", 9)
+    continued = cli("chat", "image.png", "--model", editing_checkpoint, "--max-new-tokens", 9)
     assert (continued.status, continued.out) == (2, result.out)
     assert continued.err == "error: question has 1599 characters, at most 1024 are understood: shorten it\n"
 
 
-def test_an_interrupted_run_is_resumed(cli: Callable, here: Path, random_checkpoint: Path) -> None:
+def test_an_interrupted_run_is_resumed(cli: Callable, here: Path, editing_checkpoint: Path) -> None:
     (here / "prompts.txt").write_text("a dog\na cat\na car\n")
     (here / "images").mkdir()
-    arguments = ("generate", "--prompts-file", "prompts.txt", "-o", "images", "--model", random_checkpoint)
+    arguments = ("generate", "--prompts-file", "prompts.txt", "-o", "images", "--model", editing_checkpoint)
     assert cli(*arguments, "--seed", 1).status == 0
     complete = {path.name: path.read_bytes() for path in (here / "images").iterdir()}
     assert len(complete) == 6
@@ -143,6 +143,6 @@ def test_an_interrupted_run_is_resumed(cli: Callable, here: Path, random_checkpo
     assert (finished.status, finished.out) == (0, "")
 
 
-def test_an_image_of_another_prompt_is_not_skipped(cli: Callable, random_checkpoint: Path) -> None:
-    assert cli("generate", "a dog", "--model", random_checkpoint).status == 0
-    assert "'out.png' exists" in cli("generate", "a cat", "--model", random_checkpoint, "--skip-existing").err
+def test_an_image_of_another_prompt_is_not_skipped(cli: Callable, editing_checkpoint: Path) -> None:
+    assert cli("generate", "a dog", "--model", editing_checkpoint).status == 0
+    assert "'out.png' exists" in cli("generate", "a cat", "--model", editing_checkpoint, "--skip-existing").err

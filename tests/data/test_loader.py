@@ -6,7 +6,10 @@ import json
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import tarfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -168,6 +171,44 @@ def test_batches_of_workers_that_have_ended_are_read_without_them(name: str, cap
     assert len(set(readers)) == 2 + (readers[0] == first.text)  # some were read ahead, the last by a new worker
     assert "workers that read data have ended" in caplog.text
     loader.close()
+
+
+_READ = """
+import sys, time
+from number_sources import ProcessIds
+from showo_turbo.data.loader import SampleLoader
+from showo_turbo.data.stream import MixedStream, WeightedSource
+
+if __name__ == "__main__":
+    loader = SampleLoader(MixedStream([WeightedSource("ids", ProcessIds(100), 1.0)], seed=0), 4, num_workers=2)
+    print(*{int(sample.text) for number in range(4) for sample in loader.batch(number)}, flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs signals of POSIX")
+def test_workers_end_with_a_process_that_is_killed(tmp_path: Path) -> None:
+    (tmp_path / "read.py").write_text(_READ)
+    paths = os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])
+    with subprocess.Popen(
+        [sys.executable, "read.py"], cwd=tmp_path, env=os.environ | {"PYTHONPATH": paths}, stdout=subprocess.PIPE
+    ) as process:
+        workers = [int(worker) for worker in process.stdout.readline().split()]
+        assert len(workers) == 2
+        assert all(map(is_running, workers))
+        process.kill()
+    deadline = time.monotonic() + 30
+    while any(map(is_running, workers)):
+        assert time.monotonic() < deadline, "workers outlive the process that started them"
+        time.sleep(0.1)
+
+
+def is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def test_closing_stops_the_workers_and_a_later_batch_starts_new_ones() -> None:

@@ -12,6 +12,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
+from showo_turbo.checkpoints.names import resolve
 from showo_turbo.cli.main import app
 from showo_turbo.data import DialogueSample, SourceConfig, Turn
 from showo_turbo.errors import InputError
@@ -19,6 +20,7 @@ from showo_turbo.finetuning.finetune import finetune
 from showo_turbo.finetuning.finetuning_config import FinetuningConfig, ValidationConfig
 from showo_turbo.models.omni_attention import understanding_mask
 from showo_turbo.pipelines.pipeline import ShowoPipeline
+from showo_turbo.processing.known_world import WORLD_FILE
 from showo_turbo.training.adapters import LoraConfig
 from showo_turbo.training.loop import LoopConfig
 from showo_turbo.training.optimizers import OptimizerConfig
@@ -104,6 +106,20 @@ def test_an_adapter_folder_is_the_merged_model(config: FinetuningConfig, random_
     assert not torch.allclose(by_adapter, before, atol=1e-2)
 
 
+def test_the_known_world_of_a_base_is_not_that_of_an_adapter(
+    config: FinetuningConfig, random_checkpoint: Path, tmp_path: Path
+) -> None:
+    base = tmp_path / "base"
+    shutil.copytree(random_checkpoint, base)
+    shutil.copy(resolve("tiny") / WORLD_FILE, base)
+    assert ShowoPipeline.from_pretrained(base).known_world is not None
+    finetune(replace(config, model=str(base), loop=replace(LOOP, steps=1), lora=LoraConfig(rank=2)))
+    done = CliRunner().invoke(app, ["convert", f"{config.output}/adapter", str(tmp_path / "merged")])
+    assert done.exit_code == 0, done.output
+    for folder in (f"{config.output}/adapter", f"{config.output}/model", tmp_path / "merged"):
+        assert ShowoPipeline.from_pretrained(folder).known_world is None
+
+
 def test_peft_reads_the_adapter(config: FinetuningConfig, random_pipe: ShowoPipeline) -> None:
     from copy import deepcopy
 
@@ -170,6 +186,21 @@ def test_edits_are_learned(config: FinetuningConfig, sources: dict[str, list[Sou
     assert last["edits"] < 0.95 * first["edits"]
     assert ShowoPipeline.from_pretrained(model).edit(str(folder / "0.png"), "paint it", seed=0).images
     assert "broken.png" in (Path(config.output) / "bad_edits_0.jsonl").read_text()
+
+
+def test_an_adapter_of_edits_says_so(config: FinetuningConfig, sources: dict[str, list[SourceConfig]]) -> None:
+    folder = Path(sources["captions"][0].path).parent
+    (folder / "pair.jsonl").write_text(json.dumps({"source": "0.png", "instruction": "paint it", "target": "1.png"}))
+    kinds: dict[str, Any] = {"dialogues": [], "texts": []}
+    loop, lora = replace(LOOP, steps=1), LoraConfig(rank=2)
+    edits = [SourceConfig("edit_pairs", str(folder / "pair.jsonl"))]
+    finetune(replace(config, **kinds, edits=edits, edits_batch_size=1, loop=loop, lora=lora))
+    adapter = Path(config.output) / "adapter"
+    assert ShowoPipeline.from_pretrained(adapter).edit(str(folder / "0.png"), "paint it", seed=0).images
+    finetune(replace(config, **kinds, output=f"{config.output}_captions", loop=loop, lora=lora))
+    others = ShowoPipeline.from_pretrained(f"{config.output}_captions/adapter")
+    with pytest.raises(InputError, match="not trained to edit by instructions"):
+        others.edit(str(folder / "0.png"), "paint it")
 
 
 @torch.no_grad()

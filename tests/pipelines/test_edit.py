@@ -60,26 +60,26 @@ def test_the_source_is_seen_by_all_rows_and_the_target_by_its_own(random_pipe: S
         assert text.equal(torch.ones_like(text).tril())
 
 
-def test_an_edit_depends_on_image_and_instruction(random_pipe: ShowoPipeline) -> None:
+def test_an_edit_depends_on_image_and_instruction(editing_pipe: ShowoPipeline) -> None:
     codes = torch.randint(16, (2, 16), generator=torch.Generator().manual_seed(0))
     draw = {"seed": 0, "num_inference_steps": 2, "output_type": "latent", "top_k": 1}
-    one, other = random_pipe.edit(codes=codes, prompt="make the car red", **draw).codes
+    one, other = editing_pipe.edit(codes=codes, prompt="make the car red", **draw).codes
     assert not one.equal(other)
-    changed = random_pipe.edit(codes=codes[:1], prompt="make the dog blue", **draw).codes[0]
+    changed = editing_pipe.edit(codes=codes[:1], prompt="make the dog blue", **draw).codes[0]
     assert not one.equal(changed)
-    image = random_pipe.decode_codes(codes, 4, 4, output_type="pil")[0]
-    drawn = random_pipe.edit(image, "make the car red", seed=0, num_inference_steps=2, num_images_per_prompt=2)
+    image = editing_pipe.decode_codes(codes, 4, 4, output_type="pil")[0]
+    drawn = editing_pipe.edit(image, "make the car red", seed=0, num_inference_steps=2, num_images_per_prompt=2)
     assert [one.size for one in drawn.images] == [(32, 32)] * 2
 
 
-def test_several_edits_are_those_of_single_calls(random_pipe: ShowoPipeline) -> None:
+def test_several_edits_are_those_of_single_calls(editing_pipe: ShowoPipeline) -> None:
     codes = torch.randint(16, (3, 16), generator=torch.Generator().manual_seed(0))
     texts = ["make the car red", "a", "make the dog and the car blue"]
     options: Any = {"num_inference_steps": 3, "guidance_scale": 1.0, "output_type": "latent"}
     generators = [torch.Generator().manual_seed(number) for number in range(3)]
-    together = random_pipe.edit(codes=codes, prompt=texts, generator=generators, **options).codes
+    together = editing_pipe.edit(codes=codes, prompt=texts, generator=generators, **options).codes
     for number, text in enumerate(texts):
-        alone = random_pipe.edit(codes=codes[number : number + 1], prompt=text, seed=number, **options).codes
+        alone = editing_pipe.edit(codes=codes[number : number + 1], prompt=text, seed=number, **options).codes
         assert alone[0].equal(together[number])
 
 
@@ -97,6 +97,13 @@ def test_several_edits_are_those_of_single_calls(random_pipe: ShowoPipeline) -> 
         ({"image": "missing.png", "prompt": "a"}, "missing.png"),
     ],
 )
-def test_invalid_edits_are_refused(random_pipe: ShowoPipeline, arguments: dict[str, Any], message: str) -> None:
+def test_invalid_edits_are_refused(editing_pipe: ShowoPipeline, arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        random_pipe.edit(**arguments)
+        editing_pipe.edit(**arguments)
+
+
+def test_a_model_that_was_not_trained_to_edit_refuses(random_pipe: ShowoPipeline) -> None:
+    with pytest.raises(
+        InputError, match=r"not trained to edit by instructions .*: fine-tune it on editing pairs, redr"
+    ):
+        random_pipe.edit(codes=torch.zeros(1, 16, dtype=torch.long), prompt="make the car red")

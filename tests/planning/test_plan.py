@@ -27,10 +27,17 @@ from showo_turbo.errors import InputError
 from showo_turbo.finetuning.finetuning_config import FinetuningConfig
 from showo_turbo.models.showo import Showo
 from showo_turbo.planning import estimates
-from showo_turbo.planning.estimates import Hardware, Planner, held_bytes, seconds_of, store_bytes
-from showo_turbo.planning.step_memory import Activations, count_parameters, measure_activations, peak_bytes
+from showo_turbo.planning.estimates import IMAGE_TOKENIZER_BYTES, Hardware, Planner, held_bytes, seconds_of, store_bytes
+from showo_turbo.planning.step_memory import (
+    Activations,
+    count_parameters,
+    count_trained,
+    measure_activations,
+    model_without_data,
+    peak_bytes,
+)
 from showo_turbo.planning.work import PASSES_PER_BLOCK, ImageSizes, Pass, stage_passes, teacher_passes
-from showo_turbo.training.adapters import LoraConfig
+from showo_turbo.training.adapters import LoraConfig, prepare_model
 from showo_turbo.training.loop_config import LoopConfig
 from showo_turbo.training.optimizers import OptimizerConfig
 from showo_turbo.vocabulary import SPECIAL_TOKENS
@@ -95,17 +102,16 @@ class PeakMemory(TorchDispatchMode):
         return result
 
 
-def tracked_peak(config: BackboneConfig, passes: list[Pass], bfloat16: bool, checkpointing: bool) -> int:
+def tracked_peak(model: Showo, passes: list[Pass], bfloat16: bool) -> int:
     """Return the peak of a second step, which has the optimizer's moments from its start."""
-    model = Showo(showo_config(config), config).train()
-    model.showo.model.gradient_checkpointing = checkpointing
-    optimizer = torch.optim.AdamW(model.parameters(), foreach=True)
+    optimizer = torch.optim.AdamW([one for one in model.parameters() if one.requires_grad], foreach=True)
     with PeakMemory(*model.parameters()) as memory:
         for _ in range(2):
             train_step(model, optimizer, passes, bfloat16)
     return memory.peak
 
 
+@pytest.mark.parametrize("rank", [0, 16])
 @pytest.mark.parametrize("checkpointing", [False, True])
 @pytest.mark.parametrize("bfloat16", [False, True])
 @pytest.mark.parametrize(
@@ -116,16 +122,21 @@ def tracked_peak(config: BackboneConfig, passes: list[Pass], bfloat16: bool, che
     ],
 )
 def test_the_memory_of_a_step_is_planned_within_15_percent(
-    config: BackboneConfig, passes: list[Pass], without_data: bool, bfloat16: bool, checkpointing: bool
+    config: BackboneConfig, passes: list[Pass], without_data: bool, bfloat16: bool, checkpointing: bool, rank: int
 ) -> None:
+    lora = LoraConfig(rank=rank)
     if without_data:
-        with FakeTensorMode():
-            peak = tracked_peak(config, passes, bfloat16, checkpointing)
+        mode = FakeTensorMode()
+        model = model_without_data(mode, showo_config(config), config, lora, checkpointing)
+        with mode:
+            peak = tracked_peak(model, passes, bfloat16)
     else:
-        peak = tracked_peak(config, passes, bfloat16, checkpointing)
-    held = held_bytes(config, "ddp", 1, OptimizerConfig(), LoraConfig(), ema=False, teacher_bytes=0.0)
-    held = replace(held, always=12.0 * count_parameters(config))  # without the image tokenizer
-    measured = [measure_activations(config, one, bfloat16) for one in passes]
+        model = prepare_model(Showo(showo_config(config), config), lora, checkpointing, 0)
+        peak = tracked_peak(model, passes, bfloat16)
+    held = held_bytes(config, "ddp", 1, OptimizerConfig(), lora, ema=False, teacher_bytes=0.0)
+    if config is FULL:
+        held = replace(held, always=held.always - IMAGE_TOKENIZER_BYTES)
+    measured = [measure_activations(config, one, bfloat16, lora) for one in passes]
     planned = peak_bytes(held, measured, config.num_hidden_layers, checkpointing)
     assert planned == pytest.approx(peak, rel=0.15)
 
@@ -135,6 +146,10 @@ def test_parameters_are_counted(config: BackboneConfig) -> None:
     with torch.device("meta"):
         model = Showo(showo_config(config), config)
     assert count_parameters(config) == sum(one.numel() for one in model.parameters())
+    for lora in (LoraConfig(rank=16), LoraConfig(rank=3, targets=["q_proj", "fc2"])):
+        with torch.device("meta"):
+            adapted = prepare_model(Showo(showo_config(config), config), lora, False, 0)
+        assert count_trained(config, lora) == sum(one.numel() for one in adapted.parameters() if one.requires_grad)
 
 
 def published(codes: int) -> Planner:

@@ -8,13 +8,14 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from showo_turbo import ImageRequest, InputError, ShowoPipeline, TextRequest
-from showo_turbo.serving.requests import ExtrapolateRequest, InpaintRequest, VaryRequest
+from showo_turbo.serving.requests import EditRequest, ExtrapolateRequest, InpaintRequest, VaryRequest
 
 METHODS = {
     ImageRequest: "text_to_image",
     InpaintRequest: "inpaint",
     ExtrapolateRequest: "extrapolate",
     VaryRequest: "vary",
+    EditRequest: "edit",
     TextRequest: "image_to_text",
 }
 NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8))
@@ -58,6 +59,27 @@ def test_edits_run_beside_all_other_requests(random_pipe: ShowoPipeline) -> None
         InpaintRequest(NOISE, LEFT, ["a red circle", "a dog"], guidance_scale=1.0, output_type="np", seed=8),
     ]
     assert_results_of_methods(random_pipe, requests, max_sequences=5)
+
+
+def test_edits_by_instruction_run_beside_all_other_requests(
+    random_pipe: ShowoPipeline, editing_pipe: ShowoPipeline
+) -> None:
+    codes = torch.arange(16)[None] % 8
+    requests = [
+        EditRequest(NOISE, "make the car red", seed=0),
+        EditRequest(codes=codes, prompt="a", seed=1),
+        EditRequest(codes=codes, prompt="make the dog blue", guidance_scale=2.0, num_images_per_prompt=2, seed=2),
+        ImageRequest("a red circle", guidance_scale=2.0, num_images_per_prompt=2, seed=3),
+        ImageRequest("a red circle", seed=4),
+        VaryRequest(NOISE, "a dog", 0.4, seed=5),
+        EditRequest([NOISE, NOISE], ["make it red", "make it a dog"], num_inference_steps=3, seed=6),
+        TextRequest(NOISE, "What is it?", max_new_tokens=12, seed=7),
+        EditRequest(NOISE, "make the car red"),
+    ]
+    assert_results_of_methods(editing_pipe, requests[:-1], max_sequences=6)
+    assert len([update for update in editing_pipe.engine().run(requests) if update.done]) == len(requests)
+    with pytest.raises(InputError, match="not trained to edit by instructions"):
+        random_pipe.engine().submit(requests[0])
 
 
 edits = st.builds(

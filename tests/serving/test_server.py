@@ -95,7 +95,7 @@ def test_edits_are_those_of_the_pipeline(server: ServerProcess, tiny_turbo: Show
         ({"mask": MASK}, tiny_turbo.inpaint(star, MASK, PROMPT, seed=5)),
         ({"image": transparent}, tiny_turbo.inpaint(transparent, transparent, PROMPT, seed=5)),
         ({"image": large, "mask": large_mask}, tiny_turbo.inpaint(large, large_mask, PROMPT, seed=5)),
-        ({}, tiny_turbo.vary(star, PROMPT, seed=5)),
+        ({"strength": 0.6}, tiny_turbo.vary(star, PROMPT, seed=5)),
         ({"strength": 0.3}, tiny_turbo.vary(star, PROMPT, 0.3, seed=5)),
         ({"direction": "left"}, tiny_turbo.extrapolate(star, PROMPT, "left", seed=5)),
         (
@@ -114,7 +114,11 @@ def test_edits_are_those_of_the_pipeline(server: ServerProcess, tiny_turbo: Show
 
 def test_a_stream_of_an_edit_has_its_own_events(server: ServerProcess, star: Image.Image) -> None:
     stream = server.client().images.edit(
-        image=[("image.png", png(star))], prompt=PROMPT, stream=True, partial_images=1, extra_body={"seed": 0}
+        image=[("image.png", png(star))],
+        prompt=PROMPT,
+        stream=True,
+        partial_images=1,
+        extra_body={"seed": 0, "strength": 0.6},
     )
     assert [event.type for event in stream] == ["image_edit.partial_image", "image_edit.completed"]
 

@@ -194,6 +194,7 @@ def test_a_training_s_own_file_names_the_sources(photos: Path, tmp_path: Path) -
         f"dialogues: [{{kind: llava, path: {photos}/dialogues.json}}]\n"
     )
     found = read_sources([str(file), f"image_folder:{photos}/captions.jsonl,weight=3,name=more"])
+    assert read_sources([f"config={file}"]) == read_sources([str(file)])
     assert [one.weight for one in found[CaptionSample]] == [2.0, 3.0]
     assert asdict(found[CaptionSample][0])["images"] == str(photos)
     assert found[DialogueSample][0].kind == "llava"

@@ -1,6 +1,7 @@
 """A sample of the weights that an adapter was trained on, stored beside it, by which another base is noticed.
 
-base.json   {"base": "tiny", "values": {"showo.model.layers.0.self_attn.q_proj.weight": [0.013, ..], ..}}
+base.json   {"base": "tiny", "values": {"showo.model.layers.0.self_attn.q_proj.weight": [0.013, ..], ..},
+             "edits_images": true}    if it was trained on editing pairs
 
 Decisions:
 - Values are compared with a tolerance, in place of a hash of the file: a base converted to another dtype, or to shards,
@@ -26,16 +27,23 @@ _TOLERANCE = 0.01
 """Relative difference of these values that is still the same weight; that of bfloat16 is up to 0.004."""
 
 
-def write_base(folder: Path, base: str, weights: Mapping[str, Tensor]) -> None:
+def write_base(folder: Path, base: str, weights: Mapping[str, Tensor], edits_images: bool) -> None:
     """Write a sample of the weights that an adapter was trained on.
 
     Args:
         folder: folder of the adapter.
         base: name of the model.
         weights: those of its weights that the adapter changes, by their names in a checkpoint.
+        edits_images: see `ShowoConfig`.
     """
     values = {name: weight.flatten()[:_VALUES].tolist() for name, weight in weights.items()}
-    write_json(folder / ADAPTER_BASE, {"base": base, "values": values})
+    write_json(folder / ADAPTER_BASE, {"base": base, "values": values, "edits_images": edits_images})
+
+
+def teaches_edits(folder: Path) -> bool:
+    """Return whether an adapter was trained on editing pairs."""
+    file = folder / ADAPTER_BASE
+    return file.exists() and read_json(file).get("edits_images") is True
 
 
 def check_base(folder: Path, weights: Iterator[tuple[str, Tensor]], source: str) -> Iterator[tuple[str, Tensor]]:

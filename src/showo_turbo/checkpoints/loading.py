@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from showo_turbo.backends.int8 import int8_weight_names, quantize, use_int8_linear
+from showo_turbo.checkpoints.adapter_base import teaches_edits
 from showo_turbo.checkpoints.adapter_config import read_adapter_config
 from showo_turbo.checkpoints.image_tokenizer import load_image_tokenizer
 from showo_turbo.checkpoints.lora import merge_adapter
@@ -19,6 +20,7 @@ from showo_turbo.checkpoints.names import (
     IMAGE_TOKENIZER,
     INDEX_SUFFIX,
     MODEL,
+    SHIPPED_MODELS,
     TEXT_TOKENIZER,
     VISION_TOWER,
     WEIGHT_FILES,
@@ -126,7 +128,9 @@ def locate(
             )
         base_files = locate(named, image_tokenizer, text_tokenizer, vision_tower=vision_tower)
         own = published_checkpoint(name)
-        return replace(base_files, adapter=folder, sampling=own.sampling if own else base_files.sampling)
+        config = replace(base_files.config, edits_images=base_files.config.edits_images or teaches_edits(folder))
+        sampling = own.sampling if own else base_files.sampling
+        return replace(base_files, config=config, adapter=folder, sampling=sampling)
     if base is not None:
         raise InputError(
             f"base is {str(base)!r}, but model {str(name)!r} is not an adapter: it has no {ADAPTER_CONFIG}, or is whole"
@@ -150,6 +154,16 @@ def locate(
         vision_tower=_vision_tower_of(str(name), folder, config, vision_tower),
         sampling=sampling,
     )
+
+
+def locate_image_tokenizer(name: str) -> Path:
+    """Return the folder of an image tokenizer, given as a shipped model, a folder or a hub name.
+
+    Raises:
+        InputError: if it is none of these.
+    """
+    shipped = locate(name).image_tokenizer if name in SHIPPED_MODELS else None
+    return shipped or resolve(name, IMAGE_TOKENIZER)
 
 
 def _is_adapter(folder: Path) -> bool:
@@ -266,8 +280,10 @@ def load_sampling_options(files: CheckpointFiles) -> SamplingOptions:
 def load_known_world(files: CheckpointFiles) -> KnownWorld | None:
     """Load the description of the texts that the model was trained on from `world.json`, if there is one.
 
+    An adapter was trained on other texts than its base, so the description of the base is not that of the model.
+
     Raises:
         InputError: if the file cannot be read or holds something else.
     """
     file = files.folder / WORLD_FILE
-    return KnownWorld.from_file(file) if file.exists() else None
+    return KnownWorld.from_file(file) if file.exists() and files.adapter is None else None

@@ -76,16 +76,13 @@ def scene_pool(settings: Settings = None) -> None:
         output=pool.safetensors
     """
     from showo_turbo.checkpoints.image_tokenizer import load_image_tokenizer
-    from showo_turbo.checkpoints.loading import locate
-    from showo_turbo.checkpoints.names import IMAGE_TOKENIZER, SHIPPED_MODELS, resolve
+    from showo_turbo.checkpoints.loading import locate_image_tokenizer
     from showo_turbo.config_reader import read_config
     from showo_turbo.scenes.pool import ScenePoolConfig, build_scene_pool
     from showo_turbo.scenes.worlds import find_world
 
     config = read_config(ScenePoolConfig, settings or [])
-    name = config.image_tokenizer
-    shipped = locate(name).image_tokenizer if name in SHIPPED_MODELS else None
-    image_tokenizer = load_image_tokenizer(shipped or resolve(name, IMAGE_TOKENIZER))
+    image_tokenizer = load_image_tokenizer(locate_image_tokenizer(config.image_tokenizer))
     build_scene_pool(Path(config.output), image_tokenizer, config.count, config.seed, find_world(config.world))
 
 
@@ -143,6 +140,7 @@ def finetune(
     \b
     Keys (docs/tutorials/finetune.md describes them):
       model, output        what to adapt, and the folder of the run
+      architecture         sizes of a model from random weights, in place of model
       captions             images with captions: [{kind: image_folder, path: my.jsonl}]
       dialogues, texts     questions about images; plain texts
       edits                image, instruction, image: [{kind: edit_pairs, path: my.jsonl}]

@@ -15,14 +15,18 @@ Decisions:
   worker hangs. The fork server imports this package once, so a worker starts in tenths of a second instead of seconds.
 - A signal that stops a training may end its workers too: schedulers send SIGTERM to all processes of a group. The main
   process then reads the batch itself, so the training takes its step to the end and saves.
+- A training process that is killed cannot stop its workers, and torch's own check finds the fork server alive. So a
+  thread of each worker waits for the end of the training process.
 - Results are sent as bytes, since torch sends each tensor of a batch as a file descriptor of its own.
 """
 
 import logging
 import multiprocessing
+import os
 import pickle
 import queue
 import signal
+import threading
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any, Generic, TypeVar
@@ -100,18 +104,29 @@ class SampleLoader(Generic[S]):
             sampler=_requests(self.stream, self.batch_size, first, self.stride),
             collate_fn=pickle.dumps,
             num_workers=self.num_workers,
-            worker_init_fn=_ignore_terminal,
+            worker_init_fn=_prepare_worker,
             multiprocessing_context=context,
             generator=torch.Generator(),  # keeps the state of the global one
         )
         return iter(loader)
 
 
-def _ignore_terminal(worker: int) -> None:
-    """Ignore Ctrl-C and a closed terminal, which reach all processes; the main process stops its workers by SIGTERM."""
+def _prepare_worker(worker: int) -> None:
+    """Ignore Ctrl-C and a closed terminal, which reach all processes, and end with the main process.
+
+    The main process stops its workers by SIGTERM, unless it is killed.
+    """
     for name in ("SIGINT", "SIGHUP"):
         if hasattr(signal, name):  # Windows lacks SIGHUP
             signal.signal(getattr(signal, name), signal.SIG_IGN)
+    threading.Thread(target=_end_with_main_process, daemon=True).start()
+
+
+def _end_with_main_process() -> None:
+    main_process = multiprocessing.parent_process()
+    assert main_process is not None  # in a worker
+    main_process.join()
+    os._exit(1)
 
 
 class _SampleReader(Dataset[Prefetched[S]]):

@@ -2,7 +2,7 @@
 
 image_folder:photos/captions.jsonl                  KIND:PATH
 llava:mix.json,images=llava_images,weight=2         KIND:PATH,OPTION=VALUE,..
-runs/mine.yaml                                      captions, dialogues and texts of a training's configuration
+runs/mine.yaml, config=runs/mine.yaml               captions, dialogues, texts and edits of a training's configuration
 """
 
 import json
@@ -24,7 +24,7 @@ def read_sources(arguments: Sequence[str]) -> dict[type[Sample], list[SourceConf
         InputError: if an argument is not of a form above, or as `check_sources`.
     """
     found: list[SourceConfig] = []
-    for argument in arguments:
+    for argument in (one.removeprefix("config=") for one in arguments):
         is_file = Path(argument).suffix in _YAML and argument.partition(":")[0] not in KINDS
         found += _of_file(Path(argument)) if is_file else [_of_argument(argument)]
     if not found:

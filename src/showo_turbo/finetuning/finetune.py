@@ -7,10 +7,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from showo_turbo.checkpoints.loading import locate
 from showo_turbo.data import DialogueSample, check_sources
 from showo_turbo.errors import InputError
 from showo_turbo.extras import require_module
+from showo_turbo.finetuning.base_model import base_digests, check_base, open_base
 from showo_turbo.finetuning.finetuning_config import FinetuningConfig
 from showo_turbo.finetuning.loaders import open_loaders, sheet_prompts
 from showo_turbo.finetuning.terms import Terms
@@ -45,12 +45,7 @@ def check_finetuning(config: FinetuningConfig) -> None:
             f"loop.sharding is {config.loop.sharding!r}, for which optimizer.name is to be 'adamw', not "
             f"{config.optimizer.name!r}: choose it, or leave out loop.sharding"
         )
-    files = locate(config.model, config.image_tokenizer, config.text_tokenizer, vision_tower=config.vision_tower)
-    if files.config.w_clip_vit and "dialogues" in config.kinds and files.vision_tower is None:
-        raise InputError(
-            f"{config.model!r} answers by CLIP features (w_clip_vit) and holds no vision tower: give vision_tower, or "
-            "leave dialogues out"
-        )
+    check_base(config)
     for samples, kind in KINDS.items():
         if kind in config.kinds:
             check_sources(getattr(config, kind), samples)
@@ -80,9 +75,7 @@ def finetune(config: FinetuningConfig) -> Path:
 
 def _run(config: FinetuningConfig, output: Path) -> None:
     set_num_threads(config.loop)
-    names = ("image_tokenizer", "text_tokenizer", "vision_tower")
-    components = {name: getattr(config, name) for name in names}
-    pipe = ShowoPipeline.from_pretrained(config.model, device=process_state().device, dtype="float32", **components)
+    pipe = open_base(config, process_state().device)
     tower = pipe.vision_tower
     image_length = pipe.model.config.num_vq_tokens if tower is None else tower.num_features
 
@@ -91,7 +84,7 @@ def _run(config: FinetuningConfig, output: Path) -> None:
 
     sources = SampleSources(config, config.loop.seed, pipe, output, dialogue_length, captions_need_codes=True)
     with closing(sources):
-        settings = _settings(config) | {"model": locate(config.model, **components).weights_sha256()}
+        settings = _settings(config) | {"model": base_digests(config)}
         check_or_write_run_manifest(
             config.loop, settings | sources.settings(config.kinds), "a model", sources.digests(config.kinds)
         )
@@ -99,6 +92,8 @@ def _run(config: FinetuningConfig, output: Path) -> None:
         prompts = sheet_prompts(config, loaders, _SHEET_PROMPTS)
         terms = Terms(config, pipe)
         prepare_model(pipe.model, config.lora, config.gradient_checkpointing, config.loop.seed)
+        if "edits" in config.kinds:
+            pipe.model.config = replace(pipe.model.config, edits_images=True)
         if pipe.vision_tower is not None and "dialogues" in config.kinds and not config.lora.rank:
             pipe.model.mm_projector.requires_grad_(True)
         task = SupervisedTask(
@@ -115,7 +110,7 @@ def _run(config: FinetuningConfig, output: Path) -> None:
 def _export(config: FinetuningConfig, pipe: ShowoPipeline, prompts: Sequence[str], model: Showo, folder: Path) -> None:
     """Write a checkpoint with float16 weights, the adapter if there is one, a sample sheet and the loss curves."""
     if config.lora.rank:
-        save_adapter(folder / "adapter", model, config.lora, config.model)
+        save_adapter(folder / "adapter", model, config.lora, config.base)
     export_pipeline(folder, _with_model(pipe, model), prompts)
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from showo_turbo.data import SourceConfig
 from showo_turbo.errors import InputError
 from showo_turbo.training.adapters import LoraConfig
+from showo_turbo.training.architecture import ArchitectureConfig
 from showo_turbo.training.loop import LoopConfig
 from showo_turbo.training.optimizers import OptimizerConfig
 from showo_turbo.training.sample_sources import KINDS, SampleSourcesConfig
@@ -46,7 +47,7 @@ class FinetuningConfig(SampleSourcesConfig):
     """Configure a fine-tuning. The loss has a term for each kind of sources that is given.
 
     Attributes:
-        model: shipped model, folder or hub name.
+        model: shipped model, folder or hub name; `tiny` if it is left out, and there is no architecture.
         output: folder of the run.
         captions, dialogues, texts, num_workers: see `SampleSourcesConfig`. Captions need images.
         edits: sources of editing pairs, likewise.
@@ -64,12 +65,14 @@ class FinetuningConfig(SampleSourcesConfig):
         seed: overrides `loop.seed`.
         image_tokenizer, text_tokenizer, vision_tower: for a model without its own, see
             `ShowoPipeline.from_pretrained`.
+        architecture: sizes of a model that starts from random weights, in place of `model`; with `image_tokenizer` and
+            `text_tokenizer`, each a shipped model, a folder or a hub name.
 
     Raises:
-        InputError: if there are no sources, or a number is out of its range.
+        InputError: if there are no sources, a number is out of its range, or settings contradict each other.
     """
 
-    model: str = "tiny"
+    model: str | None = None
     output: str = "runs/finetuned"
     edits: list[SourceConfig] = field(default_factory=list)
     captions_batch_size: int = 16
@@ -92,9 +95,12 @@ class FinetuningConfig(SampleSourcesConfig):
     image_tokenizer: str | None = None
     text_tokenizer: str | None = None
     vision_tower: str | None = None
+    architecture: ArchitectureConfig | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.architecture is not None:
+            self._check_architecture()
         check_integer("max_text_length", self.max_text_length, 1, _MAX_BATCH)
         for kind in KINDS.values():
             check_integer(f"{kind}_batch_size", getattr(self, f"{kind}_batch_size"), 1, _MAX_BATCH)
@@ -110,6 +116,23 @@ class FinetuningConfig(SampleSourcesConfig):
                     f"validation.{kind} are given, but are not used: set loop.validation_steps, and give {kind} to "
                     "train on"
                 )
+
+    def _check_architecture(self) -> None:
+        """Raise `InputError` if a setting is given that a model from random weights has no use for."""
+        if self.model is not None:
+            raise InputError(f"model is {self.model!r}, and architecture is given as well: leave one of them out")
+        if self.lora.rank:
+            raise InputError(
+                f"lora.rank is {self.lora.rank}, but architecture starts from random weights: leave lora out, or give "
+                "model in place of architecture"
+            )
+        if self.vision_tower is not None:
+            raise InputError("vision_tower is given, but architecture reads images as codes: leave it out")
+
+    @property
+    def base(self) -> str:
+        """Name of the checkpoint that the run starts from, if there is no architecture."""
+        return self.model or "tiny"
 
     @property
     def kinds(self) -> list[str]:

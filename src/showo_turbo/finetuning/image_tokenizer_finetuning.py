@@ -16,8 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from showo_turbo.checkpoints.image_tokenizer import load_image_tokenizer
-from showo_turbo.checkpoints.loading import locate
-from showo_turbo.checkpoints.names import IMAGE_TOKENIZER, SHIPPED_MODELS, resolve
+from showo_turbo.checkpoints.loading import locate_image_tokenizer
 from showo_turbo.checkpoints.saving import save_image_tokenizer
 from showo_turbo.checkpoints.weights import find_weights
 from showo_turbo.data import BadSamples, CaptionSample, MixedStream, SampleLoader, WeightedSource
@@ -88,7 +87,7 @@ def finetune_image_tokenizer(config: ImageTokenizerFinetuningConfig) -> Path:
         InputError: if a folder or the image tokenizer cannot be used, or the output holds a run of other settings.
         TrainingStopped: if a signal stops it, after a checkpoint is written.
     """
-    folder = _folder_of(config.image_tokenizer)
+    folder = locate_image_tokenizer(config.image_tokenizer)
     model = load_image_tokenizer(folder)
     factor = model.config.downsampling_factor
     if config.resolution % factor:
@@ -109,11 +108,6 @@ def finetune_image_tokenizer(config: ImageTokenizerFinetuningConfig) -> Path:
             task.training.close()
     process_state().destroy_process_group()
     return (output / BEST_FOLDER if config.loop.validation_steps else output) / "model"
-
-
-def _folder_of(name: str) -> Path:
-    shipped = locate(name).image_tokenizer if name in SHIPPED_MODELS else None
-    return shipped or resolve(name, IMAGE_TOKENIZER)
 
 
 class ImageTokenizerFinetuning(ImageTokenizerTask):

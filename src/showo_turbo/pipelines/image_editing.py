@@ -120,9 +120,7 @@ class ImageEditing(ImageGeneration):
         codes: Tensor | None = None,
         **options: Any,
     ) -> ImageOutput:
-        """Draw images as instructions change them, with a model that was fine-tuned on editing pairs.
-
-        Others draw an image that has nothing to do with the instruction.
+        """Draw images as instructions change them, with a model that was trained on editing pairs.
 
         Args:
             image: a path, an open file, a PIL image, an array (output types "np" and "pt"), or a list of these.
@@ -131,8 +129,8 @@ class ImageEditing(ImageGeneration):
             **options: as for `text_to_image`; guidance compares with a prompt that has neither image nor instruction.
 
         Raises:
-            InputError: if the image has another number of codes, or image and instruction are too long, or as
-                `text_to_image`; before any forward pass.
+            InputError: if the model was not trained on editing pairs, the image has another number of codes, image and
+                instruction are too long, or as `text_to_image`; before any forward pass.
         """
         return self._draw(self.prepare_editing(image, prompt, codes, **options))
 
@@ -144,6 +142,11 @@ class ImageEditing(ImageGeneration):
         **options: Any,
     ) -> Drawing:
         """Prepare `edit`, which describes arguments and errors."""
+        if not self.model.config.edits_images:
+            raise InputError(
+                "the model was not trained to edit by instructions (edits_images in its config.json): fine-tune it on "
+                "editing pairs, redraw a part of the image with a mask, or vary all of it"
+            )
         images = self._sources(image, codes)
         grid = (self.grid_size, self.grid_size)
         if codes is not None and any(one.shape != grid for one in images):

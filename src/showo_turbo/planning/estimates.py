@@ -7,13 +7,20 @@ Assumptions, beside those of `work` and `step_memory`:
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from showo_turbo.configuration import BackboneConfig
 from showo_turbo.distillation.config import Stage
 from showo_turbo.distillation.segments import segment_ends
 from showo_turbo.finetuning.finetuning_config import FinetuningConfig
-from showo_turbo.planning.step_memory import Activations, Held, count_parameters, measure_activations, peak_bytes
+from showo_turbo.planning.step_memory import (
+    Activations,
+    Held,
+    count_parameters,
+    count_trained,
+    measure_activations,
+    peak_bytes,
+)
 from showo_turbo.planning.work import ImageSizes, Pass, finetuning_passes, stage_passes, teacher_passes
 from showo_turbo.training.adapters import LoraConfig
 from showo_turbo.training.optimizers import OptimizerConfig
@@ -94,14 +101,8 @@ def held_bytes(
         ema: whether there is an EMA of the weights.
         teacher_bytes: weights of the teacher, which is not sharded; 0 if there is none.
     """
-    weights = count_parameters(config)
-    trained = weights
-    if lora.rank:
-        pairs = {"q_proj": 2, "k_proj": 2, "v_proj": 2, "dense": 2}
-        widths = sum(pairs.get(name, 1) * config.hidden_size for name in lora.targets)
-        widths += sum(config.intermediate_size for name in lora.targets if name in ("fc1", "fc2"))
-        trained = config.num_hidden_layers * lora.rank * widths
-        weights += trained
+    trained = count_trained(config, lora)
+    weights = count_parameters(config) + (trained if lora.rank else 0)
     parts = gpus if sharding == "fsdp2" else 1
     gathered = 0.0
     if sharding == "fsdp2" and gpus > 1:  # the layers that are computed and fetched next, and embeddings and head
@@ -184,7 +185,8 @@ class Planner:
         once: float,
     ) -> Iterator[Row]:
         hardware, loop = self.hardware, config.loop
-        measured = [measure_activations(self.config, one, bfloat16=True) for one in passes if one.trained]
+        trained = [one for one in passes if one.trained]
+        measured = [measure_activations(self.config, one, bfloat16=True, lora=config.lora) for one in trained]
         for way in WAYS:
             if way.sharding != "ddp" and (hardware.gpus == 1 or isinstance(config, Stage)):
                 continue
@@ -210,5 +212,5 @@ class Planner:
 
 
 def _scaled(one: Activations, batch: int) -> Activations:
-    """Return the activations of a larger batch: stored tensors grow with it, cast weights do not."""
-    return Activations(batch * one.ends, batch * one.layer, batch * one.layer_input, one.cast_weights)
+    """Return the activations of a larger batch: stored tensors grow with it, copies of weights do not."""
+    return replace(one, ends=batch * one.ends, layer=batch * one.layer, layer_input=batch * one.layer_input)

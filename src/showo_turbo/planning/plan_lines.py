@@ -13,7 +13,7 @@ from showo_turbo.errors import InputError
 from showo_turbo.files import read_text
 from showo_turbo.finetuning.finetuning_config import FinetuningConfig
 from showo_turbo.planning.estimates import BATCHES, GIB, SECONDS_PER_LAYER, Hardware, Planner, Row, store_bytes
-from showo_turbo.planning.step_memory import count_parameters
+from showo_turbo.planning.step_memory import count_parameters, count_trained
 from showo_turbo.planning.work import PASSES_PER_BLOCK, ImageSizes
 
 _PIXELS_PER_CODE = 16
@@ -54,7 +54,8 @@ def plan_lines(file: Path, resolution: int, hardware: Hardware) -> Iterator[str]
             yield f"{one}, all of them {count * stored / GIB:,.1f} GiB{labels}" if count else f"{one}{labels}"
     else:
         config = read_config(FinetuningConfig, [f"config={file}"])
-        yield f"{config.loop.steps:,} steps"
+        trained = f", {count_trained(backbone, config.lora) / 1e6:.1f} M trained (LoRA)" if config.lora.rank else ""
+        yield f"{config.loop.steps:,} steps{trained}"
         yield from _table(planner.finetuning_rows(config))
     yield (
         f"assumed: {hardware.utilisation:.0%} of {hardware.tflops:g} TFLOP/s, at least {SECONDS_PER_LAYER * 1e3:g} ms "

@@ -7,7 +7,8 @@ The result of a request is that of the method: `pipe.text_to_image(**vars(reques
 
 Decisions:
 - Square images with the same options and numbers of images share a decoder, edits among edits: with guidance, the first
-  pass of an image of which nothing is known takes stored logits.
+  pass of an image of which nothing is known takes stored logits. Edits by instruction share one of their own, since
+  their prompts hold an image.
 - Other sizes and extrapolation run window by window, in a decoder of their own.
 """
 
@@ -104,6 +105,23 @@ class VaryRequest:
 
 
 @dataclass(frozen=True, eq=False)
+@add_options(SamplingOptions, after="prompt")
+class EditRequest:
+    """Request images as an instruction changes them; its fields are the arguments of `ShowoPipeline.edit`."""
+
+    image: ImageSource | Sequence[ImageSource] | None = None
+    prompt: str | Sequence[str] = ""
+    num_images_per_prompt: int = 1
+    seed: int | None = None
+    output_type: str = "pil"
+    codes: Tensor | None = None
+
+    if TYPE_CHECKING:  # fields that are derived from `SamplingOptions` are unknown to type checkers
+
+        def __init__(self, *args: Any, **options: Any) -> None: ...
+
+
+@dataclass(frozen=True, eq=False)
 @add_options(DecodingOptions, after="codes")
 class TextRequest:
     """Request answers to questions about images; its fields are the arguments of `ShowoPipeline.image_to_text`."""
@@ -118,7 +136,7 @@ class TextRequest:
         def __init__(self, *args: Any, **options: Any) -> None: ...
 
 
-DrawingRequest = ImageRequest | InpaintRequest | ExtrapolateRequest | VaryRequest
+DrawingRequest = ImageRequest | InpaintRequest | ExtrapolateRequest | VaryRequest | EditRequest
 PipelineRequest = DrawingRequest | TextRequest
 
 _TOKENS_PER_PASS = 4
@@ -143,13 +161,14 @@ def prepare_request(pipe: ShowoPipeline, request: PipelineRequest, store: Prefix
         InpaintRequest: pipe.prepare_inpainting,
         ExtrapolateRequest: pipe.prepare_extrapolation,
         VaryRequest: pipe.prepare_variation,
+        EditRequest: pipe.prepare_editing,
     }
     if type(request) not in prepare:
         raise InputError(f"request is {request!r}: expected an ImageRequest or a TextRequest")
-    return _image_job(pipe, prepare[type(request)](**vars(request)), request.seed)
+    return _image_job(pipe, prepare[type(request)](**vars(request)), request)
 
 
-def _image_job(pipe: ShowoPipeline, drawing: Drawing, seed: int | None) -> Job:
+def _image_job(pipe: ShowoPipeline, drawing: Drawing, request: DrawingRequest) -> Job:
     denoiser, canvas, sampling = drawing.call.denoiser, drawing.canvas, drawing.call.sampling
     vocabulary, output_type = denoiser.vocabulary, drawing.call.output_type
 
@@ -162,7 +181,8 @@ def _image_job(pipe: ShowoPipeline, drawing: Drawing, seed: int | None) -> Job:
     start = canvas.start(vocabulary)
     if canvas.grid == (pipe.grid_size, pipe.grid_size):
         # Requests without a seed all draw from torch's default generator, so each needs a step of its own.
-        batch_key = None if seed is None else (sampling, len(start.ids), bool(start.settled.any()))
+        kind = (isinstance(request, EditRequest), bool(start.settled.any()))
+        batch_key = None if request.seed is None else (sampling, len(start.ids), kind)
         return Job(denoiser, start, output, batch_key, drawing.passes)
     return Job(CanvasDenoiser(denoiser, canvas.grid, drawing.windows), start, output, passes=drawing.passes)
 

@@ -112,7 +112,8 @@ def save_adapter(folder: Path, model: Showo, lora: LoraConfig, base: str) -> Non
     with atomic_folder(folder, replace=True) as written:
         save_file(tensors, written / ADAPTER_FILES[0], {"format": "pt"})
         config.save_pretrained(str(written))
-        write_base(written, base, {f"{name}.weight": one.get_base_layer().weight for name, one in adapted.items()})
+        weights = {f"{name}.weight": one.get_base_layer().weight for name, one in adapted.items()}
+        write_base(written, base, weights, model.config.edits_images)
 
 
 def _peft_config(lora: LoraConfig) -> Any:

@@ -25,7 +25,7 @@ from showo_turbo.serving.http.image_routes import drawing_options, new_drawing
 from showo_turbo.serving.http.server import BEARER, ERRORS, RequestServer, Server, choose_seed, now
 from showo_turbo.serving.http.streams import event_stream, read_body, server_sent_event, while_connected
 from showo_turbo.serving.reports import AnswerEvent, AnswerReport
-from showo_turbo.serving.requests import DrawingRequest, ImageRequest, VaryRequest
+from showo_turbo.serving.requests import DrawingRequest, EditRequest, ImageRequest, VaryRequest
 from showo_turbo.serving.submissions import Submission
 from showo_turbo.validation import shown
 
@@ -197,14 +197,17 @@ async def answer(server: Server, body: Any, messages: Messages, request: Request
 
 
 async def draw(server: Server, body: Any, messages: Messages, request: Request, begin: float) -> Response:
-    """Draw the last text, from the dialogue's image if there is one, and return the response."""
+    """Draw the last text, or edit or vary the dialogue's image if there is one, and return the response."""
     _, pipe = server.pipe(body.model)
     options, size = drawing_options(body), size_of(body, pipe)
     drawn: DrawingRequest = ImageRequest(messages.question, **size, **options)
     if messages.image_url is not None:
         image = await load_message_image(server, messages.image_url, pipe)
         strength = {} if body.strength is None else {"strength": body.strength}
-        drawn = VaryRequest(image, messages.question, **strength, **options)
+        if pipe.model.config.edits_images and not strength:
+            drawn = EditRequest(image, messages.question, **options)
+        else:
+            drawn = VaryRequest(image, messages.question, **strength, **options)
     drawing = new_drawing(server, body, drawn, begin)
     drawing.warnings += messages.warnings
     event = await while_connected(request, drawing.result(drawing.start()))

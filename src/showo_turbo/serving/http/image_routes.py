@@ -33,6 +33,7 @@ from showo_turbo.serving.http.streams import event_stream, file_bytes, read_body
 from showo_turbo.serving.reports import DrawingEvent, DrawingReport, preview_passes
 from showo_turbo.serving.requests import (
     DrawingRequest,
+    EditRequest,
     ExtrapolateRequest,
     ImageRequest,
     InpaintRequest,
@@ -204,12 +205,15 @@ def drawing_options(body: Any) -> dict[str, Any]:
 
 
 async def edit_request(server: Server, body: Any, image: bytes, mask: bytes | None) -> DrawingRequest:
-    """Return the request of an edit: extrapolation by `direction`, inpainting by a mask, else a variation.
+    """Return the request of an edit: inpainting by a mask, extrapolation by `direction`, a variation by `strength`.
+
+    Without these and without a transparent part of the image, the prompt is an instruction.
 
     Raises:
-        ApiError: if an image cannot be read, or the arguments belong to different edits.
+        ApiError: if an image cannot be read, the arguments belong to different edits, or the model follows no
+            instructions.
     """
-    _, pipe = server.pipe(body.model)
+    name, pipe = server.pipe(body.model)
     options, pixels = drawing_options(body), server.limits.max_pixels
     if size_of(body, pipe) not in ({}, {"height": pipe.resolution, "width": pipe.resolution}):
         raise invalid("size", f"size is {shown(body.size)}: edits have the model's size, choose 'auto'")
@@ -234,8 +238,15 @@ async def edit_request(server: Server, body: Any, image: bytes, mask: bytes | No
         given_directions = body.direction.split(",") if isinstance(body.direction, str) else body.direction
         directions = [direction.strip() for direction in given_directions]
         return ExtrapolateRequest(source, body.prompt, directions, offset=body.offset or 0, **options)
-    strength = {} if body.strength is None else {"strength": body.strength}
-    return VaryRequest(source, body.prompt, **strength, **options)
+    if body.strength is not None:
+        return VaryRequest(source, body.prompt, strength=body.strength, **options)
+    if not pipe.model.config.edits_images:
+        raise invalid(
+            "mask",
+            f"without a mask the prompt is an instruction, and model {shown(name)} was not trained to follow one: "
+            "give a mask to redraw a part of the image, strength to vary it, or direction to extend it",
+        )
+    return EditRequest(source, body.prompt, **options)
 
 
 def _form_schema() -> dict[str, Any]:
@@ -254,7 +265,7 @@ async def generate_images(request: Request, server: RequestServer) -> Response:
 
 @router.post("/v1/images/edits", openapi_extra=request_body("multipart/form-data", _form_schema()))
 async def edit_images(request: Request, server: RequestServer) -> Response:
-    """Redraw the part of an image that is white or transparent in a mask, extend it, or vary it."""
+    """Redraw the part of an image that is white or transparent in a mask, extend it, vary it, or edit it as told."""
     begin = time.monotonic()
     with as_api_errors({"image", "mask", *EditBody.model_fields}):
         texts, files = await read_form(await read_body(request, server.limits), request)

@@ -49,5 +49,9 @@ async def metrics(server: RequestServer) -> Response:
 
 def _describe(server: Server, name: str) -> dict[str, Any]:
     pipe = server.worker.pipes[name]
-    own = {"resolution": pipe.resolution, "recommended": asdict(pipe.recommended)}
+    own = {
+        "resolution": pipe.resolution,
+        "recommended": asdict(pipe.recommended),
+        "edits_images": pipe.model.config.edits_images,
+    }
     return {"id": name, "object": "model", "created": server.started, "owned_by": "showo-turbo", "showo": own}
