@@ -10,11 +10,8 @@ from showo_turbo.cli.main import app
 
 
 def draw(folder: Path, *options: str) -> str:
-    done = CliRunner().invoke(
-        app,
-        ["generate", "a star", "--model", "tiny-turbo", "--steps", "1", "--seed", "0"]
-        + ["-o", str(folder / "out.png"), *options],
-    )
+    fixed = ["generate", "a star", "--model", "tiny-turbo", "--steps", "1", "--seed", "0"]
+    done = CliRunner().invoke(app, [*fixed, "-o", str(folder / "out.png"), *options])
     assert done.exit_code == 0, done.stderr
     return done.stderr
 

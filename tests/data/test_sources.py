@@ -419,7 +419,7 @@ def test_captions_of_scenes_of_two_colors(pool: Path) -> None:
         first, second = scenes[int(source[index].image.item())].objects
         assert first.noun != second.noun
         assert first.color != second.color
-    with pytest.raises(InputError, match="two_colors: .* has no scene of two objects that differ"):
+    with pytest.raises(InputError, match=r"two_colors: .* has no scene of two objects that differ"):
         SceneCaptions(pool, num_objects=1, two_colors=True)
 
 
