@@ -83,13 +83,13 @@ class OnPolicyRollouts(ImageRollouts):
         if self._rollouts is None:
             return {}
         rollouts = self._rollouts.to(torch.device("cpu"))
-        labels = {end: (label.codes, label.probabilities) for end, label in rollouts.labels.items()}
+        labels = {str(end): [label.codes, label.probabilities] for end, label in rollouts.labels.items()}
         prompts = [list(prompt) for prompt in rollouts.prompts]
         return {
             "next_group": self._next_group,
             "batches_left": self._batches_left,
             "processes": self.processes,
-            "roll_outs": (prompts, rollouts.codes, rollouts.unmask_steps, labels),
+            "roll_outs": [prompts, rollouts.codes, rollouts.unmask_steps, labels],
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -99,6 +99,6 @@ class OnPolicyRollouts(ImageRollouts):
         self._next_group = state["next_group"]
         if state["processes"] == self.processes:
             prompts, codes, unmask_steps, labels = state["roll_outs"]
-            labels = {end: SoftLabels(*label) for end, label in labels.items()}
+            labels = {int(end): SoftLabels(*label) for end, label in labels.items()}
             self._batches_left = state["batches_left"]
             self._rollouts = ImageTrajectories(prompts, codes, unmask_steps, labels)
