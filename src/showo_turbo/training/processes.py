@@ -60,6 +60,8 @@ def run_on_main(function: Callable[[], T]) -> T:
     Raises:
         Exception: of the function, in all processes.
     """
+    if not torch.distributed.is_initialized():
+        return function()
     result: T | None = None
     failure: Exception | None = None
     if process_state().is_main_process:
