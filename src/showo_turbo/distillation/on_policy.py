@@ -11,7 +11,7 @@ from showo_turbo.distillation.image_trajectories import ImageTrajectories
 from showo_turbo.distillation.rollouts import roll_out_images
 from showo_turbo.distillation.soft_labels import SoftLabels
 from showo_turbo.distillation.start_states import start_states
-from showo_turbo.distillation.trajectory_sources import ImageRollouts
+from showo_turbo.distillation.trajectory_sources import ImageRollouts, OpenStudent
 from showo_turbo.models.showo import Showo
 from showo_turbo.pipelines.pipeline import ShowoPipeline
 
@@ -50,10 +50,11 @@ class OnPolicyRollouts(ImageRollouts):
         self._batches_left = 0
         self._rollouts: ImageTrajectories | None = None
 
-    def images(self, batch: int, student: Showo) -> ImageTrajectories:
+    def images(self, batch: int, student: OpenStudent) -> ImageTrajectories:
         """Return random rollouts out of the current ones, and teacher rollouts for the rest of the batch."""
         if self._rollouts is None or not self._batches_left:
-            self._rollouts = self._roll_out(self._next_group + self.process, student)
+            with student() as model:
+                self._rollouts = self._roll_out(self._next_group + self.process, model)
             self._next_group += self.processes
             self._batches_left = self.image.on_policy.batches
         self._batches_left -= 1

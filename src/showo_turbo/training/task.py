@@ -34,7 +34,8 @@ class Task(ABC, Generic[Model, Batch]):
 
     Attributes:
         model: the module that is trained.
-        can_be_sharded: `losses` is the only method that computes with the model's weights.
+        can_be_sharded: `losses` is the only method that computes with the sharded weights, in the same number of
+            forward passes in all processes.
     """
 
     model: Model
