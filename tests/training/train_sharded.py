@@ -47,7 +47,9 @@ class NextToken(Task[Showo, torch.Tensor]):
         torch.save(model.state_dict(), folder / "model.pt")
 
 
-def train_next_token(output: Path, steps: int, sharding: str = "none", processes: int = 1) -> None:
+def train_next_token(
+    output: Path, steps: int, sharding: str = "none", processes: int = 1, compile: bool = False
+) -> None:
     """Train to a step, as one of some processes."""
     config = LoopConfig(
         str(output),
@@ -60,6 +62,7 @@ def train_next_token(output: Path, steps: int, sharding: str = "none", processes
         threads=1,
         checkpoint_minutes=0.0,
         sharding=sharding,
+        compile=compile,
     )
     train(NextToken(), config)
 

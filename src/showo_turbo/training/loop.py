@@ -24,7 +24,7 @@ from signal import Signals
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
@@ -33,6 +33,7 @@ from showo_turbo.files import append_json_line, drop_json_lines_after
 from showo_turbo.interruption import SignalWatch, TrainingStopped, command_line
 from showo_turbo.training.before_training import check_environment, set_num_threads
 from showo_turbo.training.checkpoint_io import CheckpointIO, empty_tensors, stored_tensors
+from showo_turbo.training.compilation import compile_layers
 from showo_turbo.training.log import TrainingLog
 from showo_turbo.training.loop_config import LoopConfig
 from showo_turbo.training.optimizers import learning_rate_schedule
@@ -46,7 +47,7 @@ from showo_turbo.training.processes import (
 from showo_turbo.training.run_state import RunState, join, names_of_tensors, separate
 from showo_turbo.training.sharding import shard, whole
 from showo_turbo.training.state import find_newest, newest_step, read_values
-from showo_turbo.training.task import StepLosses, Task
+from showo_turbo.training.task import LossModule, Task
 from showo_turbo.training.validations import Validations
 
 if TYPE_CHECKING:
@@ -80,18 +81,6 @@ def train(task: Task[Any, Any], config: LoopConfig) -> None:
             tracker.finish()
 
 
-class _LossModule(nn.Module):
-    """Compute the losses of a batch in the forward pass of a module, whose parameters are the model's."""
-
-    def __init__(self, task: Task[Any, Any]) -> None:
-        super().__init__()
-        self.model = task.model
-        self.losses = task.losses
-
-    def forward(self, ema_model: nn.Module, batch: Any) -> StepLosses:
-        return self.losses(ema_model, batch)
-
-
 class _Trainer:
     """Run one call of `train`."""
 
@@ -99,7 +88,7 @@ class _Trainer:
         """Prepare model, EMA, optimizers and schedules, and resume from the newest checkpoint."""
         self.task, self.config, self.accelerator = task, config, accelerator
         self.folder = Path(config.output)
-        self.loss_module, self.whole_model = _LossModule(task), None
+        self.loss_module, self.whole_model = LossModule(task), None
         self.is_sharded = config.sharding == "fsdp2" and accelerator.num_processes > 1
         if self.is_sharded and accelerator.is_main_process:
             self.whole_model = deepcopy(task.model).cpu()
@@ -108,6 +97,8 @@ class _Trainer:
         self.average = None
         if config.ema_decay:
             self.average = AveragedModel(task.model, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay))
+        if config.compile:
+            compile_layers(task.model)
         if self.is_sharded:
             for module in filter(None, (self.loss_module, self.average)):
                 shard(module, accelerator.device)

@@ -24,8 +24,8 @@ class OptimizerConfig:
     """Configure an optimizer.
 
     Attributes:
-        name: "adamw"; "adamw8bit", whose state takes a quarter of the memory (needs bitsandbytes and a GPU); or "muon"
-            for hidden weight matrices, with AdamW for all other parameters.
+        name: "adamw"; "adamw8bit", whose state takes a quarter of the memory (needs bitsandbytes); or "muon" for hidden
+            weight matrices, with AdamW for all other parameters.
         lr: learning rate of AdamW.
         muon_lr: learning rate of Muon.
         betas: of AdamW, two.
