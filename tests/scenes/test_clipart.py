@@ -3,11 +3,15 @@
 import random
 
 import numpy as np
+import pytest
 
+from showo_turbo.checkpoints.loading import locate
+from showo_turbo.processing.prompts import PromptBuilder
 from showo_turbo.scenes.clipart.clipart_language import SYNONYMS
 from showo_turbo.scenes.clipart.clipart_world import CLIPART, render_array
 from showo_turbo.scenes.clipart.sprite_judge import detect
 from showo_turbo.scenes.clipart.sprites import COLORS_OF, FOLDER, LOOKS, sprite
+from showo_turbo.scenes.language import plural
 from showo_turbo.scenes.scene import MIDDLE, Scene, SceneObject
 
 
@@ -82,3 +86,25 @@ def test_a_large_thing_fills_the_image() -> None:
     scene = Scene("white", (SceneObject(MIDDLE, "rocket", None),))
     assert np.array_equal(render_array(scene), sprite("rocket", None, 128))
     assert detect(render_array(scene)).scene == scene
+
+
+@pytest.mark.parametrize(
+    ("noun", "expected"),
+    [
+        ("butterfly", "butterflies"),
+        ("big lorry", "big lorries"),
+        ("toy", "toys"),
+        ("bus", "buses"),
+        ("knife", "knives"),
+    ],
+)
+def test_plurals_are_spelled_as_in_a_dictionary(noun: str, expected: str) -> None:
+    assert plural(noun) == expected
+
+
+def test_the_shipped_model_reads_every_plural_as_one_word() -> None:
+    files = locate("clipart")
+    prompts = PromptBuilder.from_pretrained(files.text_tokenizer, files.config)
+    for noun in COLORS_OF:
+        words = f"two {plural(noun)}".split()
+        assert len(prompts.tokenizer.tokenize(" ".join(words))) == len(words), noun

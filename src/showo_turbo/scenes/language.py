@@ -49,7 +49,10 @@ def article(noun: str) -> str:
 def plural(noun: str) -> str:
     """Return the plural of a noun, which may have adjectives before it."""
     *adjectives, last = noun.split(" ")
-    regular = last + ("es" if last.endswith(("s", "ch", "sh")) else "s")
+    if last.endswith("y") and last[-2] not in "aeiou":
+        regular = f"{last[:-1]}ies"
+    else:
+        regular = last + ("es" if last.endswith(("s", "ch", "sh")) else "s")
     return " ".join([*adjectives, IRREGULAR_PLURALS.get(last, regular)])
 
 
