@@ -1,4 +1,4 @@
-"""Train a small transformer on some processes: train_sharded.py OUTPUT STEPS SHARDING
+"""Train a small transformer on some processes: train_sharded.py OUTPUT STEPS SHARDING [compile]
 
 A step reads four batches, whatever the number of processes.
 """
@@ -69,5 +69,5 @@ def train_next_token(
 
 if __name__ == "__main__":
     state = PartialState(cpu=True)
-    train_next_token(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3], state.num_processes)
+    train_next_token(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3], state.num_processes, "compile" in sys.argv[4:])
     state.destroy_process_group()
