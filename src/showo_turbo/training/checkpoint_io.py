@@ -10,6 +10,7 @@ Decisions:
 - The processes agree on the end of a write in a group of their own, beside the collectives of the training.
 """
 
+import logging
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -53,6 +54,7 @@ class CheckpointIO:
             folder: the checkpoints; partial ones of killed runs are removed.
             timeout_minutes: time that a process waits for another one.
         """
+        logging.getLogger("c10d-NullHandler-dcp_logger").setLevel(logging.WARNING)  # not a line for each function
         self.folder, self.step = folder, 0
         self._group: ProcessGroup | None = None
         self._rank, self._count = 0, 1
