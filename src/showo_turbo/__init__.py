@@ -2,9 +2,9 @@
 
     from showo_turbo import ShowoPipeline
 
-    pipe = ShowoPipeline.from_pretrained("tiny-turbo")
-    image = pipe.text_to_image("a red circle and a blue star").images[0]
-    answer = pipe.image_to_text(image, "Where is the star?").texts[0]
+    pipe = ShowoPipeline.from_pretrained("clipart-turbo")
+    image = pipe.text_to_image("a dog left of a bicycle").images[0]
+    answer = pipe.image_to_text(image, "Where is the dog?").texts[0]
 
 Importing this module is cheap: what needs torch is loaded when a name is first used.
 """

@@ -17,8 +17,8 @@ from PIL import Image
 from playwright.sync_api import expect, sync_playwright
 
 WIDTHS = {1440: 900, 390: 844}
-MODELS = ["--model", "tiny-turbo", "--model", "tiny"]
-PROMPT = "a red circle and a blue star"
+MODELS = ["--model", "clipart-turbo", "--model", "clipart"]
+PROMPT = "a dog left of a bicycle"
 DRAWN = re.compile(r"passes in")
 
 expect.set_options(timeout=40_000)
@@ -46,9 +46,9 @@ def walk(page: Any, url: str, take: Callable[[str], None]) -> None:
     page.locator("#draw-player .scrubber").fill("2")
     take("draw-step")
     page.locator("#draw-player .scrubber").fill("4")
-    draw(page, "three green squares on a white background", 4)
+    draw(page, "three red apples", 4)
     take("draw-finished")
-    page.fill("#draw-prompt", "a dog in the rain")
+    page.fill("#draw-prompt", "a dragon in the rain")
     take("draw-unknown-words")
     page.fill("#draw-prompt", "a red <|soi|>")
     page.click("#draw-go")
@@ -75,7 +75,7 @@ def walk(page: Any, url: str, take: Callable[[str], None]) -> None:
     take("ask-first-visit")
     page.locator("#ask-pictures .tile").last.click()
     ask(page, "Describe the image.")
-    ask(page, "What color is the background?")
+    ask(page, "Where is the dog?")
     take("ask-answers")
     page.fill("#ask-question", "Describe the image.")
     page.click("#race-go")
@@ -91,7 +91,7 @@ def walk(page: Any, url: str, take: Callable[[str], None]) -> None:
     for across, down in ((0.9, 0.62), (0.9, 0.8), (0.62, 0.8)):
         page.mouse.move(box["x"] + box["width"] * across, box["y"] + box["height"] * down, steps=6)
     page.mouse.up()
-    page.fill("#edit-prompt", "a red circle, a blue star and a yellow triangle")
+    page.fill("#edit-prompt", "a dog, a bicycle and a pizza")
     take("edit-mask")
     page.click("#edit-go")
     expect(page.locator("#edit-player .status")).to_contain_text("Repainted in")
@@ -104,7 +104,7 @@ def walk(page: Any, url: str, take: Callable[[str], None]) -> None:
     take("edit-vary")
     page.click("nav a[href='#how']")
     expect(page.locator("#how-go")).to_have_text("Run it")
-    page.fill("#how-prompt", "a red circle and a blue star")
+    page.fill("#how-prompt", "a blue car above a yellow umbrella")
     page.click("#how-go")
     expect(page.locator("#how-student canvas").last).to_be_visible()
     expect(page.locator("#how-go")).to_have_text("Run it")

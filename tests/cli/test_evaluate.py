@@ -13,7 +13,7 @@ SHOWO_TURBO = str(Path(sys.executable).parent / "showo-turbo")
 
 
 def evaluate(*options: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([SHOWO_TURBO, "evaluate", *options], capture_output=True, text=True)
+    return subprocess.run([SHOWO_TURBO, "evaluate", "--model", "tiny-turbo", *options], capture_output=True, text=True)
 
 
 @pytest.fixture

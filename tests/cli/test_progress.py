@@ -11,7 +11,9 @@ from showo_turbo.cli.main import app
 
 def draw(folder: Path, *options: str) -> str:
     done = CliRunner().invoke(
-        app, ["generate", "a star", "--steps", "1", "--seed", "0", "-o", str(folder / "out.png"), *options]
+        app,
+        ["generate", "a star", "--model", "tiny-turbo", "--steps", "1", "--seed", "0"]
+        + ["-o", str(folder / "out.png"), *options],
     )
     assert done.exit_code == 0, done.stderr
     return done.stderr

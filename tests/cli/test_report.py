@@ -98,7 +98,7 @@ def test_the_tables_have_a_row_for_each_result(cli: Callable, results: Path) -> 
     assert [row[0] for row in differences] == ["tiny-turbo, 2 steps", "tiny-turbo, 1 step"]
     assert all(cell.startswith("~ ") and "(too few items)" in cell for row in differences for cell in row[2:])
     assert " to " in differences[0][1]  # twelve prompts make up the overall score, two that of a tag
-    (row,) = table(done.out, "Differences from tiny-turbo, decoding jacobi")
+    (row,) = table(done.out, "Differences from clipart-turbo, decoding jacobi")
     assert all(cell.startswith("~ +0.000") for cell in row[1:])  # decoding changes no answer
     assert "0.523" in done.out  # the published score
 

@@ -156,5 +156,5 @@ def test_the_documentation_matches_the_code(tmp_path: Path, monkeypatch: pytest.
 
 def test_every_option_belongs_to_a_kind() -> None:
     known = {option for kind in KINDS.values() for option in kind.options}
-    everything = SourceConfig("coco", "a", 1.0, "a", "a", "a", 1, 1, 1, 1.0, ["count"], "a", "a", "a")
+    everything = SourceConfig("coco", "a", 1.0, "a", "a", "a", 1, 1, True, 1, 1.0, ["count"], "a", "a", "a")
     assert set(everything.options) == known

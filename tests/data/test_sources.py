@@ -412,6 +412,17 @@ def test_captions_of_scenes_with_a_number_of_objects(pool: Path) -> None:
         SceneCaptions(pool, num_objects=9)
 
 
+def test_captions_of_scenes_of_two_colors(pool: Path) -> None:
+    scenes = training_scenes(40, 3)
+    source = SceneCaptions(pool, draws_per_scene=1, two_colors=True)
+    for index in range(len(source)):
+        first, second = scenes[int(source[index].image.item())].objects
+        assert first.noun != second.noun
+        assert first.color != second.color
+    with pytest.raises(InputError, match="two_colors: .* has no scene of two objects that differ"):
+        SceneCaptions(pool, num_objects=1, two_colors=True)
+
+
 def test_the_fraction_of_descriptions_is_met(pool: Path) -> None:
     source = SceneDialogues(pool, draws_per_scene=50, turns=2, description_share=0.3)
     facts = [SHAPES.language.described_facts(source[i].turns[0].answer)[0] for i in range(len(source))]

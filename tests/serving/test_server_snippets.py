@@ -33,4 +33,4 @@ def test_the_snippets_of_the_readme_work(tmp_path: Path) -> None:
         server.stop()
     answer, image = answered.split()
     assert json.loads(drawn)["data"][0]["b64_json"] == image  # the same seed
-    assert answer == "two"
+    assert answer == "three"

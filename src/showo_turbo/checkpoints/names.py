@@ -8,8 +8,8 @@ from showo_turbo.errors import InputError
 from showo_turbo.files import read_json
 from showo_turbo.validation import shown
 
-SHIPPED_MODELS = ("tiny", "tiny-turbo", "clipart")
-DEFAULT_MODEL = "tiny-turbo"
+SHIPPED_MODELS = ("tiny", "tiny-turbo", "clipart", "clipart-turbo")
+DEFAULT_MODEL = "clipart-turbo"
 
 _SHIPPED_FOLDER = Path(__file__).parent.parent / "weights"
 _HUB_NAME = re.compile(r"(?P<repository>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(@(?P<revision>[\w./-]+))?")

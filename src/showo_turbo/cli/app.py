@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from showo_turbo.checkpoints.names import SHIPPED_MODELS
+from showo_turbo.checkpoints.names import DEFAULT_MODEL, SHIPPED_MODELS
 from showo_turbo.cli.common_options import DEFAULT_DTYPE, Device, Dtype, Quantization
 from showo_turbo.cli.serve import LimitArguments, serve
 
@@ -16,7 +16,7 @@ _MODEL_HELP = (
 
 
 def app(
-    model: Annotated[list[str], typer.Option(help=_MODEL_HELP)] = ["tiny-turbo", "tiny"],  # noqa: B006
+    model: Annotated[list[str], typer.Option(help=_MODEL_HELP)] = [DEFAULT_MODEL, "clipart"],  # noqa: B006
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 is every network.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port; 0 takes a free one.")] = 7860,
     api_key: Annotated[

@@ -53,7 +53,7 @@ class ShowoModel:
     tokenizer and Phi config, left out if the checkpoint holds them. The sizes must be the checkpoint's.
     """
 
-    pretrained_model_path: str = "tiny-turbo"
+    pretrained_model_path: str = "clipart-turbo"
     llm_model_path: str | None = None
     w_clip_vit: bool | None = None
     vocab_size: int | None = None

@@ -54,6 +54,7 @@ class SourceConfig:
         subset: configuration of a data set on the hub (likewise).
         draws_per_scene: samples of each scene (`scene_captions`, `scene_dialogues`, `scene_texts`, `scene_edits`).
         num_objects: number of objects that a scene must have (`scene_captions`).
+        two_colors: use only scenes of two objects that differ in noun and color (`scene_captions`).
         turns: number of turns of a dialogue (`scene_dialogues`).
         description_share: fraction of the dialogues that begin with a description (`scene_dialogues`).
         question_kinds: kinds of the other questions (`scene_dialogues`).
@@ -67,6 +68,7 @@ class SourceConfig:
     column: str | None = None
     draws_per_scene: int | None = None
     num_objects: int | None = None
+    two_colors: bool | None = None
     turns: int | None = None
     description_share: float | None = None
     question_kinds: list[str] | None = None
@@ -103,7 +105,7 @@ KINDS = {
     "coco": _Kind(CocoCaptions, CaptionSample, ("images",)),
     "image_folder": _Kind(ImageFolder, CaptionSample, ("images",)),
     "webdataset": _Kind(WebDataset, CaptionSample),
-    "scene_captions": _Kind(SceneCaptions, CaptionSample, ("draws_per_scene", "num_objects")),
+    "scene_captions": _Kind(SceneCaptions, CaptionSample, ("draws_per_scene", "num_objects", "two_colors")),
     "llava": _Kind(LlavaDialogues, DialogueSample, ("images",)),
     "scene_dialogues": _Kind(
         SceneDialogues, DialogueSample, ("draws_per_scene", "turns", "description_share", "question_kinds")

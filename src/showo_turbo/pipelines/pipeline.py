@@ -25,9 +25,9 @@ class ShowoPipeline(ImageEditing, Understanding):
     """Run Show-o and Show-o Turbo: text to image and image to text with one transformer.
 
     Example:
-        >>> pipe = ShowoPipeline.from_pretrained("tiny-turbo")
-        >>> image = pipe.text_to_image("a red circle and a blue star", seed=0).images[0]
-        >>> pipe.image_to_text(image, "Where is the star?").texts
+        >>> pipe = ShowoPipeline.from_pretrained("clipart-turbo")
+        >>> image = pipe.text_to_image("a dog left of a bicycle", seed=0).images[0]
+        >>> pipe.image_to_text(image, "Where is the dog?").texts
         ['top right']
     """
 
@@ -48,7 +48,7 @@ class ShowoPipeline(ImageEditing, Understanding):
         """Load a checkpoint.
 
         Args:
-            name_or_path: a shipped model ("tiny-turbo"), a local folder, or a name on the Hugging Face hub; of a
+            name_or_path: a shipped model ("clipart-turbo"), a local folder, or a name on the Hugging Face hub; of a
                 checkpoint, or of a LoRA adapter, which is merged into its base.
             device: device to compute on; a GPU if there is one, else the CPU, if left out.
             dtype: dtype that the transformer is stored in: "float32", "bfloat16" or "float16". It computes in the same

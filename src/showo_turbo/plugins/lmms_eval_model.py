@@ -26,7 +26,7 @@ class ShowoTurboModel(lmms):
 
     def __init__(
         self,
-        pretrained: str = "tiny-turbo",
+        pretrained: str = "clipart-turbo",
         device: str | None = None,
         dtype: str = "float32",
         quantization: str | None = None,

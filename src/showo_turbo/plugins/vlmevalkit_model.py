@@ -22,7 +22,7 @@ class ShowoTurbo(BaseModel):
 
     def __init__(
         self,
-        model_path: str = "tiny-turbo",
+        model_path: str = "clipart-turbo",
         device: str | None = None,
         dtype: str = "float32",
         quantization: str | None = None,

@@ -17,6 +17,7 @@ from showo_turbo.data.source_files import existing_file
 from showo_turbo.errors import InputError
 from showo_turbo.scenes.edits import SceneEdit, scene_edits
 from showo_turbo.scenes.pool import ScenePool, load_scene_pool
+from showo_turbo.scenes.split import differ_in_noun_and_color
 from showo_turbo.validation import check_integer
 
 _DRAWS_PER_SCENE = 16
@@ -28,7 +29,11 @@ class SceneCaptions:
     """Give captions, from vague to dense, each with the codes of its scene."""
 
     def __init__(
-        self, path: str | Path, draws_per_scene: int = _DRAWS_PER_SCENE, num_objects: int | None = None
+        self,
+        path: str | Path,
+        draws_per_scene: int = _DRAWS_PER_SCENE,
+        num_objects: int | None = None,
+        two_colors: bool = False,
     ) -> None:
         """Read a pool.
 
@@ -36,17 +41,24 @@ class SceneCaptions:
             path: file written by `showo-turbo pretrain scene-pool`.
             draws_per_scene: captions of each scene.
             num_objects: use only scenes with this number of objects; all if left out.
+            two_colors: use only scenes of two objects that differ in noun and color.
 
         Raises:
-            InputError: if there is no such file, `draws_per_scene` is less than 1, or no scene has `num_objects`.
+            InputError: if there is no such file, `draws_per_scene` is less than 1, or no scene is left.
         """
         self.name, self.pool = Path(path).name, _cached_pool(existing_file(path))
-        counts = [len(scene.objects) for scene in self.pool.scenes]
+        scenes = self.pool.scenes
+        counts = [len(scene.objects) for scene in scenes]
         self.rows = [row for row, count in enumerate(counts) if num_objects in (None, count)]
         if not self.rows:
             raise InputError(
                 f"num_objects is {num_objects}: scenes of {self.name!r} have {min(counts)} to {max(counts)}"
             )
+        if two_colors:
+            pairs = [row for row in self.rows if counts[row] == 2]
+            self.rows = [row for row in pairs if differ_in_noun_and_color(*scenes[row].objects)]
+            if not self.rows:
+                raise InputError(f"two_colors: {self.name!r} has no scene of two objects that differ in noun and color")
         self.length = _num_samples(len(self.rows), draws_per_scene)
 
     def __len__(self) -> int:
