@@ -1,6 +1,7 @@
 """`showo-turbo pretrain` and `distill` from the command line."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -8,9 +9,10 @@ import time
 from pathlib import Path
 
 import pytest
-import torch
 from hold_lock import another_writer
 from safetensors.torch import load_file
+
+from showo_turbo.training.state import read_values
 
 SHOWO_TURBO = str(Path(sys.executable).parent / "showo-turbo")
 SMALL = (
@@ -30,8 +32,8 @@ def pretrain(output: Path, *settings: str) -> subprocess.CompletedProcess[str]:
 def test_one_training_at_a_time_writes_a_folder(tmp_path: Path) -> None:
     """A second one with another seed is refused before there is a checkpoint, and does not touch the manifest."""
     assert pretrain(tmp_path, "loop.steps=1").returncode == 0
-    for file in (tmp_path / "checkpoints").iterdir():
-        file.unlink()
+    for checkpoint in (tmp_path / "checkpoints").iterdir():
+        shutil.rmtree(checkpoint)
     with another_writer(tmp_path):
         result = pretrain(tmp_path, "loop.steps=1", "loop.seed=5")
     assert result.returncode == 2
@@ -52,8 +54,8 @@ def test_a_signal_stops_a_training_with_a_checkpoint(tmp_path: Path, number: sig
         assert process.stderr is not None
         said = process.stderr.read().splitlines()[-1]
     assert process.returncode == 128 + number
-    (checkpoint,) = (tmp_path / "run" / "checkpoints").glob("*.pt")
-    step = torch.load(checkpoint, weights_only=True)["step"]
+    (checkpoint,) = (tmp_path / "run" / "checkpoints").iterdir()
+    step = read_values(checkpoint)["step"]
     assert said.startswith(f"stopped by {number.name} at step {step} of 60; step {step} is saved in ")
     assert "to resume, run it again: showo-turbo pretrain image-tokenizer batch_size=1 " in said
 

@@ -8,12 +8,14 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
 
 from showo_turbo.cli.main import run
 from showo_turbo.distillation.consistency_task import ConsistencyTask
+from showo_turbo.training import checkpoint_io
 from showo_turbo.training.supervised_task import SupervisedTask
 from showo_turbo.training.task import StepLosses
 
@@ -30,16 +32,16 @@ def add_fault(fault: str, rank: int, processes: int) -> None:
     """Change the classes of tasks, or the function that writes checkpoints, so that the fault happens."""
     faulty_batch = 2 * processes + rank
     if fault == "killed in a write":
-        save = torch.save
+        complete = checkpoint_io.complete_checkpoint
 
-        def save_half(state: Any, file: Any) -> None:
-            save(state, file)
-            if isinstance(state, dict) and state.get("step") == 3:
-                file.truncate(file.tell() // 2)
-                file.flush()
+        def complete_half(partial: Path, values: dict[str, Any]) -> Path:
+            if values["step"] == 3:
+                for file in partial.iterdir():
+                    os.truncate(file, file.stat().st_size // 2)
                 kill()
+            return complete(partial, values)
 
-        torch.save = save_half
+        checkpoint_io.complete_checkpoint = complete_half
         return
     for task in (SupervisedTask, ConsistencyTask):
         batch, losses = task.batch, task.losses

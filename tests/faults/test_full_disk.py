@@ -15,7 +15,7 @@ from trainings import Training, same
 from showo_turbo.distillation import trajectory_files
 from showo_turbo.distillation.config import DistillationConfig, TrajectoryFiles
 from showo_turbo.errors import InputError
-from showo_turbo.training import export, log, loop, state
+from showo_turbo.training import checkpoint_io, export, log, state
 
 
 @contextmanager
@@ -52,11 +52,12 @@ EVERY_STEP = range(1, 100)
 @pytest.mark.parametrize(
     ("owner", "name", "calls", "warning"),
     [
-        (loop, "write_checkpoint", range(2, 3), "step 2 could not be saved"),
+        (checkpoint_io._Storage, "write_data", range(2, 3), "step 2 could not be saved"),
+        (checkpoint_io, "complete_checkpoint", range(2, 3), "step 2 could not be saved"),
         (export, "save_checkpoint", range(2, 3), "step 2 could not be saved"),
         (log, "append_json_line", EVERY_STEP, "a line of .*log.jsonl could not be written"),
     ],
-    ids=["checkpoint", "export", "log"],
+    ids=["tensors", "values", "export", "log"],
 )
 def test_a_full_disk_costs_a_checkpoint_or_a_line(
     training: Training,
@@ -77,13 +78,13 @@ def test_a_full_disk_costs_a_checkpoint_or_a_line(
     assert not list(training.folder.rglob("*.partial"))
 
 
-@pytest.mark.parametrize("name", ["write_checkpoint", "export"])
+@pytest.mark.parametrize("name", ["write_data", "complete_checkpoint", "export"])
 def test_a_last_step_on_a_full_disk_is_saved_by_a_second_start(
     training: Training, whole: dict[str, torch.Tensor], monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    owner = loop if name == "write_checkpoint" else training.task
+    owners = {"write_data": checkpoint_io._Storage, "complete_checkpoint": checkpoint_io, "export": training.task}
     with monkeypatch.context() as patches:
-        fill_disk_in(patches, owner, name, range(4, 5))
+        fill_disk_in(patches, owners[name], name, range(4, 5))
         with pytest.raises(InputError, match=r"the last step could not be saved .*: free disk space"):
             training.run()
     assert state.newest_step(training.folder / "checkpoints") == 3

@@ -2,21 +2,25 @@
 
 import json
 import logging
+import pickle
+import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import IO, Any
 
 import pytest
+import safetensors.torch
 import torch
 from torch import nn
 from torch.optim import Optimizer
 
 from showo_turbo.errors import InputError
 from showo_turbo.files import read_json_lines, sha256_of_files
-from showo_turbo.training import before_training, loop, state
+from showo_turbo.training import before_training, checkpoint_io, loop, state
 from showo_turbo.training.loop import LoopConfig, train
 from showo_turbo.training.task import StepLosses, Task
 
@@ -131,8 +135,8 @@ def test_steps_that_were_skipped_in_a_row_are_counted_on(tmp_path: Path) -> None
 def test_a_resumed_run_drops_the_log_lines_after_its_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         train(Regression(stop_at=5, bad_batches=(1, 4)), config(tmp_path, log_steps=1))
-    for checkpoint in (tmp_path / "checkpoints").glob("step-0000000[45].*"):
-        checkpoint.unlink()
+    for checkpoint in (tmp_path / "checkpoints").glob("step-0000000[45]"):
+        shutil.rmtree(checkpoint)
     with (tmp_path / "log.jsonl").open("r+") as file:
         written = file.read()
         file.seek(0)
@@ -192,7 +196,7 @@ def test_a_run_that_is_killed_at_any_moment_resumes_to_the_same_weights(tmp_path
 
 def _wait_for_a_checkpoint_newer_than(start: float, folder: Path) -> None:
     deadline = time.monotonic() + 120
-    while not any(path.stat().st_mtime > start for path in folder.glob("*.sha256")):
+    while not any(path.stat().st_mtime > start for path in folder.glob("step-*")):
         assert time.monotonic() < deadline
         time.sleep(0.005)
 
@@ -201,39 +205,47 @@ def test_a_damaged_checkpoint_is_skipped_with_a_warning(tmp_path: Path, caplog: 
     train(Regression(), config(tmp_path / "whole"))
     with pytest.raises(KeyboardInterrupt):
         train(Regression(stop_at=4), config(tmp_path / "broken"))
-    newest = tmp_path / "broken" / "checkpoints" / "step-00000004.pt"
-    content = bytearray(newest.read_bytes())
-    content[len(content) // 2] ^= 1
-    newest.write_bytes(content)
+    damage(tmp_path / "broken" / "checkpoints" / "step-00000004")
     with caplog.at_level(logging.WARNING):
         train(Regression(), config(tmp_path / "broken"))
-    assert "step-00000004.pt is skipped" in caplog.text
+    assert "step-00000004 is skipped: the content of shard-00001" in caplog.text
     assert same(weights(tmp_path / "whole"), weights(tmp_path / "broken"))
 
 
-def damage(file: Path) -> None:
+def damage(checkpoint: Path) -> None:
+    """Flip a bit of a file of tensors."""
+    (file,) = checkpoint.glob("*.safetensors")
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1
     file.write_bytes(content)
 
 
-@pytest.mark.parametrize("how", ["bit flip", "truncated", "no digest", "binary digest", "empty digest"])
+@pytest.mark.parametrize(
+    "how",
+    ["bit flip", "truncated", "no shard", "no values", "no digest", "binary digest", "empty digest", "another shard"],
+)
 def test_a_run_whose_checkpoints_are_all_damaged_stops(tmp_path: Path, how: str) -> None:
     train(Regression(), config(tmp_path))
     trained = weights(tmp_path)
-    for file in (tmp_path / "checkpoints").glob("*.pt"):
-        digest = file.with_suffix(".sha256")
+    for checkpoint in (tmp_path / "checkpoints").glob("step-*"):
+        (shard,), digests = checkpoint.glob("*.safetensors"), checkpoint / "sha256.json"
         match how:
             case "bit flip":
-                damage(file)
+                damage(checkpoint)
             case "truncated":
-                file.write_bytes(file.read_bytes()[:-100])
+                shard.write_bytes(shard.read_bytes()[:-100])
+            case "no shard":
+                shard.unlink()
+            case "no values":
+                (checkpoint / "values.json").unlink()
             case "no digest":
-                digest.unlink()
+                digests.unlink()
             case "binary digest":
-                digest.write_bytes(b"\xff\xfe")
+                digests.write_bytes(b"\xff\xfe")
             case "empty digest":
-                digest.write_text("")
+                digests.write_text("{}")
+            case "another shard":
+                shutil.copy(shard, checkpoint / "shard-00002-model-00001-of-00001.safetensors")
     log = (tmp_path / "log.jsonl").read_text()
     with pytest.raises(InputError, match=r"all checkpoints in '.*checkpoints' are damaged: restore one"):
         train(Regression(), config(tmp_path, steps=8))
@@ -248,59 +260,90 @@ class Executed:
         return pytest.fail, ("executed",)
 
 
+def replace(checkpoint: Path, file: str, content: bytes) -> None:
+    """Write a file of a checkpoint, with its digest."""
+    (checkpoint / file).write_bytes(content)
+    digests = {one.name: sha256_of_files(one) for one in checkpoint.iterdir() if one.name != "sha256.json"}
+    (checkpoint / "sha256.json").write_text(json.dumps(digests))
+
+
+SHARD = "shard-00001-model-00001-of-00001.safetensors"
+
+
 @pytest.mark.parametrize(
-    ("content", "message"),
+    ("file", "content"),
     [
-        ({"step": Executed()}, "was refused: it holds more than tensors"),
-        ({"step": 6, "path": Path("/")}, "was refused: it holds more than tensors"),
-        ([6], "holds list: expected the state of a training"),
-        (torch.zeros(3), "holds Tensor: expected the state of a training"),
-        (b"not a file of torch", "was refused: it holds more than tensors"),
+        ("values.json", pickle.dumps(Executed())),
+        ("values.json", b"[6]"),
+        ("values.json", b'{"step": 6'),
+        (SHARD, pickle.dumps({"model.weight": Executed()})),
+        (SHARD, b""),
+        (SHARD, safetensors.torch.save({"model.weight": torch.zeros(3)})),
+        (SHARD, safetensors.torch.save({"model.weight": torch.zeros(1, 3)}, {"DCP_SHARDING_INFO": "{}"})),
     ],
+    ids=["pickled values", "a list", "cut off", "pickled tensors", "empty", "another shape", "no offsets"],
 )
-def test_a_checkpoint_that_holds_something_else_is_refused(tmp_path: Path, content: object, message: str) -> None:
-    file = tmp_path / "step-00000006.pt"
-    file.write_bytes(content) if isinstance(content, bytes) else torch.save(content, file)
-    file.with_suffix(".sha256").write_text(sha256_of_files(file) + "\n")
-    with pytest.raises(InputError, match=rf"^checkpoint '.*step-00000006.pt' {message}[^\n]*$"):
-        state.read_newest(tmp_path)
+def test_a_checkpoint_that_holds_something_else_is_refused(tmp_path: Path, file: str, content: bytes) -> None:
+    train(Regression(), config(tmp_path))
+    replace(tmp_path / "checkpoints" / "step-00000006", file, content)
+    with pytest.raises(InputError, match=r"^checkpoint '.*step-00000006' was refused: it is not one of[^\n]*$"):
+        train(Regression(), config(tmp_path, steps=8))
+
+
+def test_the_pickled_index_of_other_tools_is_not_read(tmp_path: Path) -> None:
+    train(Regression(), config(tmp_path / "whole", steps=8, decay_share=0.0))
+    train(Regression(), config(tmp_path / "run", decay_share=0.0))
+    replace(tmp_path / "run" / "checkpoints" / "step-00000006", ".metadata", pickle.dumps(Executed()))
+    train(Regression(), config(tmp_path / "run", steps=8, decay_share=0.0))
+    assert same(weights(tmp_path / "whole"), weights(tmp_path / "run"))
+
+
+@pytest.mark.parametrize("read", [state.newest_step, state.find_newest])
+def test_checkpoints_of_earlier_versions_are_refused(tmp_path: Path, read: Callable[[Path], object]) -> None:
+    for name in ("step-00000002.pt", "step-00000004.pt"):
+        (tmp_path / name).write_bytes(pickle.dumps(Executed()))
+    with pytest.raises(InputError, match=r"step-00000004.pt' is of an earlier version of showo_turbo, which wrote one"):
+        read(tmp_path)
+    train(Regression(), config(tmp_path / "new"))
+    (tmp_path / "new" / "checkpoints" / "step-00000004.pt").write_bytes(b"")
+    assert state.newest_step(tmp_path / "new" / "checkpoints") == 6
 
 
 def test_a_damaged_checkpoint_does_not_take_a_place(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(KeyboardInterrupt):
         train(Regression(stop_at=4), config(tmp_path))
     folder = tmp_path / "checkpoints"
-    newer = folder / "step-00000099.pt"
-    newer.write_bytes((folder / "step-00000004.pt").read_bytes())
-    newer.with_suffix(".sha256").write_text("0" * 64)
+    shutil.copytree(folder / "step-00000004", folder / "step-00000099")
+    damage(folder / "step-00000099")
     train(Regression(), config(tmp_path))
-    assert "step-00000099.pt is skipped" in caplog.text
-    assert sorted(file.name for file in folder.iterdir()) == [
-        *(f"step-0000000{step}.{end}" for step in (5, 6) for end in ("pt", "sha256")),
-        "step-00000099.pt.damaged",
-    ]
-    damage(folder / "step-00000006.pt")
-    assert state.read_newest(folder)["step"] == 5
+    assert "step-00000099 is skipped" in caplog.text
+    names = ["step-00000005", "step-00000006", "step-00000099.damaged"]
+    assert sorted(one.name for one in folder.iterdir()) == names
+    damage(folder / "step-00000006")
+    assert state.find_newest(folder) == folder / "step-00000005"
 
 
-@pytest.mark.parametrize("name", ["step-abc.pt", "step-.pt", "step-00000009 (copy).pt", "step--0000001.pt"])
+@pytest.mark.parametrize("name", ["step-abc", "step-", "step-00000009 (copy)", "step--0000001"])
 def test_files_of_other_names_are_no_checkpoints(tmp_path: Path, name: str) -> None:
     with pytest.raises(KeyboardInterrupt):
         train(Regression(stop_at=2), config(tmp_path))
     folder = tmp_path / "checkpoints"
-    (folder / name).write_bytes(b"something else")
-    (folder / "step-00000008.pt").mkdir()
+    (folder / name).mkdir()
+    (folder / "step-00000008").write_bytes(b"something else")
     assert state.newest_step(folder) == 2
     train(Regression(), config(tmp_path))
     assert state.newest_step(folder) == 6
-    assert (folder / name).read_bytes() == b"something else"
+    assert (folder / name).is_dir()
+    assert (folder / "step-00000008").read_bytes() == b"something else"
 
 
 def test_checkpoints_are_ordered_by_step_beyond_eight_digits(tmp_path: Path) -> None:
     for step in (99_999_999, 100_000_000, 100_000_001):
-        state.write_checkpoint(tmp_path, step, {"step": step})
-    assert state.read_newest(tmp_path) == {"step": 100_000_001}
-    assert len(list(tmp_path.glob("*.pt"))) == 2
+        partial = state.partial_folder(tmp_path, step)
+        partial.mkdir()
+        assert state.complete_checkpoint(partial, {"step": step}) == state.find_newest(tmp_path)
+    assert state.read_values(tmp_path / "step-100000001") == {"step": 100_000_001}
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_a_full_disk_damages_no_checkpoint_and_does_not_end_the_run(
@@ -312,16 +355,16 @@ def test_a_full_disk_damages_no_checkpoint_and_does_not_end_the_run(
     real_open = Path.open
 
     def open_on_full_disk(self: Path, *how: Any, **more: Any) -> IO:
-        return real_open(Path("/dev/full") if self.suffix == ".partial" else self, *how, **more)
+        is_full = self.suffix == ".safetensors" and how[0].startswith("w")
+        return real_open(Path("/dev/full") if is_full else self, *how, **more)
 
     monkeypatch.setattr(Path, "open", open_on_full_disk)
     with caplog.at_level(logging.WARNING), pytest.raises(KeyboardInterrupt):
         train(Regression(stop_at=5), config(tmp_path))
     assert "No space left on device" in caplog.text
     folder = tmp_path / "checkpoints"
-    assert sorted(path.name for path in folder.glob("*.pt")) == ["step-00000002.pt", "step-00000003.pt"]
-    assert not list(folder.glob("*.partial"))
-    assert state.read_newest(folder)["step"] == 3
+    assert sorted(path.name for path in folder.iterdir()) == ["step-00000002", "step-00000003"]
+    assert state.find_newest(folder) == folder / "step-00000003"
 
 
 @pytest.mark.parametrize("failing", ["export", "checkpoint"])
@@ -330,15 +373,18 @@ def test_a_last_step_that_cannot_be_saved_is_repeated_when_resumed(
 ) -> None:
     train(Regression(), config(tmp_path / "whole"))
 
-    def full(*arguments: object) -> None:
-        if failing == "export" or arguments[1] == 6:
+    complete = state.complete_checkpoint
+
+    def full(*arguments: Any) -> Path:
+        if failing == "export" or arguments[1]["step"] == 6:
             raise OSError(28, "No space left on device")
+        return complete(*arguments)
 
     with monkeypatch.context() as patches:
         if failing == "export":
             patches.setattr(Regression, "export", full)
         else:
-            patches.setattr(loop, "write_checkpoint", full)
+            patches.setattr(checkpoint_io, "complete_checkpoint", full)
         with pytest.raises(InputError, match=r"last step could not be saved .*No space left"):
             train(Regression(), config(tmp_path / "full"))
     train(Regression(), config(tmp_path / "full"))
@@ -370,7 +416,7 @@ def test_a_step_with_a_nan_loss_is_skipped_and_logged(tmp_path: Path) -> None:
 def test_too_many_skipped_steps_end_the_run(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"last 2 steps had no finite loss"):
         train(Regression(bad_batches=(2, 3, 4)), config(tmp_path, max_skipped=2))
-    assert state.read_newest(tmp_path / "checkpoints")["step"] == 3
+    assert state.newest_step(tmp_path / "checkpoints") == 3
 
 
 def test_a_tracker_that_is_not_installed_is_refused(tmp_path: Path) -> None:

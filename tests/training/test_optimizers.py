@@ -1,11 +1,18 @@
 """Muon makes orthogonal updates and fits a map; every trainable parameter has one optimizer."""
 
+import sys
+from pathlib import Path
+
 import pytest
 import torch
+from torch import nn
 
 from showo_turbo.errors import InputError
+from showo_turbo.training.checkpoint_io import CheckpointIO, stored_tensors
 from showo_turbo.training.muon import Muon, orthogonalize
 from showo_turbo.training.optimizers import OptimizerConfig, build_optimizers
+from showo_turbo.training.run_state import RunState
+from showo_turbo.training.state import read_values
 
 
 def test_muon_updates_are_close_to_orthogonal() -> None:
@@ -48,8 +55,45 @@ def test_every_trainable_parameter_has_one_optimizer(make_random_model, name: st
     assert sorted(given) == sorted(id(p) for p in model.parameters() if p.requires_grad)
 
 
-def test_unknown_and_uninstalled_optimizers_are_refused(make_random_model) -> None:
+def test_unknown_and_uninstalled_optimizers_are_refused(make_random_model, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "bitsandbytes.optim", None)
     with pytest.raises(InputError, match="adamw8bit, muon"):
         OptimizerConfig("adam")
     with pytest.raises(InputError, match="bitsandbytes"):
         build_optimizers(make_random_model(0), OptimizerConfig("adamw8bit"))
+
+
+def train_with_8_bits(model: nn.Module, state: RunState, first: int, end: int) -> list[float]:
+    losses = []
+    for step in range(first, end):
+        inputs = torch.randn(32, 64, generator=torch.Generator().manual_seed(step))
+        loss = (model(inputs) - inputs[:, :1]).square().mean()
+        loss.backward()
+        losses.append(loss.item())
+        state.optimizers[0].step()
+        state.optimizers[0].zero_grad()
+    return losses
+
+
+def test_an_8_bit_optimizer_learns_and_resumes(tmp_path: Path) -> None:
+    """Its large moments are stored in 8 bits, in memory and in a checkpoint."""
+    pytest.importorskip("bitsandbytes")
+    runs = []
+    for _ in range(2):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(64, 128), nn.GELU(), nn.Linear(128, 1))
+        optimizers = build_optimizers(model, OptimizerConfig("adamw8bit", lr=1e-2))
+        runs.append((model, RunState(model, None, optimizers, [])))
+    (model, state), (resumed, resumed_state) = runs
+    losses = train_with_8_bits(model, state, 0, 20)
+    assert losses[-1] < losses[0] / 4
+    checkpoints = CheckpointIO(tmp_path, 1.0)
+    checkpoints.start(1, state.tensors(), {}, {"run": state.values()})
+    assert checkpoints.wait() == ""
+    path = tmp_path / "step-00000001"
+    stored = stored_tensors(path)
+    assert stored["optimizer.0.weight.state1"].properties.dtype == torch.uint8
+    checkpoints.read(path, resumed_state.allocate(stored))
+    resumed_state.load_values(read_values(path)["run"])
+    checkpoints.close()
+    assert train_with_8_bits(resumed, resumed_state, 20, 25) == train_with_8_bits(model, state, 20, 25)

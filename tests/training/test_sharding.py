@@ -18,9 +18,9 @@ SCRIPT = Path(__file__).with_name("train_sharded.py")
 STEPS = 6
 
 
-def launch(output: Path, steps: int, sharding: str, processes: int) -> None:
+def launch(output: Path, steps: int, sharding: str, processes: int, *more: str) -> None:
     launcher = ("-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}")
-    arguments = (str(SCRIPT), str(output), str(steps), sharding)
+    arguments = (str(SCRIPT), str(output), str(steps), sharding, *more)
     subprocess.run([sys.executable, *launcher, *arguments], check=True, timeout=300)
 
 

@@ -1,4 +1,4 @@
-"""Train a small transformer on some processes: train_sharded.py OUTPUT STEPS SHARDING
+"""Train a small transformer on some processes: train_sharded.py OUTPUT STEPS SHARDING [compile]
 
 A step reads four batches, whatever the number of processes.
 """
@@ -47,7 +47,9 @@ class NextToken(Task[Showo, torch.Tensor]):
         torch.save(model.state_dict(), folder / "model.pt")
 
 
-def train_next_token(output: Path, steps: int, sharding: str = "none", processes: int = 1) -> None:
+def train_next_token(
+    output: Path, steps: int, sharding: str = "none", processes: int = 1, compile: bool = False
+) -> None:
     """Train to a step, as one of some processes."""
     config = LoopConfig(
         str(output),
@@ -60,11 +62,12 @@ def train_next_token(output: Path, steps: int, sharding: str = "none", processes
         threads=1,
         checkpoint_minutes=0.0,
         sharding=sharding,
+        compile=compile,
     )
     train(NextToken(), config)
 
 
 if __name__ == "__main__":
     state = PartialState(cpu=True)
-    train_next_token(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3], state.num_processes)
+    train_next_token(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3], state.num_processes, "compile" in sys.argv[4:])
     state.destroy_process_group()

@@ -1,6 +1,9 @@
 """One stage of a distillation as a task of the training loop."""
 
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +32,8 @@ from showo_turbo.pipelines.pipeline import ShowoPipeline
 from showo_turbo.training.adapters import merge_adapters
 from showo_turbo.training.export import export_pipeline
 from showo_turbo.training.optimizers import build_optimizers
+from showo_turbo.training.processes import process_state
+from showo_turbo.training.sharding import whole
 from showo_turbo.training.task import StepLosses, Task
 
 _BATCHES_PER_PROBE = 50
@@ -81,6 +86,10 @@ class ConsistencyTask(Task[Showo, DistillationBatch]):
         self.last_probe: int | None = None
         self.sheet_prompts: list[str] = []
         self.model = student
+        self.is_sharded = stage.loop.sharding != "none" and process_state().num_processes > 1
+        self.can_be_sharded = stage.optimizer.name == "adamw" and not stage.average_target
+        rolls_out = stage.image.weight and stage.image.on_policy.prompts
+        self.whole_copy = deepcopy(student).cpu() if self.is_sharded and rolls_out else None
 
     def optimizers(self) -> list[Optimizer]:
         """Build the stage's optimizers."""
@@ -92,13 +101,13 @@ class ConsistencyTask(Task[Showo, DistillationBatch]):
         rng = random.Random(f"{stage.loop.seed}/picks/0/{number}")
         images, blocks, texts = None, [], []
         if stage.image.weight:
-            trajectories = self.images.images(number, self.model)
+            trajectories = self.images.images(number, self.whole_student)
             if not self.sheet_prompts:
                 self.sheet_prompts = [prompts.decode(prompt[2:]) for prompt in trajectories.prompts[:_SHEET_PROMPTS]]
             images = sample_states(trajectories.to(self.model.device), stage.image, rng)
         if stage.text.weight:
             blocks = self.answers.texts(number)
-            if blocks and self.last_probe != number // _BATCHES_PER_PROBE:
+            if blocks and not self.is_sharded and self.last_probe != number // _BATCHES_PER_PROBE:
                 self.last_probe = number // _BATCHES_PER_PROBE
                 probe = blocks[:_BLOCKS_PER_PROBE]
                 self.passes_per_block = passes_per_block(self.model, probe, prompts.vocabulary)
@@ -117,7 +126,9 @@ class ConsistencyTask(Task[Showo, DistillationBatch]):
         if batch.images is not None:
             parts["image"] = image_consistency(self.model, target, batch.images, vocabulary, stage.image.self_weight)
         if stage.text.weight:
-            parts["text"], parts["autoregressive"] = text_consistency(self.model, target, batch.blocks, vocabulary)
+            parts["text"], parts["autoregressive"] = text_consistency(
+                self.model, target, batch.blocks, vocabulary, self.is_sharded
+            )
         if stage.language.weight:
             parts["language"] = language_modelling(self.model, batch.texts, vocabulary)
         weights = {
@@ -130,6 +141,18 @@ class ConsistencyTask(Task[Showo, DistillationBatch]):
         total = sum(weighted, torch.zeros((), device=self.model.device))
         probes = {} if self.passes_per_block is None else {"passes_per_block": self.passes_per_block}
         return StepLosses(total, parts | probes, stage.samples_per_batch)
+
+    @contextmanager
+    def whole_student(self) -> Iterator[Showo]:
+        """Yield a model with the student's weights that computes in this process alone. All processes must call it."""
+        if self.whole_copy is None:
+            yield self.model
+            return
+        self.whole_copy.load_state_dict(whole(self.model.state_dict()))
+        try:
+            yield self.whole_copy.to(self.model.device)
+        finally:
+            self.whole_copy.cpu()
 
     def sample_names(self, batch: DistillationBatch) -> list[str]:
         """Return the prompts, the answered turns of dialogues, and the texts of a batch."""

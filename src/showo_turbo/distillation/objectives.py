@@ -81,13 +81,29 @@ class SampledIterate:
 
 
 def text_consistency(
-    student: Showo, target: Showo, samples: Sequence[SampledIterate], vocabulary: Vocabulary
+    student: Showo,
+    target: Showo,
+    samples: Sequence[SampledIterate],
+    vocabulary: Vocabulary,
+    equal_passes: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Compute the consistency term and the autoregressive term, each a mean over the positions of all blocks.
 
     All blocks have one length. Blocks whose guesses were correct at once count in the autoregressive term only. Without
     any block, both terms are a zero loss that touches every parameter, so that DDP finds all gradients.
+
+    Args:
+        student: is trained.
+        target: model of the targets, which may be the student.
+        samples: the blocks.
+        vocabulary: the ids.
+        equal_passes: make the same number of forward passes whatever the samples, as processes need that gather sharded
+            layers together.
     """
+    if not samples and equal_passes:
+        block = SampledIterate(JacobiTrajectory((vocabulary.end_of_text_id,), torch.zeros(1, 2).long()), 0, 0)
+        consistency, autoregressive = text_consistency(student, target, [block], vocabulary, equal_passes)
+        return consistency * 0.0, autoregressive * 0.0
     if not samples:
         entries = (parameter.flatten()[0] for parameter in student.parameters() if parameter.requires_grad)
         zero = sum(entries, torch.zeros((), device=student.device)) * 0.0
@@ -99,7 +115,7 @@ def text_consistency(
     sampled_hidden, final_hidden = _block_hidden(student, prompts, [sampled, final], vocabulary)
     mask = after_first_difference(sampled, end) & up_to_end(end, vocabulary.end_of_text_id)
     with torch.no_grad():
-        computed = target is student and end.equal(final)
+        computed = target is student and end.equal(final) and not equal_passes
         end_hidden = final_hidden if computed else _block_hidden(target, prompts, [end], vocabulary)[0]
         targets = target.logits(end_hidden[mask]).softmax(-1)
     logits = student.logits(sampled_hidden[mask])

@@ -11,7 +11,7 @@ from showo_turbo.distillation.image_trajectories import ImageTrajectories
 from showo_turbo.distillation.rollouts import roll_out_images
 from showo_turbo.distillation.soft_labels import SoftLabels
 from showo_turbo.distillation.start_states import start_states
-from showo_turbo.distillation.trajectory_sources import ImageRollouts
+from showo_turbo.distillation.trajectory_sources import ImageRollouts, OpenStudent
 from showo_turbo.models.showo import Showo
 from showo_turbo.pipelines.pipeline import ShowoPipeline
 
@@ -50,10 +50,11 @@ class OnPolicyRollouts(ImageRollouts):
         self._batches_left = 0
         self._rollouts: ImageTrajectories | None = None
 
-    def images(self, batch: int, student: Showo) -> ImageTrajectories:
+    def images(self, batch: int, student: OpenStudent) -> ImageTrajectories:
         """Return random rollouts out of the current ones, and teacher rollouts for the rest of the batch."""
         if self._rollouts is None or not self._batches_left:
-            self._rollouts = self._roll_out(self._next_group + self.process, student)
+            with student() as model:
+                self._rollouts = self._roll_out(self._next_group + self.process, model)
             self._next_group += self.processes
             self._batches_left = self.image.on_policy.batches
         self._batches_left -= 1
@@ -83,13 +84,13 @@ class OnPolicyRollouts(ImageRollouts):
         if self._rollouts is None:
             return {}
         rollouts = self._rollouts.to(torch.device("cpu"))
-        labels = {end: (label.codes, label.probabilities) for end, label in rollouts.labels.items()}
+        labels = {str(end): [label.codes, label.probabilities] for end, label in rollouts.labels.items()}
         prompts = [list(prompt) for prompt in rollouts.prompts]
         return {
             "next_group": self._next_group,
             "batches_left": self._batches_left,
             "processes": self.processes,
-            "roll_outs": (prompts, rollouts.codes, rollouts.unmask_steps, labels),
+            "roll_outs": [prompts, rollouts.codes, rollouts.unmask_steps, labels],
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -99,6 +100,6 @@ class OnPolicyRollouts(ImageRollouts):
         self._next_group = state["next_group"]
         if state["processes"] == self.processes:
             prompts, codes, unmask_steps, labels = state["roll_outs"]
-            labels = {end: SoftLabels(*label) for end, label in labels.items()}
+            labels = {int(end): SoftLabels(*label) for end, label in labels.items()}
             self._batches_left = state["batches_left"]
             self._rollouts = ImageTrajectories(prompts, codes, unmask_steps, labels)

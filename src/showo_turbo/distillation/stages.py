@@ -52,10 +52,11 @@ def check_distillation(config: DistillationConfig) -> None:
         if any(getattr(stage, term).weight for stage in config.stages):
             check_sources(getattr(config, kind), samples)
     for stage in config.stages:
-        if stage.loop.sharding != "none":  # rollouts and probes compute with the student outside of its losses
+        if stage.loop.sharding != "none" and (stage.average_target or stage.optimizer.name != "adamw"):
             raise InputError(
-                f"stage {stage.name!r}: loop.sharding is {stage.loop.sharding!r}, which a distillation does not "
-                "support: leave it out"
+                f"stage {stage.name!r}: loop.sharding is {stage.loop.sharding!r}, which needs the optimizer adamw and "
+                "the student as its own target: set optimizer.name to adamw and average_target to false, or leave out "
+                "loop.sharding"
             )
     for stage in config.stages:  # initializes accelerate, which `process_state` needs
         check_environment(stage.loop)

@@ -161,9 +161,9 @@ class PhiLayer(nn.Module):
         return super()._apply(*args, **kwargs)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what copies and pickles hold: parameters, each by itself."""
+        """Return what copies and pickles hold: parameters, each by itself, and no compiled code."""
         self.unpack()
-        return self.__dict__
+        return super().__getstate__()
 
     def forward(self, hidden: Tensor, mask: Tensor | None, rotary: tuple[Tensor, Tensor]) -> Tensor:
         """(batch, length, hidden_size), unchanged in shape; `mask` and `rotary` as `PhiBackbone` computes them."""

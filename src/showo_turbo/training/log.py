@@ -5,6 +5,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 
 from showo_turbo.files import append_json_line
@@ -40,10 +41,9 @@ class TrainingLog:
         self.samples += samples
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the sums of this process since the last line, and the seconds since then."""
-        sums = {name: total.cpu() if isinstance(total, Tensor) else total for name, total in self.sums.items()}
+        """Return the sums of this process since the last line, and the seconds since then, as JSON values."""
         return {
-            "sums": sums,
+            "sums": {name: float(total) for name, total in self.sums.items()},
             "counts": dict(self.counts),
             "steps": self.steps,
             "samples": self.samples,
@@ -62,8 +62,7 @@ class TrainingLog:
         self.steps = max((state["steps"] for state in states), default=0)  # the same in all processes
         for state in states[self.accelerator.process_index :: self.accelerator.num_processes]:
             for name, total in state["sums"].items():
-                own = total.to(device) if isinstance(total, Tensor) else total
-                self.sums[name] = self.sums.get(name, 0.0) + own
+                self.sums[name] = self.sums.get(name, 0.0) + torch.tensor(total, device=device)
             self.counts.update(state["counts"])
             self.samples += state["samples"]
             self.last = min(self.last, now - state["seconds"])

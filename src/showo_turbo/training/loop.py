@@ -11,8 +11,7 @@ Decisions:
   its model. Batches are built outside of it in full precision: teachers and tokenizers run there.
 - A NaN or infinite loss or gradient changes nothing: weights, optimizers and EMA stay as they are, the step and its
   samples are logged in `skipped.jsonl`, and training continues, unless too many steps in a row are skipped.
-- A checkpoint is copied to the CPU's memory and written in the background; the next one, a stop and the end wait for
-  it.
+- A checkpoint is written in the background; the next one, a stop and the end wait for it.
 - A full disk costs a checkpoint, not the run; at the last step it ends the run with an error.
 """
 
@@ -25,24 +24,30 @@ from signal import Signals
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
-from transformers import get_constant_schedule_with_warmup, get_wsd_schedule
 
 from showo_turbo.errors import InputError
 from showo_turbo.files import append_json_line, drop_json_lines_after
 from showo_turbo.interruption import SignalWatch, TrainingStopped, command_line
-from showo_turbo.training.background import BackgroundWriter, copy_to_cpu
 from showo_turbo.training.before_training import check_environment, set_num_threads
+from showo_turbo.training.checkpoint_io import CheckpointIO, empty_tensors, stored_tensors
+from showo_turbo.training.compilation import compile_layers
 from showo_turbo.training.log import TrainingLog
 from showo_turbo.training.loop_config import LoopConfig
-from showo_turbo.training.processes import errors_of_lost_processes, gather_from_all, make_accelerator
-from showo_turbo.training.sharding import load_whole, shard, whole
-from showo_turbo.training.state import newest_step, read_newest, write_checkpoint
-from showo_turbo.training.task import StepLosses, Task
+from showo_turbo.training.optimizers import learning_rate_schedule
+from showo_turbo.training.processes import (
+    errors_of_lost_processes,
+    gather_from_all,
+    make_accelerator,
+    process_state,
+    run_on_main,
+)
+from showo_turbo.training.run_state import RunState, join, names_of_tensors, separate
+from showo_turbo.training.sharding import shard, whole
+from showo_turbo.training.state import find_newest, newest_step, read_values
+from showo_turbo.training.task import LossModule, Task
 from showo_turbo.training.validations import Validations
 
 if TYPE_CHECKING:
@@ -76,18 +81,6 @@ def train(task: Task[Any, Any], config: LoopConfig) -> None:
             tracker.finish()
 
 
-class _LossModule(nn.Module):
-    """Compute the losses of a batch in the forward pass of a module, whose parameters are the model's."""
-
-    def __init__(self, task: Task[Any, Any]) -> None:
-        super().__init__()
-        self.model = task.model
-        self.losses = task.losses
-
-    def forward(self, ema_model: nn.Module, batch: Any) -> StepLosses:
-        return self.losses(ema_model, batch)
-
-
 class _Trainer:
     """Run one call of `train`."""
 
@@ -95,26 +88,29 @@ class _Trainer:
         """Prepare model, EMA, optimizers and schedules, and resume from the newest checkpoint."""
         self.task, self.config, self.accelerator = task, config, accelerator
         self.folder = Path(config.output)
-        self.loss_module, self.whole_model = _LossModule(task), None
-        is_sharded = config.sharding == "fsdp2" and accelerator.num_processes > 1
-        if is_sharded and accelerator.is_main_process:
+        self.loss_module, self.whole_model = LossModule(task), None
+        self.is_sharded = config.sharding == "fsdp2" and accelerator.num_processes > 1
+        if self.is_sharded and accelerator.is_main_process:
             self.whole_model = deepcopy(task.model).cpu()
-        if not is_sharded:
+        if not self.is_sharded:
             self.loss_module = accelerator.prepare(self.loss_module)
         self.average = None
         if config.ema_decay:
             self.average = AveragedModel(task.model, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay))
-        if is_sharded:
+        if config.compile:
+            compile_layers(task.model)
+        if self.is_sharded:
             for module in filter(None, (self.loss_module, self.average)):
                 shard(module, accelerator.device)
         self.ema_model = task.model if self.average is None else self.average.module
         self.optimizers = [accelerator.prepare(optimizer) for optimizer in task.optimizers()]
-        self.schedules = [_learning_rate_schedule(optimizer, config) for optimizer in self.optimizers]
-        self.stateful = [task.model, self.average or task.model, *self.optimizers, *self.schedules]
+        self.schedules = [learning_rate_schedule(optimizer, config) for optimizer in self.optimizers]
+        self.state = RunState(task.model, self.average, self.optimizers, self.schedules)
         self.step, self.skipped_in_a_row = 0, 0
         self.num_batches = 0  # that all processes together have read
         log, self.skipped_log = self.folder / "log.jsonl", self.folder / "skipped.jsonl"
-        self.log, self.writer = TrainingLog(log, accelerator), BackgroundWriter()
+        self.log = TrainingLog(log, accelerator)
+        self.checkpoints = CheckpointIO(self.folder / "checkpoints", config.timeout_minutes)
         self.validations = Validations(task, config, accelerator)
         self._resume()
         if accelerator.is_main_process:  # a killed run may have logged steps after its newest checkpoint
@@ -133,7 +129,8 @@ class _Trainer:
             total=config.steps, initial=self.step, desc=self.folder.name, mininterval=5, disable=not visible
         )
         with progress as bar, SignalWatch() as signals, ExitStack() as at_end:
-            at_end.callback(self.writer.wait)
+            at_end.callback(self.checkpoints.close)
+            at_end.callback(self._finish_write)
             if self.step == 0 and self.validations.is_due(0):
                 self.validations.run(0, self.ema_model)
             while not self._is_done:
@@ -151,7 +148,7 @@ class _Trainer:
                 elif stopped_by:
                     self._save(export=False)
                 if stopped_by:
-                    self.writer.wait()
+                    self._finish_write()
                     self.accelerator.wait_for_everyone()  # or launchers end the main process while it saves
                     raise self._stopped(Signals(int(stopped_by)))
 
@@ -226,79 +223,73 @@ class _Trainer:
             InputError: if the last step cannot be saved.
         """
         self.saved_at = time.monotonic()
-        tasks, logs = gather_from_all(self.task.state_dict()), gather_from_all(self.log.state_dict())
-        is_main = self.accelerator.is_main_process
-        parts = [whole(stateful.state_dict(), keep=is_main) for stateful in self.stateful]
-        if not is_main:
-            return
-        state = {
-            "step": self.step,
-            "batches": self.num_batches,
-            "seconds": self.log.seconds,
-            "skipped_in_a_row": self.skipped_in_a_row,
-            "validations": self.validations.state_dict(),
-            "tasks": tasks,
-            "logs": logs,
-            "parts": parts,
-        }
-        try:
-            if export:
-                self._export(parts[1])
-            if self._is_done:
-                self.writer.wait()
-                write_checkpoint(self.folder / "checkpoints", self.step, state)
-            else:
-                self.writer.start(self._write, self.step, copy_to_cpu(state))
-        except OSError as error:
-            if self._is_done:
-                raise InputError(
-                    f"training in {self.config.output!r}: the last step could not be saved ({error}): free disk space, "
-                    "and start it again to resume from its newest checkpoint"
-                ) from error
-            logger.warning("step %d could not be saved (%s): the checkpoint before it stays", self.step, error)
+        self._finish_write()
+        failure = self._export() if export else ""
+        if not failure:
+            own: dict[str, Tensor] = {}
+            task = separate(self.task.state_dict(), f"tasks.{process_state().process_index}", own)
+            values = {
+                "step": self.step,
+                "batches": self.num_batches,
+                "seconds": self.log.seconds,
+                "skipped_in_a_row": self.skipped_in_a_row,
+                "validations": self.validations.state_dict(),
+                "tasks": gather_from_all(task),
+                "logs": gather_from_all(self.log.state_dict()),
+                "run": self.state.values(),
+            }
+            self.checkpoints.start(self.step, self.state.tensors(), own, values)
+            failure = self.checkpoints.wait() if self._is_done else ""
+        self._report(self.step, failure)
 
-    def _write(self, step: int, state: dict[str, Any]) -> None:
-        """Write a checkpoint of a step that is not the last one; log a failure."""
-        try:
-            write_checkpoint(self.folder / "checkpoints", step, state)
-        except OSError as error:
-            logger.warning("step %d could not be saved (%s): the checkpoint before it stays", step, error)
+    def _finish_write(self) -> None:
+        """Wait for the checkpoint that was started last."""
+        self._report(self.checkpoints.step, self.checkpoints.wait())
 
-    def _export(self, ema_state: dict[str, Any]) -> None:
-        """Export the EMA of the weights, or the weights; `ema_state` is their state."""
-        if self.whole_model is None:
-            self.task.export(self.ema_model, self.folder)
-            return
-        prefix = "module." if self.average is not None else ""
-        state = {name.removeprefix(prefix): value for name, value in ema_state.items() if name != "n_averaged"}
-        self.whole_model.load_state_dict(state)
-        self.task.export(self.whole_model.to(self.accelerator.device), self.folder)
-        self.whole_model.cpu()  # the GPU has room for it between steps only
+    def _report(self, step: int, failure: str) -> None:
+        """Log why a step could not be saved, if it could not.
+
+        Raises:
+            InputError: if it is the last one.
+        """
+        if failure and self._is_done and step == self.step:
+            raise InputError(
+                f"training in {self.config.output!r}: the last step could not be saved ({failure}): free disk space, "
+                "and start it again to resume from its newest checkpoint"
+            )
+        if failure and self.accelerator.is_main_process:
+            logger.warning("step %d could not be saved (%s): the checkpoint before it stays", step, failure)
+
+    def _export(self) -> str:
+        """Export the EMA of the weights, or the weights; return why they could not be written, in all processes."""
+        model, is_main = self.ema_model, self.accelerator.is_main_process
+        if self.is_sharded:
+            weights = whole(model.state_dict(), keep=is_main)
+            if self.whole_model is not None:
+                self.whole_model.load_state_dict(weights)
+                model = self.whole_model.to(self.accelerator.device)
+        try:
+            run_on_main(lambda: self.task.export(model, self.folder))
+        except OSError as error:
+            return str(error)
+        finally:
+            if self.whole_model is not None:
+                self.whole_model.cpu()  # the GPU has room for it between steps only
+        return ""
 
     def _resume(self) -> None:
         """Restore the newest checkpoint, if there is one."""
-        saved = read_newest(self.folder / "checkpoints")
-        self.validations.resume(saved["step"] if saved else 0, saved.get("validations", {}) if saved else {})
-        if saved is None:
+        path = run_on_main(lambda: find_newest(self.folder / "checkpoints"))
+        saved = {} if path is None else read_values(path)
+        self.validations.resume(saved.get("step", 0), saved.get("validations", {}))
+        if path is None:
             return
-        for stateful, state in zip(self.stateful, saved["parts"], strict=True):
-            load_whole(stateful, state)
         tasks = saved["tasks"]  # one of each process; additional processes restore that of an earlier one
-        self.task.load_state_dict(tasks[self.accelerator.process_index % len(tasks)])
-        self.step = saved["step"]
-        self.num_batches = saved.get("batches", self.step * self.config.gradient_accumulation_steps * len(tasks))
-        self.skipped_in_a_row = saved.get("skipped_in_a_row", 0)
-        self.log.resume(saved["seconds"], saved.get("logs", []))
-
-
-def _learning_rate_schedule(optimizer: Optimizer, config: LoopConfig) -> LRScheduler:
-    decay_steps = round(config.steps * config.decay_share)
-    if decay_steps == 0:
-        return get_constant_schedule_with_warmup(optimizer, config.warmup_steps)
-    return get_wsd_schedule(
-        optimizer,
-        num_warmup_steps=config.warmup_steps,
-        num_decay_steps=decay_steps,
-        num_training_steps=config.steps,
-        decay_type="linear",
-    )
+        task, stored = tasks[self.accelerator.process_index % len(tasks)], stored_tensors(path)
+        tensors = self.state.allocate(stored) | empty_tensors(names_of_tensors(task), stored)
+        self.checkpoints.read(path, tensors)
+        self.state.load_values(saved["run"])
+        self.task.load_state_dict(join(task, tensors))
+        self.step, self.num_batches = saved["step"], saved["batches"]
+        self.skipped_in_a_row = saved["skipped_in_a_row"]
+        self.log.resume(saved["seconds"], saved["logs"])

@@ -18,6 +18,7 @@ CHANGEABLE_ON_RESUME = (
     "threads",
     "timeout_minutes",
     "sharding",
+    "compile",
 )
 """Fields of a LoopConfig that a resumed run may change; the precision that a run has is in its manifest by itself."""
 
@@ -60,6 +61,8 @@ class LoopConfig:
         sharding: "fsdp2" shards weights, gradients, moments and EMA over the processes, which takes less memory; "none"
             has all of them in each process. A resumed run may change it. It needs the optimizer "adamw" and no
             validation.
+        compile: compile the layers of the transformer with `torch.compile`; needs a C++ compiler on a CPU. A resumed
+            run may change it.
     """
 
     output: str = "runs/unnamed"
@@ -80,6 +83,7 @@ class LoopConfig:
     threads: int | None = None
     timeout_minutes: float = 30.0
     sharding: str = "none"
+    compile: bool = False
 
     def __post_init__(self) -> None:
         for name in ("steps", "gradient_accumulation_steps", "max_skipped", "log_steps"):

@@ -1,12 +1,15 @@
-"""Optimizers by name."""
+"""Optimizers by name, and their learning rates."""
 
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from transformers import get_constant_schedule_with_warmup, get_wsd_schedule
 
 from showo_turbo.errors import InputError
+from showo_turbo.training.loop_config import LoopConfig
 from showo_turbo.training.muon import Muon
 from showo_turbo.validation import check_number
 
@@ -21,8 +24,8 @@ class OptimizerConfig:
     """Configure an optimizer.
 
     Attributes:
-        name: "adamw"; "adamw8bit", whose state takes a quarter of the memory (needs bitsandbytes and a GPU); or "muon"
-            for hidden weight matrices, with AdamW for all other parameters.
+        name: "adamw"; "adamw8bit", whose state takes a quarter of the memory (needs bitsandbytes); or "muon" for hidden
+            weight matrices, with AdamW for all other parameters.
         lr: learning rate of AdamW.
         muon_lr: learning rate of Muon.
         betas: of AdamW, two.
@@ -73,3 +76,17 @@ def build_optimizers(model: nn.Module, config: OptimizerConfig) -> list[Optimize
             torch.optim.AdamW(others, lr=config.lr, betas=(beta1, beta2), weight_decay=config.weight_decay)
         )
     return optimizers
+
+
+def learning_rate_schedule(optimizer: Optimizer, config: LoopConfig) -> LRScheduler:
+    """Return the schedule of an optimizer: linear warmup, constant, and a linear decay at the end if it has one."""
+    decay_steps = round(config.steps * config.decay_share)
+    if decay_steps == 0:
+        return get_constant_schedule_with_warmup(optimizer, config.warmup_steps)
+    return get_wsd_schedule(
+        optimizer,
+        num_warmup_steps=config.warmup_steps,
+        num_decay_steps=decay_steps,
+        num_training_steps=config.steps,
+        decay_type="linear",
+    )

@@ -3,10 +3,10 @@
 accelerate is an optional dependency, imported only when one of these functions is called.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import torch
 
@@ -52,6 +52,27 @@ def broadcast_from_main(value: T) -> T:
 
     (result,) = broadcast_object_list([value])
     return result
+
+
+def run_on_main(function: Callable[[], T]) -> T:
+    """Run a function in the main process, and return its result in all processes.
+
+    Raises:
+        Exception: of the function, in all processes.
+    """
+    if not torch.distributed.is_initialized():
+        return function()
+    result: T | None = None
+    failure: Exception | None = None
+    if process_state().is_main_process:
+        try:
+            result = function()
+        except (InputError, OSError) as error:
+            failure = error
+    result, failure = broadcast_from_main((result, failure))
+    if failure is not None:
+        raise failure
+    return cast(T, result)
 
 
 @contextmanager

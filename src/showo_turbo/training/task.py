@@ -34,7 +34,8 @@ class Task(ABC, Generic[Model, Batch]):
 
     Attributes:
         model: the module that is trained.
-        can_be_sharded: `losses` is the only method that computes with the model's weights.
+        can_be_sharded: `losses` is the only method that computes with the sharded weights, in the same number of
+            forward passes in all processes.
     """
 
     model: Model
@@ -85,3 +86,16 @@ class Task(ABC, Generic[Model, Batch]):
         """
         if state:
             raise InputError(f"checkpoint holds {', '.join(state)}, which this training does not use")
+
+
+class LossModule(nn.Module):
+    """Compute the losses of a batch in the forward pass of a module, whose parameters are the model's."""
+
+    def __init__(self, task: Task[Any, Any]) -> None:
+        super().__init__()
+        self.model = task.model
+        self.losses = task.losses
+
+    def forward(self, ema_model: nn.Module, batch: Any) -> StepLosses:
+        """Compute the losses, see `Task.losses`."""
+        return self.losses(ema_model, batch)

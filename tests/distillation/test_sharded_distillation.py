@@ -1,0 +1,120 @@
+"""A distillation whose student is sharded over two processes has the losses and weights of one that is not."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+from test_stages import TERMS, distillation, sources, stage, weights
+
+from showo_turbo.data import SourceConfig
+from showo_turbo.distillation.config import DistillationConfig, OnPolicy
+from showo_turbo.distillation.objectives import SampledIterate, text_consistency
+from showo_turbo.distillation.stages import check_distillation
+from showo_turbo.distillation.text_trajectories import JacobiTrajectory
+from showo_turbo.errors import InputError
+from showo_turbo.models.showo import Showo
+from showo_turbo.training.optimizers import OptimizerConfig
+from showo_turbo.vocabulary import Vocabulary
+
+__all__ = ["sources"]  # a fixture
+
+Sources = dict[str, list[SourceConfig]]
+
+
+def run(config: DistillationConfig, processes: int) -> None:
+    path = Path(config.output).with_suffix(".yaml")
+    path.write_text(OmegaConf.to_yaml(OmegaConf.structured(config)))
+    launcher = (
+        [] if processes == 1 else ["torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "-m"]
+    )
+    command = [sys.executable, "-m", *launcher, "showo_turbo", "distill", f"config={path}"]
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=400)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def losses(config: DistillationConfig, *names: str) -> list[list[float]]:
+    log = Path(config.output) / "one" / "log.jsonl"
+    return [[line[name] for name in names] for line in map(json.loads, log.read_text().splitlines())]
+
+
+def configure(
+    output: Path, teacher: Path, sources: Sources, steps: int, loop: dict[str, Any], **terms: Any
+) -> DistillationConfig:
+    one = stage("one", str(teacher), **terms)
+    one = replace(one, loop=replace(one.loop, steps=steps, decay_share=0.0, **loop))
+    return distillation(str(output), [one], **sources)
+
+
+def check_same(one: DistillationConfig, other: DistillationConfig, *names: str) -> None:
+    for line, expected in zip(losses(one, *names), losses(other, *names), strict=True):
+        assert line == pytest.approx(expected, abs=2e-3)
+    tensors, expected_tensors = (weights(Path(config.output) / "one" / "model") for config in (one, other))
+    for name, tensor in tensors.items():
+        torch.testing.assert_close(tensor.float(), expected_tensors[name].float(), atol=4e-3, rtol=1e-2, msg=name)
+
+
+@pytest.mark.slow
+def test_all_terms_have_the_losses_of_one_process(tmp_path: Path, random_checkpoint: Path, sources: Sources) -> None:
+    whole = configure(tmp_path / "whole", random_checkpoint, sources, 3, {"gradient_accumulation_steps": 2})
+    sharded = configure(tmp_path / "sharded", random_checkpoint, sources, 3, {"sharding": "fsdp2"})
+    run(whole, 1)
+    run(sharded, 2)
+    check_same(sharded, whole, "loss", "image", "text", "autoregressive", "language")
+
+
+@pytest.mark.slow
+def test_a_sharded_student_generates_rollouts_and_resumes(
+    tmp_path: Path, random_checkpoint: Path, sources: Sources
+) -> None:
+    image = replace(TERMS["image"], on_policy=OnPolicy(prompts=4, batches=3, share=0.5))
+    terms = {"image": image, "text": replace(TERMS["text"], weight=0.0)}
+    whole = configure(tmp_path / "whole", random_checkpoint, sources, 5, {}, **terms)
+    run(whole, 2)
+    for steps in (2, 5):
+        sharded = configure(tmp_path / "sharded", random_checkpoint, sources, steps, {"sharding": "fsdp2"}, **terms)
+        run(sharded, 2)
+    check_same(sharded, whole, "loss", "image", "language")
+
+
+@pytest.mark.parametrize("change", [{"average_target": True}, {"optimizer": OptimizerConfig("muon")}])
+def test_what_cannot_be_sharded_is_refused(
+    tmp_path: Path, random_checkpoint: Path, sources: Sources, change: dict[str, Any]
+) -> None:
+    config = configure(tmp_path, random_checkpoint, sources, 1, {"sharding": "fsdp2"}, **change)
+    with pytest.raises(InputError, match=r"stage 'one': loop.sharding is 'fsdp2', which needs the optimizer adamw and"):
+        check_distillation(config)
+
+
+@pytest.mark.parametrize("blocks", ["none", "settled", "some"])
+def test_equal_passes_do_not_depend_on_the_blocks(
+    make_random_model: Callable[[int], Showo], random_vocabulary: Vocabulary, blocks: str
+) -> None:
+    """Two with the student, and a gradient of every layer."""
+    iterates = torch.tensor([[1, 2, 3, 4], [5, 6, 3, 4], [5, 6, 7, 8]])
+    samples = {
+        "none": [],
+        "settled": [SampledIterate(JacobiTrajectory((9,), iterates[-1:]), 0, 0)],
+        "some": [SampledIterate(JacobiTrajectory((9,), iterates), 0, 1)],
+    }
+    random_model, passes = make_random_model(0).train(), 0
+
+    def count(*ignored: Any) -> None:
+        nonlocal passes
+        passes += 1
+
+    hook = random_model.showo.model.layers[0].register_forward_hook(count)
+    terms = text_consistency(random_model, random_model, samples[blocks], random_vocabulary, equal_passes=True)
+    hook.remove()
+    assert passes == 2
+    assert all(term.isfinite() for term in terms)
+    gradients = torch.autograd.grad(sum(terms), [*random_model.showo.parameters()])
+    assert any(gradient.any() for gradient in gradients) == (blocks != "none")
