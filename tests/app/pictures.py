@@ -91,7 +91,7 @@ def walk(page: Any, url: str, take: Callable[[str], None]) -> None:
     for across, down in ((0.9, 0.62), (0.9, 0.8), (0.62, 0.8)):
         page.mouse.move(box["x"] + box["width"] * across, box["y"] + box["height"] * down, steps=6)
     page.mouse.up()
-    page.fill("#edit-prompt", "a dog, a bicycle and a pizza")
+    page.fill("#edit-prompt", "a bicycle in the top right, a dog in the bottom left and a pizza in the bottom right")
     take("edit-mask")
     page.click("#edit-go")
     expect(page.locator("#edit-player .status")).to_contain_text("Repainted in")

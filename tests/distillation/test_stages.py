@@ -256,6 +256,8 @@ def test_stored_trajectories_serve_fewer_segments_and_no_other_settings(
     heavier = sources | {"captions": [replace(sources["captions"][0], weight=2.0)]}
     with pytest.raises(InputError, match="another captions"):
         distill(distillation(str(tmp_path), [own], **heavier))
+    named = replace(first, name="named", trajectories=TrajectoryFiles(2, folder=str(tmp_path / "own" / "trajectories")))
+    distill(distillation(str(tmp_path), [named], **sources))
     guided = replace(first, name="guided", image=replace(first.image, guidance_scale=3.0))
     with pytest.raises(InputError, match="another image"):
         distill(distillation(str(tmp_path), [guided], **sources))

@@ -219,7 +219,7 @@ def test_invalid_options_are_refused(arguments: list[str], message: str) -> None
     assert message in str(result.exception)
 
 
-@pytest.mark.parametrize(("recipe", "gpus", "rows"), [("distill-256", 8, 6), ("finetune", 1, 2), ("finetune", 8, 4)])
+@pytest.mark.parametrize(("recipe", "gpus", "rows"), [("distill-256", 8, 12), ("finetune", 1, 2), ("finetune", 8, 4)])
 def test_the_command_prints_a_row_for_each_way(
     monkeypatch: pytest.MonkeyPatch, recipe: str, gpus: int, rows: int
 ) -> None:

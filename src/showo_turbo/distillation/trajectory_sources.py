@@ -165,9 +165,10 @@ def check_or_write_trajectory_manifest(
     ends = segment_ends(fresh.image.num_inference_steps, fresh.image.segments)
     started, manifest = any(folder.glob("*.safetensors")), folder / _MANIFEST
     if started and manifest.exists():
-        stored_ends = read_json(manifest).get("ends", ends)
-        if set(ends) <= set(stored_ends):  # files with labels at more ends serve as well
+        stored = read_json(manifest)
+        if set(ends) <= set(stored_ends := stored.get("ends", ends)):  # files with labels at more ends serve as well
             ends = stored_ends
+        origin = {key: value for key, value in stored.items() if key in ("captions", "dialogues")} | origin
     settings = origin | {"image": image, "text": text, "seed": fresh.seed, "ends": ends}
     check_or_write_manifest(manifest, settings, "trajectories", started, data)
 

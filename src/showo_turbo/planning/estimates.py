@@ -59,7 +59,7 @@ class Way:
     """Hold one way to run a training.
 
     Attributes:
-        sharding: "ddp", or "fsdp2", which a distillation does not support.
+        sharding: "ddp" or "fsdp2".
         checkpointing: gradient checkpointing.
     """
 
@@ -188,12 +188,13 @@ class Planner:
         trained = [one for one in passes if one.trained]
         measured = [measure_activations(self.config, one, bfloat16=True, lora=config.lora) for one in trained]
         for way in WAYS:
-            if way.sharding != "ddp" and (hardware.gpus == 1 or isinstance(config, Stage)):
+            if way.sharding != "ddp" and hardware.gpus == 1:
                 continue
+            frozen = teacher_bytes
+            if way.sharding != "ddp" and isinstance(config, Stage) and config.image.on_policy.prompts:
+                frozen += 4.0 * count_parameters(self.config)  # the whole student, which draws on-policy rollouts
             ema = bool(loop.ema_decay)
-            held = held_bytes(
-                self.config, way.sharding, hardware.gpus, config.optimizer, config.lora, ema, teacher_bytes
-            )
+            held = held_bytes(self.config, way.sharding, hardware.gpus, config.optimizer, config.lora, ema, frozen)
             peaks = {
                 batch: peak_bytes(
                     held,
