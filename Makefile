@@ -104,7 +104,7 @@ reproduce: $(VENV)/.installed-dev  ## train the shipped models and make their ta
 	$(RUN)/showo-turbo compare --teacher runs/tiny/model --student 'Turbo*=runs/tiny-turbo/star' \
 		--student Turbo=runs/tiny-turbo/shipped --top-k 8 --top-k 1 -o runs/comparison.json --plot runs/scores.png $(COMPARE)
 
-reproduce-clipart: $(VENV)/.installed-dev  ## train the model of clip-art from nothing (hours); resumes where it stopped
+reproduce-clipart: $(VENV)/.installed-dev  ## train the models of clip-art from nothing (nine hours); resumes where it stopped
 	$(RUN)/showo-turbo pretrain text-tokenizer config=configs/clipart/text_tokenizer.yaml
 	$(RUN)/showo-turbo pretrain image-tokenizer config=configs/clipart/image_tokenizer.yaml
 	$(RUN)/showo-turbo pretrain image-tokenizer config=configs/clipart/image_tokenizer_decoder.yaml
@@ -113,3 +113,7 @@ reproduce-clipart: $(VENV)/.installed-dev  ## train the model of clip-art from n
 	$(RUN)/showo-turbo pretrain showo config=configs/clipart/showo.yaml
 	$(RUN)/showo-turbo pretrain showo config=configs/clipart/showo_round_2.yaml
 	$(RUN)/showo-turbo pretrain assemble config=configs/clipart/model.yaml
+	OMP_NUM_THREADS=1 $(RUN)/showo-turbo distill config=configs/clipart/turbo.yaml teacher=runs/clipart/model
+	OMP_NUM_THREADS=1 $(RUN)/showo-turbo distill config=configs/clipart/turbo_finish.yaml teacher=runs/clipart/model
+	test -e runs/clipart-turbo/shipped || $(RUN)/showo-turbo average \
+		$(patsubst %,runs/clipart-turbo/seed-0/%/model,star turbo finish) -o runs/clipart-turbo/shipped

@@ -153,6 +153,8 @@ def test_every_make_target_and_config_file_named_exists(page: Path) -> None:
         (ScenePoolConfig, "clipart/scene_pool"),
         (ShowoPretrainingConfig, "clipart/showo"),
         (AssemblyConfig, "clipart/model"),
+        (DistillationConfig, "clipart/turbo"),
+        (DistillationConfig, "clipart/turbo_finish"),
         (DistillationConfig, "tiny/turbo"),
         (DistillationConfig, "tiny/turbo_finish"),
         (DistillationConfig, "tiny/turbo_last"),
