@@ -9,6 +9,7 @@ import pytest
 from hold_lock import another_writer
 from PIL import Image
 
+from showo_turbo.evaluation.comparison import image_variants
 from showo_turbo.scenes.benchmark import benchmark_prompts
 
 SHOWO_TURBO = str(Path(sys.executable).parent / "showo-turbo")
@@ -43,7 +44,6 @@ def test_tables_are_printed_and_cells_are_stored(tmp_path: Path) -> None:
     rows = [line for line in first.stdout.splitlines() if line.startswith("| ")]
     assert [row.split(" | ")[1] for row in rows if row.startswith("| 2")] == [
         "teacher, guidance 1",
-        "teacher, guidance 1, Turbo's sampler",
         "Turbo, top-k 4",
     ]
     assert any(row.startswith("| teacher, autoregressive | ") for row in rows)
@@ -61,6 +61,13 @@ def test_tables_are_printed_and_cells_are_stored(tmp_path: Path) -> None:
     other = compare(*options)
     assert other.returncode == 2
     assert "is not a comparison file (it holds 'stamp')" in other.stderr
+
+
+@pytest.mark.parametrize(("teacher", "rows"), [("tiny", 3), ("clipart", 2)])
+def test_the_teacher_has_the_sampler_of_its_student_once(teacher: str, rows: int) -> None:
+    titles = [one.title for one in image_variants(teacher, {"Turbo": f"{teacher}-turbo"}, [1.0], [None])]
+    assert len(titles) == rows
+    assert ("teacher, guidance 1, Turbo's sampler" in titles) == (rows == 3)
 
 
 @pytest.mark.parametrize(

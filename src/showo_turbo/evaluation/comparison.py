@@ -68,8 +68,8 @@ def image_variants(
 ) -> tuple[Variant, ...]:
     """Return the variants of text to image.
 
-    At the last guidance scale the teacher also has the sampling options of the last student, which tells the effect of
-    the sampler from that of distillation.
+    At the last guidance scale the teacher also has the sampling options of the last student, if they are others than its
+    own, which tells the effect of the sampler from that of distillation.
 
     Args:
         teacher: the teacher.
@@ -77,13 +77,14 @@ def image_variants(
         guidance_scales: of the teacher.
         top_ks: of the students; None is the recommendation.
     """
-    last_scale = guidance_scales[-1]
+    guided = [Variant(f"teacher, guidance {scale:g}", teacher, scale) for scale in guidance_scales]
+    as_students = [
+        replace(guided[-1], title=f"{guided[-1].title}, {title}'s sampler", sampled_as=model)
+        for title, model in list(students.items())[-1:]
+    ]
     return (
-        *(Variant(f"teacher, guidance {scale:g}", teacher, scale) for scale in guidance_scales),
-        *(
-            Variant(f"teacher, guidance {last_scale:g}, {title}'s sampler", teacher, last_scale, sampled_as=model)
-            for title, model in list(students.items())[-1:]
-        ),
+        *guided,
+        *(one for one in as_students if one.sampling_options(1) != guided[-1].sampling_options(1)),
         *(
             Variant(title if top_k is None else f"{title}, top-k {top_k}", model, top_k=top_k)
             for title, model in students.items()
