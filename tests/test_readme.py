@@ -99,9 +99,9 @@ def name(page: Path) -> str:
 def test_the_readme_runs(tmp_path: Path) -> None:
     printed = "".join(printed for _, printed in run(README, tmp_path))
     assert "torch.Size([4, 64]) 4" in printed
-    assert "How many stars are there? TextOutput(texts=[" in printed
+    assert "How many dogs are there? TextOutput(texts=[" in printed
     assert printed.count("ImageOutput(") == 2
-    assert (tmp_path / "star.png").exists()
+    assert (tmp_path / "dog.png").exists()
     assert (tmp_path / "again.png").read_bytes() == (tmp_path / "out.png").read_bytes()
 
 

@@ -68,8 +68,8 @@ def image_variants(
 ) -> tuple[Variant, ...]:
     """Return the variants of text to image.
 
-    At the last guidance scale the teacher also has the sampling options of the last student, if they are others than its
-    own, which tells the effect of the sampler from that of distillation.
+    At the last guidance scale the teacher also has the sampling options of the last student, unless they are its own,
+    which tells the effect of the sampler from that of distillation.
 
     Args:
         teacher: the teacher.
