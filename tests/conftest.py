@@ -2,11 +2,13 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from small_models import SMALL_IMAGE_TOKENIZER
 from transformers import PhiConfig
 
 from showo_turbo.checkpoints.saving import save_checkpoint
@@ -14,7 +16,6 @@ from showo_turbo.components import Components
 from showo_turbo.configuration import ShowoConfig, load_phi_config
 from showo_turbo.generation.options import SamplingOptions
 from showo_turbo.models.magvit_v2 import MagvitV2
-from showo_turbo.models.magvit_v2_config import MagvitV2Config
 from showo_turbo.models.showo import Showo
 from showo_turbo.pipelines.pipeline import ShowoPipeline
 from showo_turbo.processing.prompts import PromptBuilder
@@ -124,16 +125,7 @@ def random_checkpoint(tmp_path_factory: pytest.TempPathFactory, tiny_folder: Pat
         bos_token_id=None,
         eos_token_id=None,
     )
-    sizes = MagvitV2Config(
-        patch_size=4,
-        base_channels=8,
-        encoder_channel_multipliers=(1, 1),
-        encoder_num_blocks=(1, 1),
-        decoder_channel_multipliers=(1, 1),
-        decoder_num_blocks=(1, 1),
-        latent_channels=4,
-        norm_num_groups=4,
-    )
+    sizes = replace(SMALL_IMAGE_TOKENIZER, latent_channels=4)
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model, image_tokenizer = Showo(config, phi), MagvitV2(sizes)

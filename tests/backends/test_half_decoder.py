@@ -1,24 +1,17 @@
 """The image decoder in float16: pixels close to float32's, of any number of images, and float32 where it overflows."""
 
+from dataclasses import replace
+
 import pytest
 import torch
+from small_models import SMALL_IMAGE_TOKENIZER
 from torch import Tensor
 
 from showo_turbo import ShowoPipeline
 from showo_turbo.backends import half_decoder
 from showo_turbo.models.magvit_v2 import MagvitV2
-from showo_turbo.models.magvit_v2_config import MagvitV2Config
 
-SMALL = MagvitV2Config(
-    patch_size=4,
-    base_channels=8,
-    encoder_channel_multipliers=(1, 2),
-    encoder_num_blocks=(1, 1),
-    decoder_channel_multipliers=(1, 2),
-    decoder_num_blocks=(1, 1),
-    latent_channels=6,
-    norm_num_groups=4,
-)
+SMALL = replace(SMALL_IMAGE_TOKENIZER, encoder_channel_multipliers=(1, 2), decoder_channel_multipliers=(1, 2))
 CODES = torch.arange(48).view(3, 16)
 
 

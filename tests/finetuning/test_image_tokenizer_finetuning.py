@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
+from small_models import SMALL_IMAGE_TOKENIZER
 from typer.testing import CliRunner
 
 from showo_turbo.checkpoints.image_tokenizer import load_image_tokenizer
@@ -17,20 +18,8 @@ from showo_turbo.cli.main import app
 from showo_turbo.errors import InputError
 from showo_turbo.finetuning.image_tokenizer_finetuning import ImageTokenizerFinetuningConfig, finetune_image_tokenizer
 from showo_turbo.models.magvit_v2 import MagvitV2
-from showo_turbo.models.magvit_v2_config import MagvitV2Config
 from showo_turbo.training.image_tokenizer_losses import PatchDiscriminator, codebook_entropy_loss, pyramid_loss
 from showo_turbo.training.loop_config import LoopConfig
-
-SMALL = MagvitV2Config(
-    patch_size=4,
-    base_channels=8,
-    encoder_channel_multipliers=(1, 1),
-    encoder_num_blocks=(1, 1),
-    decoder_channel_multipliers=(1, 1),
-    decoder_num_blocks=(1, 1),
-    latent_channels=6,
-    norm_num_groups=4,
-)
 
 
 @pytest.fixture
@@ -45,7 +34,7 @@ def config(tmp_path: Path) -> ImageTokenizerFinetuningConfig:
     (pictures / "broken.png").write_bytes(b"no picture")
     (pictures / "notes.txt").write_text("no picture")
     torch.manual_seed(0)
-    save_image_tokenizer(tmp_path / "tokenizer", MagvitV2(SMALL))
+    save_image_tokenizer(tmp_path / "tokenizer", MagvitV2(SMALL_IMAGE_TOKENIZER))
     loop = LoopConfig(str(tmp_path / "run"), steps=4, warmup_steps=1, decay_share=0.0, ema_decay=0.0, threads=1)
     return ImageTokenizerFinetuningConfig(
         loop=replace(loop, log_steps=1),
@@ -94,7 +83,7 @@ def test_every_loss_is_logged_and_a_resumed_run_equals_an_uninterrupted_one(
     finetune_image_tokenizer(resumed)
     model = finetune_image_tokenizer(replace(resumed, loop=replace(resumed.loop, steps=4)))
     one, other = (load_file(folder / "model.safetensors") for folder in (whole, model))
-    assert one.keys() == MagvitV2(SMALL).state_dict().keys()  # without the discriminator
+    assert one.keys() == MagvitV2(SMALL_IMAGE_TOKENIZER).state_dict().keys()  # without the discriminator
     assert all(one[name].equal(other[name]) for name in one)
     with pytest.raises(InputError, match=r"has another gan_weight \(0\.1, now 0\.2\)"):
         finetune_image_tokenizer(replace(resumed, gan_weight=0.2))

@@ -2,24 +2,23 @@
 
 import dataclasses
 import json
+from dataclasses import replace
 
 import pytest
 import torch
+from small_models import SMALL_IMAGE_TOKENIZER
 from torch.nn import functional as F
 
 from showo_turbo.errors import InputError
 from showo_turbo.models.magvit_v2 import MagvitV2, commitment_loss
 from showo_turbo.models.magvit_v2_config import MagvitV2Config
 
-TINY = MagvitV2Config(
-    patch_size=4,
-    base_channels=8,
+TINY = replace(
+    SMALL_IMAGE_TOKENIZER,
     encoder_channel_multipliers=(1, 2),
     encoder_num_blocks=(1, 2),
     decoder_channel_multipliers=(1, 3),
     decoder_num_blocks=(2, 1),
-    latent_channels=6,
-    norm_num_groups=4,
 )
 
 

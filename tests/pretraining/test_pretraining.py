@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from small_models import SMALL_IMAGE_TOKENIZER
 
 from showo_turbo.checkpoints import weight_files
 from showo_turbo.errors import InputError
@@ -25,17 +26,6 @@ from showo_turbo.scenes.shapes.shape_world import SHAPES
 from showo_turbo.training.loop import LoopConfig, train
 from showo_turbo.training.supervised_batches import random_masking, text_to_image_batch, understanding_batch
 
-SMALL_TOKENIZER = MagvitV2Config(
-    patch_size=4,
-    base_channels=8,
-    encoder_channel_multipliers=(1, 1),
-    encoder_num_blocks=(1, 1),
-    decoder_channel_multipliers=(1, 1),
-    decoder_num_blocks=(1, 1),
-    latent_channels=6,
-    norm_num_groups=4,
-)
-
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -43,7 +33,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("stages")
     train_text_tokenizer(TextTokenizerTrainingConfig(output=str(folder / "text"), scenes=300))
     torch.manual_seed(0)
-    build_scene_pool(folder / "pool.safetensors", MagvitV2(SMALL_TOKENIZER), count=200, seed=4)
+    build_scene_pool(folder / "pool.safetensors", MagvitV2(SMALL_IMAGE_TOKENIZER), count=200, seed=4)
     return folder
 
 
@@ -52,7 +42,7 @@ def showo_config(folder: Path, output: Path, steps: int) -> ShowoPretrainingConf
         loop=LoopConfig(str(output), steps=steps, warmup_steps=2, log_steps=2, threads=1, checkpoint_minutes=0),
         text_tokenizer=str(folder / "text"),
         scene_pool=str(folder / "pool.safetensors"),
-        codebook_size=SMALL_TOKENIZER.codebook_size,
+        codebook_size=SMALL_IMAGE_TOKENIZER.codebook_size,
         hidden_size=32,
         intermediate_size=64,
         num_hidden_layers=2,
@@ -65,7 +55,7 @@ def showo_config(folder: Path, output: Path, steps: int) -> ShowoPretrainingConf
 def test_the_pool_holds_training_scenes_and_their_codes(folder: Path) -> None:
     pool = load_scene_pool(folder / "pool.safetensors")
     torch.manual_seed(0)
-    tokenizer = MagvitV2(SMALL_TOKENIZER)
+    tokenizer = MagvitV2(SMALL_IMAGE_TOKENIZER)
     assert len(pool.scenes) == 200
     assert all(map(SHAPES.split.is_training_scene, pool.scenes))
     assert torch.equal(pool.codes[:3], tokenizer.get_codes(scene_pixels(pool.scenes[:3])))
@@ -80,9 +70,9 @@ def test_writing_a_pool_is_atomic(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(weight_files, "save_file", no_space)
     with pytest.raises(InputError, match="count is 0"):
-        build_scene_pool(tmp_path / "pools" / "pool.safetensors", MagvitV2(SMALL_TOKENIZER), count=0, seed=4)
+        build_scene_pool(tmp_path / "pools" / "pool.safetensors", MagvitV2(SMALL_IMAGE_TOKENIZER), count=0, seed=4)
     with pytest.raises(OSError, match="no space left"):
-        build_scene_pool(tmp_path / "pools" / "pool.safetensors", MagvitV2(SMALL_TOKENIZER), count=2, seed=4)
+        build_scene_pool(tmp_path / "pools" / "pool.safetensors", MagvitV2(SMALL_IMAGE_TOKENIZER), count=2, seed=4)
     assert list((tmp_path / "pools").iterdir()) == []
 
 
@@ -136,7 +126,7 @@ def _find(row: list[int], part: list[int]) -> int:
 
 def test_the_image_tokenizer_learns(tmp_path: Path) -> None:
     loop = LoopConfig(str(tmp_path), steps=90, warmup_steps=2, decay_share=0.2, log_steps=10, threads=1)
-    config = ImageTokenizerTrainingConfig(loop=loop, model=SMALL_TOKENIZER, batch_size=4, lr=0.01)
+    config = ImageTokenizerTrainingConfig(loop=loop, model=SMALL_IMAGE_TOKENIZER, batch_size=4, lr=0.01)
     train(ImageTokenizerTraining(config), config.loop)
     curve = [json.loads(line)["loss"] for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert curve[-1] < 0.7 * curve[0]
@@ -151,7 +141,9 @@ def test_the_trained_parts_make_a_checkpoint_that_loads(folder: Path, tmp_path: 
     second = replace(second, init_from=str(tmp_path / "showo" / "model.safetensors"))
     train(ShowoPretraining(second), second.loop)
     loop = LoopConfig(str(tmp_path / "image_tokenizer"), steps=1, log_steps=1, threads=1)
-    train(ImageTokenizerTraining(ImageTokenizerTrainingConfig(loop=loop, model=SMALL_TOKENIZER, batch_size=2)), loop)
+    train(
+        ImageTokenizerTraining(ImageTokenizerTrainingConfig(loop=loop, model=SMALL_IMAGE_TOKENIZER, batch_size=2)), loop
+    )
 
     rounds = [str(tmp_path / name) for name in ("showo", "showo_round_2")]
     sampling = SamplingOptions(num_inference_steps=3)
