@@ -168,6 +168,7 @@ class _Storage(HuggingFaceStorageWriter):
 
     def __init__(self, partial: Path, values: dict[str, Any]) -> None:
         super().__init__(str(partial), save_distributed=True)
+        self.per_thread_copy_ahead = 0  # the tensors are staged on the CPU already
         self.values = values
 
     def prepare_global_plan(self, plans: list[SavePlan]) -> list[SavePlan]:
