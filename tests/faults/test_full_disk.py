@@ -1,5 +1,6 @@
 """A disk that is full at each kind of write of a training, and what is lost."""
 
+import io
 import logging
 import re
 import resource
@@ -113,3 +114,17 @@ def test_stored_trajectories_on_a_full_disk_are_written_by_a_second_start(
     training.run()
     assert len(list(folder.glob("*.safetensors"))) == 3
     assert (folder / "image-00000.safetensors").stat().st_mtime_ns == written
+
+
+def test_a_progress_bar_on_a_full_disk_is_not_shown() -> None:
+    with open("/dev/full", "wb", buffering=0) as full:
+
+        class Redirected(io.StringIO):
+            def write(self, text: str) -> int:
+                return full.write(text.encode())
+
+        with log.ProgressBar(total=3, file=Redirected(), mininterval=0) as bar:
+            for _ in range(3):
+                bar.update()
+                bar.set_postfix(loss=1.0)
+    assert bar.n == 3

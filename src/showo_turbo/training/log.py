@@ -1,18 +1,35 @@
-"""The log of a training run: mean losses as JSON lines, and in a tracker if one is configured."""
+"""The log of a training run: mean losses as JSON lines, in a tracker if one is configured, and a progress bar."""
 
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from showo_turbo.files import append_json_line
 from showo_turbo.training.processes import gather_from_all
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
+
+
+class ProgressBar(tqdm):
+    """Show progress as tqdm does; where nothing can be written, as on a full disk, nothing is shown."""
+
+    def display(self, msg: str | None = None, pos: int | None = None) -> bool:
+        """Write the bar."""
+        with suppress(OSError):
+            return bool(super().display(msg, pos))
+        return False
+
+    def close(self) -> None:
+        """End the bar."""
+        with suppress(OSError):
+            super().close()
 
 
 class TrainingLog:

@@ -26,7 +26,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from tqdm import tqdm
 
 from showo_turbo.errors import InputError
 from showo_turbo.files import append_json_line, drop_json_lines_after
@@ -34,7 +33,7 @@ from showo_turbo.interruption import SignalWatch, TrainingStopped, command_line
 from showo_turbo.training.before_training import check_environment, set_num_threads
 from showo_turbo.training.checkpoint_io import CheckpointIO, empty_tensors, stored_tensors
 from showo_turbo.training.compilation import compile_layers
-from showo_turbo.training.log import TrainingLog
+from showo_turbo.training.log import ProgressBar, TrainingLog
 from showo_turbo.training.loop_config import LoopConfig
 from showo_turbo.training.optimizers import learning_rate_schedule
 from showo_turbo.training.processes import (
@@ -125,7 +124,7 @@ class _Trainer:
             TrainingStopped: if a signal stops it.
         """
         config, visible = self.config, self.accelerator.is_local_main_process
-        progress = tqdm(
+        progress = ProgressBar(
             total=config.steps, initial=self.step, desc=self.folder.name, mininterval=5, disable=not visible
         )
         with progress as bar, SignalWatch() as signals, ExitStack() as at_end:
