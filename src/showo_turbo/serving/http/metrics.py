@@ -1,7 +1,7 @@
 """Measurements for Prometheus."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
@@ -97,30 +97,37 @@ class _WorkerCollector:
         yield GaugeMetricFamily("showo_turbo_requests_waiting", "Requests that wait for a place.", waiting)
         yield GaugeMetricFamily("showo_turbo_requests_running", "Requests that run.", max(pending - waiting, 0))
         yield GaugeMetricFamily("showo_turbo_draining", "Whether new requests are refused.", int(self.worker.draining))
-        for name, text in (
-            ("lookups", "Dialogues that were looked up in the cache."),
-            ("hits", "Dialogues that continued a stored one."),
-            ("prompt_tokens", "Tokens of the prompts of dialogues."),
-            ("cached_tokens", "Tokens of them that were found in the cache."),
-        ):
-            family = CounterMetricFamily(f"showo_turbo_prefix_cache_{name}", text, labels=["model"])
-            for model, cache in self.worker.caches.items():
-                family.add_metric([model], getattr(cache, name))
-            yield family
-        for name, text in (
-            ("lookups", "Pictures whose KV cache was looked up."),
-            ("hits", "Pictures whose KV cache was found."),
-            ("cached_tokens", "Tokens of them."),
-        ):
-            family = CounterMetricFamily(f"showo_turbo_shared_prefix_{name}", text, labels=["model"])
-            for model, store in self.worker.stores.items():
-                family.add_metric([model], getattr(store, name))
-            yield family
-        shared = GaugeMetricFamily("showo_turbo_shared_prefix_bytes", "Size of these KV caches.", labels=["model"])
-        for model, store in self.worker.stores.items():
-            shared.add_metric([model], store.stored_bytes)
-        yield shared
-        stored = GaugeMetricFamily("showo_turbo_prefix_cache_bytes", "Size of the cache.", labels=["model"])
-        for model, cache in self.worker.caches.items():
-            stored.add_metric([model], cache.stored_bytes)
-        yield stored
+        yield from _cache_families(
+            "prefix_cache",
+            self.worker.caches,
+            {
+                "lookups": "Dialogues that were looked up in the cache.",
+                "hits": "Dialogues that continued a stored one.",
+                "prompt_tokens": "Tokens of the prompts of dialogues.",
+                "cached_tokens": "Tokens of them that were found in the cache.",
+            },
+            "Size of the cache.",
+        )
+        yield from _cache_families(
+            "shared_prefix",
+            self.worker.stores,
+            {
+                "lookups": "Pictures whose KV cache was looked up.",
+                "hits": "Pictures whose KV cache was found.",
+                "cached_tokens": "Tokens of them.",
+            },
+            "Size of these KV caches.",
+        )
+
+
+def _cache_families(title: str, caches: Mapping[str, Any], counts: Mapping[str, str], size: str) -> Iterable:
+    """Yield the counts, with their descriptions, and the size of the caches of one kind by model."""
+    for name, text in counts.items():
+        family = CounterMetricFamily(f"showo_turbo_{title}_{name}", text, labels=["model"])
+        for model, cache in caches.items():
+            family.add_metric([model], getattr(cache, name))
+        yield family
+    stored = GaugeMetricFamily(f"showo_turbo_{title}_bytes", size, labels=["model"])
+    for model, cache in caches.items():
+        stored.add_metric([model], cache.stored_bytes)
+    yield stored
