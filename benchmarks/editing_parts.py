@@ -124,7 +124,7 @@ def main(
     cases = Cases(world, subset, count, seed)
     for model in models:
         pipe = ShowoPipeline.from_pretrained(model, device="cpu")
-        pipe.recommended = pipe.recommended if steps is None else pipe.recommended.replace(num_inference_steps=steps)
+        pipe.recommended = pipe.recommended.with_steps(steps)
         drawn = {
             task.__name__: [task(pipe, number) for number in range(count)]
             for task in (cases.inpainted, cases.extrapolated, cases.varied)
