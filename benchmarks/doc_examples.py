@@ -28,9 +28,10 @@ PROMPT = "a dog left of a bicycle"
 Judge = Callable[[Image.Image], bool]
 
 
-def shows(*things: dict, total: int | None = None) -> Judge:
+def shows(*things: dict) -> Judge:
     """Return a judge of images that show these things, in GenEval's format, and no others."""
-    prompt = ScenePrompt("position", tuple({"count": 1} | thing for thing in things), "", total=total or len(things))
+    include = tuple({"count": 1} | thing for thing in things)
+    prompt = ScenePrompt("position", include, "", total=sum(thing["count"] for thing in include))
     return lambda image: shows_prompt(WORLD.detect(image), prompt)
 
 
@@ -76,13 +77,13 @@ def extrapolation(*direction: str) -> Callable[[ShowoPipeline, int], Image.Image
 
 DOG_LEFT_OF = {"class": "dog", "position": ["left of", 1]}
 DOG_AND_BICYCLE = shows(DOG_LEFT_OF, {"class": "bicycle"})
-APPLES = shows({"class": "apple", "color": "red", "count": 3}, total=3)
+APPLES = shows({"class": "apple", "color": "red", "count": 3})
 
 EXAMPLES: dict[str, tuple[Callable[[ShowoPipeline, int], Image.Image], Judge]] = {
     "a dog left of a bicycle": (drawing(PROMPT), DOG_AND_BICYCLE),
     "three red apples": (drawing("three red apples"), APPLES),
     "three red apples, 8 steps": (drawing("three red apples", num_inference_steps=8), APPLES),
-    "four donuts": (drawing("four donuts"), shows({"class": "donut", "count": 4}, total=4)),
+    "four donuts": (drawing("four donuts"), shows({"class": "donut", "count": 4})),
     "a rocket": (drawing("a rocket"), shows({"class": "rocket"})),
     "a giraffe in the bottom right": (
         drawing("a giraffe in the bottom right", num_inference_steps=4),

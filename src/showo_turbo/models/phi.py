@@ -130,7 +130,7 @@ class PhiLayer(nn.Module):
     """Add attention and MLP, both of the normalised input, to the input.
 
     Attributes:
-        linears: how inference computes the linear layers; None until `models.packed_forward.pack_layers` chooses it.
+        linears: how inference computes the linear layers; None until `backends.linear.pack_layers` chooses it.
     """
 
     def __init__(self, config: BackboneConfig) -> None:
