@@ -18,35 +18,33 @@ Decisions:
 import logging
 import time
 from contextlib import ExitStack
-from copy import deepcopy
 from pathlib import Path
 from signal import Signals
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from showo_turbo.errors import InputError
 from showo_turbo.files import append_json_line, drop_json_lines_after
 from showo_turbo.interruption import SignalWatch, TrainingStopped, command_line
 from showo_turbo.training.before_training import check_environment, set_num_threads
 from showo_turbo.training.checkpoint_io import CheckpointIO, empty_tensors, stored_tensors
-from showo_turbo.training.compilation import compile_layers
 from showo_turbo.training.log import ProgressBar, TrainingLog
 from showo_turbo.training.loop_config import LoopConfig
 from showo_turbo.training.optimizers import learning_rate_schedule
+from showo_turbo.training.parallelism import distribute
 from showo_turbo.training.processes import (
     errors_of_lost_processes,
     gather_from_all,
     make_accelerator,
+    numbers_of_all,
     process_state,
     run_on_main,
 )
-from showo_turbo.training.run_state import RunState, join, names_of_tensors, separate
-from showo_turbo.training.sharding import shard, whole
+from showo_turbo.training.run_state import join, names_of_tensors, separate
 from showo_turbo.training.state import find_newest, newest_step, read_values
-from showo_turbo.training.task import LossModule, Task
+from showo_turbo.training.task import Task
 from showo_turbo.training.validations import Validations
 
 if TYPE_CHECKING:
@@ -87,24 +85,10 @@ class _Trainer:
         """Prepare model, EMA, optimizers and schedules, and resume from the newest checkpoint."""
         self.task, self.config, self.accelerator = task, config, accelerator
         self.folder = Path(config.output)
-        self.loss_module, self.whole_model = LossModule(task), None
-        self.is_sharded = config.sharding == "fsdp2" and accelerator.num_processes > 1
-        if self.is_sharded and accelerator.is_main_process:
-            self.whole_model = deepcopy(task.model).cpu()
-        if not self.is_sharded:
-            self.loss_module = accelerator.prepare(self.loss_module)
-        self.average = None
-        if config.ema_decay:
-            self.average = AveragedModel(task.model, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay))
-        if config.compile:
-            compile_layers(task.model)
-        if self.is_sharded:
-            for module in filter(None, (self.loss_module, self.average)):
-                shard(module, accelerator.device)
-        self.ema_model = task.model if self.average is None else self.average.module
-        self.optimizers = [accelerator.prepare(optimizer) for optimizer in task.optimizers()]
-        self.schedules = [learning_rate_schedule(optimizer, config) for optimizer in self.optimizers]
-        self.state = RunState(task.model, self.average, self.optimizers, self.schedules)
+        self.parallel = distribute(task, config, accelerator)
+        self.ema_model = task.model if self.parallel.average is None else self.parallel.average.module
+        self.schedules = [learning_rate_schedule(optimizer, config) for optimizer in self.parallel.optimizers]
+        self.state = self.parallel.run_state(self.schedules)
         self.step, self.skipped_in_a_row = 0, 0
         self.num_batches = 0  # that all processes together have read
         log, self.skipped_log = self.folder / "log.jsonl", self.folder / "skipped.jsonl"
@@ -141,8 +125,9 @@ class _Trainer:
                 done = self._is_done
                 if (done or config.is_logged(self.step)) and self.log.steps:
                     bar.set_postfix(self.log.write(self.step))
-                stopped_by = max(self._of_all(signals.received or 0))
-                if all(self._of_all(done or time.monotonic() - self.saved_at > config.checkpoint_minutes * 60)):
+                stopped_by = max(numbers_of_all(self.accelerator, signals.received or 0))
+                is_due = done or time.monotonic() - self.saved_at > config.checkpoint_minutes * 60
+                if all(numbers_of_all(self.accelerator, is_due)):
                     self._save()
                 elif stopped_by:
                     self._save(export=False)
@@ -163,25 +148,18 @@ class _Trainer:
         for number in range(self.num_batches + self.accelerator.process_index, end, processes):
             batches.append(self.task.batch(number))
             with self.accelerator.autocast():
-                losses.append(self.loss_module(self.ema_model, batches[-1]))
-            self.accelerator.backward(losses[-1].total / count)
+                losses.append(self.parallel.loss_module(self.ema_model, batches[-1]))
+            self.parallel.backward(losses[-1].total / count)
         self.num_batches = end
-        norm = whole(self.accelerator.clip_grad_norm_(self.task.model.parameters(), self.config.clip_norm))
-        finite = bool(torch.isfinite(norm)) and all(bool(torch.isfinite(one.total)) for one in losses)
-        if all(self._of_all(finite)):
+        norm = self.parallel.step(all(bool(torch.isfinite(one.total)) for one in losses))
+        if norm is not None:
             self.skipped_in_a_row = 0
-            for optimizer in self.optimizers:
-                optimizer.step()
-            if self.average is not None:
-                self.average.update_parameters(self.task.model)
             for one in losses:
                 self.log.add({"loss": one.total, **one.parts, "gradient_norm": norm}, one.count)
         else:
             self._log_skipped_step([name for batch in batches for name in self.task.sample_names(batch)])
         for schedule in self.schedules:
             schedule.step()
-        for optimizer in self.optimizers:
-            optimizer.zero_grad()
 
     def _log_skipped_step(self, samples: list[str]) -> None:
         """Log a step whose loss or gradient is NaN or infinite.
@@ -197,10 +175,6 @@ class _Trainer:
                 "(skipped.jsonl names their samples): check the samples, or choose another output and a lower "
                 "learning rate"
             )
-
-    def _of_all(self, value: float) -> list[float]:
-        """Return a number of this process and those of all others."""
-        return self.accelerator.gather(torch.tensor([float(value)], device=self.accelerator.device)).tolist()
 
     def _stopped(self, signal: Signals) -> TrainingStopped:
         """Return an exception, whose message in the main process says how to resume; it is empty in others."""
@@ -261,19 +235,11 @@ class _Trainer:
 
     def _export(self) -> str:
         """Export the EMA of the weights, or the weights; return why they could not be written, in all processes."""
-        model, is_main = self.ema_model, self.accelerator.is_main_process
-        if self.is_sharded:
-            weights = whole(model.state_dict(), keep=is_main)
-            if self.whole_model is not None:
-                self.whole_model.load_state_dict(weights)
-                model = self.whole_model.to(self.accelerator.device)
         try:
-            run_on_main(lambda: self.task.export(model, self.folder))
+            with self.parallel.whole_model(self.ema_model) as model:
+                run_on_main(lambda: self.task.export(model, self.folder))
         except OSError as error:
             return str(error)
-        finally:
-            if self.whole_model is not None:
-                self.whole_model.cpu()  # the GPU has room for it between steps only
         return ""
 
     def _resume(self) -> None:

@@ -46,6 +46,11 @@ def gather_from_all(value: T) -> list[T]:
     return gather_object([value])
 
 
+def numbers_of_all(accelerator: "Accelerator", value: float) -> list[float]:
+    """Return a number of this process and those of all others."""
+    return accelerator.gather(torch.tensor([float(value)], device=accelerator.device)).tolist()
+
+
 def broadcast_from_main(value: T) -> T:
     """Return the picklable value of the main process in all processes."""
     from accelerate.utils import broadcast_object_list

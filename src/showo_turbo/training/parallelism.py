@@ -1,0 +1,130 @@
+"""How the processes of a training hold its weights and take a step together: each all of them, or each a part."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from copy import deepcopy
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from showo_turbo.training.compilation import compile_layers
+from showo_turbo.training.loop_config import LoopConfig
+from showo_turbo.training.processes import numbers_of_all
+from showo_turbo.training.run_state import RunState
+from showo_turbo.training.sharding import shard, whole
+from showo_turbo.training.task import LossModule, Task
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+
+class DataParallel:
+    """Hold all weights in each process; several processes average their gradients (DDP).
+
+    Attributes:
+        loss_module: computes the losses of a batch.
+        average: EMA of the model, None if there is none.
+        optimizers: optimizers of the model.
+    """
+
+    def __init__(self, task: Task[Any, Any], config: LoopConfig, accelerator: "Accelerator") -> None:
+        """Prepare the model of a task, its EMA and its optimizers."""
+        self.task, self.config, self.accelerator = task, config, accelerator
+        self.loss_module = accelerator.prepare(LossModule(task))
+        self.average = average_of(task.model, config)
+        if config.compile:
+            compile_layers(task.model)
+        self.optimizers = [accelerator.prepare(optimizer) for optimizer in task.optimizers()]
+
+    def run_state(self, schedules: Sequence[LRScheduler]) -> RunState:
+        """Return the state of model, EMA, optimizers and schedules."""
+        return RunState(self.task.model, self.average, self.optimizers, schedules)
+
+    def backward(self, loss: Tensor) -> None:
+        """Accumulate the gradients of a loss, which is divided by the batches of a step already."""
+        self.accelerator.backward(loss)
+
+    def step(self, finite: bool) -> Tensor | None:
+        """Update weights and EMA, unless losses or gradients are NaN or infinite; clear the gradients.
+
+        Args:
+            finite: whether all losses of this process are finite.
+
+        Returns:
+            the norm of the gradients over all processes; None if nothing was updated.
+        """
+        norm = whole(self.accelerator.clip_grad_norm_(self.task.model.parameters(), self.config.clip_norm))
+        taken = all(numbers_of_all(self.accelerator, finite and bool(torch.isfinite(norm))))
+        if taken:
+            for optimizer in self.optimizers:
+                optimizer.step()
+            if self.average is not None:
+                self.average.update_parameters(self.task.model)
+        for optimizer in self.optimizers:
+            optimizer.zero_grad()
+        return norm if taken else None
+
+    def whole_model(self, model: nn.Module) -> AbstractContextManager[Any]:
+        """Yield a model that the main process can compute with alone. All processes must call it.
+
+        Args:
+            model: the model or its EMA.
+        """
+        return nullcontext(model)
+
+
+class FullyShardedDataParallel(DataParallel):
+    """Hold a part of the weights, gradients, moments and EMA in each process (FSDP2)."""
+
+    def __init__(self, task: Task[Any, Any], config: LoopConfig, accelerator: "Accelerator") -> None:
+        """Shard the model of a task and its EMA; the main process keeps a whole copy on the CPU for exports."""
+        self.task, self.config, self.accelerator = task, config, accelerator
+        self.copy = deepcopy(task.model).cpu() if accelerator.is_main_process else None
+        self.loss_module = LossModule(task)
+        self.average = average_of(task.model, config)
+        if config.compile:
+            compile_layers(task.model)
+        for module in filter(None, (self.loss_module, self.average)):
+            shard(module, accelerator.device)
+        self.optimizers = [accelerator.prepare(optimizer) for optimizer in task.optimizers()]
+
+    def whole_model(self, model: nn.Module) -> AbstractContextManager[Any]:
+        """Yield the copy with all weights of the model or its EMA in the main process, None in others."""
+        return whole_copy(self.copy, model.state_dict(), self.accelerator.device)
+
+
+@contextmanager
+def whole_copy(copy: nn.Module | None, state: dict[str, Tensor], device: torch.device) -> Iterator[nn.Module | None]:
+    """Yield a copy of a model on a device, with its weights of a sharded state. All processes must call it.
+
+    Args:
+        copy: on the CPU, where it returns to: the device has room for it between steps only. None yields None.
+        state: of the model or its EMA.
+        device: where the copy computes.
+    """
+    weights = whole(state, keep=copy is not None)
+    if copy is None:
+        yield None
+        return
+    copy.load_state_dict(weights)
+    try:
+        yield copy.to(device)
+    finally:
+        copy.cpu()
+
+
+def average_of(model: nn.Module, config: LoopConfig) -> AveragedModel | None:
+    """Return the EMA of a model, which starts as a copy; None if it is not configured."""
+    if not config.ema_decay:
+        return None
+    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay))
+
+
+def distribute(task: Task[Any, Any], config: LoopConfig, accelerator: "Accelerator") -> DataParallel:
+    """Distribute the training of a task over the processes as configured."""
+    if config.sharding == "fsdp2" and accelerator.num_processes > 1:
+        return FullyShardedDataParallel(task, config, accelerator)
+    return DataParallel(task, config, accelerator)
