@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from omegaconf import OmegaConf
 from test_stages import TERMS, distillation, sources, stage, weights
 
 from showo_turbo.data import SourceConfig
+from showo_turbo.distillation import stages
 from showo_turbo.distillation.config import DistillationConfig, OnPolicy
 from showo_turbo.distillation.objectives import SampledIterate, text_consistency
 from showo_turbo.distillation.stages import check_distillation
@@ -26,17 +28,28 @@ from showo_turbo.vocabulary import Vocabulary
 
 __all__ = ["sources"]  # a fixture
 
+DEEPSPEED_SCRIPT = Path(__file__).parents[1] / "training" / "deepspeed_on_cpu.py"
+needs_deepspeed = pytest.mark.skipif(find_spec("deepspeed") is None, reason="deepspeed is not installed")
+
 Sources = dict[str, list[SourceConfig]]
 
 
-def run(config: DistillationConfig, processes: int) -> None:
+def run(config: DistillationConfig, processes: int, zero_stage: int = 0) -> None:
     path = Path(config.output).with_suffix(".yaml")
     path.write_text(OmegaConf.to_yaml(OmegaConf.structured(config)))
-    launcher = (
-        [] if processes == 1 else ["torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "-m"]
-    )
-    command = [sys.executable, "-m", *launcher, "showo_turbo", "distill", f"config={path}"]
-    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    torchrun = ["torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    launcher = [*([] if processes == 1 else [*torchrun, "-m"]), "showo_turbo"]
+    variables = {"ACCELERATE_USE_CPU": "true"}
+    if zero_stage:
+        launcher = [*torchrun, str(DEEPSPEED_SCRIPT)]
+        variables = {
+            "ACCELERATE_USE_DEEPSPEED": "true",
+            "ACCELERATE_DEEPSPEED_ZERO_STAGE": str(zero_stage),
+            "ACCELERATE_DEEPSPEED_ZERO3_INIT": "false",
+            "DS_ACCELERATOR": "cpu",
+        }
+    command = [sys.executable, "-m", *launcher, "distill", f"config={path}"]
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", **variables}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stderr[-3000:]
 
@@ -85,6 +98,30 @@ def test_a_sharded_student_generates_rollouts_and_resumes(
     check_same(sharded, whole, "loss", "image", "language")
 
 
+@pytest.mark.slow
+@needs_deepspeed
+def test_deepspeed_has_the_losses_of_one_process(tmp_path: Path, random_checkpoint: Path, sources: Sources) -> None:
+    whole = configure(tmp_path / "whole", random_checkpoint, sources, 2, {"gradient_accumulation_steps": 2})
+    sharded = configure(tmp_path / "sharded", random_checkpoint, sources, 2, {})
+    run(whole, 1)
+    run(sharded, 2, zero_stage=3)
+    check_same(sharded, whole, "loss", "image", "text", "autoregressive", "language")
+
+
+@pytest.mark.slow
+@needs_deepspeed
+def test_a_student_trained_by_zero_2_generates_rollouts(
+    tmp_path: Path, random_checkpoint: Path, sources: Sources
+) -> None:
+    image = replace(TERMS["image"], on_policy=OnPolicy(prompts=4, batches=2, share=0.5))
+    terms = {"image": image, "text": replace(TERMS["text"], weight=0.0)}
+    whole = configure(tmp_path / "whole", random_checkpoint, sources, 3, {}, **terms)
+    sharded = configure(tmp_path / "sharded", random_checkpoint, sources, 3, {}, **terms)
+    run(whole, 2)
+    run(sharded, 2, zero_stage=2)
+    check_same(sharded, whole, "loss", "image", "language")
+
+
 @pytest.mark.parametrize("change", [{"average_target": True}, {"optimizer": OptimizerConfig("muon")}])
 def test_what_cannot_be_sharded_is_refused(
     tmp_path: Path, random_checkpoint: Path, sources: Sources, change: dict[str, Any]
@@ -118,3 +155,25 @@ def test_equal_passes_do_not_depend_on_the_blocks(
     assert all(term.isfinite() for term in terms)
     gradients = torch.autograd.grad(sum(terms), [*random_model.showo.parameters()])
     assert any(gradient.any() for gradient in gradients) == (blocks != "none")
+
+
+@pytest.mark.parametrize(
+    ("stage", "change"),
+    [(2, {"average_target": True}), (3, {"image": replace(TERMS["image"], on_policy=OnPolicy(prompts=4))})],
+)
+def test_what_deepspeed_does_not_support_is_refused(
+    tmp_path: Path,
+    random_checkpoint: Path,
+    sources: Sources,
+    monkeypatch: pytest.MonkeyPatch,
+    stage: int,
+    change: dict[str, Any],
+) -> None:
+    monkeypatch.setattr(stages, "check_environment", lambda loop: None)
+    monkeypatch.setattr(stages, "zero_stage", lambda: stage)
+    monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
+    check_distillation(configure(tmp_path, random_checkpoint, sources, 1, {}))
+    with pytest.raises(InputError, match=r"stage 'one': average_target, and image.on_policy with ZeRO-3, are not"):
+        check_distillation(configure(tmp_path, random_checkpoint, sources, 1, {}, **change))
+    with pytest.raises(InputError, match=r"optimizer.name is 'muon', which a training by DeepSpeed does not support"):
+        check_distillation(configure(tmp_path, random_checkpoint, sources, 1, {}, optimizer=OptimizerConfig("muon")))

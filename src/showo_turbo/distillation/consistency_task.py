@@ -32,7 +32,7 @@ from showo_turbo.pipelines.pipeline import ShowoPipeline
 from showo_turbo.training.adapters import merge_adapters
 from showo_turbo.training.export import export_pipeline
 from showo_turbo.training.optimizers import build_optimizers
-from showo_turbo.training.processes import process_state
+from showo_turbo.training.processes import shards_weights
 from showo_turbo.training.sharding import whole
 from showo_turbo.training.task import StepLosses, Task
 
@@ -86,7 +86,7 @@ class ConsistencyTask(Task[Showo, DistillationBatch]):
         self.last_probe: int | None = None
         self.sheet_prompts: list[str] = []
         self.model = student
-        self.is_sharded = stage.loop.sharding != "none" and process_state().num_processes > 1
+        self.is_sharded = shards_weights(stage.loop.sharding)
         self.can_be_sharded = stage.optimizer.name == "adamw" and not stage.average_target
         rolls_out = stage.image.weight and stage.image.on_policy.prompts
         self.whole_copy = deepcopy(student).cpu() if self.is_sharded and rolls_out else None

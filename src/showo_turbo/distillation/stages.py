@@ -25,9 +25,21 @@ from showo_turbo.extras import require_module
 from showo_turbo.generation.scheduler import UnmaskingScheduler
 from showo_turbo.pipelines.pipeline import ShowoPipeline
 from showo_turbo.training.adapters import prepare_model, require_peft
-from showo_turbo.training.before_training import check_environment, check_or_write_run_manifest, set_num_threads
+from showo_turbo.training.before_training import (
+    check_environment,
+    check_optimizer,
+    check_or_write_run_manifest,
+    set_num_threads,
+)
 from showo_turbo.training.loop import train
-from showo_turbo.training.processes import broadcast_from_main, errors_of_lost_processes, lock_output, process_state
+from showo_turbo.training.processes import (
+    broadcast_from_main,
+    errors_of_lost_processes,
+    lock_output,
+    process_state,
+    uses_deepspeed,
+    zero_stage,
+)
 from showo_turbo.training.sample_sources import SampleSources
 from showo_turbo.training.state import newest_step
 
@@ -60,6 +72,12 @@ def check_distillation(config: DistillationConfig) -> None:
             )
     for stage in config.stages:  # initializes accelerate, which `process_state` needs
         check_environment(stage.loop)
+        check_optimizer(stage.optimizer.name)
+        if uses_deepspeed() and (stage.average_target or (zero_stage() == 3 and stage.image.on_policy.prompts)):
+            raise InputError(
+                f"stage {stage.name!r}: average_target, and image.on_policy with ZeRO-3, are not supported by a "
+                "training by DeepSpeed: leave them out, or start it without DeepSpeed"
+            )
         if stage.lora.rank:
             require_peft()
 

@@ -17,7 +17,12 @@ from showo_turbo.finetuning.terms import Terms
 from showo_turbo.models.showo import Showo
 from showo_turbo.pipelines.pipeline import ShowoPipeline
 from showo_turbo.training.adapters import merge_adapters, prepare_model, require_peft, save_adapter
-from showo_turbo.training.before_training import check_environment, check_or_write_run_manifest, set_num_threads
+from showo_turbo.training.before_training import (
+    check_environment,
+    check_optimizer,
+    check_or_write_run_manifest,
+    set_num_threads,
+)
 from showo_turbo.training.export import export_pipeline
 from showo_turbo.training.loop import train
 from showo_turbo.training.processes import errors_of_lost_processes, lock_output, process_state
@@ -52,6 +57,7 @@ def check_finetuning(config: FinetuningConfig) -> None:
             if held_out := getattr(config.validation, kind):
                 check_sources(held_out, samples)
     check_environment(config.loop)  # initializes accelerate, which `process_state` needs
+    check_optimizer(config.optimizer.name)
 
 
 def finetune(config: FinetuningConfig) -> Path:

@@ -7,6 +7,8 @@ before_training checks of the machine and of the output folder
 validations     losses of held-out samples, the best model, early stopping
 processes       the processes of one training, and their lock of its folder
 parallelism     how the processes hold the weights and take a step: DDP, FSDP2
+deepspeed_engine  the same by DeepSpeed's ZeRO-2 and ZeRO-3
+deepspeed_state weights and moments that DeepSpeed shards, for checkpoints
 sharding        FSDP2: weights, gradients, moments and EMA sharded over the processes
 restarts        processes that torchrun has restarted
 adapters        LoRA: added, merged, saved

@@ -11,7 +11,7 @@ import torch
 from showo_turbo.errors import InputError
 from showo_turbo.extras import require_module
 from showo_turbo.training.loop_config import CHANGEABLE_ON_RESUME, PRECISIONS, LoopConfig
-from showo_turbo.training.processes import make_accelerator
+from showo_turbo.training.processes import make_accelerator, uses_deepspeed, zero_stage
 from showo_turbo.training.restarts import use_own_store
 from showo_turbo.training.run_manifest import check_or_write_manifest
 from showo_turbo.training.state import newest_step
@@ -21,10 +21,13 @@ def check_environment(config: LoopConfig) -> None:
     """Check that this machine can run the configured loop, before any work.
 
     Raises:
-        InputError: if accelerate or the tracker is not installed, there are more processes than devices for them, or
-            accelerate's mixed precision is neither "no" nor "bf16".
+        InputError: if accelerate, DeepSpeed or the tracker is needed and not installed, there are more processes than
+            devices for them, accelerate's mixed precision is neither "no" nor "bf16", or DeepSpeed does not support
+            the configuration.
     """
     require_module("accelerate", "training")
+    if uses_deepspeed():
+        require_module("deepspeed", "accelerate's config file for DeepSpeed", "deepspeed")
     from accelerate.tracking import get_available_trackers
     from accelerate.utils import InitProcessGroupKwargs, parse_flag_from_env
 
@@ -42,9 +45,11 @@ def check_environment(config: LoopConfig) -> None:
             "ACCELERATE_USE_CPU=true to run on the CPU"
         )
     use_own_store()
-    timeout = InitProcessGroupKwargs(timeout=timedelta(minutes=config.timeout_minutes))
+    connection = InitProcessGroupKwargs(timeout=timedelta(minutes=config.timeout_minutes))
+    if uses_deepspeed() and devices == 0:
+        connection.backend = "gloo"  # accelerate connects no processes for DeepSpeed on a CPU otherwise
     try:
-        accelerator = make_accelerator(kwargs_handlers=[timeout], mixed_precision=config.mixed_precision)
+        accelerator = make_accelerator(kwargs_handlers=[connection], mixed_precision=config.mixed_precision)
     except ValueError as error:  # the state of accelerate is that of the process
         if config.mixed_precision is None or "mixed_precision" not in str(error):
             raise
@@ -55,6 +60,21 @@ def check_environment(config: LoopConfig) -> None:
     precision = accelerator.mixed_precision  # the processes are connected now
     if precision not in PRECISIONS:
         raise InputError(f"accelerate's mixed precision is {precision!r}: choose 'bf16' or 'no'")
+    if uses_deepspeed():
+        _check_deepspeed(config)
+
+
+def check_optimizer(name: str) -> None:
+    """Check the name of the optimizer of a training by DeepSpeed.
+
+    Raises:
+        InputError: if accelerate has a config file for DeepSpeed, and the name is not "adamw".
+    """
+    if uses_deepspeed() and name != "adamw":
+        raise InputError(
+            f"optimizer.name is {name!r}, which a training by DeepSpeed does not support: choose adamw, or start it "
+            "without DeepSpeed"
+        )
 
 
 def check_or_write_run_manifest(
@@ -82,3 +102,20 @@ def set_num_threads(config: LoopConfig) -> None:
     """Set torch's number of CPU threads, if it is configured."""
     if config.threads is not None:
         torch.set_num_threads(config.threads)
+
+
+def _check_deepspeed(config: LoopConfig) -> None:
+    stage, plugin = zero_stage(), make_accelerator().state.deepspeed_plugin
+    for name, value, choices in (
+        ("accelerate's zero_stage", stage, (2, 3)),
+        ("accelerate's offload_optimizer_device", plugin.offload_optimizer_device or "none", ("none", "cpu")),
+        ("accelerate's offload_param_device", plugin.offload_param_device or "none", ("none",)),
+        ("loop.sharding", config.sharding, ("none",)),
+        ("loop.compile", config.compile, (False,)),
+        ("loop.validation_steps", config.validation_steps if stage == 3 else 0, (0,)),
+    ):
+        if value not in choices:
+            raise InputError(
+                f"{name} is {value!r}, which a training by DeepSpeed's ZeRO-{stage} does not support: choose "
+                f"{' or '.join(str(choice).lower() for choice in choices)}, or start it without DeepSpeed"
+            )

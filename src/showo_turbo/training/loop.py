@@ -41,6 +41,7 @@ from showo_turbo.training.processes import (
     numbers_of_all,
     process_state,
     run_on_main,
+    uses_deepspeed,
 )
 from showo_turbo.training.run_state import join, names_of_tensors, separate
 from showo_turbo.training.state import find_newest, newest_step, read_values
@@ -63,6 +64,8 @@ def train(task: Task[Any, Any], config: LoopConfig) -> None:
     """
     if config.sharding != "none" and not task.can_be_sharded:
         raise InputError(f"loop.sharding is {config.sharding!r}, which this training does not support: leave it out")
+    if uses_deepspeed() and not task.can_be_sharded:
+        raise InputError("this training does not support DeepSpeed: choose another config file of accelerate")
     check_environment(config)
     set_num_threads(config)
     accelerator = make_accelerator(log_with=config.tracker, project_dir=config.output if config.tracker else None)

@@ -3,6 +3,7 @@
 accelerate is an optional dependency, imported only when one of these functions is called.
 """
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -27,7 +28,26 @@ def make_accelerator(**options: Any) -> "Accelerator":
         InputError: if accelerate is not installed.
     """
     accelerate = require_module("accelerate", "training")
-    return accelerate.Accelerator(cpu=not torch.accelerator.is_available(), **options)
+    return accelerate.Accelerator(cpu=not (torch.accelerator.is_available() or uses_deepspeed()), **options)
+
+
+def uses_deepspeed() -> bool:
+    """Return whether accelerate's launcher was given a config file for DeepSpeed."""
+    return os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() == "true"
+
+
+def zero_stage() -> int:
+    """Return the ZeRO stage in accelerate's config file for DeepSpeed, or 0; call `make_accelerator` before."""
+    return make_accelerator().state.deepspeed_plugin.zero_stage if uses_deepspeed() else 0
+
+
+def shards_weights(sharding: str) -> bool:
+    """Return whether a process holds a part of the weights only; call `make_accelerator` before.
+
+    Args:
+        sharding: see `LoopConfig`.
+    """
+    return zero_stage() == 3 or (sharding != "none" and process_state().num_processes > 1)
 
 
 def process_state() -> "PartialState":

@@ -17,6 +17,8 @@ from torch.optim.lr_scheduler import LRScheduler
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 _TENSOR = "tensor"
+_IMPLEMENTATION = ("foreach", "fused")
+"""Options of torch's optimizers that choose an implementation, which depends on the device."""
 
 
 class RunState:
@@ -69,7 +71,8 @@ class RunState:
         """Restore the result of `values`, after the tensors."""
         for optimizer, groups in zip(self.optimizers, values["groups"], strict=True):
             for group, saved in zip(optimizer.param_groups, groups, strict=True):
-                group.update(_tensors_like(group, saved))
+                state = {key: value for key, value in saved.items() if key not in _IMPLEMENTATION}
+                group.update(_tensors_like(group, state))
         for name, state in self._optimizer_states():
             state.update(values["optimizer_values"].get(name, {}))
         for schedule, saved in zip(self.schedules, values["schedules"], strict=True):
