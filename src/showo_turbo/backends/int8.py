@@ -58,7 +58,8 @@ def quantize(weight: Tensor) -> Tensor:
 
 
 def plain_tensors(weight: Tensor) -> list[Tensor]:
-    """Return the tensors that store a weight: itself, or values and scales of a quantized one."""
+    """Return the tensors that store a weight: itself, values and scales of a quantized one, or the process's shard."""
     if not hasattr(weight, "__tensor_flatten__"):
         return [weight]
-    return [getattr(weight, name) for name in weight.__tensor_flatten__()[0]]
+    parts = (getattr(weight, name) for name in weight.__tensor_flatten__()[0])
+    return [part for part in parts if isinstance(part, Tensor)]

@@ -104,7 +104,7 @@ class Showo(nn.Module):
         is compared as well, since fused optimizers write without counting.
         """
         self._pack()  # first, since it moves weights
-        weights = [part.detach() for weight in self.parameters() for part in plain_tensors(weight)]
+        weights = [part.detach() for weight in self.parameters() for part in plain_tensors(weight) if part.numel()]
         counters = tuple((one.data_ptr(), 0 if one.is_inference() else one._version) for one in weights)
         derived_from = counters, tuple(torch.stack([one[(0,) * one.ndim].float() for one in weights]).tolist())
         if derived_from != self._derived_from:

@@ -29,6 +29,7 @@ def shard(root: nn.Module, device: torch.device) -> None:
     mesh = init_device_mesh(device.type, (torch.distributed.get_world_size(),))
     for module in root.modules():
         if isinstance(module, PhiLayer):
+            module.unpack()  # inference may have stored weights transposed, which `fully_shard` refuses
             fully_shard(module, mesh=mesh)
     fully_shard(root, mesh=mesh)
 
