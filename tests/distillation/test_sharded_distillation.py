@@ -1,4 +1,4 @@
-"""A distillation whose student is sharded over two processes has the losses and weights of one that is not."""
+"""A distillation whose student or teacher is sharded over two processes has the losses and weights of one process."""
 
 import json
 import os
@@ -63,12 +63,13 @@ def check_same(one: DistillationConfig, other: DistillationConfig, *names: str) 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("changes", [{}, {"shard_teacher": True}])
+@pytest.mark.parametrize(("sharding", "shard_teacher"), [("fsdp2", False), ("fsdp2", True), ("none", True)])
 def test_all_terms_have_the_losses_of_one_process(
-    tmp_path: Path, random_checkpoint: Path, sources: Sources, changes: dict[str, Any]
+    tmp_path: Path, random_checkpoint: Path, sources: Sources, sharding: str, shard_teacher: bool
 ) -> None:
     whole = configure(tmp_path / "whole", random_checkpoint, sources, 3, {"gradient_accumulation_steps": 2})
-    sharded = configure(tmp_path / "sharded", random_checkpoint, sources, 3, {"sharding": "fsdp2"}, **changes)
+    loop, terms = {"sharding": sharding}, {"shard_teacher": shard_teacher}
+    sharded = configure(tmp_path / "sharded", random_checkpoint, sources, 3, loop, **terms)
     run(whole, 1)
     run(sharded, 2)
     check_same(sharded, whole, "loss", "image", "text", "autoregressive", "language")
