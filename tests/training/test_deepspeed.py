@@ -69,7 +69,7 @@ def test_a_killed_run_resumes_to_the_same_weights_which_are_those_of_one_process
     launch(tmp_path / "run", STEPS, stage, 2, offload=offload)
     check_same(tmp_path / "run", tmp_path / "whole")
     launch(tmp_path / "killed", STEPS, stage, 2, "killed", offload=offload)
-    assert len(losses(tmp_path / "killed")) < STEPS
+    assert len(losses(tmp_path / "killed")) == 3
     launch(tmp_path / "killed", STEPS, stage, 2, offload=offload)
     assert losses(tmp_path / "killed") == losses(tmp_path / "run")
     assert all(tensor.equal(model(tmp_path / "run")[name]) for name, tensor in model(tmp_path / "killed").items())

@@ -5,6 +5,7 @@ loop            the training loop: steps, learning rate schedule, EMA, skipped s
 loop_config     settings of the loop
 before_training checks of the machine and of the output folder
 validations     losses of held-out samples, the best model, early stopping
+ema_model       the model that is validated and exported, sharded or not
 processes       the processes of one training, and their lock of its folder
 parallelism     how the processes hold the weights and take a step: DDP, FSDP2
 deepspeed_engine  the same by DeepSpeed's ZeRO-2 and ZeRO-3

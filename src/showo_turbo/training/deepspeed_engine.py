@@ -12,9 +12,8 @@ Decisions:
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -23,11 +22,12 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim.lr_scheduler import LRScheduler
 
 from showo_turbo.training.deepspeed_state import MOMENTS, DeepSpeedState, Rows
+from showo_turbo.training.ema_model import EmaModel
 from showo_turbo.training.loop_config import LoopConfig
-from showo_turbo.training.parallelism import DataParallel, average_of, whole_copy
+from showo_turbo.training.parallelism import DataParallel, average_of
 from showo_turbo.training.run_state import RunState
-from showo_turbo.training.sharding import shard
-from showo_turbo.training.task import LossModule, StepLosses, Task
+from showo_turbo.training.sharding import WholeCopy, shard
+from showo_turbo.training.task import RootModule, StepLosses, Task
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -42,9 +42,10 @@ class Zero2(DataParallel):
 
         self.task, self.config, self.accelerator = task, config, accelerator
         self.average = average_of(task.model.to(accelerator.device), config)
+        self.ema = EmaModel(task.model if self.average is None else self.average.module, RootModule(task.model), None)
         self.optimizers = task.optimizers()
         self.engine, *_ = deepspeed.initialize(
-            model=_LossTuple(task),
+            model=_TupleRoot(task.model),
             optimizer=self.optimizers[0],
             config=_engine_config(config, accelerator),
             dist_init_required=False,
@@ -73,9 +74,9 @@ class Zero2(DataParallel):
         """Return the state of model, EMA, optimizer and schedules."""
         return DeepSpeedState(self, schedules)
 
-    def loss_module(self, ema_model: nn.Module, batch: Any) -> StepLosses:
+    def losses(self, batch: Any) -> StepLosses:
         """Compute the losses of a batch."""
-        return StepLosses(*self.engine(ema_model, batch))
+        return StepLosses(*self.engine(self.task.losses, self.ema.model, batch))
 
     def backward(self, loss: Tensor) -> None:
         """Accumulate the gradients of a loss, which are NaN if the loss is NaN or infinite."""
@@ -96,10 +97,6 @@ class Zero2(DataParallel):
         assert self.average is not None
         self.average.update_parameters(self.task.model)
 
-    def weights(self) -> dict[str, Tensor]:
-        """Return the rows of this process of sharded parameters by name; none are sharded."""
-        return {}
-
     def set_weight(self, parameter: nn.Parameter, weight: Tensor) -> None:
         """Set a parameter, and the copy of it that DeepSpeed updates."""
         from deepspeed.utils import safe_set_full_fp32_param
@@ -113,11 +110,14 @@ class Zero3(Zero2):
     """Hold a part of weights, gradients, moments and EMA in each process (ZeRO-3)."""
 
     def __init__(self, task: Task[Any, Any], config: LoopConfig, accelerator: "Accelerator") -> None:
-        """Start DeepSpeed's engine; the main process keeps a whole copy of the model on the CPU for exports."""
-        self.copy = deepcopy(task.model).cpu() if accelerator.is_main_process else None
+        """Start DeepSpeed's engine, and shard the EMA."""
+        copy = WholeCopy(task.model, accelerator.is_main_process)
         super().__init__(task, config, accelerator)
+        task.model.register_state_dict_post_hook(lambda model, state, prefix, _: self.store_rows(model, state, prefix))
+        ema_root = self.engine if self.average is None else RootModule(self.average)
         if self.average is not None:
-            shard(self.average, accelerator.device)
+            shard(ema_root, accelerator.device)
+        self.ema = EmaModel(self.ema.model, ema_root, copy)
 
     def partitions(self) -> list[Tensor]:
         """Return the weights that this process updates."""
@@ -138,23 +138,16 @@ class Zero3(Zero2):
                     mean.to_local().lerp_(rows.to_local(), weight)
         self.average.n_averaged += 1
 
-    def weights(self) -> dict[str, Tensor]:
-        """Gather one parameter at a time, and return the rows of this process by name."""
-        rows: dict[str, Tensor] = {}
-        for name, parameter in self.task.model.named_parameters():
+    def store_rows(self, model: nn.Module, state: dict[str, Any], prefix: str) -> None:
+        """Gather one parameter at a time, and put the rows of this process into a `state_dict` of the model."""
+        for name, parameter in model.named_parameters():
             with _gathered(parameter):
-                rows[name] = self.rows(parameter)
-        return rows
+                state[prefix + name] = self.rows(parameter)
 
     def set_weight(self, parameter: nn.Parameter, weight: Tensor) -> None:
         """Set a sharded parameter, and the copy of it that DeepSpeed updates."""
         with _gathered(parameter, modifier_rank=0):
             super().set_weight(parameter, weight)
-
-    def whole_model(self, model: nn.Module) -> AbstractContextManager[Any]:
-        """Yield the copy with all weights of the model or its EMA in the main process, None in others."""
-        state = model.state_dict() | (self.weights() if model is self.task.model else {})
-        return whole_copy(self.copy, state, self.accelerator.device)
 
 
 def _gathered(parameter: nn.Parameter, **options: Any) -> AbstractContextManager[None]:
@@ -164,12 +157,12 @@ def _gathered(parameter: nn.Parameter, **options: Any) -> AbstractContextManager
     return deepspeed.zero.GatheredParameters([parameter], **options)
 
 
-class _LossTuple(LossModule):
-    """Compute losses as a tuple: ZeRO-3 gathers weights for the backward pass at the tensors that it finds in it."""
+class _TupleRoot(RootModule):
+    """Return losses as a tuple: ZeRO-3 gathers weights for the backward pass at the tensors that it finds in it."""
 
-    def forward(self, ema_model: nn.Module, batch: Any) -> Any:
+    def forward(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Return the fields of `StepLosses`."""
-        losses = super().forward(ema_model, batch)
+        losses = super().forward(function, *arguments)
         return losses.total, losses.parts, losses.count
 
 

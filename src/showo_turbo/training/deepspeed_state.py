@@ -45,7 +45,7 @@ class DeepSpeedState(RunState):
         """Return weights, EMA and moments by name."""
         from deepspeed.utils import safe_get_full_optimizer_state
 
-        tensors = super().tensors() | {f"model.{name}": weight for name, weight in self.parallel.weights().items()}
+        tensors = super().tensors()
         for name, parameter in self.model.named_parameters():
             if parameter.requires_grad:
                 tensors[f"optimizer.{name}.step"] = self.steps[0].clone()

@@ -89,7 +89,6 @@ class _Trainer:
         self.task, self.config, self.accelerator = task, config, accelerator
         self.folder = Path(config.output)
         self.parallel = distribute(task, config, accelerator)
-        self.ema_model = task.model if self.parallel.average is None else self.parallel.average.module
         self.schedules = [learning_rate_schedule(optimizer, config) for optimizer in self.parallel.optimizers]
         self.state = self.parallel.run_state(self.schedules)
         self.step, self.skipped_in_a_row = 0, 0
@@ -118,13 +117,13 @@ class _Trainer:
             at_end.callback(self.checkpoints.close)
             at_end.callback(self._finish_write)
             if self.step == 0 and self.validations.is_due(0):
-                self.validations.run(0, self.ema_model)
+                self.validations.run(0, self.parallel.ema)
             while not self._is_done:
                 self._take_step()
                 self.step += 1
                 bar.update()
                 if self.validations.is_due(self.step):
-                    self.validations.run(self.step, self.ema_model)
+                    self.validations.run(self.step, self.parallel.ema)
                 done = self._is_done
                 if (done or config.is_logged(self.step)) and self.log.steps:
                     bar.set_postfix(self.log.write(self.step))
@@ -151,7 +150,7 @@ class _Trainer:
         for number in range(self.num_batches + self.accelerator.process_index, end, processes):
             batches.append(self.task.batch(number))
             with self.accelerator.autocast():
-                losses.append(self.parallel.loss_module(self.ema_model, batches[-1]))
+                losses.append(self.parallel.losses(batches[-1]))
             self.parallel.backward(losses[-1].total / count)
         self.num_batches = end
         norm = self.parallel.step(all(bool(torch.isfinite(one.total)) for one in losses))
@@ -239,7 +238,7 @@ class _Trainer:
     def _export(self) -> str:
         """Export the EMA of the weights, or the weights; return why they could not be written, in all processes."""
         try:
-            with self.parallel.whole_model(self.ema_model) as model:
+            with self.parallel.ema.whole() as model:
                 run_on_main(lambda: self.task.export(model, self.folder))
         except OSError as error:
             return str(error)

@@ -1,8 +1,6 @@
 """How the processes of a training hold its weights and take a step together: each all of them, or each a part."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from copy import deepcopy
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,11 +9,12 @@ from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from showo_turbo.training.compilation import compile_layers
+from showo_turbo.training.ema_model import EmaModel
 from showo_turbo.training.loop_config import LoopConfig
 from showo_turbo.training.processes import numbers_of_all, zero_stage
 from showo_turbo.training.run_state import RunState
-from showo_turbo.training.sharding import shard, whole
-from showo_turbo.training.task import LossModule, Task
+from showo_turbo.training.sharding import WholeCopy, shard, whole
+from showo_turbo.training.task import RootModule, StepLosses, Task
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -25,23 +24,27 @@ class DataParallel:
     """Hold all weights in each process; several processes average their gradients (DDP).
 
     Attributes:
-        loss_module: computes the losses of a batch.
-        average: EMA of the model, None if there is none.
+        ema: the EMA of the model, or the model if there is no EMA.
         optimizers: optimizers of the model.
     """
 
     def __init__(self, task: Task[Any, Any], config: LoopConfig, accelerator: "Accelerator") -> None:
         """Prepare the model of a task, its EMA and its optimizers."""
         self.task, self.config, self.accelerator = task, config, accelerator
-        self.loss_module = accelerator.prepare(LossModule(task))
+        self.root = accelerator.prepare(RootModule(task.model))
         self.average = average_of(task.model, config)
         if config.compile:
             compile_layers(task.model)
+        self.ema = EmaModel(task.model if self.average is None else self.average.module, self.root, None)
         self.optimizers = [accelerator.prepare(optimizer) for optimizer in task.optimizers()]
 
     def run_state(self, schedules: Sequence[LRScheduler]) -> RunState:
         """Return the state of model, EMA, optimizers and schedules."""
         return RunState(self.task.model, self.average, self.optimizers, schedules)
+
+    def losses(self, batch: Any) -> StepLosses:
+        """Compute the losses of a batch."""
+        return self.root(self.task.losses, self.ema.model, batch)
 
     def backward(self, loss: Tensor) -> None:
         """Accumulate the gradients of a loss, which is divided by the batches of a step already."""
@@ -67,53 +70,24 @@ class DataParallel:
             optimizer.zero_grad()
         return norm if taken else None
 
-    def whole_model(self, model: nn.Module) -> AbstractContextManager[Any]:
-        """Yield a model that the main process can compute with alone. All processes must call it.
-
-        Args:
-            model: the model or its EMA.
-        """
-        return nullcontext(model)
-
 
 class FullyShardedDataParallel(DataParallel):
     """Hold a part of the weights, gradients, moments and EMA in each process (FSDP2)."""
 
     def __init__(self, task: Task[Any, Any], config: LoopConfig, accelerator: "Accelerator") -> None:
-        """Shard the model of a task and its EMA; the main process keeps a whole copy on the CPU for exports."""
+        """Shard the model of a task and its EMA."""
         self.task, self.config, self.accelerator = task, config, accelerator
-        self.copy = deepcopy(task.model).cpu() if accelerator.is_main_process else None
-        self.loss_module = LossModule(task)
+        copy = WholeCopy(task.model, accelerator.is_main_process)
+        self.root = ema_root = RootModule(task.model)
         self.average = average_of(task.model, config)
         if config.compile:
             compile_layers(task.model)
-        for module in filter(None, (self.loss_module, self.average)):
+        if self.average is not None:
+            ema_root = RootModule(self.average)
+        for module in {self.root, ema_root}:
             shard(module, accelerator.device)
+        self.ema = EmaModel(task.model if self.average is None else self.average.module, ema_root, copy)
         self.optimizers = [accelerator.prepare(optimizer) for optimizer in task.optimizers()]
-
-    def whole_model(self, model: nn.Module) -> AbstractContextManager[Any]:
-        """Yield the copy with all weights of the model or its EMA in the main process, None in others."""
-        return whole_copy(self.copy, model.state_dict(), self.accelerator.device)
-
-
-@contextmanager
-def whole_copy(copy: nn.Module | None, state: dict[str, Tensor], device: torch.device) -> Iterator[nn.Module | None]:
-    """Yield a copy of a model on a device, with its weights of a sharded state. All processes must call it.
-
-    Args:
-        copy: on the CPU, where it returns to: the device has room for it between steps only. None yields None.
-        state: of the model or its EMA.
-        device: where the copy computes.
-    """
-    weights = whole(state, keep=copy is not None)
-    if copy is None:
-        yield None
-        return
-    copy.load_state_dict(weights)
-    try:
-        yield copy.to(device)
-    finally:
-        copy.cpu()
 
 
 def average_of(model: nn.Module, config: LoopConfig) -> AveragedModel | None:
