@@ -25,7 +25,7 @@ from rich.table import Table
 
 from measuring import cpu_seconds, describe_machine
 from showo_turbo import ShowoPipeline
-from showo_turbo.backends.int8 import plain_tensors
+from showo_turbo.backends.quantization import plain_tensors
 from showo_turbo.evaluation.scene_benchmark import evaluate_text_to_image
 from showo_turbo.evaluation.statistics import Estimate
 from showo_turbo.generation.options import SamplingOptions
@@ -56,6 +56,7 @@ VARIANTS = {
     "bfloat16 weights": Approximation({"dtype": "bfloat16"}),
     "bfloat16 arithmetic too": Approximation({"dtype": "bfloat16"}, half_arithmetic=True),
     "int8 weights": Approximation({"quantization": "int8"}),
+    "float8 weights and activations": Approximation({"quantization": "float8"}),
     "early exit .01": Approximation(sampling={"early_exit": 0.01}),
     "early exit .03": Approximation(sampling={"early_exit": 0.03}),
     "early exit .05": Approximation(sampling={"early_exit": 0.05}),

@@ -1,6 +1,7 @@
 """All aims on a GPU in one report, with random weights of the published sizes; at most eight minutes on a card.
 
     python benchmarks/gpu_report.py --output gpu.json       # bfloat16, CUDA graphs, 256 px
+    python benchmarks/gpu_report.py --quantization float8
     python benchmarks/gpu_report.py --device cpu --small    # a small model, in seconds: does it run?
 
 Each task runs twice, so that its passes are recorded as CUDA graphs, and then until its share of the time is used up.
@@ -20,14 +21,16 @@ import torch
 import typer
 from rich.console import Console
 from rich.table import Table
-from torch import Tensor
+from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
 from full_size import random_pipeline, set_resolution, weight_bytes
 from measuring import GIB, describe_machine, synchronize
-from showo_turbo.device import parse_device, parse_dtype
+from showo_turbo.backends.quantization import quantized_layers, use_quantized_linear
+from showo_turbo.device import check_float8, parse_device, parse_dtype
 from showo_turbo.models.magvit_v2 import MagvitV2
 from showo_turbo.pipelines.pipeline import ShowoPipeline
+from showo_turbo.validation import check_quantization
 
 PROMPT = "a red circle."
 NUM_IDS = 64
@@ -134,9 +137,17 @@ def measure(pipe: ShowoPipeline, budget: float, batch: int = 16) -> list[Row]:
     return rows
 
 
+def quantize_layers(model: nn.Module, quantization: str) -> None:
+    """Quantize the weights of a loaded model in place."""
+    use_quantized_linear(model.showo.model.layers, quantization)
+    for layer in quantized_layers(model).values():
+        layer.weight = nn.Parameter(layer.quantize(layer.weight.detach()), requires_grad=False)
+
+
 def main(
     device: Annotated[str, typer.Option(help="Device, such as cuda or cpu.")] = "cuda",
     dtype: Annotated[str, typer.Option(help="Precision: float32, bfloat16, float16.")] = "bfloat16",
+    quantization: Annotated[str | None, typer.Option(help="int8 or float8.")] = None,
     compiled: Annotated[bool, typer.Option("--compile", help="Compile the layers first.")] = False,
     budget: Annotated[float, typer.Option(help="Seconds per task.")] = 10.0,
     small: Annotated[bool, typer.Option("--small", help="A small model instead of the full size.")] = False,
@@ -146,6 +157,11 @@ def main(
     pipe = random_pipeline(small=small).to(parse_device(device))
     set_resolution(pipe, 64 if small else 256)
     pipe.model.to(parse_dtype(dtype))
+    if quantization is not None:
+        check_quantization(quantization)
+        if quantization == "float8":
+            check_float8(pipe.device)
+        quantize_layers(pipe.model, quantization)
     if compiled:
         pipe.compile()
     if pipe.device.type == "cuda":

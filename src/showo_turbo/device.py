@@ -38,3 +38,16 @@ def parse_dtype(dtype: str | torch.dtype) -> torch.dtype:
     name = str(dtype).removeprefix("torch.")
     check_dtype(name)
     return DTYPES[name]
+
+
+def check_float8(device: torch.device) -> None:
+    """Check that a device multiplies float8 by float8; the CPU rounds as if it did.
+
+    Raises:
+        InputError: if it is a GPU that cannot.
+    """
+    if device.type == "cuda" and (capability := torch.cuda.get_device_capability(device)) < (8, 9):
+        raise InputError(
+            f"quantization 'float8' needs a GPU of compute capability 8.9 or later, and {device} has "
+            f"{capability[0]}.{capability[1]}: choose int8, or leave it out"
+        )

@@ -8,7 +8,7 @@ from numbers import Integral
 from showo_turbo.errors import InputError
 from showo_turbo.extras import install_hint
 
-QUANTIZATIONS = ("int8",)
+QUANTIZATIONS = ("int8", "float8")
 DTYPE_NAMES = ("float32", "bfloat16", "float16")
 
 NAMED_SCHEDULES = ("cosine", "linear", "sigmoid")

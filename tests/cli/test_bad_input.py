@@ -114,7 +114,7 @@ def test_unreadable_images(refused: Callable, here: Path, random_checkpoint: Pat
         (["a", "--seed", -1], "seed is -1"),
         (["a", "--num-images", 0], "num_images_per_prompt is 0"),
         (["a", "--device", "abacus"], "device 'abacus' cannot be used here"),
-        (["a", "--quantization", "int4"], "quantization 'int4' is unknown: choose int8"),
+        (["a", "--quantization", "int4"], "quantization 'int4' is unknown: choose int8, float8"),
         (["a", "--dtype", "float12"], "dtype 'float12' is unknown: choose float32"),
         (["a", "-o", "missing/out.abc"], "output 'missing/out.abc' ends in .abc, which is no format"),
         (["a", "-o", "out.json"], "output 'out.json' ends in .json, which is no format"),

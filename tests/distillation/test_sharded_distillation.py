@@ -1,4 +1,4 @@
-"""A distillation whose student is sharded over two processes has the losses and weights of one that is not."""
+"""A distillation whose student or teacher is sharded over two processes has the losses and weights of one process."""
 
 import json
 import os
@@ -63,9 +63,13 @@ def check_same(one: DistillationConfig, other: DistillationConfig, *names: str) 
 
 
 @pytest.mark.slow
-def test_all_terms_have_the_losses_of_one_process(tmp_path: Path, random_checkpoint: Path, sources: Sources) -> None:
+@pytest.mark.parametrize(("sharding", "shard_teacher"), [("fsdp2", False), ("fsdp2", True), ("none", True)])
+def test_all_terms_have_the_losses_of_one_process(
+    tmp_path: Path, random_checkpoint: Path, sources: Sources, sharding: str, shard_teacher: bool
+) -> None:
     whole = configure(tmp_path / "whole", random_checkpoint, sources, 3, {"gradient_accumulation_steps": 2})
-    sharded = configure(tmp_path / "sharded", random_checkpoint, sources, 3, {"sharding": "fsdp2"})
+    loop, terms = {"sharding": sharding}, {"shard_teacher": shard_teacher}
+    sharded = configure(tmp_path / "sharded", random_checkpoint, sources, 3, loop, **terms)
     run(whole, 1)
     run(sharded, 2)
     check_same(sharded, whole, "loss", "image", "text", "autoregressive", "language")
@@ -76,10 +80,11 @@ def test_a_sharded_student_generates_rollouts_and_resumes(
     tmp_path: Path, random_checkpoint: Path, sources: Sources
 ) -> None:
     image = replace(TERMS["image"], on_policy=OnPolicy(prompts=4, batches=3, share=0.5))
-    terms = {"image": image, "text": replace(TERMS["text"], weight=0.0)}
+    terms: dict[str, Any] = {"image": image, "text": replace(TERMS["text"], weight=0.0)}
     whole = configure(tmp_path / "whole", random_checkpoint, sources, 5, {}, **terms)
     run(whole, 2)
     for steps in (2, 5):
+        terms["shard_teacher"] = steps == 5
         sharded = configure(tmp_path / "sharded", random_checkpoint, sources, steps, {"sharding": "fsdp2"}, **terms)
         run(sharded, 2)
     check_same(sharded, whole, "loss", "image", "language")

@@ -5,15 +5,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from showo_turbo.data import CaptionSample
 from showo_turbo.distillation import trajectory_files
 from showo_turbo.distillation.config import ImageTerm
 from showo_turbo.distillation.objectives import SampledStates, image_consistency
 from showo_turbo.distillation.rollouts import roll_out_images
-from showo_turbo.distillation.start_states import draw_redrawn_part, start_states
+from showo_turbo.distillation.start_states import start_states
 from showo_turbo.errors import InputError
 from showo_turbo.pipelines.pipeline import ShowoPipeline
 
@@ -27,21 +25,6 @@ def samples(random_pipe: ShowoPipeline) -> list[CaptionSample]:
     config = random_pipe.model.config
     codes = torch.randint(config.codebook_size, (16, config.num_vq_tokens), generator=torch.Generator().manual_seed(0))
     return [CaptionSample(f"sample {row}", CAPTION, codes[row]) for row in range(len(codes))]
-
-
-@given(side=st.integers(2, 32), seed=st.integers(0, 2**32))
-def test_at_least_one_code_is_redrawn(side: int, seed: int) -> None:
-    part = draw_redrawn_part(side, random.Random(seed))
-    assert part.shape == (side, side)
-    assert part.dtype == torch.bool
-    assert part.any()
-
-
-def test_the_parts_are_rectangles_halves_and_random_codes() -> None:
-    parts = [draw_redrawn_part(8, random.Random(seed)) for seed in range(300)]
-    sizes = [(int(part.any(1).sum()), int(part.any(0).sum()), int(part.sum())) for part in parts]
-    assert 70 < sum(size in ((4, 8, 32), (8, 4, 32)) for size in sizes) < 130
-    assert 170 < sum(height * width == count for height, width, count in sizes) < 240  # halves are rectangles
 
 
 @pytest.mark.parametrize(("share", "rows"), [(0.0, range(1)), (0.5, range(4, 13)), (1.0, range(16, 17))])

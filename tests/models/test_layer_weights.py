@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from showo_turbo.backends import linear
-from showo_turbo.backends.int8 import quantize, use_int8_linear
 from showo_turbo.backends.linear import PackedLinears, SeparateLinears, linear_modules, pack_layers, upcast
+from showo_turbo.backends.quantization import quantized_layers, use_quantized_linear
 from showo_turbo.configuration import BackboneConfig
 from showo_turbo.models.packed_forward import combine
 from showo_turbo.models.phi import PhiLanguageModel, PhiLayer
@@ -178,13 +178,13 @@ def test_adapters_fall_back_to_separate_products() -> None:
         assert layer.linears.attention(normed, slice(None)).equal(expected)
 
 
-def test_quantized_weights_fall_back_to_separate_products() -> None:
+@pytest.mark.parametrize("quantization", ["int8", "float8"])
+def test_quantized_weights_fall_back_to_separate_products(quantization: str) -> None:
     pytest.importorskip("torchao")
     model = make_model()
-    use_int8_linear(model.model.layers)
-    for layer in model.model.layers:
-        for module in linear_modules(layer):
-            module.weight = nn.Parameter(quantize(module.weight.detach()), requires_grad=False)
+    use_quantized_linear(model.model.layers, quantization)
+    for module in quantized_layers(model.model.layers).values():
+        module.weight = nn.Parameter(module.quantize(module.weight.detach()), requires_grad=False)
     assert not pack_layers(model.model)
     assert isinstance(model.model.layers[0].linears, SeparateLinears)
     assert all(product.isfinite().all() for product in products(model.model.layers[0]))

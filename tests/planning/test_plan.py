@@ -204,6 +204,15 @@ def test_sharding_and_checkpointing_take_less_memory_and_never_less_time(monkeyp
         assert rows[name, True].hours >= rows[name, False].hours
 
 
+def test_a_sharded_teacher_is_spread_over_all_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(estimates, "measure_activations", lambda *given, **options: Activations(1e8, 1e8, 1e6, 3e9))
+    for gpus in (1, 2, 8):
+        planner = replace(published(1024), hardware=Hardware(gpus, 80.0, 990.0, 0.4))
+        whole, sharded = (list(planner.stage_rows(stage(shard_teacher=one), 8e9)) for one in (False, True))
+        for row, other in zip(whole, sharded, strict=True):
+            assert row.bytes - other.bytes == pytest.approx(8e9 * (1 - 1 / gpus))
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -238,7 +238,7 @@ def load_image_passes(model: Showo) -> ImagePasses | None:
     pack_layers(phi)
     is_plain = isinstance(phi.rotary_emb, PhiRotaryEmbedding) and model.dtype == torch.float32
     if not (is_plain and _Weights(phi).is_transposed):
-        logger.warning("nothing is compiled: on a CPU, small models in float32 gain from it, without int8 or adapters")
+        logger.warning("nothing is compiled: on a CPU, small models in float32 gain, without quantization or adapters")
         return None
     try:
         folder = cache_folder() / _key(model)

@@ -31,7 +31,7 @@ Decisions:
 - Weights are in memory once: the parameters of the modules become views of the packed matrix. Names, checkpoints and
   writes into parameters stay as they are. Parameters that were replaced, as by `load_state_dict(assign=True)`, have
   other addresses and are packed again. Layers in training mode, with adapters around their modules or with quantized
-  weights keep separate products.
+  weights, and sharded ones, keep separate products.
 - oneDNN and torch's layer above it keep compiled kernels by shape, 1,024 each, which took 80 KiB per request where
   every request has another shape. 64 of each are as fast and stay flat (`benchmarks/engine_memory.py`). Both read their
   limit from the environment at the first use, so it is set here; a value that the user set stays.
@@ -245,7 +245,8 @@ def linear_modules(layer: PhiLayer) -> tuple[nn.Linear, ...]:
 
 def _is_packable(layer: PhiLayer) -> bool:
     modules = linear_modules(layer)
-    if layer.training or not all(type(module) in (nn.Linear, UpcastLinear) for module in modules):
+    is_sharded = type(layer) is not PhiLayer  # FSDP2 has a class of its own, and moves its weights
+    if layer.training or is_sharded or not all(type(module) in (nn.Linear, UpcastLinear) for module in modules):
         return False
     weights = [weight for module in modules for weight in (module.weight, module.bias)]
     return len({weight.dtype for weight in weights if weight is not None}) == 1 and all(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from showo_turbo.backends.int8 import int8_weight_names, quantize, use_int8_linear
+from showo_turbo.backends.quantization import quantized_layers, use_quantized_linear
 from showo_turbo.checkpoints.adapter_base import teaches_edits
 from showo_turbo.checkpoints.adapter_config import read_adapter_config
 from showo_turbo.checkpoints.image_tokenizer import load_image_tokenizer
@@ -215,7 +215,7 @@ def load_components(
     Args:
         files: where they are.
         dtype: of the transformer and the CLIP vision tower; the image tokenizer stays in float32.
-        quantization: "int8" stores the matrices of the transformer's layers in int8; None does not.
+        quantization: of the matrices of the transformer's layers, "int8" or "float8"; None stores them in `dtype`.
 
     Raises:
         InputError: if a file is missing or damaged, or components do not fit each other.
@@ -254,10 +254,10 @@ def load_showo(files: CheckpointFiles, dtype: torch.dtype = torch.float32, quant
     except Exception as error:  # invalid sizes raise exceptions of any type
         reason = one_line(f"{type(error).__name__}: {error}")
         raise InputError(f"Phi config: none that fits in folder {str(files.backbone)!r} ({reason})") from error
-    if quantization == "int8":
-        use_int8_linear(model.showo.model.layers)
-    quantized = int8_weight_names(model)
-    fit_weights(model, weights, lambda name, tensor: quantize(tensor) if name in quantized else tensor)
+    if quantization is not None:
+        use_quantized_linear(model.showo.model.layers, quantization)
+    layers = quantized_layers(model)
+    fit_weights(model, weights, lambda name, tensor: layers[name].quantize(tensor) if name in layers else tensor)
     # The rotary frequencies are computed, not stored, so they are still on the meta device.
     model.showo.model.rotary_emb = type(model.showo.model.rotary_emb)(phi_config)
     return model.eval()

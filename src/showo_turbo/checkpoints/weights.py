@@ -140,7 +140,7 @@ def fit_weights(module: nn.Module, weights: Weights, store: Store = lambda name,
     Args:
         module: the module to fill.
         weights: the new weights.
-        store: converts each weight before the next one is read, such as to int8.
+        store: converts each weight before the next one is read, such as to a quantized one.
 
     Raises:
         InputError: if keys are missing, unexpected, of another shape, or hold numbers of another kind; before any data

@@ -62,7 +62,7 @@ Device = Annotated[
 ]
 Dtype = Annotated[str, typer.Option(help="Dtype of the transformer's weights: float32, bfloat16 or float16.")]
 Quantization = Annotated[
-    str | None, typer.Option(help="int8 stores the weights in 8 bits, an approximation; needs torchao.")
+    str | None, typer.Option(help="int8 or float8 stores the weights in 8 bits, an approximation; needs torchao.")
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")]
 ImageFile = Annotated[str, typer.Argument(help="An image file: PNG, JPEG or the like.", show_default=False)]

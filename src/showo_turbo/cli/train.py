@@ -214,7 +214,8 @@ def distill(
       dialogues, texts     questions about images; plain texts
       stages               [{name, teacher, student, loop, optimizer, image,
                            text, language, trajectories, average_target,
-                           lora, gradient_checkpointing, sampling}, ...]
+                           lora, gradient_checkpointing, shard_teacher,
+                           sampling}, ...]
       seed, dtype          seed of all stages; precision of the teacher
       num_workers          processes that read samples
       image_tokenizer      for a teacher without its own

@@ -12,6 +12,7 @@ config                the configuration: stages, loss terms
 stages                entry point: checks, then every stage in order
 trajectory_sources    the teacher's trajectories: generated for every batch, or stored in files
 trajectory_files      the format of these files
+sharded_teacher       a teacher whose weights are sharded over the processes
 on_policy             rollouts of the student's policy, labelled by the teacher
 start_states          start states of rollouts, fully masked or with a known part
 rollouts              prompts and dialogues to trajectories

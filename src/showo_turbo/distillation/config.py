@@ -231,6 +231,8 @@ class Stage:
         average_target: use the EMA of the student's weights as the target model, in place of the student.
         lora: adapters in place of all weights.
         gradient_checkpointing: trade time for memory.
+        shard_teacher: hold 1 / N of the weights of the teachers in each of N processes, whether the student is sharded
+            or not; every forward pass of a teacher then gathers its layers, which takes less memory and more time.
         sampling: sampling options that the student's checkpoint recommends.
     """
 
@@ -246,6 +248,7 @@ class Stage:
     average_target: bool = False
     lora: LoraConfig = field(default_factory=LoraConfig)
     gradient_checkpointing: bool = False
+    shard_teacher: bool = False
     sampling: SamplingOptions = field(default_factory=lambda: SamplingOptions(4, 0.0))
 
     def __post_init__(self) -> None:

@@ -1,9 +1,7 @@
 """One stage of a distillation as a task of the training loop."""
 
 import random
-from collections.abc import Iterator
-from contextlib import contextmanager
-from copy import deepcopy
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -33,7 +31,7 @@ from showo_turbo.training.adapters import merge_adapters
 from showo_turbo.training.export import export_pipeline
 from showo_turbo.training.optimizers import build_optimizers
 from showo_turbo.training.processes import process_state
-from showo_turbo.training.sharding import whole
+from showo_turbo.training.sharding import WholeCopy
 from showo_turbo.training.task import StepLosses, Task
 
 _BATCHES_PER_PROBE = 50
@@ -89,7 +87,7 @@ class ConsistencyTask(Task[Showo, DistillationBatch]):
         self.is_sharded = stage.loop.sharding != "none" and process_state().num_processes > 1
         self.can_be_sharded = stage.optimizer.name == "adamw" and not stage.average_target
         rolls_out = stage.image.weight and stage.image.on_policy.prompts
-        self.whole_copy = deepcopy(student).cpu() if self.is_sharded and rolls_out else None
+        self.whole_copy = WholeCopy(student) if self.is_sharded and rolls_out else None
 
     def optimizers(self) -> list[Optimizer]:
         """Build the stage's optimizers."""
@@ -142,17 +140,9 @@ class ConsistencyTask(Task[Showo, DistillationBatch]):
         probes = {} if self.passes_per_block is None else {"passes_per_block": self.passes_per_block}
         return StepLosses(total, parts | probes, stage.samples_per_batch)
 
-    @contextmanager
-    def whole_student(self) -> Iterator[Showo]:
-        """Yield a model with the student's weights that computes in this process alone. All processes must call it."""
-        if self.whole_copy is None:
-            yield self.model
-            return
-        self.whole_copy.load_state_dict(whole(self.model.state_dict()))
-        try:
-            yield self.whole_copy.to(self.model.device)
-        finally:
-            self.whole_copy.cpu()
+    def whole_student(self) -> AbstractContextManager[Showo]:
+        """Open a model with the student's weights that computes in this process alone. All processes must call it."""
+        return nullcontext(self.model) if self.whole_copy is None else self.whole_copy.updated(self.model)
 
     def sample_names(self, batch: DistillationBatch) -> list[str]:
         """Return the prompts, the answered turns of dialogues, and the texts of a batch."""

@@ -9,6 +9,7 @@ from showo_turbo.data import CaptionSample, SampleLoader
 from showo_turbo.distillation.config import ImageTerm
 from showo_turbo.distillation.image_trajectories import ImageTrajectories
 from showo_turbo.distillation.rollouts import roll_out_images
+from showo_turbo.distillation.sharded_teacher import in_lockstep
 from showo_turbo.distillation.soft_labels import SoftLabels
 from showo_turbo.distillation.start_states import start_states
 from showo_turbo.distillation.trajectory_sources import ImageRollouts, OpenStudent
@@ -53,7 +54,7 @@ class OnPolicyRollouts(ImageRollouts):
     def images(self, batch: int, student: OpenStudent) -> ImageTrajectories:
         """Return random rollouts out of the current ones, and teacher rollouts for the rest of the batch."""
         if self._rollouts is None or not self._batches_left:
-            with student() as model:
+            with student() as model, in_lockstep(self.pipe.model):
                 self._rollouts = self._roll_out(self._next_group + self.process, model)
             self._next_group += self.processes
             self._batches_left = self.image.on_policy.batches

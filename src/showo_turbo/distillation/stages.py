@@ -6,12 +6,15 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from showo_turbo.checkpoints.loading import CheckpointFiles, locate
 from showo_turbo.data import CaptionSample, DialogueSample, TextSample, check_sources
 from showo_turbo.distillation.config import ORIGINAL, PREVIOUS, DistillationConfig, OnPolicy, Stage
 from showo_turbo.distillation.consistency_task import ConsistencyTask
 from showo_turbo.distillation.on_policy import OnPolicyRollouts
 from showo_turbo.distillation.rollouts import dialogue_ids
+from showo_turbo.distillation.sharded_teacher import shard_teacher
 from showo_turbo.distillation.trajectory_sources import (
     FreshTrajectories,
     ImageRollouts,
@@ -132,10 +135,11 @@ def _run_stage(config: DistillationConfig, stage: Stage, previous: str | Path) -
     set_num_threads(stage.loop)  # before the rollouts of the teachers
 
     text_teacher_name = stage.text.teacher or stage.teacher
-    models = {name: _load(config, name, previous, config.dtype) for name in {stage.teacher, text_teacher_name}}
+    names = dict.fromkeys((stage.teacher, text_teacher_name))  # in the same order in all processes
+    models = {name: _load_teacher(config, stage, name, previous) for name in names}
     files, teacher = models[stage.teacher]
     text_files, text_teacher = models[text_teacher_name]
-    initial_files, initial = _load(config, stage.student or stage.teacher, previous, "float32")
+    initial_files, initial = _load(config, stage.student or stage.teacher, previous, "float32", process_state().device)
     for name, pipe in ((stage.text.teacher, text_teacher), (stage.student, initial)):
         _check_same_codes(name, pipe, teacher)
 
@@ -170,15 +174,27 @@ def _resolve_name(config: DistillationConfig, name: str, previous: str | Path) -
     return {PREVIOUS: previous, ORIGINAL: config.teacher}.get(name, name)
 
 
+def _load_teacher(
+    config: DistillationConfig, stage: Stage, name: str, previous: str | Path
+) -> tuple[CheckpointFiles, ShowoPipeline]:
+    """Load a teacher of a stage; one that is sharded is never whole on the device."""
+    state = process_state()
+    if not stage.shard_teacher or state.num_processes == 1:
+        return _load(config, name, previous, config.dtype, state.device)
+    files, pipe = _load(config, name, previous, config.dtype, torch.device("cpu"))
+    shard_teacher(pipe.model, state.device)
+    return files, pipe.to(state.device)
+
+
 def _load(
-    config: DistillationConfig, name: str, previous: str | Path, dtype: str
+    config: DistillationConfig, name: str, previous: str | Path, dtype: str, device: torch.device
 ) -> tuple[CheckpointFiles, ShowoPipeline]:
     """Load a model of a stage; the students of earlier stages have their own tokenizers."""
     model = _resolve_name(config, name, previous)
     tokenizers = {}
     if not isinstance(model, Path):
         tokenizers = {"image_tokenizer": config.image_tokenizer, "text_tokenizer": config.text_tokenizer}
-    pipe = ShowoPipeline.from_pretrained(model, device=process_state().device, dtype=dtype, **tokenizers)
+    pipe = ShowoPipeline.from_pretrained(model, device=device, dtype=dtype, **tokenizers)
     return locate(model, **tokenizers), pipe
 
 
@@ -194,7 +210,7 @@ def _check_same_codes(name: str | None, pipe: ShowoPipeline, teacher: ShowoPipel
 def _stage_settings(config: DistillationConfig, stage: Stage) -> dict[str, Any]:
     """Return the settings of a stage that determine its student, besides models and sources."""
     settings = asdict(stage)
-    for name in ("name", "loop", "teacher", "student", "gradient_checkpointing"):
+    for name in ("name", "loop", "teacher", "student", "gradient_checkpointing", "shard_teacher"):
         del settings[name]
     del settings["text"]["teacher"], settings["trajectories"]["folder"]  # the digests identify the teachers
     return settings | {"dtype": config.dtype, "text_tokenizer": config.text_tokenizer}

@@ -22,6 +22,7 @@ from showo_turbo.distillation.config import ImageTerm, TextTerm
 from showo_turbo.distillation.image_trajectories import ImageTrajectories
 from showo_turbo.distillation.rollouts import roll_out_answers, roll_out_images
 from showo_turbo.distillation.segments import segment_ends
+from showo_turbo.distillation.sharded_teacher import in_lockstep
 from showo_turbo.distillation.start_states import start_states
 from showo_turbo.distillation.text_trajectories import JacobiTrajectory
 from showo_turbo.files import read_json
@@ -99,13 +100,15 @@ class FreshTrajectories(ImageRollouts, TextRollouts):
         samples = self.captions.batch(batch)
         rng = random.Random(f"{self.seed}/starts/0/{batch}")
         start = start_states(self.image_teacher, samples, self.image.known_share, rng)
-        return roll_out_images(self.image_teacher, [sample.text for sample in samples], self.image, start=start)
+        with in_lockstep(self.image_teacher.model):
+            return roll_out_images(self.image_teacher, [sample.text for sample in samples], self.image, start=start)
 
     def answers(self, batch: int) -> list[JacobiTrajectory]:
         """Return all blocks of new answers to a batch of dialogues."""
         assert self.dialogues is not None  # the text term is used
         rng = random.Random(f"{self.seed}/answers/0/{batch}")
-        return roll_out_answers(self.text_teacher, self.dialogues.batch(batch), self.text, rng)
+        with in_lockstep(self.text_teacher.model):
+            return roll_out_answers(self.text_teacher, self.dialogues.batch(batch), self.text, rng)
 
     def texts(self, batch: int) -> list[JacobiTrajectory]:
         """Return a random subset of the blocks."""
@@ -178,12 +181,14 @@ def write_missing_files(
 ) -> None:
     """Write this process's slice of the missing files of `rollouts` images and of answers to `dialogues`."""
     missing = missing_files(folder, fresh, rollouts, dialogues)
-    for number in _own_slice(missing, "image", process, processes):
-        batches = [fresh.images(batch) for batch in _batches_of_file(number)]
-        trajectory_files.write_images(_file(folder, "image", number), ImageTrajectories.concat(batches))
-    for number in _own_slice(missing, "text", process, processes):
-        blocks = [block for batch in _batches_of_file(number) for block in fresh.answers(batch)]
-        trajectory_files.write_texts(_file(folder, "text", number), blocks)
+    with in_lockstep(fresh.image_teacher.model):  # slices differ in size
+        for number in _own_slice(missing, "image", process, processes):
+            batches = [fresh.images(batch) for batch in _batches_of_file(number)]
+            trajectory_files.write_images(_file(folder, "image", number), ImageTrajectories.concat(batches))
+    with in_lockstep(fresh.text_teacher.model):
+        for number in _own_slice(missing, "text", process, processes):
+            blocks = [block for batch in _batches_of_file(number) for block in fresh.answers(batch)]
+            trajectory_files.write_texts(_file(folder, "text", number), blocks)
 
 
 def missing_files(folder: Path, fresh: FreshTrajectories, rollouts: int, dialogues: int) -> dict[str, list[int]]:

@@ -55,6 +55,8 @@ class FinetuningConfig(SampleSourcesConfig):
         captions_weight, dialogues_weight, texts_weight, edits_weight: weights of the terms in the total loss.
         condition_dropout: fraction of the captions replaced by the empty prompt, and of the sources and instructions
             of edits, which guidance needs.
+        known_share: fraction of the captions' images of which only a part is to be predicted, as in inpainting,
+            extrapolation and variation; the masks of the others may fall anywhere.
         max_text_length: maximum number of ids of a plain text; longer texts are truncated.
         lora: adapters in place of all weights.
         optimizer: the optimizer.
@@ -84,6 +86,7 @@ class FinetuningConfig(SampleSourcesConfig):
     texts_weight: float = 0.1
     edits_weight: float = 1.0
     condition_dropout: float = 0.1
+    known_share: float = 0.0
     max_text_length: int = 512
     lora: LoraConfig = field(default_factory=LoraConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
@@ -106,6 +109,7 @@ class FinetuningConfig(SampleSourcesConfig):
             check_integer(f"{kind}_batch_size", getattr(self, f"{kind}_batch_size"), 1, _MAX_BATCH)
             check_number(f"{kind}_weight", getattr(self, f"{kind}_weight"), 0, _MAX_WEIGHT)
         check_fraction("condition_dropout", self.condition_dropout)
+        check_fraction("known_share", self.known_share)
         if self.seed is not None:
             check_seed("seed", self.seed)
         if not self.kinds:

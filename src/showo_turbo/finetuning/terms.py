@@ -19,6 +19,7 @@ from showo_turbo.errors import InputError
 from showo_turbo.finetuning.finetuning_config import FinetuningConfig
 from showo_turbo.finetuning.loaders import Loaders
 from showo_turbo.pipelines.pipeline import ShowoPipeline
+from showo_turbo.processing.redrawn_parts import draw_redrawn_parts
 from showo_turbo.training.supervised_batches import (
     SupervisedBatch,
     dialogue_batch,
@@ -59,7 +60,7 @@ class Terms:
             if sample.image is None:
                 raise InputError(f"{sample.key} has no image: choose captions with images")
         codes = self._codes([sample.image for sample in samples])
-        dropped, masked = self._noise(codes, number, training)
+        dropped, masked = self._noise(codes, number, training, self.config.known_share)
         texts = ["" if drop else sample.text for sample, drop in zip(samples, dropped, strict=True)]
         return text_to_image_batch(self.pipe.prompts, texts, codes, masked)
 
@@ -87,12 +88,14 @@ class Terms:
         del number, training
         return text_batch(self.pipe.prompts, [sample.text for sample in samples], self.config.max_text_length)
 
-    def _noise(self, codes: Tensor, number: int, training: bool) -> tuple[list[bool], Tensor]:
+    def _noise(self, codes: Tensor, number: int, training: bool, known_share: float = 0.0) -> tuple[list[bool], Tensor]:
         """Return the conditions of a batch to drop, and its codes to mask, bool (batch, n)."""
         rng = random.Random(f"{self.config.loop.seed}/masks/{number}")
         fraction = self.config.condition_dropout if training else 0.0
         dropped = [rng.random() < fraction for _ in codes]
-        return dropped, random_masking(len(codes), codes.shape[1], torch.Generator().manual_seed(rng.getrandbits(48)))
+        generator = torch.Generator().manual_seed(rng.getrandbits(48))
+        parts = draw_redrawn_parts(len(codes), self.pipe.grid_size, known_share if training else 0.0, rng)
+        return dropped, random_masking(parts, generator)
 
     def _codes(self, images: Sequence[ImageOrCodes | None]) -> Tensor:
         """Return the codes of images, long (batch, n), on the CPU."""

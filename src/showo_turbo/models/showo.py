@@ -20,8 +20,8 @@ from torch import Tensor, nn
 
 from showo_turbo.backends.compiled_layers import compile_layer_ops
 from showo_turbo.backends.cuda_graphs import CudaGraphRecorder, CudaGraphRunner
-from showo_turbo.backends.int8 import is_int8, plain_tensors
 from showo_turbo.backends.linear import GeluMLP, arithmetic_dtype, linear, pack_layers, upcast
+from showo_turbo.backends.quantization import plain_tensors, quantization_of
 from showo_turbo.configuration import BackboneConfig, ShowoConfig
 from showo_turbo.models.clip_projector import ClipProjector
 from showo_turbo.models.packed_forward import LayerOps, PackedSequences, packed_forward
@@ -65,8 +65,8 @@ class Showo(nn.Module):
 
     @property
     def quantization(self) -> str | None:
-        """Quantization of the layers' matrices: "int8", or None."""
-        return "int8" if is_int8(self) else None
+        """Quantization of the layers' matrices: "int8", "float8" or None."""
+        return quantization_of(self)
 
     @property
     def max_positions(self) -> int:
@@ -108,7 +108,7 @@ class Showo(nn.Module):
         is compared as well, since fused optimizers write without counting.
         """
         self._pack()  # first, since it moves weights
-        weights = [part.detach() for weight in self.parameters() for part in plain_tensors(weight)]
+        weights = [part.detach() for weight in self.parameters() for part in plain_tensors(weight) if part.numel()]
         counters = tuple((one.data_ptr(), 0 if one.is_inference() else one._version) for one in weights)
         derived_from = counters, tuple(torch.stack([one[(0,) * one.ndim].float() for one in weights]).tolist())
         if derived_from != self._derived_from:

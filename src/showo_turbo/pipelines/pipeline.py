@@ -8,7 +8,7 @@ import torch
 from showo_turbo.checkpoints.loading import load_components, locate
 from showo_turbo.checkpoints.names import with_revision
 from showo_turbo.checkpoints.saving import save_checkpoint
-from showo_turbo.device import parse_device, parse_dtype
+from showo_turbo.device import check_float8, parse_device, parse_dtype
 from showo_turbo.errors import InputError
 from showo_turbo.pipelines.image_editing import ImageEditing
 from showo_turbo.pipelines.understanding import Understanding
@@ -54,8 +54,9 @@ class ShowoPipeline(ImageEditing, Understanding):
             dtype: dtype that the transformer is stored in: "float32", "bfloat16" or "float16". It computes in the same
                 dtype, but on the CPU in float32. The image tokenizer is stored in float32, since its codes are signs;
                 half precision on a GPU decodes images in float16.
-            quantization: "int8" stores the matrices of the transformer's layers in int8, by torchao (the `quantization`
-                extra); an approximation, see docs/lab/speed.md. None stores them in `dtype`.
+            quantization: stores the matrices of the transformer's layers in a byte each, by torchao (the `quantization`
+                extra); an approximation, see docs/lab/speed.md. "int8" saves memory. "float8" also computes in float8,
+                on GPUs from compute capability 8.9 on. None stores them in `dtype`.
             image_tokenizer: folder or hub name of an image tokenizer, in place of the checkpoint's.
             text_tokenizer: folder or hub name of a text tokenizer and Phi config, in place of the checkpoint's.
             base: base checkpoint of an adapter, if the adapter does not name it.
@@ -70,6 +71,8 @@ class ShowoPipeline(ImageEditing, Understanding):
         """
         device, dtype = parse_device(device), parse_dtype(dtype)
         check_quantization(quantization)
+        if quantization == "float8":
+            check_float8(device)
         name_or_path = with_revision(name_or_path, revision)
         files = locate(name_or_path, image_tokenizer, text_tokenizer, base, vision_tower)
         components = load_components(files, dtype=dtype, quantization=quantization)

@@ -99,7 +99,7 @@ def held_bytes(
         optimizer: its moments are float32, or bytes.
         lora: adapters in place of all weights.
         ema: whether there is an EMA of the weights.
-        teacher_bytes: weights of the teacher, which is not sharded; 0 if there is none.
+        teacher_bytes: weights of the teacher in a process; 0 if there is none.
     """
     trained = count_trained(config, lora)
     weights = count_parameters(config) + (trained if lora.rank else 0)
@@ -147,7 +147,13 @@ class Planner:
     hardware: Hardware
 
     def stage_rows(self, stage: Stage, teacher_bytes: float) -> Iterator[Row]:
-        """Yield a row for each way to run a stage."""
+        """Yield a row for each way to run a stage.
+
+        Args:
+            stage: the stage.
+            teacher_bytes: weights of the teacher.
+        """
+        teacher_bytes /= self.hardware.gpus if stage.shard_teacher else 1
 
         def batch_seconds(batch: int, checkpointing: bool) -> float:
             passes = stage_passes(stage, self.sizes, batch)

@@ -40,7 +40,7 @@ class ShowoTurboModel(lmms):
             pretrained: a shipped model, a folder or a hub name.
             device: device of the model; one GPU for each process if there is one, if left out.
             dtype: dtype of the transformer.
-            quantization: "int8", or none.
+            quantization: "int8", "float8", or none.
             shorten: cut the start of questions that are too long, rather than refuse them.
             batch_size: number of answers at a time; they do not depend on it.
             max_batch_size: not used; lmms-eval passes it to every model.

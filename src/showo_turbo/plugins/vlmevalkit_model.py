@@ -35,7 +35,7 @@ class ShowoTurbo(BaseModel):
             model_path: a shipped model, a folder or a hub name.
             device: device of the model; a GPU if there is one, if left out.
             dtype: dtype of the transformer.
-            quantization: "int8", or none.
+            quantization: "int8", "float8", or none.
             shorten: cut the start of questions that are too long, rather than refuse them.
             **options: options of generation by transformers' names, such as `max_new_tokens`.
 

@@ -1,5 +1,6 @@
 """Batches of pre-training by number, from a pool of scenes: captions with codes to predict, and questions."""
 
+import math
 import random
 from collections.abc import Sequence
 
@@ -7,6 +8,7 @@ import torch
 
 from showo_turbo.errors import InputError
 from showo_turbo.processing.prompts import PromptBuilder
+from showo_turbo.processing.redrawn_parts import draw_redrawn_parts
 from showo_turbo.scenes.pool import ScenePool
 from showo_turbo.scenes.scene import Scene
 from showo_turbo.scenes.split import differ_in_noun_and_color
@@ -25,7 +27,13 @@ class SceneBatches:
         self.pool, self.prompts, self.seed = pool, prompts, seed
 
     def captions(
-        self, number: int, size: int, condition_dropout: float, pair_share: float, pairs: Sequence[Sequence[int]]
+        self,
+        number: int,
+        size: int,
+        condition_dropout: float,
+        pair_share: float,
+        pairs: Sequence[Sequence[int]],
+        known_share: float,
     ) -> NamedBatch:
         """Build captions of similar length, from the scenes of several batches sorted by caption length.
 
@@ -35,6 +43,7 @@ class SceneBatches:
             condition_dropout: fraction of them that is replaced by the empty prompt.
             pair_share: fraction of them that is drawn from `pairs`.
             pairs: see `pair_rows`.
+            known_share: fraction of the images of which a part is known, see `redrawn_parts`.
         """
         group, member = divmod(number, _STEPS_PER_LENGTH_GROUP)
         rng = random.Random(f"{self.seed}/captions/{group}")
@@ -49,7 +58,9 @@ class SceneBatches:
         first = size * rng.sample(range(_STEPS_PER_LENGTH_GROUP), _STEPS_PER_LENGTH_GROUP)[member]
         chosen = by_length[first : first + size]
         codes = self.pool.codes[[rows[index] for index in chosen]]
-        masked = random_masking(size, codes.shape[1], torch.Generator().manual_seed(rng.getrandbits(48) + member))
+        generator = torch.Generator().manual_seed(rng.getrandbits(48) + member)
+        parts = draw_redrawn_parts(size, math.isqrt(codes.shape[1]), known_share, rng)
+        masked = random_masking(parts, generator)
         batch = text_to_image_batch(self.prompts, [texts[index] for index in chosen], codes, masked)
         return NamedBatch(batch, [f"scene {rows[index]}: {texts[index]}" for index in chosen])
 

@@ -36,6 +36,8 @@ class ShowoPretrainingConfig(ArchitectureConfig):
         condition_dropout: fraction of captions replaced by the empty prompt.
         pair_share: fraction of captions that are drawn from scenes with two different nouns only, every second one with
             two different colors: the compositions that are learned last.
+        known_share: fraction of captioned images of which only a part is to be predicted, as in inpainting,
+            extrapolation and variation; the masks of the others may fall anywhere.
         understanding_weight: weight of the loss on answers.
         optimizer: optimizer of the weights.
         init_from: initial weights (model.safetensors of an earlier run), for another round of training.
@@ -49,6 +51,7 @@ class ShowoPretrainingConfig(ArchitectureConfig):
     questions_per_picture: int = 3
     condition_dropout: float = 0.1
     pair_share: float = 0.0
+    known_share: float = 0.0
     understanding_weight: float = 0.5
     optimizer: OptimizerConfig = field(default_factory=_muon)
     init_from: str | None = None
@@ -59,6 +62,7 @@ class ShowoPretrainingConfig(ArchitectureConfig):
             check_integer(name, getattr(self, name), 1)
         check_fraction("condition_dropout", self.condition_dropout)
         check_fraction("pair_share", self.pair_share)
+        check_fraction("known_share", self.known_share)
         check_number("understanding_weight", self.understanding_weight, 0)
 
 
@@ -76,6 +80,7 @@ class ShowoPretraining(SupervisedTask):
             condition_dropout=config.condition_dropout,
             pair_share=config.pair_share,
             pairs=pair_rows(self.pool.scenes) if config.pair_share else (),
+            known_share=config.known_share,
         )
         questions = partial(
             scenes.questions,

@@ -5,6 +5,7 @@ loop            the training loop: steps, learning rate schedule, EMA, skipped s
 loop_config     settings of the loop
 before_training checks of the machine and of the output folder
 validations     losses of held-out samples, the best model, early stopping
+ema_model       the model that is validated and exported, sharded or not
 processes       the processes of one training, and their lock of its folder
 sharding        FSDP2: weights, gradients, moments and EMA sharded over the processes
 restarts        processes that torchrun has restarted

@@ -18,7 +18,6 @@ Decisions:
 import logging
 import time
 from contextlib import ExitStack
-from copy import deepcopy
 from pathlib import Path
 from signal import Signals
 from typing import TYPE_CHECKING, Any
@@ -33,6 +32,7 @@ from showo_turbo.interruption import SignalWatch, TrainingStopped, command_line
 from showo_turbo.training.before_training import check_environment, set_num_threads
 from showo_turbo.training.checkpoint_io import CheckpointIO, empty_tensors, stored_tensors
 from showo_turbo.training.compilation import compile_layers
+from showo_turbo.training.ema_model import EmaModel
 from showo_turbo.training.log import ProgressBar, TrainingLog
 from showo_turbo.training.loop_config import LoopConfig
 from showo_turbo.training.optimizers import learning_rate_schedule
@@ -44,9 +44,9 @@ from showo_turbo.training.processes import (
     run_on_main,
 )
 from showo_turbo.training.run_state import RunState, join, names_of_tensors, separate
-from showo_turbo.training.sharding import shard, whole
+from showo_turbo.training.sharding import WholeCopy, shard, whole
 from showo_turbo.training.state import find_newest, newest_step, read_values
-from showo_turbo.training.task import LossModule, Task
+from showo_turbo.training.task import RootModule, Task
 from showo_turbo.training.validations import Validations
 
 if TYPE_CHECKING:
@@ -87,21 +87,21 @@ class _Trainer:
         """Prepare model, EMA, optimizers and schedules, and resume from the newest checkpoint."""
         self.task, self.config, self.accelerator = task, config, accelerator
         self.folder = Path(config.output)
-        self.loss_module, self.whole_model = LossModule(task), None
-        self.is_sharded = config.sharding == "fsdp2" and accelerator.num_processes > 1
-        if self.is_sharded and accelerator.is_main_process:
-            self.whole_model = deepcopy(task.model).cpu()
-        if not self.is_sharded:
-            self.loss_module = accelerator.prepare(self.loss_module)
-        self.average = None
+        self.root, self.average = RootModule(task.model), None
+        is_sharded = config.sharding == "fsdp2" and accelerator.num_processes > 1
+        copy = WholeCopy(task.model, accelerator.is_main_process) if is_sharded else None
+        if not is_sharded:
+            self.root = accelerator.prepare(self.root)
         if config.ema_decay:
             self.average = AveragedModel(task.model, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay))
         if config.compile:
             compile_layers(task.model)
-        if self.is_sharded:
-            for module in filter(None, (self.loss_module, self.average)):
+        ema_root = self.root if self.average is None else RootModule(self.average)
+        if is_sharded:
+            for module in {self.root, ema_root}:
                 shard(module, accelerator.device)
         self.ema_model = task.model if self.average is None else self.average.module
+        self.ema = EmaModel(self.ema_model, ema_root, copy)
         self.optimizers = [accelerator.prepare(optimizer) for optimizer in task.optimizers()]
         self.schedules = [learning_rate_schedule(optimizer, config) for optimizer in self.optimizers]
         self.state = RunState(task.model, self.average, self.optimizers, self.schedules)
@@ -131,13 +131,13 @@ class _Trainer:
             at_end.callback(self.checkpoints.close)
             at_end.callback(self._finish_write)
             if self.step == 0 and self.validations.is_due(0):
-                self.validations.run(0, self.ema_model)
+                self.validations.run(0, self.ema)
             while not self._is_done:
                 self._take_step()
                 self.step += 1
                 bar.update()
                 if self.validations.is_due(self.step):
-                    self.validations.run(self.step, self.ema_model)
+                    self.validations.run(self.step, self.ema)
                 done = self._is_done
                 if (done or config.is_logged(self.step)) and self.log.steps:
                     bar.set_postfix(self.log.write(self.step))
@@ -163,7 +163,7 @@ class _Trainer:
         for number in range(self.num_batches + self.accelerator.process_index, end, processes):
             batches.append(self.task.batch(number))
             with self.accelerator.autocast():
-                losses.append(self.loss_module(self.ema_model, batches[-1]))
+                losses.append(self.root(self.task.losses, self.ema_model, batches[-1]))
             self.accelerator.backward(losses[-1].total / count)
         self.num_batches = end
         norm = whole(self.accelerator.clip_grad_norm_(self.task.model.parameters(), self.config.clip_norm))
@@ -261,19 +261,11 @@ class _Trainer:
 
     def _export(self) -> str:
         """Export the EMA of the weights, or the weights; return why they could not be written, in all processes."""
-        model, is_main = self.ema_model, self.accelerator.is_main_process
-        if self.is_sharded:
-            weights = whole(model.state_dict(), keep=is_main)
-            if self.whole_model is not None:
-                self.whole_model.load_state_dict(weights)
-                model = self.whole_model.to(self.accelerator.device)
         try:
-            run_on_main(lambda: self.task.export(model, self.folder))
+            with self.ema.whole() as model:
+                run_on_main(lambda: self.task.export(model, self.folder))
         except OSError as error:
             return str(error)
-        finally:
-            if self.whole_model is not None:
-                self.whole_model.cpu()  # the GPU has room for it between steps only
         return ""
 
     def _resume(self) -> None:

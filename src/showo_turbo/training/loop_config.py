@@ -59,8 +59,7 @@ class LoopConfig:
         timeout_minutes: time that a process waits for another one, which may write a checkpoint or generate
             trajectories, before the training ends with an error.
         sharding: "fsdp2" shards weights, gradients, moments and EMA over the processes, which takes less memory; "none"
-            has all of them in each process. A resumed run may change it. It needs the optimizer "adamw" and no
-            validation.
+            has all of them in each process. A resumed run may change it. It needs the optimizer "adamw".
         compile: compile the layers of the transformer with `torch.compile`; needs a C++ compiler on a CPU. A resumed
             run may change it.
     """
@@ -104,11 +103,6 @@ class LoopConfig:
             )
         if self.sharding not in ("none", "fsdp2"):
             raise InputError(f"loop.sharding is {self.sharding!r}: choose none or fsdp2")
-        if self.sharding != "none" and self.validation_steps:
-            raise InputError(
-                f"loop.sharding is {self.sharding!r}, with which nothing can be validated: set loop.validation_steps "
-                "to 0, or leave out loop.sharding"
-            )
         for name in ("decay_share", "ema_decay"):
             check_fraction(f"loop.{name}", getattr(self, name))
         if not self.clip_norm > 0:

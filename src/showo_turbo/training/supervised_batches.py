@@ -76,16 +76,20 @@ class SupervisedBatch:
         return replace(self, **{name: one.to(device) for name, one in tensors.items() if one is not None})
 
 
-def random_masking(count: int, tokens: int, generator: torch.Generator) -> Tensor:
-    """Mask a fraction cos(pi/2 * u) of each row, u uniform, at least one position (arXiv 2202.04200, section 3.2).
+def random_masking(redrawn: Tensor, generator: torch.Generator) -> Tensor:
+    """Mask a fraction cos(pi/2 * u) of each row's redrawn positions, u uniform, at least one (arXiv 2202.04200, 3.2).
+
+    Args:
+        redrawn: bool (batch, n), the positions that may be masked, at least one in a row, see `redrawn_parts`.
+        generator: source of the random numbers.
 
     Returns:
-        bool (count, tokens), True where masked.
+        bool (batch, n), True where masked.
     """
-    fractions = torch.cos(torch.rand(count, generator=generator) * math.pi / 2)
-    counts = (fractions * tokens).round().clamp(min=1)
-    ranks = torch.rand(count, tokens, generator=generator).argsort(1).argsort(1)
-    return ranks < counts[:, None]
+    fractions = torch.cos(torch.rand(len(redrawn), generator=generator) * math.pi / 2)
+    counts = (fractions * redrawn.sum(1)).round().clamp(min=1)
+    order = torch.rand(redrawn.shape, generator=generator).masked_fill(~redrawn, torch.inf)
+    return order.argsort(1).argsort(1) < counts[:, None]
 
 
 def text_to_image_batch(prompts: PromptBuilder, texts: Sequence[str], codes: Tensor, masked: Tensor) -> SupervisedBatch:

@@ -98,15 +98,21 @@ class SupervisedTask(Task[Showo, dict[str, NamedBatch]]):
         return [name for one in batch.values() for name in one.names]
 
     def validate(self, model: Showo) -> dict[str, float]:
-        """Return the mean losses of the held-out batches; each process computes a part of them."""
+        """Return the mean losses of the held-out batches; each process computes a part of them.
+
+        All processes compute equally many batches, which a sharded model needs, and do not count those beyond the last.
+        """
         state = process_state()
         sums: dict[str, list[tuple[float, int]]] = {}
         for name, term in self.terms.items():
             if term.held_out is None:
                 continue
-            numbers = range(state.process_index, term.num_held_out, state.num_processes)
-            batches = (self._on_device(term.held_out(number)) for number in numbers)
-            losses = [float(self._loss(model, term, batch)) for batch in batches]
+            losses = []
+            for first in range(0, term.num_held_out, state.num_processes):
+                number = first + state.process_index
+                batch = self._on_device(term.held_out(number % term.num_held_out))
+                loss = float(self._loss(model, term, batch))
+                losses += [loss] if number < term.num_held_out else []
             sums[name] = gather_from_all((sum(losses), len(losses)))
         means = {
             name: sum(loss for loss, _ in parts) / sum(count for _, count in parts) for name, parts in sums.items()

@@ -1,6 +1,7 @@
 """The interface between the training loop and what it trains: a model, optimizers, batches and their losses."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -10,6 +11,7 @@ from torch.optim import Optimizer
 
 from showo_turbo.errors import InputError
 
+T = TypeVar("T")
 Model = TypeVar("Model", bound=nn.Module)
 Batch = TypeVar("Batch")
 
@@ -34,8 +36,8 @@ class Task(ABC, Generic[Model, Batch]):
 
     Attributes:
         model: the module that is trained.
-        can_be_sharded: `losses` is the only method that computes with the sharded weights, in the same number of
-            forward passes in all processes.
+        can_be_sharded: `losses` and `validate` are the only methods that compute with the sharded weights, in the same
+            number of forward passes in all processes.
     """
 
     model: Model
@@ -88,14 +90,13 @@ class Task(ABC, Generic[Model, Batch]):
             raise InputError(f"checkpoint holds {', '.join(state)}, which this training does not use")
 
 
-class LossModule(nn.Module):
-    """Compute the losses of a batch in the forward pass of a module, whose parameters are the model's."""
+class RootModule(nn.Module):
+    """Call functions that compute with a model in the forward pass of a module whose parameters are the model's."""
 
-    def __init__(self, task: Task[Any, Any]) -> None:
+    def __init__(self, model: nn.Module) -> None:
         super().__init__()
-        self.model = task.model
-        self.losses = task.losses
+        self.model = model
 
-    def forward(self, ema_model: nn.Module, batch: Any) -> StepLosses:
-        """Compute the losses, see `Task.losses`."""
-        return self.losses(ema_model, batch)
+    def forward(self, function: Callable[..., T], *arguments: Any) -> T:
+        """Return the result of a function."""
+        return function(*arguments)

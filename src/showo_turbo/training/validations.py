@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
 
 from showo_turbo.errors import InputError
 from showo_turbo.files import append_json_line, drop_json_lines_after
+from showo_turbo.training.ema_model import EmaModel
 from showo_turbo.training.loop_config import LoopConfig
 from showo_turbo.training.task import Task
 
@@ -56,7 +56,7 @@ class Validations:
         every = self.config.validation_steps
         return every > 0 and (step % every == 0 or step == self.config.steps)
 
-    def run(self, step: int, model: nn.Module) -> None:
+    def run(self, step: int, ema: EmaModel) -> None:
         """Validate a model; log the losses, draw samples, and export the model if its loss is the lowest so far.
 
         All processes call it; the main process writes. A full disk costs the files, not the run.
@@ -64,11 +64,8 @@ class Validations:
         Raises:
             InputError: if the task has no held-out samples.
         """
-        was_training = model.training
-        model.eval()
         with torch.no_grad(), self.accelerator.autocast():
-            losses = self.task.validate(model)
-        model.train(was_training)
+            losses = ema.evaluate(self.task.validate)
         if not losses:
             raise InputError(
                 f"loop.validation_steps is {self.config.validation_steps}, but this training has no held-out samples: "
@@ -79,16 +76,17 @@ class Validations:
         self.best = (
             _Best(losses["loss"], step) if is_best else _Best(**vars(self.best) | {"since": self.best.since + 1})
         )
-        if not self.accelerator.is_main_process:
-            return
-        append_json_line(self.folder / VALIDATION_LOG, {"step": step, **losses})
-        try:
-            self.task.draw_samples(model, self.folder / "samples" / f"step-{step:08d}.png")
-            if is_best:
-                (self.folder / BEST_FOLDER).mkdir(exist_ok=True)
-                self.task.export(model, self.folder / BEST_FOLDER)
-        except OSError as error:
-            logger.warning("the model of step %d could not be saved (%s)", step, error)
+        with ema.whole() as model:
+            if not self.accelerator.is_main_process:
+                return
+            append_json_line(self.folder / VALIDATION_LOG, {"step": step, **losses})
+            try:
+                self.task.draw_samples(model, self.folder / "samples" / f"step-{step:08d}.png")
+                if is_best:
+                    (self.folder / BEST_FOLDER).mkdir(exist_ok=True)
+                    self.task.export(model, self.folder / BEST_FOLDER)
+            except OSError as error:
+                logger.warning("the model of step %d could not be saved (%s)", step, error)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the best validation so far."""
