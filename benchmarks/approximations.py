@@ -98,7 +98,7 @@ class Candidate:
         self.variant, self.options = variant, replace(sampling, **variant.sampling)
         self.pipe = ShowoPipeline.from_pretrained(model, device="cpu", **variant.loading)
         if variant.compiled:
-            self.pipe.compile()
+            self.pipe.model.compile()
 
     @contextmanager
     def _arithmetic(self) -> Iterator[None]:

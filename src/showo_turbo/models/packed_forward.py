@@ -236,7 +236,7 @@ def packed_forward(phi: PhiBackbone, ops: LayerOps, embeddings: Tensor, groups: 
     attended = _update(groups, len(layers), keys_values.split(counts, 1))
     first_rows = accumulate(counts, initial=0)
     scored = torch.cat([group.scored_rows + first for group, first in zip(groups, first_rows, strict=False)])
-    if not len(scored):
+    if not scored.shape[0]:
         return hidden[scored]
     hidden, normed = hidden[scored], normed[scored]
     queries = ops.project_queries(last, normed, (rotary[0][scored], rotary[1][scored]))

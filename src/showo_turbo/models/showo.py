@@ -30,6 +30,8 @@ from showo_turbo.models.phi import TANH_GELUS, PhiLanguageModel, PhiLayer
 if TYPE_CHECKING:
     from transformers import PhiConfig
 
+    from showo_turbo.backends.compiled_passes import ImagePasses
+
 
 class Showo(nn.Module):
     """Show-o transformer (arXiv 2408.12528, section 3) for text to image and understanding."""
@@ -47,6 +49,7 @@ class Showo(nn.Module):
         upcast(self)
         self.layer_ops = LayerOps()
         self.cuda_graphs: CudaGraphRunner | None = None
+        self.image_passes: ImagePasses | None = None
         self._derived: dict[Hashable, Tensor] = {}
         self._derived_from: tuple | None = None
 
@@ -81,14 +84,15 @@ class Showo(nn.Module):
         self.cuda_graphs = CudaGraphRunner(CudaGraphRecorder(self.device))
 
     def _apply(self, *args: Any, **kwargs: Any) -> Self:
-        """Move or cast weights; CUDA graphs hold the addresses of weights, so recordings are dropped here."""
-        self.cuda_graphs = None
+        """Move or cast weights; CUDA graphs hold their addresses and packages their dtype, so both are dropped here."""
+        self.cuda_graphs, self.image_passes = None, None
         return super()._apply(*args, **kwargs)
 
     def packed_forward(self, embeddings: Tensor, groups: Sequence[PackedSequences]) -> Tensor:
         """Return hidden states of the scored rows, (scored rows, hidden_size); see `models.packed_forward`."""
         self._pack()
-        run = packed_forward if self.cuda_graphs is None else self.cuda_graphs.run
+        runner = self.cuda_graphs or self.image_passes
+        run = packed_forward if runner is None else runner.run
         with torch.inference_mode():  # hidden states have no gradient; logits may, so the head is not in here
             return run(self.showo.model, self.layer_ops, embeddings, groups)
 

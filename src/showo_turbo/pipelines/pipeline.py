@@ -79,13 +79,17 @@ class ShowoPipeline(ImageEditing, Understanding):
         return cls(**vars(components)).to(device)
 
     def compile(self, mode: str | None = None) -> Self:
-        """Compile the transformer's layers, all but attention, with `torch.compile`. This takes about a minute.
+        """Compile the transformer. This takes one to two minutes. Call it after `to`.
 
-        Later calls compile nothing, whatever their prompts, steps and batch sizes. Call it after `to`. On a CPU it
-        gives no speed-up, see docs/lab/speed.md.
+        On a GPU these are the layers, all but attention, by `torch.compile`. Later calls compile nothing, whatever
+        their prompts, steps and batch sizes.
+
+        On a CPU these are whole forward passes of one image without guidance, of small models in float32, by
+        AOTInductor. They are stored in the user's cache folder, where the next process finds them. All other passes
+        run as before. Without a C++ compiler a warning is logged, and every pass does.
 
         Args:
-            mode: mode of `torch.compile`, without CUDA graphs.
+            mode: mode of `torch.compile`, without CUDA graphs; unused on a CPU.
 
         Raises:
             InputError: if the mode records CUDA graphs: `use_cuda_graphs` records whole forward passes.
@@ -95,7 +99,12 @@ class ShowoPipeline(ImageEditing, Understanding):
                 f"mode {mode!r} records CUDA graphs of single functions, which take longer than none: leave it out, "
                 "and call use_cuda_graphs, which records whole passes"
             )
-        self.model.compile(mode)
+        if self.device.type == "cpu":
+            from showo_turbo.backends.compiled_passes import load_image_passes
+
+            self.model.image_passes = load_image_passes(self.model)
+        else:
+            self.model.compile(mode)
         return self
 
     def use_cuda_graphs(self) -> Self:
