@@ -114,6 +114,6 @@ reproduce-clipart: $(VENV)/.installed-dev  ## train the models of clip-art from 
 	$(RUN)/showo-turbo pretrain showo config=configs/clipart/showo_round_2.yaml
 	$(RUN)/showo-turbo pretrain assemble config=configs/clipart/model.yaml
 	OMP_NUM_THREADS=1 $(RUN)/showo-turbo distill config=configs/clipart/turbo.yaml teacher=runs/clipart/model
+	test -e runs/clipart-turbo/seed-0/closer || $(RUN)/showo-turbo average --shares .35,.35,.3 \
+		$(patsubst %,runs/clipart-turbo/seed-0/%/model,star answers) runs/clipart/model -o runs/clipart-turbo/seed-0/closer
 	OMP_NUM_THREADS=1 $(RUN)/showo-turbo distill config=configs/clipart/turbo_finish.yaml teacher=runs/clipart/model
-	test -e runs/clipart-turbo/shipped || $(RUN)/showo-turbo average \
-		$(patsubst %,runs/clipart-turbo/seed-0/%/model,star turbo finish) -o runs/clipart-turbo/shipped

@@ -30,6 +30,14 @@ def test_the_mean_of_three_models(cli: Callable, here: Path, random_checkpoint: 
     assert len(ShowoPipeline.from_pretrained("mean").text_to_image("a red car", seed=0).images) == 1
 
 
+def test_shares_are_divided_by_their_sum(cli: Callable, here: Path, random_checkpoint: Path) -> None:
+    other = changed(random_checkpoint, here / "other", lambda tensor: tensor + 1)
+    assert cli("average", random_checkpoint, other, "--shares", "3,1", "-o", "mean").status == 0
+    before, mean = load_file(random_checkpoint / "model.safetensors"), load_file(here / "mean" / "model.safetensors")
+    for name, tensor in before.items():
+        torch.testing.assert_close(mean[name], tensor + 0.25, atol=1e-5, rtol=0)
+
+
 def test_the_mean_of_equal_models_is_the_model(cli: Callable, here: Path, random_checkpoint: Path) -> None:
     half = changed(random_checkpoint, here / "half", lambda tensor: tensor.half())
     assert cli("average", half, half, "-o", "mean").status == 0
@@ -43,6 +51,11 @@ def test_invalid_input_leaves_no_files(cli: Callable, here: Path, random_checkpo
         ((random_checkpoint, "tinny", "-o", "out"), "model 'tinny' is unknown"),
         ((random_checkpoint, random_checkpoint, "-o", "gone/out"), "gone' is missing: create it first"),
         ((random_checkpoint, tiny_folder, "-o", "out"), "does not fit"),
+        ((random_checkpoint, random_checkpoint, "--shares", "1", "-o", "out"), "for each of the 2 models"),
+        ((random_checkpoint, random_checkpoint, "--shares", "1,-1", "-o", "out"), "a number of 0 or more"),
+        ((random_checkpoint, random_checkpoint, "--shares", "0,0", "-o", "out"), "a number of 0 or more"),
+        ((random_checkpoint, random_checkpoint, "--shares", "1,nan", "-o", "out"), "a number of 0 or more"),
+        ((random_checkpoint, random_checkpoint, "--shares", "half,half", "-o", "out"), "a number of 0 or more"),
     ):
         result = cli("average", *arguments)
         assert (result.status, result.out) == (2, "")

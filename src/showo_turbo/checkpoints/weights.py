@@ -157,22 +157,27 @@ def fit_weights(module: nn.Module, weights: Weights, store: Store = lambda name,
 
 
 @torch.no_grad()
-def average_weights(module: nn.Module, others: Sequence[Weights]) -> None:
-    """Replace a module's weights by the mean of them and of others (model soups, arXiv 2203.05482).
+def average_weights(module: nn.Module, others: Sequence[Weights], shares: Sequence[float]) -> None:
+    """Replace a module's weights by a weighted mean of them and of others (model soups, arXiv 2203.05482).
+
+    Args:
+        module: the first model.
+        others: the weights of the others.
+        shares: of the first model and of the others, with a sum of 1.
 
     Raises:
         InputError: if others do not fit the module; before any data is read. If a value of theirs is NaN or infinite.
     """
-    mean, count = module.state_dict(), 1 + len(others)
+    mean = module.state_dict()
     for weights in others:
         _check_fit(mean, weights)
     for tensor in mean.values():
-        tensor.div_(count)
-    for weights in others:
+        tensor.mul_(shares[0])
+    for weights, share in zip(others, shares[1:], strict=True):
         for name, tensor in weights.stream():
             own = tensor.to(mean[name].dtype)
             check_finite(name, own, weights.source)
-            mean[name].add_(own, alpha=1 / count)
+            mean[name].add_(own, alpha=share)
 
 
 def check_layers(weights: Weights, layers: str, count: int) -> None:

@@ -1,5 +1,6 @@
 """`showo-turbo convert`, `average`: checkpoints to a checkpoint."""
 
+from math import isfinite
 from pathlib import Path
 from typing import Annotated
 
@@ -68,13 +69,19 @@ def convert(
 def average(
     models: Annotated[list[str], typer.Argument(help="Shipped models, folders or hub names, two or more.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The folder to write; must not exist, or be empty.")],
+    shares: Annotated[
+        str | None,
+        typer.Option(help="Share of each model, such as 0.7,0.3; they are divided by their sum. Equal if left out."),
+    ] = None,
 ) -> None:
     """Write a model with the mean of several models' weights; everything else is the first one's.
 
-    Students of one teacher that differ in their seeds average to a better student than each of them (model soups).
+    Students of one teacher that differ in their seeds average to a better student than each of them (model soups). A
+    student that has forgotten what its teacher knows remembers it by a share of the teacher.
     """
     if len(models) < 2:
         raise InputError(f"models is {models[0]!r} alone: name two or more")
+    fractions = _parse_shares(shares, len(models))
     check_new_folder(output)
     for model in models:
         resolve(model)
@@ -86,8 +93,23 @@ def average(
 
     files = [locate(model) for model in models]
     pipe = ShowoPipeline.from_pretrained(models[0], device="cpu")
-    average_weights(pipe.model, [one.weights() for one in files[1:]])
+    average_weights(pipe.model, [one.weights() for one in files[1:]], fractions)
     pipe.model.to(files[0].stored_dtype())
     with atomic_folder(output) as folder:
         pipe.save_pretrained(folder)
     typer.echo(f"checkpoint: {output}")
+
+
+def _parse_shares(shares: str | None, count: int) -> list[float]:
+    """Return the share of each of `count` models, with a sum of 1."""
+    if shares is None:
+        return [1 / count] * count
+    try:
+        numbers = [float(number) for number in shares.split(",")]
+    except ValueError:
+        numbers = []
+    if len(numbers) != count or not all(isfinite(number) and number >= 0 for number in numbers) or not sum(numbers):
+        raise InputError(
+            f"shares is {shares!r}: give a number of 0 or more for each of the {count} models, separated by commas"
+        )
+    return [number / sum(numbers) for number in numbers]

@@ -98,7 +98,7 @@ def showo(settings: Settings = None) -> None:
       intermediate_size, num_hidden_layers, num_attention_heads,
       max_position_embeddings, max_text_length, text_to_image_batch_size,
       understanding_batch_size, questions_per_picture, condition_dropout,
-      pair_share, understanding_weight, init_from
+      pair_share, known_share, understanding_weight, init_from
 
     \b
     Example:
@@ -150,7 +150,7 @@ def finetune(
       optimizer            {name, lr, muon_lr, betas, weight_decay}
       captions_batch_size, dialogues_batch_size, texts_batch_size,
       edits_batch_size, captions_weight, dialogues_weight, texts_weight,
-      edits_weight, condition_dropout, max_text_length, sheet_prompts,
+      edits_weight, condition_dropout, known_share, max_text_length, sheet_prompts,
       gradient_checkpointing, seed, num_workers, image_tokenizer,
       text_tokenizer, vision_tower
 

@@ -28,6 +28,7 @@ class FeatureShowo(Showo):
         nn.Module.__init__(self)
         self.config, self.showo, self.mm_projector = model.config, model.showo, model.mm_projector
         self.layer_ops, self.cuda_graphs = model.layer_ops, model.cuda_graphs
+        self.image_passes = None  # these are of images that are drawn
         self.num_features = features.shape[1]
         features = features.to(model.device, arithmetic_dtype(next(self.mm_projector.parameters())))
         self.features = self.mm_projector(features).flatten(0, 1)
