@@ -165,6 +165,7 @@ def test_workers_ignore_signals_of_the_terminal(name: str) -> None:
 def test_batches_of_workers_that_have_ended_are_read_without_them(name: str, caplog: pytest.LogCaptureFixture) -> None:
     loader = SampleLoader(stream_of(ProcessIds(5)), 1, 1)
     (first,) = loader.batch(0)
+    time.sleep(0.5)  # the worker has read ahead and waits, without a lock that would stay taken
     os.kill(int(first.text), getattr(signal, name))
     readers = [loader.batch(number)[0].text for number in range(1, 8)]
     assert readers.count(str(os.getpid())) == 1
