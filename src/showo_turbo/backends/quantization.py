@@ -15,7 +15,7 @@ Decisions:
 - torchao is an optional dependency, imported only when a weight is quantized.
 """
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -34,11 +34,15 @@ class QuantizedLinear(UpcastLinear):
         """Return a matrix as a torchao tensor of the same shape and dtype, each row scaled by its largest magnitude."""
         raise NotImplementedError
 
+    def round_input(self, x: Tensor) -> Tensor:
+        """Round activations as the products of a GPU do; without an override, keep them."""
+        return x
+
     def forward(self, x: Tensor) -> Tensor:
         """(..., inputs) -> (..., outputs), in the precision of `x`."""
         if x.device.type != "cpu" or torch.compiler.is_compiling():
             return F.linear(x, self.weight, self.bias)
-        weight: Any = self.weight
+        x, weight = self.round_input(x), cast(Any, self.weight)
         codes, scales, bias = weight.qdata, weight.scale[:, 0].to(x.dtype), self.bias.to(x.dtype)
         products = ((rows, F.linear(x, codes[rows].to(x.dtype))) for rows in row_blocks(codes))
         return torch.cat([torch.addcmul(bias[rows], product, scales[rows]) for rows, product in products], dim=-1)
@@ -70,13 +74,11 @@ class Float8Linear(QuantizedLinear):
 
         return Float8Tensor.from_hp(weight, act_quant_kwargs=QuantizeTensorToFloat8Kwargs(granularity=PerRow()))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(..., inputs) -> (..., outputs), in the precision of `x`."""
-        if x.device.type == "cpu" and not torch.compiler.is_compiling():
-            from torchao.quantization import Float8Tensor
+    def round_input(self, x: Tensor) -> Tensor:
+        """Round activations to float8, row by row."""
+        from torchao.quantization import Float8Tensor
 
-            x = Float8Tensor.from_hp(x.flatten(0, -2)).dequantize().view_as(x)
-        return super().forward(x)
+        return Float8Tensor.from_hp(x.flatten(0, -2)).dequantize().view_as(x)
 
 
 _LAYERS: dict[str, type[QuantizedLinear]] = {layer.quantization: layer for layer in (Int8Linear, Float8Linear)}
@@ -94,8 +96,7 @@ def quantization_of(module: nn.Module) -> str | None:
 
 def quantized_layers(module: nn.Module) -> dict[str, QuantizedLinear]:
     """Return the layers inside `module` with weights to quantize, by the names of these weights."""
-    layers = dict(module.named_modules())
-    return {f"{name}.weight": part for name, part in layers.items() if isinstance(part, QuantizedLinear)}
+    return {f"{name}.weight": part for name, part in module.named_modules() if isinstance(part, QuantizedLinear)}
 
 
 def plain_tensors(weight: Tensor) -> list[Tensor]:
