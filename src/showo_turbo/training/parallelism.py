@@ -11,7 +11,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from showo_turbo.training.compilation import compile_layers
 from showo_turbo.training.ema_model import EmaModel
 from showo_turbo.training.loop_config import LoopConfig
-from showo_turbo.training.processes import numbers_of_all, zero_stage
+from showo_turbo.training.processes import numbers_of_all, shards_weights, zero_stage
 from showo_turbo.training.run_state import RunState
 from showo_turbo.training.sharding import WholeCopy, shard, whole
 from showo_turbo.training.task import RootModule, StepLosses, Task
@@ -103,6 +103,6 @@ def distribute(task: Task[Any, Any], config: LoopConfig, accelerator: "Accelerat
         from showo_turbo.training.deepspeed_engine import Zero2, Zero3
 
         return (Zero3 if stage == 3 else Zero2)(task, config, accelerator)
-    if config.sharding == "fsdp2" and accelerator.num_processes > 1:
+    if shards_weights(config.sharding):
         return FullyShardedDataParallel(task, config, accelerator)
     return DataParallel(task, config, accelerator)
