@@ -33,6 +33,13 @@ class ProcessIds(Numbers):
         return TextSample(str(index), str(os.getpid()))
 
 
+class LongTexts(Numbers):
+    """Give samples that are larger than the buffer of a pipe."""
+
+    def __getitem__(self, index: int) -> TextSample:
+        return TextSample(str(index), str(index) * 4_000_000)
+
+
 class Defect(Numbers):
     """Raise a programming error for each sample."""
 

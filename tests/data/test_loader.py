@@ -5,10 +5,12 @@ import io
 import json
 import multiprocessing
 import os
+import random
 import signal
 import subprocess
 import sys
 import tarfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +21,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from number_sources import Defect, Numbers, ProcessIds
+from number_sources import Defect, LongTexts, Numbers, ProcessIds
 from PIL import Image
 from safetensors.torch import save_file
 
@@ -165,13 +167,43 @@ def test_workers_ignore_signals_of_the_terminal(name: str) -> None:
 def test_batches_of_workers_that_have_ended_are_read_without_them(name: str, caplog: pytest.LogCaptureFixture) -> None:
     loader = SampleLoader(stream_of(ProcessIds(5)), 1, 1)
     (first,) = loader.batch(0)
-    time.sleep(0.5)  # the worker has read ahead and waits, without a lock that would stay taken
     os.kill(int(first.text), getattr(signal, name))
     readers = [loader.batch(number)[0].text for number in range(1, 8)]
     assert readers.count(str(os.getpid())) == 1
-    assert len(set(readers)) == 2 + (readers[0] == first.text)  # some were read ahead, the last by a new worker
+    assert len(set(readers)) == 2 + (readers[0] == first.text)  # one was read ahead, the last by a new worker
     assert "workers that read data have ended" in caplog.text
     loader.close()
+
+
+def test_a_worker_may_be_killed_while_it_writes() -> None:
+    """The second batch is larger than a pipe: its worker has written a part of it and waits for the reader."""
+    loader = SampleLoader(stream_of(LongTexts(9)), 1, 2)
+    batches = [loader.batch(0)]
+    time.sleep(0.5)
+    for process in multiprocessing.active_children():
+        process.kill()
+    batches += [loader.batch(number) for number in range(1, 6)]
+    assert batches == [SampleLoader(stream_of(LongTexts(9)), 1).batch(number) for number in range(6)]
+    loader.close()
+
+
+@pytest.mark.slow
+def test_workers_may_be_killed_at_any_moment(caplog: pytest.LogCaptureFixture) -> None:
+
+    def kill_one() -> None:
+        for process in multiprocessing.active_children()[:1]:
+            process.kill()
+
+    delays = random.Random(0)
+    loader = SampleLoader(stream_of(LongTexts(40)), 1, 2)
+    plain = SampleLoader(stream_of(LongTexts(40)), 1)
+    for number in range(0, 400, 2):
+        killing = threading.Timer(delays.uniform(0, 0.01), kill_one)
+        killing.start()
+        assert [loader.batch(number), loader.batch(number + 1)] == [plain.batch(number), plain.batch(number + 1)]
+        killing.join()
+    loader.close()
+    assert caplog.text.count("workers that read data have ended") > 20
 
 
 _READ = """

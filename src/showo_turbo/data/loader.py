@@ -1,8 +1,8 @@
-"""Batches of a stream by number, prefetched by worker processes.
+"""Batches of a stream by number, read ahead by worker processes.
 
     stream.candidates --> (source, index) ..           main process: order, known bad samples
                                |
-                          DataLoader workers           read files, decode images
+                           ReadAhead                   workers: read files, decode images
                                |
     stream.sample_at <-- sample or its error           main process: check, log of bad samples, replacement
 
@@ -10,38 +10,20 @@ Decisions:
 - Workers only read samples. State and everything that needs the model stay in the main process, which uses the results
   of the workers as a cache. So batches, log and errors are the same for any number of workers. The replacement of a
   newly found bad sample is read in the main process, once per bad sample.
-- Workers start from a fork server, or are spawned where the system has none. A training process has threads (OpenMP,
-  pyarrow, CUDA), and `fork` copies their locks: after a parallel region in the main process, the first one in a forked
-  worker hangs. The fork server imports this package once, so a worker starts in tenths of a second instead of seconds.
 - A signal that stops a training may end its workers too: schedulers send SIGTERM to all processes of a group. The main
   process then reads the batch itself, so the training takes its step to the end and saves.
-- A training process that is killed cannot stop its workers, and torch's own check finds the fork server alive. So a
-  thread of each worker waits for the end of the training process.
-- Results are sent as bytes, since torch sends each tensor of a batch as a file descriptor of its own.
 """
 
 import logging
-import multiprocessing
-import os
-import pickle
-import queue
-import signal
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import islice
 from typing import Any, Generic, TypeVar
 
-import torch
-from torch.utils.data import DataLoader, Dataset
-
-from showo_turbo.data.samples import BadSampleError, Sample
-from showo_turbo.data.sources.source import Source
+from showo_turbo.data.read_ahead import ReadAhead, Request, WorkerEndedError
+from showo_turbo.data.samples import Sample
 from showo_turbo.data.stream import MixedStream, Prefetched
-from showo_turbo.errors import InputError
 
 logger = logging.getLogger(__name__)
-
-_START_METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
 
 S = TypeVar("S", bound=Sample)
 
@@ -62,7 +44,8 @@ class SampleLoader(Generic[S]):
                 be resumed with another number of processes.
         """
         self.stream, self.batch_size, self.num_workers, self.stride = stream, batch_size, num_workers, stride
-        self.close()
+        self._read_ahead: ReadAhead[S] | None = None
+        self._next_number: int | None = None
 
     def batch(self, number: int) -> list[S]:
         """Return the samples of a batch, counted from 0. Any order is possible; only one by `stride` is prefetched.
@@ -77,77 +60,27 @@ class SampleLoader(Generic[S]):
 
     def close(self) -> None:
         """Stop the workers; a later batch starts new ones."""
-        self._batches: Iterator[bytes] = iter(())
-        self._next_number: int | None = None
+        if self._read_ahead is not None:
+            self._read_ahead.close()
+        self._read_ahead = self._next_number = None
 
     def _prefetched(self, number: int) -> Prefetched[S]:
-        if number != self._next_number:
+        if self._read_ahead is None or number != self._next_number:
             self.close()
-            self._batches = self._start_workers(number)
-        self._next_number = None  # if the next line raises, a later batch starts new workers
+            sources = [one.source for one in self.stream.sources]
+            requests = _requests(self.stream, self.batch_size, number, self.stride)
+            self._read_ahead = ReadAhead(sources, requests, self.num_workers)
         try:
-            samples = pickle.loads(next(self._batches))
-        except RuntimeError as error:
-            if not isinstance(error.__cause__, queue.Empty):  # which torch waits for until a worker has ended
-                raise
+            samples = self._read_ahead.read()
+        except WorkerEndedError:
             logger.warning("workers that read data have ended: batch %s is read without them", number)
+            self.close()
             return {}
         self._next_number = number + self.stride
         return samples
 
-    def _start_workers(self, first: int) -> Iterator[bytes]:
-        context = multiprocessing.get_context(_START_METHOD)
-        context.set_forkserver_preload([__name__])
-        loader: DataLoader[Prefetched[S]] = DataLoader(
-            _SampleReader([one.source for one in self.stream.sources]),
-            batch_size=None,
-            sampler=_requests(self.stream, self.batch_size, first, self.stride),
-            collate_fn=pickle.dumps,
-            num_workers=self.num_workers,
-            worker_init_fn=_prepare_worker,
-            multiprocessing_context=context,
-            generator=torch.Generator(),  # keeps the state of the global one
-        )
-        return iter(loader)
 
-
-def _prepare_worker(worker: int) -> None:
-    """Ignore Ctrl-C and a closed terminal, which reach all processes, and end with the main process.
-
-    The main process stops its workers by SIGTERM, unless it is killed.
-    """
-    for name in ("SIGINT", "SIGHUP"):
-        if hasattr(signal, name):  # Windows lacks SIGHUP
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
-    threading.Thread(target=_end_with_main_process, daemon=True).start()
-
-
-def _end_with_main_process() -> None:
-    main_process = multiprocessing.parent_process()
-    assert main_process is not None  # in a worker
-    main_process.join()
-    os._exit(1)
-
-
-class _SampleReader(Dataset[Prefetched[S]]):
-    """Read samples in a worker: a map-style data set whose items are batches."""
-
-    def __init__(self, sources: Sequence[Source[S]]) -> None:
-        self.sources = sources
-
-    def __getitem__(self, batch: list[tuple[int, int]]) -> Prefetched[S]:
-        samples: dict[tuple[int, int], S | BadSampleError] = {}
-        for number, index in batch:
-            try:
-                samples[number, index] = self.sources[number][index]
-            except BadSampleError as error:
-                samples[number, index] = BadSampleError(error.key, error.reason)  # without the traceback
-            except InputError:  # the main process reads the sample again and raises the same error
-                continue
-        return samples
-
-
-def _requests(stream: MixedStream[Any], batch_size: int, first: int, stride: int) -> Iterator[list[tuple[int, int]]]:
+def _requests(stream: MixedStream[Any], batch_size: int, first: int, stride: int) -> Iterator[Request]:
     """Yield (source, index) of the samples to prefetch for each batch: the first candidates not known to be bad."""
     number = first
     while True:
