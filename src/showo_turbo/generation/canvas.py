@@ -171,7 +171,8 @@ class CanvasDenoiser:
 def denoise_windows(denoiser: ImageDenoiser, canvas: Canvas, windows: Sequence[Window]) -> Iterator[Canvas]:
     """Yield the canvas as it is (first), and after every forward pass over one window after the other."""
     yield canvas
-    decoder, state = CanvasDenoiser(denoiser, canvas.grid, windows), canvas.start(denoiser.vocabulary)
+    state, is_one_window = canvas.start(denoiser.vocabulary), canvas.known[0].numel() == denoiser.num_codes
+    decoder = denoiser if is_one_window else CanvasDenoiser(denoiser, canvas.grid, windows)
     while not state.done:
         state = run_single(denoiser.model, decoder.step(state))
         yield canvas.at(state, denoiser.vocabulary)

@@ -16,6 +16,7 @@ Decisions:
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import cast
 
 import torch
@@ -262,12 +263,13 @@ class ImageForward:
         """
         self.model, self.vocabulary, self.prompts = model, vocabulary, prompts
         self.longest = buffer_length(max(map(len, prompts)), model.cuda_graphs)
-        self.pads = torch.tensor([self.longest - len(prompt) for prompt in prompts])
+        self.pads = [self.longest - len(prompt) for prompt in prompts]
         self.prompt_buffer = allocate_kv_buffer(self, model, len(prompts), self.longest)
         self.image_buffer = self.prompt_buffer[0, :, :0]
+        self._images: tuple[Sequence[int], PackedSequences] | None = None
         self.num_unread = len(prompts) - len(prefixes)
         for number, prefix in enumerate(prefixes, start=self.num_unread):
-            self.prompt_buffer[:, :, number, int(self.pads[number]) :] = prefix
+            self.prompt_buffer[:, :, number, self.pads[number] :] = prefix
 
     def prefix(self, number: int) -> Tensor:
         """Return the KV cache of a prompt, (layers, 2, length, heads, head size), after a prefill if needed."""
@@ -275,7 +277,7 @@ class ImageForward:
             ids, prompts = self._unread_prompts()
             self.model.packed_forward(self.model.embed(ids.to(self.model.device)[None])[0], [prompts])
             self.num_unread = 0
-        return self.prompt_buffer[:, :, number, int(self.pads[number]) :].clone()
+        return self.prompt_buffer[:, :, number, self.pads[number] :].clone()
 
     def logits(self, prompt_of_image: Sequence[int], image_ids: Tensor, scored: Tensor) -> Step[tuple[Tensor, Rows]]:
         """Compute logits of every code at the scored positions, image after image.
@@ -292,17 +294,19 @@ class ImageForward:
         """
         counts = scored.sum(1).tolist()
         images = {
-            number: (prompt_of_image[number], tuple(image_ids[number].tolist()))
-            for number, count in enumerate(counts)
+            number: (prompt_of_image[number], tuple(codes))
+            for number, (count, codes) in enumerate(zip(counts, image_ids.tolist(), strict=True))
             if count
         }
         different = {image: number for number, image in reversed(images.items())}
         firsts = sorted(different.values())
-        image_ids, scored, prompts = image_ids[firsts], scored[firsts], torch.tensor(prompt_of_image)[firsts]
+        if len(firsts) < len(counts):
+            image_ids, scored = image_ids[firsts], scored[firsts]
 
         borders = torch.full_like(image_ids[:, :1], self.vocabulary.soi_id)
         ids = torch.cat([borders, image_ids, torch.full_like(borders, self.vocabulary.eoi_id)], 1).flatten()
-        groups = [self._image_rows(prompts, scored)]
+        prompts = tuple(prompt_of_image[number] for number in firsts)
+        groups = [self._image_rows(prompts, scored, [counts[number] for number in firsts])]
         if self.num_unread:
             prompt_ids, prompt_rows = self._unread_prompts()
             ids, groups = torch.cat([prompt_ids, ids]), [prompt_rows, *groups]
@@ -318,40 +322,40 @@ class ImageForward:
         """Return the ids of prompts without a KV cache, long (rows,), and their rows, none of which is scored."""
         device, unread = self.model.device, self.prompts[: self.num_unread]
         lengths = [len(prompt) for prompt in unread]
-        pads, columns = self.pads[: self.num_unread, None, None], torch.arange(self.longest)
-        rows = torch.arange(max(lengths))[:, None] + pads
+        pads, columns = torch.tensor(self.pads[: self.num_unread])[:, None], torch.arange(self.longest)
+        visible = columns <= torch.arange(max(lengths))[:, None] + pads[:, None]
         ends = [prompt.index(eoi) + 1 if (eoi := self.vocabulary.eoi_id) in prompt else 0 for prompt in unread]
-        in_source = (
-            columns < pads + torch.tensor(ends)[:, None, None]
-        )  # image to edit, see `omni_attention.editing_mask`
-        mask = (columns >= pads) & ((columns <= rows) | in_source)
-        positions = torch.cat([torch.arange(self.longest - length, self.longest) for length in lengths])
-        number = torch.arange(self.num_unread).repeat_interleave(torch.tensor(lengths))
-        slots = (number * self.longest + positions).to(device)
+        if any(ends):  # images to edit, see `omni_attention.editing_mask`
+            visible |= columns < (pads + torch.tensor(ends)[:, None])[:, None]
+        is_prompt = columns >= pads
+        slots = is_prompt.flatten().nonzero()[:, 0]
         packed = PackedSequences(
             RaggedLayout(lengths, device),
-            (positions - self.longest).to(device),
-            SequenceCache(self.prompt_buffer, slots, self.num_unread, self.longest),
-            mask[:, None].to(device),
+            (slots % self.longest - self.longest).to(device),
+            SequenceCache(self.prompt_buffer, slots.to(device), self.num_unread, self.longest),
+            (visible & is_prompt[:, None])[:, None].to(device),
             torch.zeros(0, dtype=torch.long, device=device),
             RaggedLayout([0] * self.num_unread),
         )
         return torch.tensor([token for prompt in unread for token in prompt]), packed
 
-    def _image_rows(self, prompts: Tensor, scored: Tensor) -> PackedSequences:
-        """Return the rows of images under prompts, long (images,), scored where bool (images, n) says."""
+    def _image_rows(self, prompts: Sequence[int], scored: Tensor, counts: Sequence[int]) -> PackedSequences:
+        """Return the rows of images under prompts, scored where bool (images, n) says, at `counts` positions each."""
         device, (images, num_codes) = self.model.device, scored.shape
-        length = num_codes + 2
-        columns = self.longest + length
-        if self.image_buffer.shape[1] < images or self.image_buffer.shape[2] != columns:
-            self.image_buffer = allocate_kv_buffer(self, self.model, images, columns, layers=1)[0]
-        pads = self.pads[prompts]
-        mask = (torch.arange(columns) >= pads[:, None])[:, None, None].to(device) if pads.any() else None
-        return PackedSequences(
-            RaggedLayout([length] * images),
-            torch.arange(length, device=device).repeat(images),
-            ImageCache(self.prompt_buffer, self.image_buffer[:, :images], prompts.to(device)),
-            mask,
-            F.pad(scored, (1, 1)).flatten().nonzero()[:, 0].to(device),
-            RaggedLayout(scored.sum(1).tolist(), device),
-        )
+        if self._images is None or self._images[0] != prompts:
+            length = num_codes + 2
+            columns = self.longest + length
+            if self.image_buffer.shape[1] < images or self.image_buffer.shape[2] != columns:
+                self.image_buffer = allocate_kv_buffer(self, self.model, images, columns, layers=1)[0]
+            pads = [self.pads[prompt] for prompt in prompts]
+            rows = PackedSequences(
+                RaggedLayout([length] * images),
+                torch.arange(length, device=device).repeat(images),
+                ImageCache(self.prompt_buffer, self.image_buffer[:, :images], torch.tensor(prompts, device=device)),
+                (torch.arange(columns) >= torch.tensor(pads)[:, None])[:, None, None].to(device) if any(pads) else None,
+                torch.zeros(0, dtype=torch.long, device=device),
+                RaggedLayout([0] * images),
+            )
+            self._images = prompts, rows
+        scored_rows = F.pad(scored, (1, 1)).flatten().nonzero()[:, 0].to(device)
+        return replace(self._images[1], scored_rows=scored_rows, scored_layout=RaggedLayout(counts, device))

@@ -36,6 +36,12 @@ def halton_ranks(num_codes: int) -> Tensor:
     return torch.tensor([ranks[cell] for cell in range(num_codes)])
 
 
+@cache
+def halton_priorities(num_codes: int) -> Tensor:
+    """Return float32 (num_codes,), the higher the earlier a position settles; see `halton_ranks`."""
+    return -halton_ranks(num_codes).float()
+
+
 def _radical_inverse(index: int, base: int) -> float:
     """Mirror the digits of `index` in a base at the point: a number in [0, 1)."""
     result, weight = 0.0, 1.0 / base

@@ -19,6 +19,7 @@ Decisions:
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Self
 
 import torch
@@ -26,7 +27,7 @@ from torch import Tensor
 
 from showo_turbo.errors import InputError
 from showo_turbo.generation.options import SamplingOptions, check_option
-from showo_turbo.generation.orders import halton_ranks
+from showo_turbo.generation.orders import halton_priorities
 from showo_turbo.validation import check_steps, check_top_k, schedule_exponent
 
 Generators = torch.Generator | Sequence[torch.Generator] | None
@@ -60,6 +61,7 @@ def sigmoid(progress: Tensor) -> Tensor:
     return ((last - torch.sigmoid(progress * 6.0 - 3.0)) / (last - first)).clamp(_MIN_FRACTION, 1.0)
 
 
+@lru_cache
 def power(exponent: float) -> MaskSchedule:
     """Return the schedule 1 - r ** exponent."""
     return lambda progress: (1.0 - progress**exponent).clamp(_MIN_FRACTION, 1.0)
@@ -83,13 +85,13 @@ class UnmaskingStep:
 
     Attributes:
         candidates: long (batch, n), the known codes and the sampled ones; after the last step, the image.
-        confidence: float32 (batch, n).
+        confidence: float32 (batch, n); None in an order that does not depend on it.
         masked: bool (batch, n), the positions that are masked again.
         temperature: weight of the Gumbel noise.
     """
 
     candidates: Tensor
-    confidence: Tensor
+    confidence: Tensor | None
     masked: Tensor
     temperature: float
 
@@ -168,16 +170,15 @@ class UnmaskingScheduler:
         """
         check_steps(num_inference_steps, num_codes)
         if self.order == "halton":
-            halton_ranks(num_codes)
+            halton_priorities(num_codes)
         self.num_inference_steps = num_inference_steps
-        self.temperatures, self.mask_counts = [], []
+        self.mask_counts = list(_mask_counts(self.schedule, num_inference_steps, num_codes))
+        self.temperatures = []
         temperature = self.temperature
         for step in range(num_inference_steps):
             progress = (step + 1) / num_inference_steps
             temperature = temperature * (1.0 - progress)
             self.temperatures.append(temperature)
-            fraction = self.schedule(torch.tensor(progress, dtype=torch.float32))
-            self.mask_counts.append(int((num_codes * fraction).floor()))
 
     def step(
         self,
@@ -212,20 +213,23 @@ class UnmaskingScheduler:
             draw_noise(masked[rows_of_source], top_k or self.codebook_size, source, logits.device)
             for rows_of_source, source in split_rows(len(masked), generator)
         ]
-        exponential, uniform = (torch.cat(piece) for piece in zip(*noise, strict=True))
+        exponential, uniform = noise[0] if len(noise) == 1 else map(torch.cat, zip(*noise, strict=True))
         drawn, probability = draw_codes(probabilities, top_k, exponential, rows)
-        is_open = masked.to(logits.device)
-        chosen = torch.full_like(uniform, torch.finfo(torch.float32).max)  # known positions count as certain
-        chosen = chosen.masked_scatter(is_open, probability)
-        confidence = _log(chosen) + temperature * -_log(-_log(uniform))
+        is_open, count = masked.to(logits.device), self.mask_counts[step_index]
         candidates = codes.to(logits.device).masked_scatter(is_open, drawn)
-        if candidates.device != codes.device:  # one transfer; float32 holds codes below 2**24 exactly
-            moved = torch.stack([candidates.float(), confidence]).to(codes.device)
-            candidates, confidence = moved[0].long(), moved[1]
-        priority = confidence
+        if self.order == "confidence" or self.early_exit is not None:
+            chosen = torch.full_like(uniform, torch.finfo(torch.float32).max)  # known positions count as certain
+            chosen = chosen.masked_scatter(is_open, probability)
         if self.order == "halton":
-            priority = torch.where(masked, -halton_ranks(masked.shape[1]).to(confidence), torch.inf)
-        again = least_confident(priority, masked, self.mask_counts[step_index])
+            confidence, candidates = None, candidates.to(codes.device)
+            priorities = halton_priorities(masked.shape[1]).to(masked.device)
+            again = least_confident(torch.where(masked, priorities, torch.inf), masked, count)
+        else:
+            confidence = _log(chosen) + temperature * -_log(-_log(uniform))
+            if candidates.device != codes.device:  # one transfer; float32 holds codes below 2**24 exactly
+                moved = torch.stack([candidates.float(), confidence]).to(codes.device)
+                candidates, confidence = moved[0].long(), moved[1]
+            again = least_confident(confidence, masked, count)
         if self.early_exit is not None:
             finished = (1 - chosen).clamp(min=0).sum(1) <= self.early_exit * chosen.shape[1]
             again &= ~finished[:, None].to(again.device)
@@ -263,16 +267,20 @@ def draw_noise(
         device: device of the result.
 
     Returns:
-        Exponential noise (masked positions, choices) for `draw_codes`, and uniform noise (batch, n).
+        Exponential noise (masked positions, choices) for `draw_codes`, without rows for a single choice, which needs
+        none, and uniform noise (batch, n).
     """
-    if not masked.any():
+    count = int(masked.count_nonzero())
+    if count == 0:
         empty = torch.empty(0, choices, dtype=torch.float32, device=device)
         return empty, torch.ones(masked.shape, dtype=torch.float32, device=device)
     source = device if generator is None else generator.device
     noise = torch.empty(masked.numel(), choices, dtype=torch.float32, device=source)
     exponential = noise.exponential_(generator=generator)
     uniform = torch.rand(masked.shape, generator=generator, dtype=torch.float32, device=source)
-    if not masked.all():
+    if choices == 1:
+        exponential = exponential[:0]
+    elif count < masked.numel():
         exponential = exponential[masked.flatten().to(source)]
     return exponential.to(device), uniform.to(device)
 
@@ -288,9 +296,12 @@ def draw_codes(
     Args:
         probabilities: (rows, codebook_size).
         top_k: sample among the k most probable codes; None samples among all.
-        exponential: (positions, choices), noise.
+        exponential: (positions, choices), noise; unused with a single choice.
         rows: the row of each position.
     """
+    if exponential.shape[1] == 1:
+        probability, code = probabilities.max(-1)
+        return code[rows], probability[rows]
     pool, codes = probabilities, None
     if top_k is not None:
         pool, codes = probabilities.topk(top_k)
@@ -308,10 +319,20 @@ def least_confident(confidence: Tensor, masked: Tensor, count: int) -> Tensor:
     Every row keeps at least one position masked and, if possible, settles at least one. Of candidates that tie with the
     first one that is kept, none is masked.
     """
-    unknown = masked.sum(1, keepdim=True)
-    count_per_row = torch.minimum(unknown - 1, torch.full_like(unknown, count)).clamp(min=1)
-    border = confidence.sort(1).values.gather(1, count_per_row.clamp(max=confidence.shape[1] - 1))
+    last = confidence.shape[1] - 1
+    count_per_row = (masked.sum(1, keepdim=True) - 1).clamp(min(1, last), min(max(count, 1), last))
+    border = confidence.sort(1).values.gather(1, count_per_row)
     return (confidence < border) & masked
+
+
+@lru_cache
+def _mask_counts(schedule: MaskSchedule, num_inference_steps: int, num_codes: int) -> list[int]:
+    """Return how many codes stay masked after each step."""
+    counts = []
+    for step in range(num_inference_steps):
+        fraction = schedule(torch.tensor((step + 1) / num_inference_steps, dtype=torch.float32))
+        counts.append(int((num_codes * fraction).floor()))
+    return counts
 
 
 def _log(values: Tensor) -> Tensor:

@@ -109,6 +109,9 @@ Step = Generator[ForwardInput, Tensor, T]
 
 def compute_logits(model: Showo, inputs: Sequence[ForwardInput]) -> list[Tensor]:
     """Return the logits of each input, float32 (scored rows, scored ids), from one forward pass over all of them."""
+    if len(inputs) == 1:
+        (one,) = inputs
+        return [model.logits(model.packed_forward(one.embeddings, one.groups), *one.scored_ids)]
     embeddings = torch.cat([one.embeddings for one in inputs])
     hidden = model.packed_forward(embeddings, [group for one in inputs for group in one.groups])
     pieces = hidden.split([sum(group.scored_layout.size for group in one.groups) for one in inputs])
