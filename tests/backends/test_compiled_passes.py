@@ -15,20 +15,22 @@ from torch import Tensor
 
 from showo_turbo import ShowoPipeline
 from showo_turbo.backends import compiled_passes
-from showo_turbo.backends.compiled_passes import FirstPass, ImagePasses, LaterPass
+from showo_turbo.backends.compiled_passes import ImagePasses
 from showo_turbo.backends.linear import pack_layers
+from showo_turbo.backends.traced_passes import FirstPass, GreedyStep, LaterPass
 
 
 class TracedPackage:
     """Call what a package is compiled from."""
 
-    def __init__(self, module: LaterPass) -> None:
+    def __init__(self, module: LaterPass | GreedyStep) -> None:
         self.module, self.calls = module, 0
-        self.num_weights = len(module.of[1].tensors())
+        self.num_weights = len(module.of[1].tensors()) if isinstance(module, LaterPass) else 0
 
     def run(self, inputs: list[Tensor]) -> list[Tensor]:
         self.calls += 1
-        outputs = self.module(inputs[: self.num_weights], *inputs[self.num_weights :])
+        weights = [inputs[: self.num_weights]] if self.num_weights else []
+        outputs = self.module(*weights, *inputs[self.num_weights :])
         return list(outputs) if isinstance(outputs, tuple) else [outputs]
 
 
@@ -40,7 +42,8 @@ def traced(random_pipe: ShowoPipeline) -> ShowoPipeline:
     phi = model.showo.model
     pack_layers(phi)
     rows = model.config.num_vq_tokens + 2
-    model.image_passes = ImagePasses(TracedPackage(FirstPass(phi)), TracedPackage(LaterPass(phi)), rows)
+    first, later, drawing = map(TracedPackage, (FirstPass(phi), LaterPass(phi), GreedyStep(rows - 2)))
+    model.image_passes = ImagePasses(first, later, drawing, rows)
     return pipe
 
 
@@ -48,6 +51,9 @@ def calls(pipe: ShowoPipeline) -> tuple[int, int]:
     """Return how often the packages of the first and of later passes have run."""
     passes = pipe.model.image_passes
     return passes.first.calls, passes.later.calls
+
+
+IN_ORDER = {"order": "halton", "top_k": 3, "sampled_steps": 1}
 
 
 def draw(pipe: ShowoPipeline, seed: int = 0, **options: object) -> list[list[int]]:
@@ -74,6 +80,37 @@ def test_packages_run_the_passes_of_one_image(
 ) -> None:
     assert draw(traced, **options) == draw(random_pipe, **options)
     assert calls(traced) == expected
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, 3),  # all but the first step, which has several choices
+        ({"sampled_steps": 0}, 4),
+        ({"top_k": 1, "temperature": 0.0, "num_inference_steps": 16}, 15),  # the last one draws a single code
+        ({"sampled_steps": None}, 0),
+        ({"order": "confidence"}, 0),
+        ({"early_exit": 0.1}, 0),
+        ({"num_images_per_prompt": 2}, 0),
+        ({"guidance_scale": 1.0}, 3),
+    ],
+)
+def test_a_package_draws_the_most_probable_codes_of_one_image_in_order(
+    random_pipe: ShowoPipeline, traced: ShowoPipeline, options: dict, expected: int
+) -> None:
+    assert draw(traced, **IN_ORDER | options) == draw(random_pipe, **IN_ORDER | options)
+    assert traced.model.image_passes.drawing.calls == expected
+
+
+def test_a_package_draws_windows_and_known_codes(random_pipe: ShowoPipeline, traced: ShowoPipeline) -> None:
+    drawn = []
+    for pipe in (traced, random_pipe):
+        codes = pipe.text_to_image("a red circle", seed=0, output_type="latent").codes
+        varied = pipe.vary(codes=codes, prompt="a dog", seed=1, output_type="latent", **IN_ORDER).codes
+        wide = pipe.text_to_image("a red circle", seed=0, width=2 * pipe.resolution, output_type="latent", **IN_ORDER)
+        drawn.append((codes.tolist(), varied.tolist(), wide.codes.tolist()))
+    assert drawn[0] == drawn[1]
+    assert traced.model.image_passes.drawing.calls > 6
 
 
 def test_an_edited_image_is_the_same(editing_pipe: ShowoPipeline, traced: ShowoPipeline) -> None:
@@ -170,16 +207,16 @@ def test_half_precision_is_not_compiled(
 def test_packages_are_compiled_once(random_pipe: ShowoPipeline, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     compiled = []
 
-    def compile_package(module: LaterPass, model: object, path: Path) -> None:
+    def compile_package(module: LaterPass | GreedyStep, model: object, path: Path) -> None:
         path.write_bytes(b"")
         compiled.append((type(module), path.name))
 
     monkeypatch.setattr(compiled_passes, "compile_package", compile_package)
     monkeypatch.setattr(compiled_passes, "_load", lambda path: path)
     found = [compiled_passes.load_image_passes(random_pipe.model) for _ in range(2)]
-    assert compiled == [(FirstPass, "first.pt2"), (LaterPass, "later.pt2")]
+    assert compiled == [(FirstPass, "first.pt2"), (LaterPass, "later.pt2"), (GreedyStep, "drawing.pt2")]
     assert found[0].first == found[1].first
-    assert sorted(one.name for one in found[0].first.parent.iterdir()) == ["first.pt2", "later.pt2"]
+    assert sorted(one.name for one in found[0].first.parent.iterdir()) == ["drawing.pt2", "first.pt2", "later.pt2"]
 
 
 PROCESS = """

@@ -40,6 +40,7 @@ Decisions:
 import os
 from collections.abc import Callable, Mapping, Sequence
 from math import pi
+from operator import getitem
 from typing import Any, cast
 
 import torch
@@ -88,6 +89,8 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 def tanh_gelu_(x: Tensor) -> Tensor:
     """Return the GELU of `x` (rows, columns), which may be overwritten by it."""
+    if torch.compiler.is_exporting():  # fused by the compiler, with a sigmoid that is faster than its tanh
+        return x * torch.sigmoid(x * (_LINEAR + _CUBIC * x * x))
     if x.device.type != "cpu" or torch.compiler.is_compiling():
         return F.gelu(x, approximate="tanh")
     for rows in x.split(max(1, _VALUES_PER_BLOCK // x.shape[1])):
@@ -193,11 +196,17 @@ class PackedLinears:
         counts = [module.out_features // size for module in projections]
         for module, weight, bias in zip(projections, self.weight.split(counts), self.bias.split(counts), strict=True):
             module.weight.data, module.bias.data = weight.flatten(0, 1), bias.flatten()
-        self.addresses = _addresses(self.modules)
+        names = [(module._parameters, name) for module in self.modules for name in module._parameters]
+        self._parameters, self._names = zip(*names, strict=True)
+        self._addresses = self._current_addresses()
 
     def is_current(self, layer: PhiLayer) -> bool:
         """Return whether the modules of a layer still have these weights."""
-        return linear_modules(layer) == self.modules and _addresses(self.modules) == self.addresses
+        return linear_modules(layer) == self.modules and self._current_addresses() == self._addresses
+
+    def _current_addresses(self) -> list[int]:
+        parameters = cast("map[Tensor]", map(getitem, self._parameters, self._names))
+        return [*map(Tensor.data_ptr, parameters)]  # a loop would take twice as long, in every pass
 
     def attention(self, normed: Tensor, parts: slice) -> Tensor:
         """See `LayerLinears`."""
@@ -238,7 +247,8 @@ def pack_layers(phi: PhiBackbone) -> bool:
 
 def linear_modules(layer: PhiLayer) -> tuple[nn.Linear, ...]:
     """Return the projections of queries, keys and values, fc1, dense and fc2."""
-    attention, mlp = layer.self_attn._modules, layer.mlp._modules  # `getattr` of each would take ten times as long
+    own = layer._modules  # `getattr` of each module would take ten times as long
+    attention, mlp = cast(nn.Module, own["self_attn"])._modules, cast(nn.Module, own["mlp"])._modules
     parts = (attention["q_proj"], attention["k_proj"], attention["v_proj"], mlp["fc1"], attention["dense"], mlp["fc2"])
     return cast("tuple[nn.Linear, ...]", parts)
 
@@ -257,7 +267,3 @@ def _is_packable(layer: PhiLayer) -> bool:
 def _transpose_in_memory(weight: Tensor) -> Tensor:
     """Return the same matrices (..., rows, columns), stored column by column."""
     return weight.mT.contiguous().mT
-
-
-def _addresses(modules: Sequence[nn.Module]) -> list[int]:
-    return [weight.data_ptr() for module in modules for weight in module._parameters.values() if weight is not None]

@@ -11,8 +11,8 @@
 The transformer reads codes row by row in a grid of one width. So a larger image is denoised window by window, each over
 what is known already: the known half of the image is the far half of the window.
 
-A canvas is to an image what a state is to one window: `denoise_windows` yields one after every forward pass, and known
-codes never change. `CanvasDenoiser` steps canvases as `ImageDenoiser` steps images, so the engine runs both.
+A canvas is to an image what a state is to one window, and known codes never change. `CanvasDenoiser` steps canvases as
+`ImageDenoiser` steps images, so the engine runs both.
 """
 
 from collections.abc import Iterator, Sequence
@@ -26,7 +26,7 @@ from torch import Tensor
 from showo_turbo.errors import InputError
 from showo_turbo.generation.image_denoiser import ImageDenoiser, partly_known_state
 from showo_turbo.generation.model_limits import check_extrapolation
-from showo_turbo.generation.trajectory import State, Step, run_single
+from showo_turbo.generation.trajectory import State, Step, run_single, trajectory
 from showo_turbo.vocabulary import Vocabulary
 
 
@@ -168,14 +168,11 @@ class CanvasDenoiser:
         return State(ids.flatten(1), known.flatten(1), state.forward_passes + 1)
 
 
-def denoise_windows(denoiser: ImageDenoiser, canvas: Canvas, windows: Sequence[Window]) -> Iterator[Canvas]:
-    """Yield the canvas as it is (first), and after every forward pass over one window after the other."""
-    yield canvas
+def denoise_windows(denoiser: ImageDenoiser, canvas: Canvas, windows: Sequence[Window]) -> Iterator[State]:
+    """Yield states of the canvas, `Canvas.at`, before and after every forward pass over one window after the other."""
     state, is_one_window = canvas.start(denoiser.vocabulary), canvas.known[0].numel() == denoiser.num_codes
     decoder = denoiser if is_one_window else CanvasDenoiser(denoiser, canvas.grid, windows)
-    while not state.done:
-        state = run_single(denoiser.model, decoder.step(state))
-        yield canvas.at(state, denoiser.vocabulary)
+    return trajectory(state, lambda before: run_single(denoiser.model, decoder.step(before)))
 
 
 def unknown_windows(canvas: Canvas, windows: Sequence[Window]) -> list[Window]:

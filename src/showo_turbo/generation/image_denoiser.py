@@ -22,7 +22,6 @@ from typing import cast
 import torch
 from einops import rearrange
 from torch import Tensor
-from torch.nn import functional as F
 
 from showo_turbo.errors import InputError
 from showo_turbo.generation.kv_cache import ImageCache, SequenceCache, allocate_kv_buffer, buffer_length
@@ -261,12 +260,13 @@ class ImageForward:
             prompts: id lists, different ones; lengths may differ.
             prefixes: KV caches of the last prompts, as `prefix` returns them; these prompts are not read again.
         """
-        self.model, self.vocabulary, self.prompts = model, vocabulary, prompts
+        self.model, self.vocabulary, self.prompts, self.device = model, vocabulary, prompts, model.device
         self.longest = buffer_length(max(map(len, prompts)), model.cuda_graphs)
         self.pads = [self.longest - len(prompt) for prompt in prompts]
         self.prompt_buffer = allocate_kv_buffer(self, model, len(prompts), self.longest)
         self.image_buffer = self.prompt_buffer[0, :, :0]
-        self._images: tuple[Sequence[int], PackedSequences] | None = None
+        self._images: tuple[Sequence[int], PackedSequences, Tensor] | None = None
+        self.borders = [torch.full((1, 1), border) for border in (vocabulary.soi_id, vocabulary.eoi_id)]
         self.num_unread = len(prompts) - len(prefixes)
         for number, prefix in enumerate(prefixes, start=self.num_unread):
             self.prompt_buffer[:, :, number, self.pads[number] :] = prefix
@@ -275,7 +275,7 @@ class ImageForward:
         """Return the KV cache of a prompt, (layers, 2, length, heads, head size), after a prefill if needed."""
         if self.num_unread:
             ids, prompts = self._unread_prompts()
-            self.model.packed_forward(self.model.embed(ids.to(self.model.device)[None])[0], [prompts])
+            self.model.packed_forward(self.model.embed(ids.to(self.device)), [prompts])
             self.num_unread = 0
         return self.prompt_buffer[:, :, number, self.pads[number] :].clone()
 
@@ -293,9 +293,10 @@ class ImageForward:
             Logits, float32 (rows, codebook_size), and the row of each scored position.
         """
         counts = scored.sum(1).tolist()
+        compared = image_ids.tolist() if len(counts) > 1 else [[]]
         images = {
             number: (prompt_of_image[number], tuple(codes))
-            for number, (count, codes) in enumerate(zip(counts, image_ids.tolist(), strict=True))
+            for number, (count, codes) in enumerate(zip(counts, compared, strict=True))
             if count
         }
         different = {image: number for number, image in reversed(images.items())}
@@ -303,14 +304,14 @@ class ImageForward:
         if len(firsts) < len(counts):
             image_ids, scored = image_ids[firsts], scored[firsts]
 
-        borders = torch.full_like(image_ids[:, :1], self.vocabulary.soi_id)
-        ids = torch.cat([borders, image_ids, torch.full_like(borders, self.vocabulary.eoi_id)], 1).flatten()
+        soi, eoi = (border.expand(len(firsts), 1) for border in self.borders)
+        ids = torch.cat([soi, image_ids, eoi], 1).flatten()
         prompts = tuple(prompt_of_image[number] for number in firsts)
         groups = [self._image_rows(prompts, scored, [counts[number] for number in firsts])]
         if self.num_unread:
             prompt_ids, prompt_rows = self._unread_prompts()
             ids, groups = torch.cat([prompt_ids, ids]), [prompt_rows, *groups]
-        embeddings = self.model.embed(ids.to(self.model.device)[None])[0]
+        embeddings = self.model.embed(ids.to(self.device))
         logits = yield ForwardInput(embeddings, groups, (self.vocabulary.image_offset, self.vocabulary.mask_id))
         self.num_unread = 0
         if len(firsts) == len(images):
@@ -320,7 +321,7 @@ class ImageForward:
 
     def _unread_prompts(self) -> tuple[Tensor, PackedSequences]:
         """Return the ids of prompts without a KV cache, long (rows,), and their rows, none of which is scored."""
-        device, unread = self.model.device, self.prompts[: self.num_unread]
+        device, unread = self.device, self.prompts[: self.num_unread]
         lengths = [len(prompt) for prompt in unread]
         pads, columns = torch.tensor(self.pads[: self.num_unread])[:, None], torch.arange(self.longest)
         visible = columns <= torch.arange(max(lengths))[:, None] + pads[:, None]
@@ -341,7 +342,7 @@ class ImageForward:
 
     def _image_rows(self, prompts: Sequence[int], scored: Tensor, counts: Sequence[int]) -> PackedSequences:
         """Return the rows of images under prompts, scored where bool (images, n) says, at `counts` positions each."""
-        device, (images, num_codes) = self.model.device, scored.shape
+        device, (images, num_codes) = self.device, scored.shape
         if self._images is None or self._images[0] != prompts:
             length = num_codes + 2
             columns = self.longest + length
@@ -356,6 +357,7 @@ class ImageForward:
                 torch.zeros(0, dtype=torch.long, device=device),
                 RaggedLayout([0] * images),
             )
-            self._images = prompts, rows
-        scored_rows = F.pad(scored, (1, 1)).flatten().nonzero()[:, 0].to(device)
-        return replace(self._images[1], scored_rows=scored_rows, scored_layout=RaggedLayout(counts, device))
+            numbers = torch.arange(images * length).view(images, length)[:, 1:-1].contiguous()
+            self._images = prompts, rows, numbers
+        _, rows, numbers = self._images
+        return replace(rows, scored_rows=numbers[scored].to(device), scored_layout=RaggedLayout(counts, device))

@@ -12,7 +12,7 @@ Decisions:
 
 from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import Field, dataclass, field, fields, replace
-from functools import wraps
+from functools import cache, wraps
 from inspect import Parameter, getdoc, signature
 from sys import float_info
 from types import NoneType
@@ -285,6 +285,7 @@ def range_in_words(declared: Field) -> str:
     return spec["range"] or ("" if spec["minimum"] is None else f"{spec['minimum']} or more")
 
 
+@cache
 def value_type(declared: Field) -> type:
     """Return the type of an option's values, None aside."""
     return next(one for one in (get_args(declared.type) or (declared.type,)) if one is not NoneType)

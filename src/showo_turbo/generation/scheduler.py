@@ -11,24 +11,20 @@ Decisions:
   uniform number each), so the same generator and the same logits give the codes of the published sampler.
 - Arithmetic is float32, on the device of the logits; the decision is moved to the device of the codes in one transfer.
 - The temperature is multiplied by (1 - r) in every step, on its running value: 4 steps from 1.0 use .75, .375, .094, 0.
-- A mask schedule maps progress r in [0, 1], float32, to the masked fraction gamma(r), which falls from 1 to 0. The
-  number of codes that stay masked is the floor of the number of codes times gamma, so all arithmetic is float32, as
-  published: at r = 2/3 the last bit of the cosine decides between 31 and 32 of 64.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Self
 
 import torch
 from torch import Tensor
 
 from showo_turbo.errors import InputError
+from showo_turbo.generation.mask_schedules import mask_counts, mask_schedule
 from showo_turbo.generation.options import SamplingOptions, check_option
 from showo_turbo.generation.orders import halton_priorities
-from showo_turbo.validation import check_steps, check_top_k, schedule_exponent
+from showo_turbo.validation import check_steps, check_top_k
 
 Generators = torch.Generator | Sequence[torch.Generator] | None
 """One generator for the whole batch, or several for equally many rows each, in order; None is torch's default."""
@@ -39,53 +35,13 @@ Rows = Tensor | slice
 ALL_ROWS = slice(None)
 
 
-MaskSchedule = Callable[[Tensor], Tensor]
-"""Maps progress to the masked fraction."""
-
-_MIN_FRACTION = 1e-6
-
-
-def cosine(progress: Tensor) -> Tensor:
-    """Compute cos(pi r / 2), which is slow at first. Not clamped, so slightly below 0 at r = 1."""
-    return torch.cos(progress * math.pi * 0.5)
-
-
-def linear(progress: Tensor) -> Tensor:
-    """Compute 1 - r."""
-    return (1.0 - progress).clamp(_MIN_FRACTION, 1.0)
-
-
-def sigmoid(progress: Tensor) -> Tensor:
-    """Compute a falling logistic curve over [-3, 3], scaled to run from 1 to 0."""
-    first, last = torch.sigmoid(torch.tensor([-3.0, 3.0], dtype=progress.dtype, device=progress.device))
-    return ((last - torch.sigmoid(progress * 6.0 - 3.0)) / (last - first)).clamp(_MIN_FRACTION, 1.0)
-
-
-@lru_cache
-def power(exponent: float) -> MaskSchedule:
-    """Return the schedule 1 - r ** exponent."""
-    return lambda progress: (1.0 - progress**exponent).clamp(_MIN_FRACTION, 1.0)
-
-
-def mask_schedule(name: str) -> MaskSchedule:
-    """Return the schedule called `name`: "cosine", "linear", "sigmoid" or "powX" with a number X > 0, as in "pow2".
-
-    Raises:
-        InputError: if there is none of that name.
-    """
-    exponent = schedule_exponent(name)
-    if exponent is not None:
-        return power(exponent)
-    return {"cosine": cosine, "linear": linear, "sigmoid": sigmoid}[str(name)]
-
-
 @dataclass(frozen=True)
 class UnmaskingStep:
     """Hold the decision of one step, for `batch` images of `n` codes.
 
     Attributes:
         candidates: long (batch, n), the known codes and the sampled ones; after the last step, the image.
-        confidence: float32 (batch, n); None in an order that does not depend on it.
+        confidence: float32 (batch, n); None where nothing depends on it.
         masked: bool (batch, n), the positions that are masked again.
         temperature: weight of the Gumbel noise.
     """
@@ -142,6 +98,7 @@ class UnmaskingScheduler:
         self.order = order
         self.sampled_steps = sampled_steps
         self.early_exit = early_exit
+        self.draw_in_order: Callable[..., tuple[Tensor, Tensor]] = draw_in_order  # or a compiled one
 
     @classmethod
     def from_options(cls, options: SamplingOptions, codebook_size: int, num_codes: int) -> Self:
@@ -172,7 +129,7 @@ class UnmaskingScheduler:
         if self.order == "halton":
             halton_priorities(num_codes)
         self.num_inference_steps = num_inference_steps
-        self.mask_counts = list(_mask_counts(self.schedule, num_inference_steps, num_codes))
+        self.mask_counts = list(mask_counts(self.schedule, num_inference_steps, num_codes))
         self.temperatures = []
         temperature = self.temperature
         for step in range(num_inference_steps):
@@ -206,7 +163,6 @@ class UnmaskingScheduler:
         Raises:
             InputError: if the rows cannot be divided equally among the generators.
         """
-        probabilities = logits.float().softmax(-1)
         temperature, sampled = self.temperatures[step_index], self.sampled_steps
         top_k = self.top_k if sampled is None or step_index < sampled else 1
         noise = [
@@ -214,22 +170,23 @@ class UnmaskingScheduler:
             for rows_of_source, source in split_rows(len(masked), generator)
         ]
         exponential, uniform = noise[0] if len(noise) == 1 else map(torch.cat, zip(*noise, strict=True))
-        drawn, probability = draw_codes(probabilities, top_k, exponential, rows)
-        is_open, count = masked.to(logits.device), self.mask_counts[step_index]
+        count = self.mask_counts[step_index]
+        if self.order == "halton" and self.early_exit is None:
+            candidates, again = self.draw_in_order(logits, top_k, exponential, codes, masked, count, rows)
+            return UnmaskingStep(candidates, None, again, temperature)
+        drawn, probability = draw_codes(logits.float().softmax(-1), top_k, exponential, rows)
+        is_open = masked.to(logits.device)
+        chosen = torch.full_like(uniform, torch.finfo(torch.float32).max)  # known positions count as certain
+        chosen = chosen.masked_scatter(is_open, probability)
+        confidence = _log(chosen) + temperature * -_log(-_log(uniform))
         candidates = codes.to(logits.device).masked_scatter(is_open, drawn)
-        if self.order == "confidence" or self.early_exit is not None:
-            chosen = torch.full_like(uniform, torch.finfo(torch.float32).max)  # known positions count as certain
-            chosen = chosen.masked_scatter(is_open, probability)
+        if candidates.device != codes.device:  # one transfer; float32 holds codes below 2**24 exactly
+            moved = torch.stack([candidates.float(), confidence]).to(codes.device)
+            candidates, confidence = moved[0].long(), moved[1]
+        priority = confidence
         if self.order == "halton":
-            confidence, candidates = None, candidates.to(codes.device)
-            priorities = halton_priorities(masked.shape[1]).to(masked.device)
-            again = least_confident(torch.where(masked, priorities, torch.inf), masked, count)
-        else:
-            confidence = _log(chosen) + temperature * -_log(-_log(uniform))
-            if candidates.device != codes.device:  # one transfer; float32 holds codes below 2**24 exactly
-                moved = torch.stack([candidates.float(), confidence]).to(codes.device)
-                candidates, confidence = moved[0].long(), moved[1]
-            again = least_confident(confidence, masked, count)
+            priority = torch.where(masked, halton_priorities(masked.shape[1]).to(confidence), torch.inf)
+        again = least_confident(priority, masked, count)
         if self.early_exit is not None:
             finished = (1 - chosen).clamp(min=0).sum(1) <= self.early_exit * chosen.shape[1]
             again &= ~finished[:, None].to(again.device)
@@ -313,26 +270,59 @@ def draw_codes(
     return drawn[:, 0], pool.gather(-1, choice)[:, 0]
 
 
-def least_confident(confidence: Tensor, masked: Tensor, count: int) -> Tensor:
+def draw_in_order(
+    logits: Tensor,
+    top_k: int | None,
+    exponential: Tensor,
+    codes: Tensor,
+    masked: Tensor,
+    count: int | Tensor,
+    rows: Rows = ALL_ROWS,
+) -> tuple[Tensor, Tensor]:
+    """Sample masked positions and mask the last `count` of them in Halton order again.
+
+    Args:
+        logits: (rows, codebook_size).
+        top_k: as for `draw_codes`, and so are `exponential` and `rows`.
+        exponential: likewise.
+        codes: long (batch, n), of which those at masked positions are ignored.
+        masked: bool (batch, n).
+        count: number of positions.
+        rows: likewise.
+
+    Returns:
+        Candidates, long (batch, n), and the positions that are masked, bool (batch, n).
+    """
+    return settle_in_order(logits.float().softmax(-1), top_k, exponential, codes, masked, count, rows)
+
+
+def settle_in_order(
+    probabilities: Tensor,
+    top_k: int | None,
+    exponential: Tensor,
+    codes: Tensor,
+    masked: Tensor,
+    count: int | Tensor,
+    rows: Rows = ALL_ROWS,
+) -> tuple[Tensor, Tensor]:
+    """Compute `draw_in_order` from probabilities or, with a single choice, from numbers in the same order."""
+    device = probabilities.device
+    drawn, _ = draw_codes(probabilities, top_k, exponential, rows)
+    candidates = codes.to(device).masked_scatter(masked.to(device), drawn).to(codes.device)
+    priorities = halton_priorities(masked.shape[1]).to(masked.device)
+    return candidates, least_confident(torch.where(masked, priorities, torch.inf), masked, count)
+
+
+def least_confident(confidence: Tensor, masked: Tensor, count: int | Tensor) -> Tensor:
     """Select the `count` least confident of the masked positions, bool (batch, n).
 
     Every row keeps at least one position masked and, if possible, settles at least one. Of candidates that tie with the
     first one that is kept, none is masked.
     """
     last = confidence.shape[1] - 1
-    count_per_row = (masked.sum(1, keepdim=True) - 1).clamp(min(1, last), min(max(count, 1), last))
+    count_per_row = (masked.sum(1, keepdim=True) - 1).clamp(max=count).clamp(min(1, last), last)
     border = confidence.sort(1).values.gather(1, count_per_row)
     return (confidence < border) & masked
-
-
-@lru_cache
-def _mask_counts(schedule: MaskSchedule, num_inference_steps: int, num_codes: int) -> list[int]:
-    """Return how many codes stay masked after each step."""
-    counts = []
-    for step in range(num_inference_steps):
-        fraction = schedule(torch.tensor((step + 1) / num_inference_steps, dtype=torch.float32))
-        counts.append(int((num_codes * fraction).floor()))
-    return counts
 
 
 def _log(values: Tensor) -> Tensor:

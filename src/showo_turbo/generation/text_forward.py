@@ -94,7 +94,7 @@ class TextForward:
             rows = [*(torch.tensor(prefix) for prefix in prefixes), *rows]
         for row in filter(lengths.__getitem__, range(len(lengths))):
             self.ids[row, 0 if row in unread else spans[row].start :] = -1  # invalid until the pass has ended
-        logits = yield ForwardInput(self.model.embed(torch.cat(rows).to(self.model.device)[None])[0], groups)
+        logits = yield ForwardInput(self.model.embed(torch.cat(rows).to(self.model.device)), groups)
         for row, length in enumerate(lengths):
             self.ids[row, :length] = ids[row, :length]
         if self.store is not None and unread:

@@ -192,16 +192,6 @@ def _rotate(states: Tensor, rotary: Rotary) -> None:
     turned.mul_(cosines).addcmul_(swapped, sines)
 
 
-@dataclass(frozen=True)
-class LayerOps:
-    """Hold the position-wise functions of a layer, plain or compiled."""
-
-    project: Callable[[PhiLayer, Tensor, Rotary], tuple[Tensor, Tensor, Tensor]] = project
-    project_keys_values: Callable[[PhiLayer, Tensor, Rotary], tuple[Tensor, Tensor]] = project_keys_values
-    project_queries: Callable[[PhiLayer, Tensor, Rotary], Tensor] = project_queries
-    combine: Callable[[PhiLayer, Tensor, Tensor, Tensor], Tensor] = combine
-
-
 def rotary_embedding(phi: PhiBackbone, positions: Tensor, hidden: Tensor) -> Rotary:
     """Return factors of positions, long (rows,), in the dtype of `hidden`."""
     if isinstance(phi.rotary_emb, PhiRotaryEmbedding):
@@ -211,6 +201,17 @@ def rotary_embedding(phi: PhiBackbone, positions: Tensor, hidden: Tensor) -> Rot
         both = phi.rotary_emb(hidden, positions[None])
         cosines, sines = (one[0, :, None].chunk(2, -1)[0] for one in both)
     return torch.cat((cosines, cosines), -1).to(hidden.dtype), torch.cat((-sines, sines), -1).to(hidden.dtype)
+
+
+@dataclass(frozen=True)
+class LayerOps:
+    """Hold the position-wise functions of a layer, plain or compiled."""
+
+    project: Callable[[PhiLayer, Tensor, Rotary], tuple[Tensor, Tensor, Tensor]] = project
+    project_keys_values: Callable[[PhiLayer, Tensor, Rotary], tuple[Tensor, Tensor]] = project_keys_values
+    project_queries: Callable[[PhiLayer, Tensor, Rotary], Tensor] = project_queries
+    combine: Callable[[PhiLayer, Tensor, Tensor, Tensor], Tensor] = combine
+    rotary_embedding: Callable[[PhiBackbone, Tensor, Tensor], Rotary] = rotary_embedding
 
 
 def packed_forward(phi: PhiBackbone, ops: LayerOps, embeddings: Tensor, groups: Sequence[PackedSequences]) -> Tensor:
@@ -223,7 +224,7 @@ def packed_forward(phi: PhiBackbone, ops: LayerOps, embeddings: Tensor, groups: 
         groups: the sequences that the rows belong to, in order.
     """
     hidden = embeddings
-    rotary = rotary_embedding(phi, torch.cat([group.positions for group in groups]), hidden)
+    rotary = ops.rotary_embedding(phi, torch.cat([group.positions for group in groups]), hidden)
     counts = [group.layout.size for group in groups]
     *layers, last = cast("Sequence[PhiLayer]", phi.layers)
     for number, layer in enumerate(layers):

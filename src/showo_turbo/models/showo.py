@@ -118,7 +118,7 @@ class Showo(nn.Module):
         return self._derived[key]
 
     def embed(self, ids: Tensor) -> Tensor:
-        """Return embeddings (batch, length, hidden_size) of ids, long (batch, length), in the dtype to compute in."""
+        """Return embeddings (..., hidden_size) of ids, long (...), in the dtype to compute in."""
         embeddings = self.showo.model.embed_tokens(ids)
         return embeddings.to(arithmetic_dtype(embeddings))
 

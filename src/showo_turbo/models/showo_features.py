@@ -39,7 +39,7 @@ class FeatureShowo(Showo):
         return first + torch.arange(self.num_features)
 
     def embed(self, ids: Tensor) -> Tensor:
-        """Return embeddings (batch, length, hidden_size) of ids, features among them."""
+        """Return embeddings (..., hidden_size) of ids, long (...), features among them."""
         indices = ids - self.config.vocab_size
         is_feature = (indices >= 0)[..., None]
         text = super().embed(ids.clamp(max=self.config.vocab_size - 1))

@@ -1,7 +1,7 @@
 """Draw images of prompts, and hold what all tasks that draw have in common.
 
     prompts, options --prepare_images--> ImageDenoiser --+
-                                                         +--> Drawing --denoise_windows--> canvas --> images
+                                                         +--> Drawing --denoise_windows--> states --> images
     known codes ---------------> Canvas, windows --------+
 
 The tasks differ in what is known at the start: nothing here; the rest is in `image_editing`. The pipeline's methods run
@@ -176,6 +176,8 @@ class ImageGeneration(Components):
             )
         num_codes, vocabulary = self.model.config.num_vq_tokens, self.prompts.vocabulary
         scheduler = UnmaskingScheduler.from_options(sampling, vocabulary.codebook_size, num_codes)
+        if self.model.image_passes is not None:
+            scheduler.draw_in_order = self.model.image_passes.draw_in_order
         prompts = [self.prompts.check_prompt(prompt) for prompt in prompts]
         self.warn_unknown_words(prompts, "prompts")
         if sources is None:
@@ -203,16 +205,20 @@ class ImageGeneration(Components):
         call, total = drawing.call, drawing.passes
         self._interrupt = False
         frames: list[CanvasFrame] = []
-        for drawn in denoise_windows(call.denoiser, drawing.canvas, drawing.windows):
-            passes = drawn.forward_passes
+        canvas, vocabulary = drawing.canvas, call.denoiser.vocabulary
+        for state in denoise_windows(call.denoiser, canvas, drawing.windows):
+            passes = state.forward_passes
             if call.return_trajectory:
+                drawn = canvas.at(state, vocabulary)
                 pixels = self.decode_codes(drawn.codes.flatten(1), *drawn.grid)
                 frames.append(CanvasFrame(cast(list[Image], pixels), drawn.known.clone(), passes))
             if call.callback is not None and passes > 0:
+                drawn = canvas.at(state, vocabulary)
                 details = {"codes": drawn.codes.flatten(1).clone(), "masked": ~drawn.known.flatten(1)}
                 call.callback(self, passes - 1, total - passes, details | {"grid": drawn.grid})
                 if self._interrupt:
                     break
+        drawn = canvas.at(state, vocabulary)
         codes = drawn.codes.flatten(1)
         images = self.decode_codes(codes, *drawn.grid, output_type=call.output_type)
         return ImageOutput(images, codes, drawn.forward_passes, drawn.grid, frames or None)
