@@ -70,6 +70,8 @@ class ImageTerm:
         guidance_scale: of the teacher, see `SamplingOptions`; the student learns to do without guidance.
         schedule: mask schedule of the teacher, see `SamplingOptions`.
         order: unmasking order of the teacher, see `SamplingOptions`.
+        top_k: number of most probable codes that the teacher samples from; 1, as published, is greedy.
+        sampled_steps: number of first steps in which the teacher samples; all if left out. The other steps are greedy.
         self_weight: weight of the target model's own labels, relative to 1 for the teacher's.
         label_size: number of codes stored for each soft label; all if left out.
         known_share: fraction of the rollouts that start from a partly known image of the sample, as inpainting,
@@ -85,6 +87,8 @@ class ImageTerm:
     guidance_scale: float = 1.75
     schedule: str = "cosine"
     order: str = "confidence"
+    top_k: int = 1
+    sampled_steps: int | None = None
     self_weight: float = 0.05
     label_size: int | None = None
     known_share: float = 0.0
@@ -101,9 +105,15 @@ class ImageTerm:
 
     @property
     def teacher_sampling(self) -> SamplingOptions:
-        """Sampling options of the teacher: greedy, without noise."""
+        """Sampling options of the teacher: without noise in the order, greedy unless `top_k` says otherwise."""
         return SamplingOptions(
-            self.num_inference_steps, self.guidance_scale, 1, temperature=0.0, schedule=self.schedule, order=self.order
+            self.num_inference_steps,
+            self.guidance_scale,
+            self.top_k,
+            temperature=0.0,
+            schedule=self.schedule,
+            order=self.order,
+            sampled_steps=self.sampled_steps,
         )
 
     @property
