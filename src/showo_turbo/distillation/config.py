@@ -70,8 +70,9 @@ class ImageTerm:
         guidance_scale: of the teacher, see `SamplingOptions`; the student learns to do without guidance.
         schedule: mask schedule of the teacher, see `SamplingOptions`.
         order: unmasking order of the teacher, see `SamplingOptions`.
-        top_k: number of most probable codes that the teacher samples from; 1, as published, is greedy.
-        sampled_steps: number of first steps in which the teacher samples; all if left out. The other steps are greedy.
+        sampled_steps: number of first steps in which the teacher samples codes; the others take the most probable ones.
+            0, as published, is greedy.
+        top_k: number of most probable codes that the teacher samples from; all if left out.
         self_weight: weight of the target model's own labels, relative to 1 for the teacher's.
         label_size: number of codes stored for each soft label; all if left out.
         known_share: fraction of the rollouts that start from a partly known image of the sample, as inpainting,
@@ -87,8 +88,8 @@ class ImageTerm:
     guidance_scale: float = 1.75
     schedule: str = "cosine"
     order: str = "confidence"
-    top_k: int = 1
-    sampled_steps: int | None = None
+    sampled_steps: int = 0
+    top_k: int | None = None
     self_weight: float = 0.05
     label_size: int | None = None
     known_share: float = 0.0
@@ -96,7 +97,7 @@ class ImageTerm:
 
     def __post_init__(self) -> None:
         _check_positive("image", self, "batch_size", "num_inference_steps", "segments", "stride")
-        _check_not_negative("image", self, "weight", "self_weight", "guidance_scale")
+        _check_not_negative("image", self, "weight", "self_weight", "guidance_scale", "sampled_steps")
         check_number("image.known_share", self.known_share, 0, 1)
         if 0 < self.on_policy.prompts < self.batch_size:
             raise InputError(
@@ -105,7 +106,7 @@ class ImageTerm:
 
     @property
     def teacher_sampling(self) -> SamplingOptions:
-        """Sampling options of the teacher: without noise in the order, greedy unless `top_k` says otherwise."""
+        """Sampling options of the teacher: without noise in the order, greedy after the sampled steps."""
         return SamplingOptions(
             self.num_inference_steps,
             self.guidance_scale,

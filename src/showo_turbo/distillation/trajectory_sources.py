@@ -168,8 +168,6 @@ def check_or_write_trajectory_manifest(
         {name: value for name, value in asdict(term).items() if name not in _FIELDS_OF_TRAINING_ONLY}
         for term in (fresh.image, fresh.text)
     )
-    if fresh.image.top_k == 1:  # greedy rollouts are as those of versions without these fields
-        del image["top_k"], image["sampled_steps"]
     ends = segment_ends(fresh.image.num_inference_steps, fresh.image.segments)
     started, manifest = any(folder.glob("*.safetensors")), folder / _MANIFEST
     if started and manifest.exists():
