@@ -235,6 +235,8 @@ class Stage:
         teacher: shipped model, folder or hub name; "previous" for the student of the stage before (of the first stage,
             the distillation's student), "original" for the distillation's teacher.
         student: initial weights of the student, named likewise; the teacher's if left out.
+        teacher_share: share of the teacher in the mean of both that the student starts from, as in WiSE-FT (arXiv
+            2109.01903). It brings back what an earlier student has forgotten.
         loop: the training loop; `output` is set from the distillation's.
         optimizer: the optimizer.
         image, text, language: the terms of the loss.
@@ -250,6 +252,7 @@ class Stage:
     name: str
     teacher: str = PREVIOUS
     student: str | None = None
+    teacher_share: float = 0.0
     loop: LoopConfig = field(default_factory=LoopConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     image: ImageTerm = field(default_factory=ImageTerm)
@@ -267,6 +270,7 @@ class Stage:
             raise InputError(
                 f"stage {shown(self.name)} is to be the name of a folder: choose letters, digits, '-', '_' and '.'"
             )
+        check_number("teacher_share", self.teacher_share, 0, 1)
         if self.samples_per_batch == 0:
             raise InputError(f"stage {self.name!r} has nothing to learn: give image, text or language a weight")
 
