@@ -104,16 +104,22 @@ reproduce: $(VENV)/.installed-dev  ## train the shipped models and make their ta
 	$(RUN)/showo-turbo compare --teacher runs/tiny/model --student 'Turbo*=runs/tiny-turbo/star' \
 		--student Turbo=runs/tiny-turbo/shipped --top-k 8 --top-k 1 -o runs/comparison.json --plot runs/scores.png $(COMPARE)
 
+# `SEED=1` trains the whole chain with another seed, in a checkout of its own.
+SEED :=
+SEEDED := $(if $(SEED),loop.seed=$(SEED))
+TURBO := runs/clipart-turbo/seed-$(or $(SEED),0)
+DISTIL_CLIPART := OMP_NUM_THREADS=1 $(RUN)/showo-turbo distill teacher=runs/clipart/model seed=$(or $(SEED),0) output=$(TURBO)
+
 reproduce-clipart: $(VENV)/.installed-dev  ## train the models of clip-art from nothing (nine hours); resumes where it stopped
 	$(RUN)/showo-turbo pretrain text-tokenizer config=configs/clipart/text_tokenizer.yaml
-	$(RUN)/showo-turbo pretrain image-tokenizer config=configs/clipart/image_tokenizer.yaml
-	$(RUN)/showo-turbo pretrain image-tokenizer config=configs/clipart/image_tokenizer_decoder.yaml
+	$(RUN)/showo-turbo pretrain image-tokenizer config=configs/clipart/image_tokenizer.yaml $(SEEDED)
+	$(RUN)/showo-turbo pretrain image-tokenizer config=configs/clipart/image_tokenizer_decoder.yaml $(SEEDED)
 	test -e runs/clipart/scene_pool.safetensors || \
-		$(RUN)/showo-turbo pretrain scene-pool config=configs/clipart/scene_pool.yaml
-	$(RUN)/showo-turbo pretrain showo config=configs/clipart/showo.yaml
-	$(RUN)/showo-turbo pretrain showo config=configs/clipart/showo_round_2.yaml
+		$(RUN)/showo-turbo pretrain scene-pool config=configs/clipart/scene_pool.yaml $(if $(SEED),seed=$(SEED))
+	$(RUN)/showo-turbo pretrain showo config=configs/clipart/showo.yaml $(SEEDED)
+	$(RUN)/showo-turbo pretrain showo config=configs/clipart/showo_round_2.yaml $(SEEDED)
 	$(RUN)/showo-turbo pretrain assemble config=configs/clipart/model.yaml
-	OMP_NUM_THREADS=1 $(RUN)/showo-turbo distill config=configs/clipart/turbo.yaml teacher=runs/clipart/model
-	test -e runs/clipart-turbo/seed-0/closer || $(RUN)/showo-turbo average --shares .35,.35,.3 \
-		$(patsubst %,runs/clipart-turbo/seed-0/%/model,star answers) runs/clipart/model -o runs/clipart-turbo/seed-0/closer
-	OMP_NUM_THREADS=1 $(RUN)/showo-turbo distill config=configs/clipart/turbo_finish.yaml teacher=runs/clipart/model
+	$(DISTIL_CLIPART) config=configs/clipart/turbo.yaml
+	test -e $(TURBO)/closer || $(RUN)/showo-turbo average --shares .35,.35,.3 \
+		$(patsubst %,$(TURBO)/%/model,star answers) runs/clipart/model -o $(TURBO)/closer
+	$(DISTIL_CLIPART) config=configs/clipart/turbo_finish.yaml student=$(TURBO)/closer

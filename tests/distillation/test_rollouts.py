@@ -7,6 +7,7 @@ import torch
 
 from showo_turbo.data import DialogueSample, Turn
 from showo_turbo.distillation.config import ImageTerm, OnPolicy, TextTerm
+from showo_turbo.distillation.image_trajectories import ImageTrajectories
 from showo_turbo.distillation.rollouts import dialogue_ids, roll_out_answers, roll_out_images
 from showo_turbo.errors import InputError
 from showo_turbo.pipelines.pipeline import ShowoPipeline
@@ -40,6 +41,20 @@ def test_sampled_steps_count_steps_of_the_few_step_policy(
     greedy = on_policy_codes(random_pipe, 4, 0, sampled_steps=0)
     assert greedy.equal(on_policy_codes(random_pipe, 1, 0))
     assert len(on_policy_codes(random_pipe, 4, 0, sampled_steps=1).unique(dim=0)) > 1
+
+
+def test_the_teacher_samples_in_its_first_steps(random_pipe: ShowoPipeline) -> None:
+    def rollouts(seed: int, **options: int) -> ImageTrajectories:
+        term = ImageTerm(num_inference_steps=8, order="halton", **options)
+        return roll_out_images(random_pipe, PROMPTS, term, generator=torch.Generator().manual_seed(seed))
+
+    sampled = rollouts(0, top_k=4, sampled_steps=2)
+    assert len(sampled.codes.unique(dim=0)) > 1
+    assert sampled.codes.equal(rollouts(0, top_k=4, sampled_steps=2).codes)
+    assert not sampled.codes.equal(rollouts(1, top_k=4, sampled_steps=2).codes)
+    greedy = rollouts(0)
+    assert len(greedy.codes.unique(dim=0)) == 1
+    assert greedy.codes.equal(rollouts(1, top_k=4, sampled_steps=0).codes)
 
 
 def test_given_ids_make_blocks_begin_anywhere_in_long_answers(

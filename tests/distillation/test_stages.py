@@ -141,6 +141,18 @@ def test_a_student_may_start_from_another_model_than_its_teacher(
     assert same(weights(star), weights(distill(again)))
 
 
+def test_a_student_may_start_from_a_mean_with_its_teacher(
+    tmp_path: Path, random_checkpoint: Path, sources: dict[str, list[SourceConfig]]
+) -> None:
+    still = LoopConfig(steps=1, warmup_steps=1, log_steps=1, threads=1, ema_decay=0.0)  # the first step's rate is 0
+    stages = [stage("star", "original"), stage("on", "original", student="previous", teacher_share=0.25, loop=still)]
+    student = distill(distillation(str(tmp_path), stages, str(random_checkpoint), **sources))
+    teacher, star, mean = map(weights, (random_checkpoint, tmp_path / "star" / "model", student))
+    for name, weight in mean.items():
+        expected = torch.lerp(star[name].float(), teacher[name].float(), 0.25)
+        torch.testing.assert_close(weight, expected.half())
+
+
 def test_texts_may_have_another_teacher_than_images(
     tmp_path: Path, random_checkpoint: Path, sources: dict[str, list[SourceConfig]]
 ) -> None:
@@ -539,6 +551,9 @@ def test_a_single_term_needs_only_its_own_data(
         (["stages=[{name: a, image: {on_policy: {prompts: 9, sampled_steps: -1}}}]"], "sampled_steps is -1"),
         (["stages=[{name: a, trajectories: {count: -5}}]"], "trajectories.count is -5"),
         (["stages=[{name: a, trajectories: {folder: here}}]"], "no count"),
+        (["stages=[{name: a, image: {sampled_steps: -1}}]"], "image.sampled_steps is -1"),
+        (["stages=[{name: a, image: {sampled_steps: 1, top_k: 9000}}]"], "top_k is 9000"),
+        (["stages=[{name: a, teacher_share: 1.5}]"], "teacher_share is 1.5"),
         (["stages=[{name: a, lora: {rank: -2}}]"], "lora.rank is -2"),
         (["stages=[{name: a, lora: {rank: 2, alpha: -2}}]"], "lora.alpha is -2"),
         (["stages=[{name: a}]", f"seed={2**63}"], f"^seed is {2**63}"),

@@ -175,7 +175,7 @@ def average_weights(module: nn.Module, others: Sequence[Weights], shares: Sequen
         tensor.mul_(shares[0])
     for weights, share in zip(others, shares[1:], strict=True):
         for name, tensor in weights.stream():
-            own = tensor.to(mean[name].dtype)
+            own = tensor.to(mean[name])
             check_finite(name, own, weights.source)
             mean[name].add_(own, alpha=share)
 

@@ -70,6 +70,9 @@ class ImageTerm:
         guidance_scale: of the teacher, see `SamplingOptions`; the student learns to do without guidance.
         schedule: mask schedule of the teacher, see `SamplingOptions`.
         order: unmasking order of the teacher, see `SamplingOptions`.
+        sampled_steps: number of first steps in which the teacher samples codes; the others take the most probable ones.
+            0, as published, is greedy.
+        top_k: number of most probable codes that the teacher samples from; all if left out.
         self_weight: weight of the target model's own labels, relative to 1 for the teacher's.
         label_size: number of codes stored for each soft label; all if left out.
         known_share: fraction of the rollouts that start from a partly known image of the sample, as inpainting,
@@ -85,6 +88,8 @@ class ImageTerm:
     guidance_scale: float = 1.75
     schedule: str = "cosine"
     order: str = "confidence"
+    sampled_steps: int = 0
+    top_k: int | None = None
     self_weight: float = 0.05
     label_size: int | None = None
     known_share: float = 0.0
@@ -92,7 +97,7 @@ class ImageTerm:
 
     def __post_init__(self) -> None:
         _check_positive("image", self, "batch_size", "num_inference_steps", "segments", "stride")
-        _check_not_negative("image", self, "weight", "self_weight", "guidance_scale")
+        _check_not_negative("image", self, "weight", "self_weight", "guidance_scale", "sampled_steps")
         check_number("image.known_share", self.known_share, 0, 1)
         if 0 < self.on_policy.prompts < self.batch_size:
             raise InputError(
@@ -101,9 +106,15 @@ class ImageTerm:
 
     @property
     def teacher_sampling(self) -> SamplingOptions:
-        """Sampling options of the teacher: greedy, without noise."""
+        """Sampling options of the teacher: without noise in the order, greedy after the sampled steps."""
         return SamplingOptions(
-            self.num_inference_steps, self.guidance_scale, 1, temperature=0.0, schedule=self.schedule, order=self.order
+            self.num_inference_steps,
+            self.guidance_scale,
+            self.top_k,
+            temperature=0.0,
+            schedule=self.schedule,
+            order=self.order,
+            sampled_steps=self.sampled_steps,
         )
 
     @property
@@ -224,6 +235,8 @@ class Stage:
         teacher: shipped model, folder or hub name; "previous" for the student of the stage before (of the first stage,
             the distillation's student), "original" for the distillation's teacher.
         student: initial weights of the student, named likewise; the teacher's if left out.
+        teacher_share: share of the teacher in the mean of both that the student starts from, as in WiSE-FT (arXiv
+            2109.01903). It brings back what an earlier student has forgotten.
         loop: the training loop; `output` is set from the distillation's.
         optimizer: the optimizer.
         image, text, language: the terms of the loss.
@@ -239,6 +252,7 @@ class Stage:
     name: str
     teacher: str = PREVIOUS
     student: str | None = None
+    teacher_share: float = 0.0
     loop: LoopConfig = field(default_factory=LoopConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     image: ImageTerm = field(default_factory=ImageTerm)
@@ -256,6 +270,7 @@ class Stage:
             raise InputError(
                 f"stage {shown(self.name)} is to be the name of a folder: choose letters, digits, '-', '_' and '.'"
             )
+        check_number("teacher_share", self.teacher_share, 0, 1)
         if self.samples_per_batch == 0:
             raise InputError(f"stage {self.name!r} has nothing to learn: give image, text or language a weight")
 

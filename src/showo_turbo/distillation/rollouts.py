@@ -36,15 +36,17 @@ def roll_out_images(
         prompts: one per rollout.
         term: steps, segments and sampling options.
         student: the rollout policy, which has no guidance, takes `term.stride` steps at a time and samples from its
-            most probable codes; the teacher, greedily, if left out.
-        generator: source of the student's samples.
+            most probable codes; the teacher if left out.
+        generator: source of the samples.
         start: first states, see `start_states`; fully masked if left out.
     """
     vocabulary, num_codes = pipe.prompts.vocabulary, pipe.model.config.num_vq_tokens
     rows = [pipe.prompts.text_to_image(prompt) for prompt in prompts]
     scheduler = UnmaskingScheduler.from_options(term.teacher_sampling, vocabulary.codebook_size, num_codes)
     unconditional = pipe.prompts.unconditional()
-    teacher = ImageDenoiser(pipe.model, vocabulary, scheduler, rows, num_codes, unconditional, term.guidance_scale)
+    teacher = ImageDenoiser(
+        pipe.model, vocabulary, scheduler, rows, num_codes, unconditional, term.guidance_scale, generator
+    )
     policy = None
     if student is not None:
         scheduler = UnmaskingScheduler.from_options(term.student_sampling, vocabulary.codebook_size, num_codes)

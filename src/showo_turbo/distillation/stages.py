@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from showo_turbo.checkpoints.loading import CheckpointFiles, locate
+from showo_turbo.checkpoints.weights import average_weights
 from showo_turbo.data import CaptionSample, DialogueSample, TextSample, check_sources
 from showo_turbo.distillation.config import ORIGINAL, PREVIOUS, DistillationConfig, OnPolicy, Stage
 from showo_turbo.distillation.consistency_task import ConsistencyTask
@@ -159,6 +160,8 @@ def _run_stage(config: DistillationConfig, stage: Stage, previous: str | Path) -
     initial_files, initial = _load(config, stage.student or stage.teacher, previous, "float32", process_state().device)
     for name, pipe in ((stage.text.teacher, text_teacher), (stage.student, initial)):
         _check_same_codes(name, pipe, teacher)
+    if stage.teacher_share:
+        average_weights(initial.model, [files.weights()], [1 - stage.teacher_share, stage.teacher_share])
 
     def dialogue_length(sample: DialogueSample) -> int:
         ids = dialogue_ids(teacher.prompts, [0] * teacher.model.config.num_vq_tokens, sample.turns)

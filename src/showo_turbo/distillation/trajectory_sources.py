@@ -13,6 +13,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+import torch
 from tqdm import tqdm
 
 from showo_turbo.configuration import ShowoConfig
@@ -99,9 +100,11 @@ class FreshTrajectories(ImageRollouts, TextRollouts):
         assert self.captions is not None  # the image term is used
         samples = self.captions.batch(batch)
         rng = random.Random(f"{self.seed}/starts/0/{batch}")
+        prompts = [sample.text for sample in samples]
         start = start_states(self.image_teacher, samples, self.image.known_share, rng)
+        generator = torch.Generator().manual_seed(rng.getrandbits(48))
         with in_lockstep(self.image_teacher.model):
-            return roll_out_images(self.image_teacher, [sample.text for sample in samples], self.image, start=start)
+            return roll_out_images(self.image_teacher, prompts, self.image, generator=generator, start=start)
 
     def answers(self, batch: int) -> list[JacobiTrajectory]:
         """Return all blocks of new answers to a batch of dialogues."""
