@@ -17,20 +17,19 @@ from showo_turbo import ShowoPipeline
 from showo_turbo.backends import compiled_passes
 from showo_turbo.backends.compiled_passes import ImagePasses
 from showo_turbo.backends.linear import pack_layers
-from showo_turbo.backends.traced_passes import FirstPass, GreedyStep, LaterPass
+from showo_turbo.backends.traced_passes import FirstPass, LaterPass, LaterStep
 
 
 class TracedPackage:
     """Call what a package is compiled from."""
 
-    def __init__(self, module: LaterPass | GreedyStep) -> None:
+    def __init__(self, module: LaterPass) -> None:
         self.module, self.calls = module, 0
-        self.num_weights = len(module.of[1].tensors()) if isinstance(module, LaterPass) else 0
+        self.num_weights = len(module.of[1].tensors())
 
     def run(self, inputs: list[Tensor]) -> list[Tensor]:
         self.calls += 1
-        weights = [inputs[: self.num_weights]] if self.num_weights else []
-        outputs = self.module(*weights, *inputs[self.num_weights :])
+        outputs = self.module(inputs[: self.num_weights], *inputs[self.num_weights :])
         return list(outputs) if isinstance(outputs, tuple) else [outputs]
 
 
@@ -42,8 +41,8 @@ def traced(random_pipe: ShowoPipeline) -> ShowoPipeline:
     phi = model.showo.model
     pack_layers(phi)
     rows = model.config.num_vq_tokens + 2
-    first, later, drawing = map(TracedPackage, (FirstPass(phi), LaterPass(phi), GreedyStep(rows - 2)))
-    model.image_passes = ImagePasses(first, later, drawing, rows)
+    packages = map(TracedPackage, (FirstPass(phi), LaterPass(phi), LaterStep(phi, rows - 2)))
+    model.image_passes = ImagePasses(*packages, rows)
     return pipe
 
 
@@ -85,24 +84,38 @@ def test_packages_run_the_passes_of_one_image(
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ({}, 3),  # all but the first step, which has several choices
-        ({"sampled_steps": 0}, 4),
-        ({"top_k": 1, "temperature": 0.0, "num_inference_steps": 16}, 15),  # the last one draws a single code
+        ({}, 3),  # all but the first step, which reads the prompt
+        ({"sampled_steps": 0}, 3),
+        ({"sampled_steps": 2}, 2),
+        ({"top_k": 1, "temperature": 0.0, "num_inference_steps": 16}, 14),  # the last one draws a single code
         ({"sampled_steps": None}, 0),
         ({"order": "confidence"}, 0),
         ({"early_exit": 0.1}, 0),
         ({"num_images_per_prompt": 2}, 0),
-        ({"guidance_scale": 1.0}, 3),
+        ({"guidance_scale": 1.0}, 0),
     ],
 )
-def test_a_package_draws_the_most_probable_codes_of_one_image_in_order(
+def test_a_package_runs_steps_that_take_the_most_probable_codes_of_one_image_in_order(
     random_pipe: ShowoPipeline, traced: ShowoPipeline, options: dict, expected: int
 ) -> None:
     assert draw(traced, **IN_ORDER | options) == draw(random_pipe, **IN_ORDER | options)
-    assert traced.model.image_passes.drawing.calls == expected
+    assert traced.model.image_passes.later_step.calls == expected
 
 
-def test_a_package_draws_windows_and_known_codes(random_pipe: ShowoPipeline, traced: ShowoPipeline) -> None:
+def test_steps_draw_the_same_numbers_and_states(random_pipe: ShowoPipeline, traced: ShowoPipeline) -> None:
+    drawn = []
+    for pipe in (traced, random_pipe):
+        generator = torch.Generator().manual_seed(3)
+        output = pipe.text_to_image("a red circle", generator=generator, return_trajectory=True, **IN_ORDER)
+        known = [frame.known.tolist() for frame in output.trajectory]
+        drawn.append((output.codes.tolist(), known, generator.get_state().tolist()))
+    assert drawn[0] == drawn[1]
+    assert traced.model.image_passes.later_step.calls == 3
+
+
+def test_packages_run_steps_with_known_codes_and_passes_of_windows(
+    random_pipe: ShowoPipeline, traced: ShowoPipeline
+) -> None:
     drawn = []
     for pipe in (traced, random_pipe):
         codes = pipe.text_to_image("a red circle", seed=0, output_type="latent").codes
@@ -110,7 +123,8 @@ def test_a_package_draws_windows_and_known_codes(random_pipe: ShowoPipeline, tra
         wide = pipe.text_to_image("a red circle", seed=0, width=2 * pipe.resolution, output_type="latent", **IN_ORDER)
         drawn.append((codes.tolist(), varied.tolist(), wide.codes.tolist()))
     assert drawn[0] == drawn[1]
-    assert traced.model.image_passes.drawing.calls > 6
+    assert traced.model.image_passes.later_step.calls == 3
+    assert calls(traced)[1] > 6
 
 
 def test_an_edited_image_is_the_same(editing_pipe: ShowoPipeline, traced: ShowoPipeline) -> None:
@@ -135,7 +149,31 @@ def assign_all(pipe: ShowoPipeline) -> None:
     pipe.model.load_state_dict({name: one * 0.7 for name, one in pipe.model.state_dict().items()}, assign=True)
 
 
-@pytest.mark.parametrize("change", [write_in_place, replace_norm, assign_all])
+def replace_embeddings(pipe: ShowoPipeline) -> None:
+    table = pipe.model.showo.model.embed_tokens
+    table.weight = torch.nn.Parameter(table.weight.flip(1).mT.contiguous().mT)
+
+
+def replace_head(pipe: ShowoPipeline) -> None:
+    head = pipe.model.showo.lm_head
+    head.weight = torch.nn.Parameter(head.weight.flip(1).mT.contiguous().mT)
+
+
+CHANGES = [write_in_place, replace_norm, assign_all, replace_embeddings, replace_head]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@torch.no_grad()
+def test_steps_compute_with_the_weights_of_now(traced: ShowoPipeline, change: Callable[[ShowoPipeline], None]) -> None:
+    before = draw(traced, **IN_ORDER)
+    change(traced)
+    changed = draw(traced, **IN_ORDER)
+    assert traced.model.image_passes.later_step.calls == 6
+    traced.model.image_passes = None
+    assert changed == draw(traced, **IN_ORDER) != before
+
+
+@pytest.mark.parametrize("change", CHANGES)
 @torch.no_grad()
 def test_packages_compute_with_the_weights_of_now(
     traced: ShowoPipeline, change: Callable[[ShowoPipeline], None]
@@ -207,16 +245,16 @@ def test_half_precision_is_not_compiled(
 def test_packages_are_compiled_once(random_pipe: ShowoPipeline, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     compiled = []
 
-    def compile_package(module: LaterPass | GreedyStep, model: object, path: Path) -> None:
+    def compile_package(module: LaterPass, model: object, path: Path) -> None:
         path.write_bytes(b"")
         compiled.append((type(module), path.name))
 
     monkeypatch.setattr(compiled_passes, "compile_package", compile_package)
     monkeypatch.setattr(compiled_passes, "_load", lambda path: path)
     found = [compiled_passes.load_image_passes(random_pipe.model) for _ in range(2)]
-    assert compiled == [(FirstPass, "first.pt2"), (LaterPass, "later.pt2"), (GreedyStep, "drawing.pt2")]
+    assert compiled == [(FirstPass, "first.pt2"), (LaterPass, "later.pt2"), (LaterStep, "step.pt2")]
     assert found[0].first == found[1].first
-    assert sorted(one.name for one in found[0].first.parent.iterdir()) == ["drawing.pt2", "first.pt2", "later.pt2"]
+    assert sorted(one.name for one in found[0].first.parent.iterdir()) == ["first.pt2", "later.pt2", "step.pt2"]
 
 
 PROCESS = """

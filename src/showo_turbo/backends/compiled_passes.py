@@ -2,11 +2,12 @@
 
     first pass    prompt and image             --> hidden states, KV cache of the prompt
     later passes  image, KV cache of the prompt --> hidden states
-    drawing       logits, codes                --> codes that are settled or masked again
+    later steps   ids, KV cache of the prompt   --> ids, which of them are masked again
 
 Decisions:
 - Operators of a small model take less time to compute than to call. A package computes all layers in one call.
-- All other passes, and images that are drawn with several choices of a code, run as before; see `traced_passes`.
+- A step that takes the most probable codes in Halton order is one call as well, where it has a forward pass of its own.
+- All other passes, and the sampling of codes, run as before; see `traced_passes`.
 - A package is compiled on the machine that runs it, and stored in the user's cache folder under a hash of all that it
   depends on: sizes, this code, torch, and what the CPU can do.
 - Its kernels run on one thread, since those of one image are short; products use torch's threads.
@@ -19,35 +20,31 @@ import os
 import platform
 from collections.abc import Sequence
 from dataclasses import fields
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Protocol, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from showo_turbo.backends.linear import pack_layers
-from showo_turbo.backends.traced_passes import (
-    FirstPass,
-    GreedyStep,
-    LaterPass,
-    LayerWeights,
-    compile_package,
-    rotary_factors,
-)
+from showo_turbo.backends.traced_layers import LayerWeights, rotary_factors
+from showo_turbo.backends.traced_passes import FirstPass, LaterPass, LaterStep, compile_package
 from showo_turbo.configuration import BackboneConfig
 from showo_turbo.files import atomic_folder, sha256_of_files
 from showo_turbo.generation.kv_cache import ImageCache, SequenceCache
-from showo_turbo.generation.scheduler import Rows, draw_in_order
 from showo_turbo.models.packed_forward import LayerOps, PackedSequences, Rotary, packed_forward
 from showo_turbo.models.phi import PhiBackbone, PhiRotaryEmbedding
 from showo_turbo.models.showo import Showo
+from showo_turbo.vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)
 
 _SOURCES = (
     "backends/compiled_passes.py",
     "backends/linear.py",
+    "backends/traced_layers.py",
     "backends/traced_passes.py",
     "generation/orders.py",
     "generation/scheduler.py",
@@ -64,23 +61,20 @@ class Package(Protocol):
 
 
 class ImagePasses:
-    """Run the passes of one image by packages, and all others operator by operator."""
+    """Run the passes and steps of one image by packages, and all other passes operator by operator."""
 
-    def __init__(self, first: Package, later: Package, drawing: Package, rows: int) -> None:
+    def __init__(self, first: Package, later: Package, later_step: Package, rows: int) -> None:
         """Hold packages for images of so many rows, both borders included."""
-        self.first, self.later, self.drawing, self.rows = first, later, drawing, rows
-        self._counts = [torch.tensor(count) for count in range(rows)]
+        self.first, self.later, self.later_step, self.rows = first, later, later_step, rows
         self._weights: LayerWeights | None = None
         self._rotary: dict[int, Rotary] = {}
 
     def run(self, phi: PhiBackbone, ops: LayerOps, embeddings: Tensor, groups: Sequence[PackedSequences]) -> Tensor:
         """Compute `models.packed_forward.packed_forward`."""
-        if self._weights is None or not self._weights.belongs_to(phi):
-            self._weights = LayerWeights(phi)
         *prompts, images = groups
-        if not (self._weights.is_transposed and embeddings.dtype == torch.float32 and self._is_one_image(images)):
+        weights, scored = self._tensors(phi), images.scored_rows
+        if not (weights and embeddings.dtype == torch.float32 and self._is_one_image(images)):
             return packed_forward(phi, ops, embeddings, groups)
-        weights, scored = self._weights.tensors(), images.scored_rows
         if not prompts:
             prefix = cast(ImageCache, images.cache).prompts[:, :, 0]
             return self.later.run([*weights, *self._factors(phi, 0), embeddings, scored, prefix])[0]
@@ -93,22 +87,41 @@ class ImagePasses:
         cast(SequenceCache, prompts[0].cache).buffer[:, :, 0] = prefix
         return hidden
 
-    def draw_in_order(
-        self,
-        logits: Tensor,
-        top_k: int | None,
-        exponential: Tensor,
-        codes: Tensor,
-        masked: Tensor,
-        count: int,
-        rows: Rows,
-    ) -> tuple[Tensor, Tensor]:
-        """Compute `generation.scheduler.draw_in_order`."""
-        is_one_image = masked.shape == (1, self.rows - 2) and len(logits) > 1 and isinstance(rows, slice)
-        if top_k != 1 or not is_one_image or logits.dtype != torch.float32:
-            return draw_in_order(logits, top_k, exponential, codes, masked, count, rows)
-        candidates, again = self.drawing.run([logits, codes, masked, self._counts[max(count, 0)]])
-        return candidates, again
+    @torch.no_grad()
+    def step(
+        self, model: Showo, vocabulary: Vocabulary, ids: Tensor, masked: Tensor, count: int, prefix: Tensor
+    ) -> tuple[Tensor, Tensor] | None:
+        """Compute a step of `generation.image_denoiser` that takes the most probable codes in Halton order.
+
+        Args:
+            model: the transformer.
+            vocabulary: the id layout.
+            ids: long (1, n), token ids of one image.
+            masked: bool (1, n).
+            count: number of positions that are masked again.
+            prefix: KV cache of its prompt, (layers, 2, length, heads, head size).
+
+        Returns:
+            The next token ids, long (1, n), and the positions that are masked again, bool (1, n); None if there is no
+            package for images or weights like these.
+        """
+        phi, head = model.showo.model, model.showo.lm_head
+        pack_layers(phi)
+        weights, positions, table = self._tensors(phi), masked.nonzero(), phi.embed_tokens
+        is_plain = type(table) is nn.Embedding and table.weight.dtype == head.weight.dtype == torch.float32
+        if not weights or not is_plain or ids.shape != (1, self.rows - 2) or len(positions) == 1:
+            return None
+        codebook = slice(vocabulary.image_offset, vocabulary.mask_id)
+        own = map(Tensor.contiguous, (table.weight, head.weight[codebook], head.bias[codebook]))
+        image = (_numbers(vocabulary, count), ids, masked, positions, prefix)
+        drawn, again = self.later_step.run([*weights, *self._factors(phi, 0), *own, *image])
+        return drawn, again
+
+    def _tensors(self, phi: PhiBackbone) -> list[Tensor]:
+        """Return the weights of the layers as they are now, none if they are laid out in another way."""
+        if self._weights is None or not self._weights.belongs_to(phi):
+            self._weights = LayerWeights(phi)
+        return self._weights.tensors() if self._weights.is_transposed else []
 
     def _factors(self, phi: PhiBackbone, length: int) -> Rotary:
         """Return the rotary factors of a prompt of some length and its image."""
@@ -120,6 +133,13 @@ class ImagePasses:
         """Return whether a group is one image, which attends to one prompt without padding."""
         cache, is_sized = images.cache, images.layout.shape == (1, self.rows) and images.scored_layout.size > 1
         return is_sized and images.mask is None and isinstance(cache, ImageCache) and cache.prompts.shape[2] == 1
+
+
+@cache
+def _numbers(vocabulary: Vocabulary, count: int) -> Tensor:
+    """Return what `LaterStep` takes as numbers."""
+    ids = [vocabulary.soi_id, vocabulary.eoi_id, vocabulary.mask_id, vocabulary.image_offset]
+    return torch.tensor([*ids, count])
 
 
 def _is_prompt_of(image: PackedSequences, prompt: PackedSequences) -> bool:
@@ -145,9 +165,9 @@ def load_image_passes(model: Showo) -> ImagePasses | None:
             with atomic_folder(folder, replace=True) as temporary:
                 compile_package(FirstPass(phi), model, temporary / "first.pt2")
                 compile_package(LaterPass(phi), model, temporary / "later.pt2")
-                compile_package(GreedyStep(rows - 2), model, temporary / "drawing.pt2")
-        first, later, drawing = (_load(folder / f"{name}.pt2") for name in ("first", "later", "drawing"))
-        return ImagePasses(first, later, drawing, rows)
+                compile_package(LaterStep(phi, rows - 2), model, temporary / "step.pt2")
+        first, later, step = (_load(folder / f"{name}.pt2") for name in ("first", "later", "step"))
+        return ImagePasses(first, later, step, rows)
     except Exception as error:  # of torch, of the compiler, or of the disk
         reason = str(error).strip().partition("\n")[0]
         logger.warning("passes of an image are not compiled, they run operator by operator: %s", reason)

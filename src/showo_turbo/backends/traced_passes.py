@@ -1,40 +1,36 @@
-"""What `compiled_passes` compiles: the passes of one image and the drawing of its codes, as modules for torch.export.
+"""What `compiled_passes` compiles: passes and steps of one image, as modules for torch.export.
 
     FirstPass   weights, rotary factors, prompt, image, mask of the prompt --> hidden states, KV cache of the prompt
     LaterPass   weights, rotary factors, image, KV cache of the prompt     --> hidden states
-    GreedyStep  logits, codes, which of them are masked, how many stay so  --> codes, which of them are masked
+    LaterStep   the same, embeddings, head, ids, how many stay masked      --> ids, which of them are masked
 
 Decisions:
 - `packed_forward` and `settle_in_order` themselves are traced, so packages compute what the library does, for one image
   of one prompt without guidance, with prompts of any length and any number of scored rows but one.
-- Weights are arguments. They are in memory once, and a package fits all checkpoints of its sizes, trained on or not.
-- Rotary factors are arguments as well: kernels that compute cosines do so for each head of each layer again.
-- Products do not add biases, which would copy them to the result first; the kernels that follow do.
-- Queries and keys are normalised and rotated by functions that write nothing in place: written in place, all parts of
-  the input of attention are copied several times. GELU is a sigmoid, which takes half as long as its tanh.
+- How layers are traced is decided in `traced_layers`.
+- Products do not add biases, which would copy them to the result first; the kernels that follow do. GELU is a sigmoid,
+  which takes half as long as its tanh.
 """
 
-import copy
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from operator import attrgetter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
+from showo_turbo.backends.traced_layers import (
+    LayerWeights,
+    PrefixedCache,
+    PromptCache,
+    image_rows,
+    layer_ops,
+    rotary_factors,
+)
 from showo_turbo.generation.orders import halton_priorities
 from showo_turbo.generation.scheduler import settle_in_order
-from showo_turbo.models.packed_forward import (
-    LayerOps,
-    PackedSequences,
-    RaggedLayout,
-    Rotary,
-    packed_forward,
-    rotary_embedding,
-)
+from showo_turbo.models.packed_forward import PackedSequences, RaggedLayout, packed_forward
 from showo_turbo.models.phi import PhiBackbone, PhiLayer
 from showo_turbo.models.showo import Showo
 
@@ -59,73 +55,6 @@ _DECOMPOSITIONS: dict[Any, Callable[..., Any]] = {
 """Products that add a bias, as a product and a sum, and what is faster in other operators."""
 
 
-class LayerWeights:
-    """Find the weights of the layers, in the order in which packages take them."""
-
-    def __init__(self, phi: PhiBackbone) -> None:
-        """Look up where a model has its weights now."""
-        layers = cast("Sequence[PhiLayer]", phi.layers)
-        self.linears = [layer.linears for layer in layers]
-        self.is_transposed = all(linears.is_transposed for linears in self.linears)
-        self.norms = [module for module in phi.modules() if isinstance(module, nn.LayerNorm)]
-        self.matrices = [attrgetter("self_attn.dense", "mlp.fc1", "mlp.fc2")(layer) for layer in layers]
-        modules = [*self.norms, *(module for layer in self.matrices for module in layer)]
-        self._places = [(module._parameters, name) for module in modules for name in ("weight", "bias")]
-
-    def belongs_to(self, phi: PhiBackbone) -> bool:
-        """Return whether a model still computes with the modules that were looked up."""
-        layers = cast("Sequence[PhiLayer]", phi.layers)
-        return all(layer.linears is linears for layer, linears in zip(layers, self.linears, strict=True))
-
-    def tensors(self) -> list[Tensor]:
-        """Return the tensors that the model has now; parameters may have been replaced."""
-        packed = [tensor for linears in cast(Any, self.linears) for tensor in (linears.weight, linears.bias)]
-        return packed + cast("list[Tensor]", [parameters[name] for parameters, name in self._places])
-
-    @contextmanager
-    def replaced(self, phi: PhiBackbone, tensors: Sequence[Tensor]) -> Iterator[None]:
-        """Let a model compute with other tensors, in the same order."""
-        given = iter(tensors)
-        earlier = [parameters[name] for parameters, name in self._places]
-        for layer, linears in zip(cast("Sequence[PhiLayer]", phi.layers), self.linears, strict=True):
-            traced = cast(Any, copy.copy(linears))
-            traced.weight, traced.bias, layer.linears = next(given), next(given), traced
-        try:
-            for parameters, name in self._places:
-                parameters[name] = cast(nn.Parameter, next(given))
-            yield
-        finally:
-            for (parameters, name), parameter in zip(self._places, earlier, strict=True):
-                parameters[name] = parameter
-            for layer, linears in zip(cast("Sequence[PhiLayer]", phi.layers), self.linears, strict=True):
-                layer.linears = linears
-
-
-@dataclass(frozen=True)
-class _PromptCache:
-    """Collect keys and values of a prompt, layer after layer, each (2, rows, heads, head size)."""
-
-    layers: list[Tensor]
-    persistent_buffers: tuple[Tensor, ...] = ()
-
-    def update(self, layer: int, keys_values: Tensor) -> Tensor:
-        """See `models.packed_forward.KVCache`."""
-        self.layers.append(keys_values)
-        return keys_values[:, None]
-
-
-@dataclass(frozen=True)
-class _PrefixedCache:
-    """Attend to the keys and values of a prompt and to the whole image."""
-
-    prompt: Sequence[Tensor] | Tensor
-    persistent_buffers: tuple[Tensor, ...] = ()
-
-    def update(self, layer: int, keys_values: Tensor) -> Tensor:
-        """See `models.packed_forward.KVCache`."""
-        return torch.cat([self.prompt[layer], keys_values], 1)[:, None]
-
-
 class LaterPass(nn.Module):
     """Compute an image whose prompt has been read."""
 
@@ -148,9 +77,9 @@ class LaterPass(nn.Module):
             prefix: KV cache of the prompt, (layers, 2, length, heads, head size).
         """
         phi, places = self.of
-        ops = _layer_ops((cosines, sines))
+        ops = layer_ops((cosines, sines))
         with places.replaced(phi, weights):
-            return packed_forward(phi, ops, image, [_image_rows(image, scored, _PrefixedCache(prefix))])
+            return packed_forward(phi, ops, image, [image_rows(image, scored, PrefixedCache(prefix))])
 
     def example(self, model: Showo) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
         """Return inputs for images of a model, and which of their sizes may differ."""
@@ -196,10 +125,10 @@ class FirstPass(LaterPass):
         """
         (phi, places), layers, length = self.of, list[Tensor](), prompt.shape[0]
         positions, none = torch.arange(length) - length, torch.zeros(0, dtype=torch.long)
-        rows = PackedSequences(RaggedLayout([length]), positions, _PromptCache(layers), mask, none, RaggedLayout([0]))
-        ops = _layer_ops((cosines, sines))
+        rows = PackedSequences(RaggedLayout([length]), positions, PromptCache(layers), mask, none, RaggedLayout([0]))
+        ops = layer_ops((cosines, sines))
         with places.replaced(phi, weights):
-            groups = [rows, _image_rows(image, scored, _PrefixedCache(layers))]
+            groups = [rows, image_rows(image, scored, PrefixedCache(layers))]
             hidden = packed_forward(phi, ops, torch.cat([prompt, image]), groups)
         return hidden, torch.stack(layers)
 
@@ -214,80 +143,61 @@ class FirstPass(LaterPass):
         return inputs, (sizes, factors, factors, {0: any_length}, None, {0: _dimension("scored", rows)}, square)
 
 
-class GreedyStep(nn.Module):
-    """Draw the most probable codes of one image, of which the last in Halton order are masked again."""
+class LaterStep(LaterPass):
+    """Compute a step of an image whose prompt has been read, which settles the most probable codes in Halton order."""
 
-    def __init__(self, num_codes: int) -> None:
-        """Draw images of so many codes."""
-        super().__init__()
-        self.num_codes = num_codes
+    def __init__(self, phi: PhiBackbone, num_codes: int) -> None:
+        """Refer to a model that draws so many codes."""
+        super().__init__(phi)
         halton_priorities(num_codes)  # a constant of what is traced
 
-    def forward(self, logits: Tensor, codes: Tensor, masked: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute `generation.scheduler.draw_in_order` for a single choice, whose order is that of the logits.
+    def forward(  # type: ignore[override]
+        self,
+        weights: list[Tensor],
+        cosines: Tensor,
+        sines: Tensor,
+        table: Tensor,
+        head: Tensor,
+        bias: Tensor,
+        numbers: Tensor,
+        ids: Tensor,
+        masked: Tensor,
+        positions: Tensor,
+        prefix: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """Return the next token ids, long (1, n), and which of them are masked again, bool (1, n).
 
         Args:
-            logits: (masked positions, codebook_size).
-            codes: long (1, n).
-            masked: bool (1, n).
-            count: long ().
+            weights: as for `LaterPass`, and so are all others that are not listed.
+            cosines: likewise.
+            sines: likewise.
+            table: embeddings of all ids (ids, hidden_size).
+            head: rows of the head for image codes (codebook_size, hidden_size).
+            bias: likewise (codebook_size,).
+            numbers: long (5,): ids of both borders, of a masked and of the first code; how many stay masked.
+            ids: long (1, n), token ids.
+            masked: bool (1, n), at least two are True.
+            positions: long (masked positions, 2), their indices.
+            prefix: likewise.
         """
-        return settle_in_order(logits, 1, logits.new_zeros(0, 1), codes, masked, count)
+        soi, eoi, mask_id, offset, count = numbers.unbind()
+        rows = torch.cat([soi[None], torch.where(masked, mask_id, ids)[0], eoi[None]])
+        hidden = super().forward(weights, cosines, sines, F.embedding(rows, table), positions[:, 1] + 1, prefix)
+        logits = F.linear(hidden, head, bias)
+        codes, again = settle_in_order(logits, 1, logits.new_zeros(0, 1), ids - offset, masked, count)
+        return codes + offset, again
 
     def example(self, model: Showo) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
         """See `LaterPass.example`."""
-        sizes = {0: _dimension("scored", self.num_codes), 1: _dimension("codes")}
-        logits, codes = torch.zeros(self.num_codes, model.config.codebook_size), torch.zeros(1, self.num_codes).long()
-        return (logits, codes, torch.ones_like(codes).bool(), torch.tensor(1)), (sizes, None, None, None)
-
-
-def _project(layer: PhiLayer, hidden: Tensor, rotary: Rotary) -> tuple[Tensor, Tensor, Tensor]:
-    normed = layer.input_layernorm(hidden)
-    states = _heads(layer, normed, slice(None))
-    queries, keys = (
-        _turned(layer, "q_layernorm", states[:-2], rotary),
-        _turned(layer, "k_layernorm", states[-2], rotary),
-    )
-    return normed, queries.transpose(0, 1).flatten(1, 2), torch.stack((keys, states[-1]))
-
-
-def _project_keys_values(layer: PhiLayer, hidden: Tensor, rotary: Rotary) -> tuple[Tensor, Tensor]:
-    normed = layer.input_layernorm(hidden)
-    keys, values = _heads(layer, normed, slice(-2, None))
-    return normed, torch.stack((_turned(layer, "k_layernorm", keys, rotary), values))
-
-
-def _project_queries(layer: PhiLayer, normed: Tensor, rotary: Rotary) -> Tensor:
-    queries = _turned(layer, "q_layernorm", _heads(layer, normed, slice(-2)), rotary)
-    return queries.transpose(0, 1).flatten(1, 2)
-
-
-def _heads(layer: PhiLayer, normed: Tensor, parts: slice) -> Tensor:
-    """Return some parts, (parts, rows, kv heads, head size), of the input of attention."""
-    attention = layer.self_attn
-    return layer.linears.attention(normed, parts).unflatten(-1, (attention.kv_heads, attention.head_dim))
-
-
-def _turned(layer: PhiLayer, norm: str, states: Tensor, rotary: Rotary) -> Tensor:
-    """Normalise queries or keys, (..., rows, kv heads, head size), and apply the rotary embedding."""
-    if layer.self_attn.qk_layernorm:
-        states = getattr(layer.self_attn, norm)(states)
-    cosines, sines = rotary
-    half = cosines.shape[-1] // 2
-    first, second, rest = states.split([half, half, states.shape[-1] - 2 * half], -1)
-    turned = first * cosines[..., :half] + second * sines[..., :half]
-    turned_second = second * cosines[..., half:] + first * sines[..., half:]
-    return torch.cat([turned, turned_second, rest], -1)
-
-
-def _layer_ops(rotary: Rotary) -> LayerOps:
-    """Return functions that write nothing in place, which a package would do in copies of all parts."""
-    return LayerOps(_project, _project_keys_values, _project_queries, rotary_embedding=lambda *_: rotary)
-
-
-def rotary_factors(phi: PhiBackbone, length: int, rows: int) -> Rotary:
-    """Return factors of a prompt of some length and of its image, each (length + rows, 1, rotated size)."""
-    return rotary_embedding(phi, torch.arange(-length, rows), torch.zeros(0))
+        (weights, cosines, sines, image, scored, prefix), (*sizes, _, some_rows, length) = super().example(model)
+        table, codebook = torch.zeros(model.config.vocab_size, image.shape[1]), model.config.codebook_size
+        head, ids = torch.zeros(codebook, image.shape[1]), torch.zeros(1, len(scored), dtype=torch.long)
+        numbers = torch.ones(5, dtype=torch.long)
+        masked = torch.ones_like(ids, dtype=torch.bool)
+        state = (ids, masked, masked.nonzero(), prefix)
+        inputs = (weights, cosines, sines, table, head, torch.zeros(codebook), numbers, *state)
+        codes = {0: _dimension("codes")}
+        return inputs, (*sizes, {0: _dimension("vocabulary")}, codes, codes, None, None, None, some_rows, length)
 
 
 def _dimension(name: str, largest: int | None = None) -> Any:
@@ -295,15 +205,9 @@ def _dimension(name: str, largest: int | None = None) -> Any:
     return torch.export.Dim(name, min=2, max=largest)
 
 
-def _image_rows(image: Tensor, scored: Tensor, cache: _PrefixedCache) -> PackedSequences:
-    """Return the rows of one image, embeddings (rows, hidden_size), that attends to all of them and its prompt."""
-    layout, positions = RaggedLayout([image.shape[0]]), torch.arange(image.shape[0])
-    return PackedSequences(layout, positions, cache, None, scored, RaggedLayout([scored.shape[0]]))
-
-
 @torch.no_grad()
-def compile_package(module: LaterPass | GreedyStep, model: Showo, path: Path) -> None:
-    """Compile a pass of a model, or the drawing of its images, to a package."""
+def compile_package(module: LaterPass, model: Showo, path: Path) -> None:
+    """Compile a pass or a step of a model to a package."""
     from torch._inductor import aoti_compile_and_package
 
     inputs, sizes = module.example(model)

@@ -170,8 +170,10 @@ class CanvasDenoiser:
 
 def denoise_windows(denoiser: ImageDenoiser, canvas: Canvas, windows: Sequence[Window]) -> Iterator[State]:
     """Yield states of the canvas, `Canvas.at`, before and after every forward pass over one window after the other."""
-    state, is_one_window = canvas.start(denoiser.vocabulary), canvas.known[0].numel() == denoiser.num_codes
-    decoder = denoiser if is_one_window else CanvasDenoiser(denoiser, canvas.grid, windows)
+    state = canvas.start(denoiser.vocabulary)
+    if canvas.known[0].numel() == denoiser.num_codes:
+        return denoiser.run(state)
+    decoder = CanvasDenoiser(denoiser, canvas.grid, windows)
     return trajectory(state, lambda before: run_single(denoiser.model, decoder.step(before)))
 
 

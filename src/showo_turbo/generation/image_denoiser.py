@@ -165,9 +165,7 @@ class ImageDenoiser:
         """
         index, offset = state.forward_passes, self.vocabulary.image_offset
         step = self.scheduler.step(logits, index, state.ids - offset, ~state.settled, self.generator, rows)
-        last = index + 1 == self.scheduler.num_inference_steps
-        settled = torch.ones_like(step.masked) if last else ~step.masked
-        return State(step.candidates + offset, settled, index + 1)
+        return self._settled(index, step.candidates + offset, step.masked)
 
     def step(self, state: State) -> Step[State]:
         """Run one step: compute logits, sample candidates, keep the most confident."""
@@ -176,11 +174,29 @@ class ImageDenoiser:
 
     def advance(self, state: State) -> State:
         """Run one step with a forward pass of its own."""
-        return run_single(self.model, self.step(state))
+        return self._compiled_step(state) or run_single(self.model, self.step(state))
 
     def run(self, start: State) -> Iterator[State]:
         """Yield the trajectory from `start` to finished images, whose ids are all image codes."""
         return trajectory(start, self.advance)
+
+    def _compiled_step(self, state: State) -> State | None:
+        """Run one step as a single call of `backends.compiled_passes`; return None if it is not one of those."""
+        passes, scheduler, index = self.model.image_passes, self.scheduler, state.forward_passes
+        is_greedy = scheduler.choices(index) == 1 and scheduler.order == "halton" and scheduler.early_exit is None
+        if passes is None or not is_greedy or self.sequences > 1 or self._forward is None or self._forward.num_unread:
+            return None
+        masked, prefix = ~state.settled, self._forward.prompt_buffer[:, :, 0]
+        drawn = passes.step(self.model, self.vocabulary, state.ids, masked, scheduler.mask_counts[index], prefix)
+        if drawn is None:
+            return None
+        scheduler.noise(index, masked, self.generator, masked.device)
+        return self._settled(index, *drawn)
+
+    def _settled(self, index: int, ids: Tensor, masked: Tensor) -> State:
+        """Return the state after a step, in which some positions, bool (batch, n), are masked again."""
+        last = index + 1 == self.scheduler.num_inference_steps
+        return State(ids, torch.ones_like(masked) if last else ~masked, index + 1)
 
     def _guided_logits(self, state: State, scored: Tensor) -> Step[tuple[Tensor, Rows]]:
         """Compute guided logits at the scored positions, bool (batch, n): float32 (rows, codebook_size).

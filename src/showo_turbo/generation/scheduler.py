@@ -13,7 +13,7 @@ Decisions:
 - The temperature is multiplied by (1 - r) in every step, on its running value: 4 steps from 1.0 use .75, .375, .094, 0.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -98,7 +98,6 @@ class UnmaskingScheduler:
         self.order = order
         self.sampled_steps = sampled_steps
         self.early_exit = early_exit
-        self.draw_in_order: Callable[..., tuple[Tensor, Tensor]] = draw_in_order  # or a compiled one
 
     @classmethod
     def from_options(cls, options: SamplingOptions, codebook_size: int, num_codes: int) -> Self:
@@ -137,6 +136,20 @@ class UnmaskingScheduler:
             temperature = temperature * (1.0 - progress)
             self.temperatures.append(temperature)
 
+    def choices(self, step_index: int) -> int | None:
+        """Return among how many of the most probable codes a step samples; None is all."""
+        is_sampled = self.sampled_steps is None or step_index < self.sampled_steps
+        return self.top_k if is_sampled else 1
+
+    def noise(
+        self, step_index: int, masked: Tensor, generator: Generators, device: torch.device
+    ) -> tuple[Tensor, Tensor]:
+        """Draw the random numbers of a step, see `draw_noise`; a step that needs none draws them all the same."""
+        choices = self.choices(step_index) or self.codebook_size
+        noise = [draw_noise(masked[rows], choices, one, device) for rows, one in split_rows(len(masked), generator)]
+        exponential, uniform = noise[0] if len(noise) == 1 else map(torch.cat, zip(*noise, strict=True))
+        return exponential, uniform
+
     def step(
         self,
         logits: Tensor,
@@ -163,16 +176,15 @@ class UnmaskingScheduler:
         Raises:
             InputError: if the rows cannot be divided equally among the generators.
         """
-        temperature, sampled = self.temperatures[step_index], self.sampled_steps
-        top_k = self.top_k if sampled is None or step_index < sampled else 1
-        noise = [
-            draw_noise(masked[rows_of_source], top_k or self.codebook_size, source, logits.device)
-            for rows_of_source, source in split_rows(len(masked), generator)
-        ]
-        exponential, uniform = noise[0] if len(noise) == 1 else map(torch.cat, zip(*noise, strict=True))
-        count = self.mask_counts[step_index]
+        temperature, top_k, count = (
+            self.temperatures[step_index],
+            self.choices(step_index),
+            self.mask_counts[step_index],
+        )
+        exponential, uniform = self.noise(step_index, masked, generator, logits.device)
         if self.order == "halton" and self.early_exit is None:
-            candidates, again = self.draw_in_order(logits, top_k, exponential, codes, masked, count, rows)
+            probabilities = logits.float().softmax(-1)
+            candidates, again = settle_in_order(probabilities, top_k, exponential, codes, masked, count, rows)
             return UnmaskingStep(candidates, None, again, temperature)
         drawn, probability = draw_codes(logits.float().softmax(-1), top_k, exponential, rows)
         is_open = masked.to(logits.device)
@@ -270,8 +282,8 @@ def draw_codes(
     return drawn[:, 0], pool.gather(-1, choice)[:, 0]
 
 
-def draw_in_order(
-    logits: Tensor,
+def settle_in_order(
+    probabilities: Tensor,
     top_k: int | None,
     exponential: Tensor,
     codes: Tensor,
@@ -282,7 +294,7 @@ def draw_in_order(
     """Sample masked positions and mask the last `count` of them in Halton order again.
 
     Args:
-        logits: (rows, codebook_size).
+        probabilities: (rows, codebook_size), or with a single choice other numbers in the same order.
         top_k: as for `draw_codes`, and so are `exponential` and `rows`.
         exponential: likewise.
         codes: long (batch, n), of which those at masked positions are ignored.
@@ -293,19 +305,6 @@ def draw_in_order(
     Returns:
         Candidates, long (batch, n), and the positions that are masked, bool (batch, n).
     """
-    return settle_in_order(logits.float().softmax(-1), top_k, exponential, codes, masked, count, rows)
-
-
-def settle_in_order(
-    probabilities: Tensor,
-    top_k: int | None,
-    exponential: Tensor,
-    codes: Tensor,
-    masked: Tensor,
-    count: int | Tensor,
-    rows: Rows = ALL_ROWS,
-) -> tuple[Tensor, Tensor]:
-    """Compute `draw_in_order` from probabilities or, with a single choice, from numbers in the same order."""
     device = probabilities.device
     drawn, _ = draw_codes(probabilities, top_k, exponential, rows)
     candidates = codes.to(device).masked_scatter(masked.to(device), drawn).to(codes.device)

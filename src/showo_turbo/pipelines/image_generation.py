@@ -176,8 +176,6 @@ class ImageGeneration(Components):
             )
         num_codes, vocabulary = self.model.config.num_vq_tokens, self.prompts.vocabulary
         scheduler = UnmaskingScheduler.from_options(sampling, vocabulary.codebook_size, num_codes)
-        if self.model.image_passes is not None:
-            scheduler.draw_in_order = self.model.image_passes.draw_in_order
         prompts = [self.prompts.check_prompt(prompt) for prompt in prompts]
         self.warn_unknown_words(prompts, "prompts")
         if sources is None:
