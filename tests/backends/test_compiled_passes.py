@@ -113,18 +113,18 @@ def test_steps_draw_the_same_numbers_and_states(random_pipe: ShowoPipeline, trac
     assert traced.model.image_passes.later_step.calls == 3
 
 
-def test_packages_run_steps_with_known_codes_and_passes_of_windows(
-    random_pipe: ShowoPipeline, traced: ShowoPipeline
-) -> None:
+def test_packages_run_steps_of_windows_and_with_known_codes(random_pipe: ShowoPipeline, traced: ShowoPipeline) -> None:
     drawn = []
     for pipe in (traced, random_pipe):
         codes = pipe.text_to_image("a red circle", seed=0, output_type="latent").codes
         varied = pipe.vary(codes=codes, prompt="a dog", seed=1, output_type="latent", **IN_ORDER).codes
-        wide = pipe.text_to_image("a red circle", seed=0, width=2 * pipe.resolution, output_type="latent", **IN_ORDER)
-        drawn.append((codes.tolist(), varied.tolist(), wide.codes.tolist()))
+        wide, high = (
+            pipe.text_to_image("a red circle", seed=0, output_type="latent", **{side: 2 * pipe.resolution}, **IN_ORDER)
+            for side in ("width", "height")
+        )
+        drawn.append((codes.tolist(), varied.tolist(), wide.codes.tolist(), high.codes.tolist()))
     assert drawn[0] == drawn[1]
-    assert traced.model.image_passes.later_step.calls == 3
-    assert calls(traced)[1] > 6
+    assert traced.model.image_passes.later_step.calls > 12
 
 
 def test_an_edited_image_is_the_same(editing_pipe: ShowoPipeline, traced: ShowoPipeline) -> None:

@@ -150,7 +150,7 @@ def _is_prompt_of(image: PackedSequences, prompt: PackedSequences) -> bool:
 def load_image_passes(model: Showo) -> ImagePasses | None:
     """Return compiled passes of a small model on a CPU, from the user's cache folder if they are there.
 
-    Compiling them takes one to two minutes. If that is impossible, a warning says why, and the result is None.
+    Compiling them takes about two minutes. If that is impossible, a warning says why, and the result is None.
     """
     phi, rows = model.showo.model, model.config.num_vq_tokens + 2
     pack_layers(phi)
@@ -161,7 +161,7 @@ def load_image_passes(model: Showo) -> ImagePasses | None:
     try:
         folder = cache_folder() / _key(model)
         if not folder.is_dir():
-            logger.info("compiling the passes of an image to %s, once; this takes one to two minutes", folder)
+            logger.info("compiling the passes of an image to %s, once; this takes about two minutes", folder)
             with atomic_folder(folder, replace=True) as temporary:
                 compile_package(FirstPass(phi), model, temporary / "first.pt2")
                 compile_package(LaterPass(phi), model, temporary / "later.pt2")

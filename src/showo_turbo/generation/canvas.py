@@ -26,7 +26,7 @@ from torch import Tensor
 from showo_turbo.errors import InputError
 from showo_turbo.generation.image_denoiser import ImageDenoiser, partly_known_state
 from showo_turbo.generation.model_limits import check_extrapolation
-from showo_turbo.generation.trajectory import State, Step, run_single, trajectory
+from showo_turbo.generation.trajectory import State, Step, trajectory
 from showo_turbo.vocabulary import Vocabulary
 
 
@@ -153,7 +153,18 @@ class CanvasDenoiser:
 
     def step(self, state: State) -> Step[State]:
         """Run one step of the current window."""
-        ids, known = (tensor.unflatten(1, self.grid).clone() for tensor in (state.ids, state.settled))
+        window, inner = self._current_window(state)
+        drawn = yield from self.denoiser.step(inner)
+        return self._with_window(state, window, drawn)
+
+    def advance(self, state: State) -> State:
+        """Run one step of the current window with a forward pass of its own."""
+        window, inner = self._current_window(state)
+        return self._with_window(state, window, self.denoiser.advance(inner))
+
+    def _current_window(self, state: State) -> tuple[Window, State]:
+        """Return the first window that is not finished, and its state."""
+        ids, known = (tensor.unflatten(1, self.grid) for tensor in (state.ids, state.settled))
         window = next(one for one in self.windows if not known[one.index].all())
         if window is not self._window:
             self._window, self._passes_before_window = window, state.forward_passes
@@ -162,7 +173,11 @@ class CanvasDenoiser:
             rearrange(known[window.index], "b h w -> b (h w)"),
             state.forward_passes - self._passes_before_window,
         )
-        drawn = yield from self.denoiser.step(inner)
+        return window, inner
+
+    def _with_window(self, state: State, window: Window, drawn: State) -> State:
+        """Return the state after a step of a window."""
+        ids, known = (tensor.unflatten(1, self.grid).clone() for tensor in (state.ids, state.settled))
         ids[window.index] = rearrange(drawn.ids, "b (h w) -> b h w", h=window.side)
         known[window.index] = rearrange(drawn.settled, "b (h w) -> b h w", h=window.side)
         return State(ids.flatten(1), known.flatten(1), state.forward_passes + 1)
@@ -170,11 +185,9 @@ class CanvasDenoiser:
 
 def denoise_windows(denoiser: ImageDenoiser, canvas: Canvas, windows: Sequence[Window]) -> Iterator[State]:
     """Yield states of the canvas, `Canvas.at`, before and after every forward pass over one window after the other."""
-    state = canvas.start(denoiser.vocabulary)
-    if canvas.known[0].numel() == denoiser.num_codes:
-        return denoiser.run(state)
-    decoder = CanvasDenoiser(denoiser, canvas.grid, windows)
-    return trajectory(state, lambda before: run_single(denoiser.model, decoder.step(before)))
+    is_one_window = canvas.known[0].numel() == denoiser.num_codes
+    decoder = denoiser if is_one_window else CanvasDenoiser(denoiser, canvas.grid, windows)
+    return trajectory(canvas.start(denoiser.vocabulary), decoder.advance)
 
 
 def unknown_windows(canvas: Canvas, windows: Sequence[Window]) -> list[Window]:

@@ -79,13 +79,13 @@ class ShowoPipeline(ImageEditing, Understanding):
         return cls(**vars(components)).to(device)
 
     def compile(self, mode: str | None = None) -> Self:
-        """Compile the transformer. This takes one to two minutes. Call it after `to`.
+        """Compile the transformer. This takes about two minutes. Call it after `to`.
 
         On a GPU these are the layers, all but attention, by `torch.compile`. Later calls compile nothing, whatever
         their prompts, steps and batch sizes.
 
-        On a CPU these are whole forward passes of one image without guidance, of small models in float32, by
-        AOTInductor. They are stored in the user's cache folder, where the next process finds them. All other passes
+        On a CPU these are whole forward passes, and whole steps that take the most probable codes, of one image
+        without guidance, of small models in float32, by AOTInductor. They are stored in the user's cache folder, where the next process finds them. All other passes
         run as before. Without a C++ compiler a warning is logged, and every pass does.
 
         Args:
