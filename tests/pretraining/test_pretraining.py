@@ -141,11 +141,18 @@ def test_the_trained_parts_make_a_checkpoint_that_loads(folder: Path, tmp_path: 
 
     rounds = [str(tmp_path / name) for name in ("showo", "showo_round_2")]
     sampling = SamplingOptions(num_inference_steps=3)
-    assemble(AssemblyConfig(str(tmp_path / "model"), rounds, str(tmp_path / "image_tokenizer"), sampling))
+    assemble(AssemblyConfig(str(tmp_path / "model"), rounds, str(tmp_path / "image_tokenizer"), sampling=sampling))
     pipe = ShowoPipeline.from_pretrained(tmp_path / "model")
     assert pipe.text_to_image("a red circle", seed=0).forward_passes == 3
     weights = load_file(tmp_path / "showo_round_2" / "model.safetensors")
     assert torch.equal(pipe.model.state_dict()["showo.lm_head.bias"], weights["showo.lm_head.bias"].float())
+    files = [Path(folder) / "model.safetensors" for folder in rounds]
+    assemble(AssemblyConfig(str(tmp_path / "mean"), rounds, str(tmp_path / "image_tokenizer"), 2))
+    first, second, mean = (load_file(file) for file in (*files, tmp_path / "mean" / "model.safetensors"))
+    for name, weight in mean.items():
+        assert torch.equal(weight, torch.lerp(first[name].float(), second[name].float(), 0.5).half())
+    with pytest.raises(InputError, match="mean_of is 3: choose a whole number from 1 to 2"):
+        assemble(AssemblyConfig(str(tmp_path / "mean"), rounds, str(tmp_path / "image_tokenizer"), 3))
     written = sorted(path.name for path in (tmp_path / "model" / "training").iterdir())
     assert written == [
         f"{name}.{end}" for name in ("image_tokenizer", "showo", "showo_round_2") for end in ("jsonl", "png")

@@ -115,7 +115,7 @@ def assemble(settings: Settings = None) -> None:
     """Collect the trained components in one folder that loads by its path (seconds).
 
     \b
-    Keys: output, showo, image_tokenizer, sampling, world.
+    Keys: output, showo, mean_of, image_tokenizer, sampling, world.
 
     \b
     Example: showo-turbo pretrain assemble config=configs/tiny/model.yaml
@@ -212,10 +212,10 @@ def distill(
       teacher, student     a shipped model, a folder or a hub name
       captions             prompts: [{kind: image_folder, path: my.jsonl}]
       dialogues, texts     questions about images; plain texts
-      stages               [{name, teacher, student, loop, optimizer, image,
-                           text, language, trajectories, average_target,
-                           lora, gradient_checkpointing, shard_teacher,
-                           sampling}, ...]
+      stages               [{name, teacher, student, teacher_share, loop,
+                           optimizer, image, text, language, trajectories,
+                           average_target, lora, gradient_checkpointing,
+                           shard_teacher, sampling}, ...]
       seed, dtype          seed of all stages; precision of the teacher
       num_workers          processes that read samples
       image_tokenizer      for a teacher without its own
