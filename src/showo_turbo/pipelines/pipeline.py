@@ -85,8 +85,9 @@ class ShowoPipeline(ImageEditing, Understanding):
         their prompts, steps and batch sizes.
 
         On a CPU these are whole forward passes, and whole steps that take the most probable codes, of one image
-        without guidance, of small models in float32, by AOTInductor. They are stored in the user's cache folder, where the next process finds them. All other passes
-        run as before. Without a C++ compiler a warning is logged, and every pass does.
+        without guidance, of small models in float32, by AOTInductor. They are stored in the user's cache folder, where
+        the next process finds them. All other passes run as before. Without a C++ compiler a warning is logged, and
+        every pass does.
 
         Args:
             mode: mode of `torch.compile`, without CUDA graphs; unused on a CPU.
