@@ -152,6 +152,8 @@ def test_every_make_target_and_config_file_named_exists(page: Path) -> None:
         (ImageTokenizerTrainingConfig, "clipart/image_tokenizer_decoder"),
         (ScenePoolConfig, "clipart/scene_pool"),
         (ShowoPretrainingConfig, "clipart/showo"),
+        (ShowoPretrainingConfig, "clipart/showo_round_2"),
+        (ShowoPretrainingConfig, "clipart/showo_round_3"),
         (AssemblyConfig, "clipart/model"),
         (DistillationConfig, "clipart/turbo"),
         (DistillationConfig, "clipart/turbo_finish"),
