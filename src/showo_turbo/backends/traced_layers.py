@@ -97,10 +97,8 @@ def image_rows(image: Tensor, scored: Tensor, cache: PrefixedCache) -> PackedSeq
 def _project(layer: PhiLayer, hidden: Tensor, rotary: Rotary) -> tuple[Tensor, Tensor, Tensor]:
     normed = layer.input_layernorm(hidden)
     states = _heads(layer, normed, slice(None))
-    queries, keys = (
-        _turned(layer, "q_layernorm", states[:-2], rotary),
-        _turned(layer, "k_layernorm", states[-2], rotary),
-    )
+    queries = _turned(layer, "q_layernorm", states[:-2], rotary)
+    keys = _turned(layer, "k_layernorm", states[-2], rotary)
     return normed, queries.transpose(0, 1).flatten(1, 2), torch.stack((keys, states[-1]))
 
 

@@ -1,4 +1,4 @@
-"""What `compiled_passes` compiles: passes and steps of one image, as modules for torch.export.
+"""Modules for torch.export that compute a pass or a step of one image; `compiled_passes` compiles and runs them.
 
     FirstPass   weights, rotary factors, prompt, image, mask of the prompt --> hidden states, KV cache of the prompt
     LaterPass   weights, rotary factors, image, KV cache of the prompt     --> hidden states

@@ -6,8 +6,8 @@
 Decisions:
 - Each worker has a pipe of its own, and no lock or queue is shared. So a worker that is killed at any moment, while it
   writes too, is the end of its pipe and nothing else. A queue that is shared by processes can stay locked forever.
-- A worker has one request at a time: the next one is sent when the result is read. So neither side can wait for the
-  other to make room in the pipe, and each worker is one batch ahead.
+- A worker has one request at a time: the next one is sent after its result is received. So a full pipe cannot block
+  both processes, and each worker prefetches one batch.
 - Workers start from a fork server, or are spawned where the system has none. A training process has threads (OpenMP,
   pyarrow, CUDA), and `fork` copies their locks: after a parallel region in the main process, the first one in a forked
   worker hangs. The fork server imports this package once, so a worker starts in tenths of a second instead of seconds.

@@ -176,17 +176,13 @@ class UnmaskingScheduler:
         Raises:
             InputError: if the rows cannot be divided equally among the generators.
         """
-        temperature, top_k, count = (
-            self.temperatures[step_index],
-            self.choices(step_index),
-            self.mask_counts[step_index],
-        )
+        temperature, count = self.temperatures[step_index], self.mask_counts[step_index]
+        top_k, probabilities = self.choices(step_index), logits.float().softmax(-1)
         exponential, uniform = self.noise(step_index, masked, generator, logits.device)
         if self.order == "halton" and self.early_exit is None:
-            probabilities = logits.float().softmax(-1)
             candidates, again = settle_in_order(probabilities, top_k, exponential, codes, masked, count, rows)
             return UnmaskingStep(candidates, None, again, temperature)
-        drawn, probability = draw_codes(logits.float().softmax(-1), top_k, exponential, rows)
+        drawn, probability = draw_codes(probabilities, top_k, exponential, rows)
         is_open = masked.to(logits.device)
         chosen = torch.full_like(uniform, torch.finfo(torch.float32).max)  # known positions count as certain
         chosen = chosen.masked_scatter(is_open, probability)
