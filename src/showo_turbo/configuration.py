@@ -12,7 +12,7 @@ from showo_turbo.errors import InputError, errors_in
 from showo_turbo.files import read_json
 from showo_turbo.library_configs import check_config_numbers, create_config
 from showo_turbo.validation import check_integer, shown
-from showo_turbo.vocabulary import SPECIAL_TOKENS
+from showo_turbo.vocabulary import OPENING_TOKENS, SPECIAL_TOKENS
 
 if TYPE_CHECKING:
     from transformers import PhiConfig
@@ -38,6 +38,7 @@ _MAX_SIZES = {
     "num_vq_tokens": 1 << 16,
     "max_text_length": 1 << 16,
     "clip_feature_size": 1 << 16,
+    "num_latents": len(OPENING_TOKENS),
 }
 """Largest values of the sizes of a config."""
 
@@ -59,6 +60,7 @@ class ShowoConfig:
             of them use 1024.
         edits_images: the model was trained on editing pairs, so it edits images by instructions. No published
             checkpoint was.
+        num_latents: number of latents of a student, see `generation.latents`; 1 is none, as published.
 
     Raises:
         InputError: if a size is outside its range, or the sizes contradict each other.
@@ -73,6 +75,7 @@ class ShowoConfig:
     max_text_length: int = 128
     clip_feature_size: int = 1024
     edits_images: bool = False
+    num_latents: int = 1
 
     def __post_init__(self) -> None:
         for name, maximum in _MAX_SIZES.items():

@@ -31,6 +31,7 @@ SPECIAL_TOKENS = (
     "<|v2v|>",
     "<|lvg|>",
 )
+OPENING_TOKENS = ("<|soi|>", "<|sov|>", "<|eov|>", "<|t2v|>", "<|v2v|>", "<|lvg|>")
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,14 @@ class Vocabulary:
     def soi_id(self) -> int:
         """Id of `<|soi|>`, which opens an image."""
         return self._special("<|soi|>")
+
+    @cached_property
+    def opening_ids(self) -> tuple[int, ...]:
+        """Ids that may open an image that is drawn: `<|soi|>`, and the tokens of videos, which no image needs.
+
+        A model with `num_latents` draws an image behind one of the first of them, see `generation.latents`.
+        """
+        return tuple(map(self._special, OPENING_TOKENS))
 
     @cached_property
     def eoi_id(self) -> int:

@@ -13,7 +13,7 @@ from showo_turbo.distillation.text_trajectories import JacobiTrajectory
 def sampled(term: ImageTerm) -> tuple[set[int], set[tuple[int, int]]]:
     codes = torch.zeros(400, 2, dtype=torch.long)
     trajectories = ImageTrajectories([[0]] * 400, codes, codes, {})
-    samples = sample_states(trajectories, term, random.Random(0))
+    samples = sample_states(trajectories, term, random.Random(0), random.Random(1))
     steps, ends = samples.steps.tolist(), samples.ends.tolist()
     return set(steps), set(zip(steps, ends, strict=True))
 

@@ -70,7 +70,7 @@ def test_labels_and_losses_of_one_segment_equal_the_published_ones(
     torch.testing.assert_close(labels, torch.from_numpy(recorded[f"{name}/teacher_target"]), atol=1e-4, rtol=0)
 
     ends = torch.tensor([segment_end(step, steps, segments)])
-    samples = SampledStates(trajectories, torch.tensor([step]), ends)
+    samples = SampledStates(trajectories, torch.tensor([step]), ends, torch.zeros(1))
     with torch.no_grad():
         without_self, with_self = (
             image_consistency(tiny_student, tiny_student, samples, tiny_prompts.vocabulary, weight).item()
@@ -133,13 +133,12 @@ def test_the_loss_of_a_batch_is_the_mean_over_the_masked_positions_of_all_rows(
     other = replace(one, prompts=[tiny_prompts.text_to_image("a red car")])
     steps, ends = torch.tensor([0, 3]), torch.tensor([2, 4])
     with torch.no_grad():
-        both = SampledStates(ImageTrajectories.concat([one, other]), steps, ends)
+        both = SampledStates(ImageTrajectories.concat([one, other]), steps, ends, torch.zeros(2))
         batched = image_consistency(tiny_student, tiny_student, both, tiny_vocabulary)
         single = [
-            image_consistency(
-                tiny_student, tiny_student, SampledStates(trajectories, steps[[row]], ends[[row]]), tiny_vocabulary
-            )
+            image_consistency(tiny_student, tiny_student, samples, tiny_vocabulary)
             for row, trajectories in enumerate((one, other))
+            for samples in [SampledStates(trajectories, steps[[row]], ends[[row]], torch.zeros(1))]
         ]
     counts = [(~one.settled(steps[[row]])).sum() for row in range(2)]
     expected = (single[0] * counts[0] + single[1] * counts[1]) / sum(counts)

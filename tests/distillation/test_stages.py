@@ -153,6 +153,25 @@ def test_a_student_may_start_from_a_mean_with_its_teacher(
         torch.testing.assert_close(weight, expected.half())
 
 
+def test_a_student_keeps_the_latents_that_a_stage_gave_it(
+    tmp_path: Path, random_checkpoint: Path, sources: dict[str, list[SourceConfig]]
+) -> None:
+    rollouts = replace(TERMS["image"], on_policy=OnPolicy(prompts=4))
+    stages = [
+        stage("star", "original", num_latents=3),
+        stage("turbo", "original", student="previous", image=rollouts),
+        stage("mean", "original", student="previous", teacher_share=0.5),
+    ]
+    with pytest.raises(InputError, match="'previous' has 3 latents and its teacher 1"):
+        distill(distillation(str(tmp_path), stages, str(random_checkpoint), **sources))
+    star, turbo = (tmp_path / name / "model" for name in ("star", "turbo"))
+    for folder in (star, turbo):
+        assert json.loads((folder / "config.json").read_text())["num_latents"] == 3
+    before, after = (weights(folder)["showo.model.embed_tokens.weight"] for folder in (star, turbo))
+    openings = list(ShowoPipeline.from_pretrained(turbo).prompts.vocabulary.opening_ids[:3])
+    assert not before[openings].equal(after[openings])
+
+
 def test_texts_may_have_another_teacher_than_images(
     tmp_path: Path, random_checkpoint: Path, sources: dict[str, list[SourceConfig]]
 ) -> None:
@@ -554,6 +573,9 @@ def test_a_single_term_needs_only_its_own_data(
         (["stages=[{name: a, image: {sampled_steps: -1}}]"], "image.sampled_steps is -1"),
         (["stages=[{name: a, image: {sampled_steps: 1, top_k: 9000}}]"], "top_k is 9000"),
         (["stages=[{name: a, teacher_share: 1.5}]"], "teacher_share is 1.5"),
+        (["stages=[{name: a, num_latents: 0}]"], "num_latents is 0"),
+        (["stages=[{name: a, num_latents: 7}]"], "num_latents is 7"),
+        (["stages=[{name: a, num_latents: 2, lora: {rank: 2}}]"], "adapters cannot hold"),
         (["stages=[{name: a, lora: {rank: -2}}]"], "lora.rank is -2"),
         (["stages=[{name: a, lora: {rank: 2, alpha: -2}}]"], "lora.alpha is -2"),
         (["stages=[{name: a}]", f"seed={2**63}"], f"^seed is {2**63}"),

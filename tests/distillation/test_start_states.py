@@ -76,7 +76,8 @@ def test_known_codes_are_settled_in_every_state_and_have_no_loss(
 
     with torch.no_grad():
         model, vocabulary = random_pipe.model, random_pipe.prompts.vocabulary
-        loss = image_consistency(model, model, SampledStates(trajectories, first, last), vocabulary)
+        samples_of_steps = SampledStates(trajectories, first, last, torch.zeros(len(samples)))
+        loss = image_consistency(model, model, samples_of_steps, vocabulary)
         trajectories.labels[4].codes[start.settled] += 1
-        changed = image_consistency(model, model, SampledStates(trajectories, first, last), vocabulary)
+        changed = image_consistency(model, model, samples_of_steps, vocabulary)
     assert loss == changed

@@ -89,14 +89,14 @@ class ImagePasses:
 
     @torch.no_grad()
     def step(
-        self, model: Showo, vocabulary: Vocabulary, ids: Tensor, masked: Tensor, count: int, prefix: Tensor
+        self, model: Showo, vocabulary: Vocabulary, image: Tensor, masked: Tensor, count: int, prefix: Tensor
     ) -> tuple[Tensor, Tensor] | None:
         """Compute a step of `generation.image_denoiser` that takes the most probable codes in Halton order.
 
         Args:
             model: the transformer.
             vocabulary: the id layout.
-            ids: long (1, n), token ids of one image.
+            image: long (1, 1 + n), token ids of one image, of which the first opens it.
             masked: bool (1, n).
             count: number of positions that are masked again.
             prefix: KV cache of its prompt, (layers, 2, length, heads, head size).
@@ -109,12 +109,12 @@ class ImagePasses:
         pack_layers(phi)
         weights, positions, table = self._tensors(phi), masked.nonzero(), phi.embed_tokens
         is_plain = type(table) is nn.Embedding and table.weight.dtype == head.weight.dtype == torch.float32
-        if not weights or not is_plain or ids.shape != (1, self.rows - 2) or len(positions) == 1:
+        if not weights or not is_plain or masked.shape != (1, self.rows - 2) or len(positions) == 1:
             return None
         codebook = slice(vocabulary.image_offset, vocabulary.mask_id)
         own = map(Tensor.contiguous, (table.weight, head.weight[codebook], head.bias[codebook]))
-        image = (_numbers(vocabulary, count), ids, masked, positions, prefix)
-        drawn, again = self.later_step.run([*weights, *self._factors(phi, 0), *own, *image])
+        state = (_numbers(vocabulary, count), image, masked, positions, prefix)
+        drawn, again = self.later_step.run([*weights, *self._factors(phi, 0), *own, *state])
         return drawn, again
 
     def _tensors(self, phi: PhiBackbone) -> list[Tensor]:
@@ -138,7 +138,7 @@ class ImagePasses:
 @cache
 def _numbers(vocabulary: Vocabulary, count: int) -> Tensor:
     """Return what `LaterStep` takes as numbers."""
-    ids = [vocabulary.soi_id, vocabulary.eoi_id, vocabulary.mask_id, vocabulary.image_offset]
+    ids = [vocabulary.eoi_id, vocabulary.mask_id, vocabulary.image_offset]
     return torch.tensor([*ids, count])
 
 

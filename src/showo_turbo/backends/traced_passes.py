@@ -160,7 +160,7 @@ class LaterStep(LaterPass):
         head: Tensor,
         bias: Tensor,
         numbers: Tensor,
-        ids: Tensor,
+        image: Tensor,
         masked: Tensor,
         positions: Tensor,
         prefix: Tensor,
@@ -174,14 +174,15 @@ class LaterStep(LaterPass):
             table: embeddings of all ids (ids, hidden_size).
             head: rows of the head for image codes (codebook_size, hidden_size).
             bias: likewise (codebook_size,).
-            numbers: long (5,): ids of both borders, of a masked and of the first code; how many stay masked.
-            ids: long (1, n), token ids.
+            numbers: long (4,): ids of the border at the end, of a masked and of the first code; how many stay masked.
+            image: long (1, 1 + n), token ids, of which the first opens the image.
             masked: bool (1, n), at least two are True.
             positions: long (masked positions, 2), their indices.
             prefix: likewise.
         """
-        soi, eoi, mask_id, offset, count = numbers.unbind()
-        rows = torch.cat([soi[None], torch.where(masked, mask_id, ids)[0], eoi[None]])
+        eoi, mask_id, offset, count = numbers.unbind()
+        opening, ids = image.split((1, image.shape[1] - 1), 1)
+        rows = torch.cat([opening[0], torch.where(masked, mask_id, ids)[0], eoi[None]])
         hidden = super().forward(weights, cosines, sines, F.embedding(rows, table), positions[:, 1] + 1, prefix)
         logits = F.linear(hidden, head, bias)
         codes, again = settle_in_order(logits, 1, logits.new_zeros(0, 1), ids - offset, masked, count)
@@ -191,9 +192,9 @@ class LaterStep(LaterPass):
         """See `LaterPass.example`."""
         (weights, cosines, sines, image, scored, prefix), (*sizes, _, some_rows, length) = super().example(model)
         table, codebook = torch.zeros(model.config.vocab_size, image.shape[1]), model.config.codebook_size
-        head, ids = torch.zeros(codebook, image.shape[1]), torch.zeros(1, len(scored), dtype=torch.long)
-        numbers = torch.ones(5, dtype=torch.long)
-        masked = torch.ones_like(ids, dtype=torch.bool)
+        head, ids = torch.zeros(codebook, image.shape[1]), torch.zeros(1, 1 + len(scored), dtype=torch.long)
+        numbers = torch.ones(4, dtype=torch.long)
+        masked = torch.ones(1, len(scored), dtype=torch.bool)
         state = (ids, masked, masked.nonzero(), prefix)
         inputs = (weights, cosines, sines, table, head, torch.zeros(codebook), numbers, *state)
         codes = {0: _dimension("codes")}

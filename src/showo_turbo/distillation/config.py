@@ -16,6 +16,7 @@ from showo_turbo.training.loop import LoopConfig
 from showo_turbo.training.optimizers import OptimizerConfig
 from showo_turbo.training.sample_sources import SampleSourcesConfig
 from showo_turbo.validation import check_integer, check_number, check_seed, shown
+from showo_turbo.vocabulary import OPENING_TOKENS
 
 PREVIOUS = "previous"
 """As a stage's teacher or student: the student of the stage before."""
@@ -237,6 +238,8 @@ class Stage:
         student: initial weights of the student, named likewise; the teacher's if left out.
         teacher_share: share of the teacher in the mean of both that the student starts from, as in WiSE-FT (arXiv
             2109.01903). It brings back what an earlier student has forgotten.
+        num_latents: number of latents of the student, see `generation.latents`; those that it lacks start near the
+            first. A step with n latents has n more forward passes. 1 is none.
         loop: the training loop; `output` is set from the distillation's.
         optimizer: the optimizer.
         image, text, language: the terms of the loss.
@@ -253,6 +256,7 @@ class Stage:
     teacher: str = PREVIOUS
     student: str | None = None
     teacher_share: float = 0.0
+    num_latents: int = 1
     loop: LoopConfig = field(default_factory=LoopConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     image: ImageTerm = field(default_factory=ImageTerm)
@@ -271,6 +275,12 @@ class Stage:
                 f"stage {shown(self.name)} is to be the name of a folder: choose letters, digits, '-', '_' and '.'"
             )
         check_number("teacher_share", self.teacher_share, 0, 1)
+        check_integer("num_latents", self.num_latents, 1, len(OPENING_TOKENS))
+        if self.num_latents > 1 and self.lora.rank:
+            raise InputError(
+                f"stage {self.name!r}: num_latents is {self.num_latents}, whose embeddings adapters cannot hold: leave "
+                "out lora.rank, or num_latents"
+            )
         if self.samples_per_batch == 0:
             raise InputError(f"stage {self.name!r} has nothing to learn: give image, text or language a weight")
 

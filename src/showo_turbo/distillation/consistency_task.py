@@ -102,7 +102,8 @@ class ConsistencyTask(Task[Showo, DistillationBatch]):
             trajectories = self.images.images(number, self.whole_student)
             if not self.sheet_prompts:
                 self.sheet_prompts = [prompts.decode(prompt[2:]) for prompt in trajectories.prompts[:_SHEET_PROMPTS]]
-            images = sample_states(trajectories.to(self.model.device), stage.image, rng)
+            own_rng = random.Random(f"{stage.loop.seed}/latents/0/{number}")
+            images = sample_states(trajectories.to(self.model.device), stage.image, rng, own_rng)
         if stage.text.weight:
             blocks = self.answers.texts(number)
             if blocks and not self.is_sharded and self.last_probe != number // _BATCHES_PER_PROBE:
@@ -181,12 +182,16 @@ class ConsistencyTask(Task[Showo, DistillationBatch]):
         export_pipeline(folder, pipe, self.sheet_prompts)
 
 
-def sample_states(trajectories: ImageTrajectories, term: ImageTerm, rng: random.Random) -> SampledStates:
-    """Sample a state of every rollout, with the end of its segment."""
-    device, length = trajectories.codes.device, term.num_inference_steps
+def sample_states(
+    trajectories: ImageTrajectories, term: ImageTerm, rng: random.Random, latents_rng: random.Random
+) -> SampledStates:
+    """Sample a state of every rollout, with the end of its segment, and the number that chooses its latent."""
+    length = term.num_inference_steps
     steps = [rng.randrange(0, length, term.stride) for _ in trajectories.prompts]
     ends = [segment_end(step, length, term.segments) for step in steps]
-    return SampledStates(trajectories, torch.tensor(steps, device=device), torch.tensor(ends, device=device))
+    uniforms = [latents_rng.random() for _ in steps]
+    numbers = (torch.tensor(values, device=trajectories.codes.device) for values in (steps, ends, uniforms))
+    return SampledStates(trajectories, *numbers)
 
 
 def sample_iterate(trajectory: JacobiTrajectory, segments: int, rng: random.Random) -> SampledIterate:

@@ -35,11 +35,13 @@ class SampledStates:
         trajectories: one per row.
         steps: long (batch,), k of the sampled states u^k.
         ends: long (batch,), the ends of their segments.
+        uniforms: float32 (batch,), in [0, 1): numbers that choose the latents of a student that has some.
     """
 
     trajectories: ImageTrajectories
     steps: Tensor
     ends: Tensor
+    uniforms: Tensor
 
 
 def image_consistency(
@@ -49,25 +51,58 @@ def image_consistency(
     trajectories = samples.trajectories
     masked = ~trajectories.settled(samples.steps)
     labels = trajectories.labels_at(samples.ends).dense(vocabulary.codebook_size)
-    logits = _code_logits(student, trajectories, samples.steps, masked, vocabulary)
+    openings = posterior_openings(student, samples, vocabulary)
+    logits = _code_logits(student, trajectories, samples.steps, masked, openings, vocabulary)
     loss = soft_cross_entropy(logits, labels[masked], torch.ones_like(logits[:, 0], dtype=torch.bool))
     if self_weight == 0:
         return loss
     still_masked = ~trajectories.settled(samples.ends - 1)
     with torch.no_grad():
-        targets = _code_logits(target, trajectories, samples.ends - 1, masked, vocabulary).softmax(-1)
+        targets = _code_logits(target, trajectories, samples.ends - 1, masked, openings, vocabulary).softmax(-1)
     return loss + self_weight * soft_cross_entropy(logits, targets, still_masked[masked])
 
 
+@torch.no_grad()
+def posterior_openings(student: Showo, samples: SampledStates, vocabulary: Vocabulary) -> Tensor:
+    """Sample a latent for each rollout, in proportion to the probability of all its codes at its first state.
+
+    A latent is chosen with the codes in view, so that the student learns what images behind it have in common; before
+    the first pass all are equally probable (Di4C, arXiv 2410.08709, for a mixture with hard assignments).
+
+    Returns:
+        long (batch, 1), the token ids that open the images.
+    """
+    trajectories, openings = samples.trajectories, vocabulary.opening_ids[: student.config.num_latents]
+    choices = torch.tensor(openings, device=student.device).expand(len(trajectories.codes), -1)
+    if len(openings) == 1:
+        return choices
+    start = torch.zeros_like(samples.steps)
+    masked, likelihoods = ~trajectories.settled(start), []
+    for opening in choices.split(1, 1):
+        logits = _code_logits(student, trajectories, start, masked, opening, vocabulary)
+        chosen = logits.log_softmax(-1).gather(1, trajectories.codes[masked][:, None])[:, 0]
+        likelihoods.append(chosen.new_zeros(masked.shape).masked_scatter(masked, chosen).sum(1))
+    shares = torch.stack(likelihoods, 1).softmax(1).cumsum(1)
+    numbers = (shares < samples.uniforms[:, None]).sum(1, keepdim=True).clamp(max=len(openings) - 1)
+    return choices.gather(1, numbers)
+
+
 def _code_logits(
-    model: Showo, trajectories: ImageTrajectories, steps: Tensor, scored: Tensor, vocabulary: Vocabulary
+    model: Showo,
+    trajectories: ImageTrajectories,
+    steps: Tensor,
+    scored: Tensor,
+    openings: Tensor,
+    vocabulary: Vocabulary,
 ) -> Tensor:
     """Return the code logits of the states `steps` at the scored positions: float32 (count, codebook_size)."""
     prefix = left_pad(trajectories.prompts, vocabulary.pad_id, model.device).ids
     codes = trajectories.codes
     image = torch.where(trajectories.settled(steps), vocabulary.codes_to_ids(codes), vocabulary.mask_id)
     ids = image_sequences(prefix, image, vocabulary)
-    hidden = model(ids, text_to_image_mask(ids, vocabulary))[:, -codes.shape[1] - 1 : -1]
+    mask = text_to_image_mask(ids, vocabulary)
+    ids[:, prefix.shape[1], None] = openings
+    hidden = model(ids, mask)[:, -codes.shape[1] - 1 : -1]
     return model.logits(hidden[scored], vocabulary.image_offset, vocabulary.mask_id)
 
 

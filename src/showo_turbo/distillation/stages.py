@@ -26,6 +26,7 @@ from showo_turbo.distillation.trajectory_sources import (
 )
 from showo_turbo.errors import InputError
 from showo_turbo.extras import require_module
+from showo_turbo.generation.latents import add_latents
 from showo_turbo.generation.scheduler import UnmaskingScheduler
 from showo_turbo.pipelines.pipeline import ShowoPipeline
 from showo_turbo.training.adapters import prepare_model, require_peft
@@ -161,7 +162,14 @@ def _run_stage(config: DistillationConfig, stage: Stage, previous: str | Path) -
     for name, pipe in ((stage.text.teacher, text_teacher), (stage.student, initial)):
         _check_same_codes(name, pipe, teacher)
     if stage.teacher_share:
+        own, others = initial.model.config.num_latents, teacher.model.config.num_latents
+        if own != others:
+            raise InputError(
+                f"stage {stage.name!r}: teacher_share is {stage.teacher_share}, but {stage.student!r} has {own} "
+                f"latents and its teacher {others}: leave out teacher_share, or take an earlier student"
+            )
         average_weights(initial.model, [files.weights()], [1 - stage.teacher_share, stage.teacher_share])
+    add_latents(initial.model, stage.num_latents, teacher.prompts.vocabulary, seed)
 
     def dialogue_length(sample: DialogueSample) -> int:
         ids = dialogue_ids(teacher.prompts, [0] * teacher.model.config.num_vq_tokens, sample.turns)

@@ -10,6 +10,7 @@ Decisions:
 - Logits are computed at masked positions only, in the order of `State.settled`, and guidance mixes these only.
 - One forward pass of the whole batch counts as one, so an image of T steps takes T passes, with and without guidance.
 - Images of a batch finish in the same step, or earlier by early exit; finished ones are not computed any more.
+- A student may have latents, one an image; they are drawn with the first random numbers of its generator.
 - Inpainting, extrapolation and variation are this loop from another start: a state with some codes settled.
 - The index of a step is the number of passes so far, so a trajectory can be resumed from any of its states.
 - States are small and stay on the device they came on, usually the CPU, where the decisions about them are made.
@@ -25,6 +26,7 @@ from torch import Tensor
 
 from showo_turbo.errors import InputError
 from showo_turbo.generation.kv_cache import ImageCache, SequenceCache, allocate_kv_buffer, buffer_length
+from showo_turbo.generation.latents import draw_openings
 from showo_turbo.generation.scheduler import ALL_ROWS, Generators, Rows, UnmaskingScheduler, split_rows
 from showo_turbo.generation.trajectory import ForwardInput, State, Step, run_single, trajectory
 from showo_turbo.models.packed_forward import PackedSequences, RaggedLayout
@@ -62,6 +64,7 @@ class ImageDenoiser:
         unconditional: Sequence[int] | None = None,
         guidance_scale: float = 0.0,
         generator: Generators = None,
+        openings: Sequence[int] | None = None,
     ) -> None:
         """Prepare a batch.
 
@@ -74,6 +77,7 @@ class ImageDenoiser:
             unconditional: the id list of the unconditional prompt; needed with guidance only.
             guidance_scale: w in (1 + w) * conditional - w * unconditional, Show-o's convention: 0 is no guidance.
             generator: source of random numbers, see `scheduler.Generators`.
+            openings: token id that opens each image, see `generation.latents`; drawn if left out.
 
         Raises:
             InputError: if the guidance scale is negative or there is no unconditional prompt for it, the images cannot
@@ -85,7 +89,8 @@ class ImageDenoiser:
             raise InputError(
                 f"guidance_scale is {guidance_scale}, but there is no unconditional prompt to compare with"
             )
-        split_rows(len(prompts), generator)
+        if openings is None:
+            openings = draw_openings(model.config.num_latents, len(prompts), vocabulary, generator)
         longest = max(map(len, prompts))
         if longest + num_codes + 2 > model.max_positions:
             raise InputError(
@@ -96,6 +101,7 @@ class ImageDenoiser:
         self.guidance_scale, self.generator = guidance_scale, generator
         self.num_codes, self.unconditional = num_codes, tuple(unconditional or ())
         self.prompts = list(dict.fromkeys(map(tuple, prompts)))
+        self.openings = torch.tensor(openings)[:, None]
         self.prompt_of_image = [self.prompts.index(tuple(prompt)) for prompt in prompts]
         self._forward: ImageForward | None = None
 
@@ -104,13 +110,15 @@ class ImageDenoiser:
         """Join denoisers with the same options and numbers of images; each image keeps its generator and result."""
         prompts = [one.prompts[prompt] for one in denoisers for prompt in one.prompt_of_image]
         generators = cast("list[torch.Generator]", [one.generator for one in denoisers])
-        return denoisers[0]._for_images(prompts, generators)
+        openings = torch.cat([one.openings for one in denoisers])[:, 0].tolist()
+        return denoisers[0]._for_images(prompts, generators, openings)
 
     def select(self, rows: Sequence[int]) -> "ImageDenoiser":
         """Return a denoiser for some of the denoisers that were joined, given as the indices of their images."""
         sources = split_rows(len(self.prompt_of_image), self.generator)
         generators = cast("list[torch.Generator]", [source for own, source in sources if own.start in rows])
-        selected = self._for_images([self.prompts[self.prompt_of_image[row]] for row in rows], generators)
+        own = [self.prompts[self.prompt_of_image[row]] for row in rows]
+        selected = self._for_images(own, generators, self.openings[list(rows), 0].tolist())
         forward = self._forward
         if forward is not None and not forward.num_unread:
             numbers = [self.prompts.index(prompt) for prompt in selected.prompts]
@@ -120,7 +128,9 @@ class ImageDenoiser:
             selected._forward = ImageForward(self.model, self.vocabulary, prompts, prefixes)
         return selected
 
-    def _for_images(self, prompts: Sequence[Sequence[int]], generator: Generators) -> "ImageDenoiser":
+    def _for_images(
+        self, prompts: Sequence[Sequence[int]], generator: Generators, openings: Sequence[int]
+    ) -> "ImageDenoiser":
         return ImageDenoiser(
             self.model,
             self.vocabulary,
@@ -130,6 +140,7 @@ class ImageDenoiser:
             self.unconditional,
             self.guidance_scale,
             generator,
+            openings,
         )
 
     @property
@@ -186,8 +197,9 @@ class ImageDenoiser:
         is_greedy = scheduler.choices(index) == 1 and scheduler.order == "halton" and scheduler.early_exit is None
         if passes is None or not is_greedy or self.sequences > 1 or self._forward is None or self._forward.num_unread:
             return None
-        masked, prefix = ~state.settled, self._forward.prompt_buffer[:, :, 0]
-        drawn = passes.step(self.model, self.vocabulary, state.ids, masked, scheduler.mask_counts[index], prefix)
+        masked, prefix, count = ~state.settled, self._forward.prompt_buffer[:, :, 0], scheduler.mask_counts[index]
+        image = torch.cat([self.openings, state.ids], 1)
+        drawn = passes.step(self.model, self.vocabulary, image, masked, count, prefix)
         if drawn is None:
             return None
         scheduler.noise(index, masked, self.generator, masked.device)
@@ -205,10 +217,11 @@ class ImageDenoiser:
             Logits, and the row of each position.
         """
         ids, scored = state.mask_unsettled(self.vocabulary.mask_id).cpu(), scored.cpu()
+        ids = torch.cat([self.openings, ids], 1)
         if self.guidance_scale == 0:
             return (yield from self._prompts_forward().logits(self.prompt_of_image, ids, scored))
-        if not state.settled.any():
-            masked = self._unconditional_masked_logits()  # first, since its pass may read the unconditional prompt
+        if not state.settled.any() and len(self.openings.unique()) == 1:
+            masked = self._unconditional_masked_logits(ids[:1])  # first: its pass may read the unconditional prompt
             conditional, rows = yield from self._prompts_forward().logits(self.prompt_of_image, ids, scored)
             unconditional = masked.repeat(len(conditional) // len(masked), 1)
         else:
@@ -235,18 +248,18 @@ class ImageDenoiser:
             ("unconditional prefix", prompt), lambda: ImageForward(self.model, self.vocabulary, [prompt]).prefix(0)
         )
 
-    def _unconditional_masked_logits(self) -> Tensor:
-        """Return logits of a fully masked image under the unconditional prompt, float32 (num_codes, codebook_size)."""
+    def _unconditional_masked_logits(self, image: Tensor) -> Tensor:
+        """Return logits of a masked image, long (1, 1 + n), under the unconditional prompt: float32 (n, codes)."""
         prompt = self.unconditional
 
         def compute() -> Tensor:
             forward = ImageForward(self.model, self.vocabulary, [prompt])
-            start = masked_state(1, self.num_codes, self.vocabulary)
-            logits, _ = run_single(self.model, forward.logits([0], start.ids, ~start.settled))
+            scored = torch.ones(1, self.num_codes, dtype=torch.bool)
+            logits, _ = run_single(self.model, forward.logits([0], image, scored))
             self.model.derived(("unconditional prefix", prompt), lambda: forward.prefix(0))  # read in the same pass
             return logits
 
-        return self.model.derived(("unconditional masked logits", prompt, self.num_codes), compute)
+        return self.model.derived(("unconditional masked logits", prompt, *image[0].tolist()), compute)
 
 
 class ImageForward:
@@ -282,7 +295,7 @@ class ImageForward:
         self.prompt_buffer = allocate_kv_buffer(self, model, len(prompts), self.longest)
         self.image_buffer = self.prompt_buffer[0, :, :0]
         self._images: tuple[Sequence[int], PackedSequences, Tensor] | None = None
-        self.borders = [torch.full((1, 1), border) for border in (vocabulary.soi_id, vocabulary.eoi_id)]
+        self.eoi = torch.full((1, 1), vocabulary.eoi_id)
         self.num_unread = len(prompts) - len(prefixes)
         for number, prefix in enumerate(prefixes, start=self.num_unread):
             self.prompt_buffer[:, :, number, self.pads[number] :] = prefix
@@ -302,7 +315,7 @@ class ImageForward:
 
         Args:
             prompt_of_image: index of each image's prompt.
-            image_ids: long (images, n), codes and masks as token ids.
+            image_ids: long (images, 1 + n), the id that opens each image, and its codes and masks as token ids.
             scored: bool (images, n).
 
         Returns:
@@ -320,8 +333,7 @@ class ImageForward:
         if len(firsts) < len(counts):
             image_ids, scored = image_ids[firsts], scored[firsts]
 
-        soi, eoi = (border.expand(len(firsts), 1) for border in self.borders)
-        ids = torch.cat([soi, image_ids, eoi], 1).flatten()
+        ids = torch.cat([image_ids, self.eoi.expand(len(firsts), 1)], 1).flatten()
         prompts = tuple(prompt_of_image[number] for number in firsts)
         groups = [self._image_rows(prompts, scored, [counts[number] for number in firsts])]
         if self.num_unread:
