@@ -60,7 +60,7 @@ class ShowoConfig:
             of them use 1024.
         edits_images: the model was trained on editing pairs, so it edits images by instructions. No published
             checkpoint was.
-        num_latents: number of latents of a student, see `generation.latents`; 1 is none, as published.
+        num_latents: number of latents of a student, see `distillation.latents`; 1 is none, as published.
 
     Raises:
         InputError: if a size is outside its range, or the sizes contradict each other.

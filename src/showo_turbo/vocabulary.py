@@ -71,7 +71,7 @@ class Vocabulary:
     def opening_ids(self) -> tuple[int, ...]:
         """Ids that may open an image that is drawn: `<|soi|>`, and the tokens of videos, which no image needs.
 
-        A model with `num_latents` draws an image behind one of the first of them, see `generation.latents`.
+        A model with `num_latents` draws an image behind one of the first of them, see `distillation.latents`.
         """
         return tuple(map(self._special, OPENING_TOKENS))
 

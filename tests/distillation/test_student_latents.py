@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from showo_turbo.distillation.image_trajectories import ImageTrajectories
+from showo_turbo.distillation.latents import add_latents
 from showo_turbo.distillation.objectives import SampledStates, image_consistency, posterior_openings
 from showo_turbo.distillation.soft_labels import SoftLabels
 from showo_turbo.generation.image_denoiser import ImageDenoiser, masked_state
-from showo_turbo.generation.latents import add_latents
 from showo_turbo.generation.scheduler import UnmaskingScheduler
 from showo_turbo.models.showo import Showo
 from showo_turbo.vocabulary import Vocabulary

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from showo_turbo.distillation.latents import add_latents
 from showo_turbo.errors import InputError
 from showo_turbo.generation.image_denoiser import ImageDenoiser, masked_state
-from showo_turbo.generation.latents import add_latents, draw_openings
-from showo_turbo.generation.scheduler import UnmaskingScheduler
+from showo_turbo.generation.scheduler import UnmaskingScheduler, draw_latents
 from showo_turbo.generation.trajectory import last_state
 from showo_turbo.models.omni_attention import text_to_image_mask
 from showo_turbo.models.showo import Showo
@@ -53,23 +53,23 @@ def uncached_logits(model: Showo, vocabulary: Vocabulary, text: list[int], openi
         return model.logits(model(ids, mask)[:, -NUM_CODES - 1 : -1], vocabulary.image_offset, vocabulary.mask_id)
 
 
-def test_all_latents_are_equally_probable(random_vocabulary: Vocabulary) -> None:
-    counts = Counter(draw_openings(4, 4000, random_vocabulary, seeded(0)[0]))
-    assert set(counts) == set(random_vocabulary.opening_ids[:4])
+def test_all_latents_are_equally_probable() -> None:
+    counts = Counter(draw_latents(4, 4000, seeded(0)[0]))
+    assert set(counts) == set(range(4))
     assert all(900 < count < 1100 for count in counts.values())
 
 
-def test_each_generator_draws_the_latents_of_its_own_images(random_vocabulary: Vocabulary) -> None:
-    together = draw_openings(4, 12, random_vocabulary, seeded(1, 2))
-    assert together == [opening for one in seeded(1, 2) for opening in draw_openings(4, 6, random_vocabulary, one)]
+def test_each_generator_draws_the_latents_of_its_own_images() -> None:
+    together = draw_latents(4, 12, seeded(1, 2))
+    assert together == [latent for one in seeded(1, 2) for latent in draw_latents(4, 6, one)]
 
 
-def test_a_model_without_latents_draws_no_number(random_vocabulary: Vocabulary) -> None:
+def test_a_model_without_latents_draws_no_number() -> None:
     generator = seeded(0)[0]
-    assert draw_openings(1, 3, random_vocabulary, generator) == [random_vocabulary.soi_id] * 3
+    assert draw_latents(1, 3, generator) == [0] * 3
     assert generator.get_state().equal(seeded(0)[0].get_state())
     with pytest.raises(InputError, match="list of 2 for 3 images"):
-        draw_openings(1, 3, random_vocabulary, seeded(0, 1))
+        draw_latents(1, 3, seeded(0, 1))
 
 
 @pytest.mark.parametrize("guidance", [0.0, 1.75])

@@ -212,10 +212,11 @@ def distill(
       teacher, student     a shipped model, a folder or a hub name
       captions             prompts: [{kind: image_folder, path: my.jsonl}]
       dialogues, texts     questions about images; plain texts
-      stages               [{name, teacher, student, teacher_share, loop,
-                           optimizer, image, text, language, trajectories,
-                           average_target, lora, gradient_checkpointing,
-                           shard_teacher, sampling}, ...]
+      stages               [{name, teacher, student, teacher_share,
+                           num_latents, loop, optimizer, image, text,
+                           language, trajectories, average_target, lora,
+                           gradient_checkpointing, shard_teacher,
+                           sampling}, ...]
       seed, dtype          seed of all stages; precision of the teacher
       num_workers          processes that read samples
       image_tokenizer      for a teacher without its own

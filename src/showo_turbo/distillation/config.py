@@ -238,7 +238,7 @@ class Stage:
         student: initial weights of the student, named likewise; the teacher's if left out.
         teacher_share: share of the teacher in the mean of both that the student starts from, as in WiSE-FT (arXiv
             2109.01903). It brings back what an earlier student has forgotten.
-        num_latents: number of latents of the student, see `generation.latents`; those that it lacks start near the
+        num_latents: number of latents of the student, see `distillation.latents`; those that it lacks start near the
             first. A step with n latents has n more forward passes. 1 is none.
         loop: the training loop; `output` is set from the distillation's.
         optimizer: the optimizer.

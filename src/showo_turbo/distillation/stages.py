@@ -13,6 +13,7 @@ from showo_turbo.checkpoints.weights import average_weights
 from showo_turbo.data import CaptionSample, DialogueSample, TextSample, check_sources
 from showo_turbo.distillation.config import ORIGINAL, PREVIOUS, DistillationConfig, OnPolicy, Stage
 from showo_turbo.distillation.consistency_task import ConsistencyTask
+from showo_turbo.distillation.latents import add_latents
 from showo_turbo.distillation.on_policy import OnPolicyRollouts
 from showo_turbo.distillation.rollouts import dialogue_ids
 from showo_turbo.distillation.sharded_teacher import shard_teacher
@@ -26,7 +27,6 @@ from showo_turbo.distillation.trajectory_sources import (
 )
 from showo_turbo.errors import InputError
 from showo_turbo.extras import require_module
-from showo_turbo.generation.latents import add_latents
 from showo_turbo.generation.scheduler import UnmaskingScheduler
 from showo_turbo.pipelines.pipeline import ShowoPipeline
 from showo_turbo.training.adapters import prepare_model, require_peft

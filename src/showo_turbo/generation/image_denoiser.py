@@ -26,8 +26,7 @@ from torch import Tensor
 
 from showo_turbo.errors import InputError
 from showo_turbo.generation.kv_cache import ImageCache, SequenceCache, allocate_kv_buffer, buffer_length
-from showo_turbo.generation.latents import draw_openings
-from showo_turbo.generation.scheduler import ALL_ROWS, Generators, Rows, UnmaskingScheduler, split_rows
+from showo_turbo.generation.scheduler import ALL_ROWS, Generators, Rows, UnmaskingScheduler, draw_latents, split_rows
 from showo_turbo.generation.trajectory import ForwardInput, State, Step, run_single, trajectory
 from showo_turbo.models.packed_forward import PackedSequences, RaggedLayout
 from showo_turbo.models.showo import Showo
@@ -77,7 +76,7 @@ class ImageDenoiser:
             unconditional: the id list of the unconditional prompt; needed with guidance only.
             guidance_scale: w in (1 + w) * conditional - w * unconditional, Show-o's convention: 0 is no guidance.
             generator: source of random numbers, see `scheduler.Generators`.
-            openings: token id that opens each image, see `generation.latents`; drawn if left out.
+            openings: token id that opens each image, see `distillation.latents`; drawn if left out.
 
         Raises:
             InputError: if the guidance scale is negative or there is no unconditional prompt for it, the images cannot
@@ -90,7 +89,8 @@ class ImageDenoiser:
                 f"guidance_scale is {guidance_scale}, but there is no unconditional prompt to compare with"
             )
         if openings is None:
-            openings = draw_openings(model.config.num_latents, len(prompts), vocabulary, generator)
+            latents = draw_latents(model.config.num_latents, len(prompts), generator)
+            openings = [vocabulary.opening_ids[latent] for latent in latents]
         longest = max(map(len, prompts))
         if longest + num_codes + 2 > model.max_positions:
             raise InputError(

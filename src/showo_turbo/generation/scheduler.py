@@ -250,6 +250,28 @@ def draw_noise(
     return exponential.to(device), uniform.to(device)
 
 
+def draw_latents(num_latents: int, batch: int, generator: Generators) -> list[int]:
+    """Draw the latent of each image, all being equally probable; a model without latents needs no random numbers.
+
+    Args:
+        num_latents: `ShowoConfig.num_latents`.
+        batch: number of images.
+        generator: source of random numbers, used on its own device.
+
+    Raises:
+        InputError: if the images cannot be divided equally among the generators.
+    """
+    latents: list[int] = []
+    for rows, source in split_rows(batch, generator):
+        count = rows.stop - rows.start
+        if num_latents == 1:
+            latents += [0] * count
+        else:
+            device = None if source is None else source.device
+            latents += torch.randint(num_latents, (count,), generator=source, device=device).tolist()
+    return latents
+
+
 def draw_codes(
     probabilities: Tensor, top_k: int | None, exponential: Tensor, rows: Rows = ALL_ROWS
 ) -> tuple[Tensor, Tensor]:

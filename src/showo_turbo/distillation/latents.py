@@ -1,4 +1,4 @@
-"""Draw the latent of an image: what its codes have in common before any of them is known (Di4C, arXiv 2410.08709).
+"""Latents of a student: what the codes of an image have in common before any is known (Di4C, arXiv 2410.08709).
 
     prompt  <|soi|>  ? ? ? ?  <|eoi|>        latent 0
     prompt  <|sov|>  ? ? ? ?  <|eoi|>        latent 1
@@ -8,42 +8,20 @@ Codes that are decided in one forward pass do not see each other: each follows i
 may show one arrangement and half another. A latent tells all of them which one to show, and the model is then a mixture
 of as many products as there are latents. It is the token that opens the image, one of `Vocabulary.opening_ids`, so a
 model with latents has the weights of one without, and the first latent is the published model.
+
+All latents are equally probable when an image is drawn. In training, the codes of a rollout choose one, see
+`objectives.posterior_openings`.
 """
 
 from dataclasses import replace
 
 import torch
 
-from showo_turbo.generation.scheduler import Generators, split_rows
 from showo_turbo.models.showo import Showo
 from showo_turbo.vocabulary import Vocabulary
 
 _NOISE = 0.3
 """Distance of a new latent from the first one, in lengths of its embedding."""
-
-
-def draw_openings(num_latents: int, batch: int, vocabulary: Vocabulary, generator: Generators) -> list[int]:
-    """Return the token id that opens each image, all latents being equally probable.
-
-    No random number is drawn for a model without latents.
-
-    Args:
-        num_latents: `ShowoConfig.num_latents`.
-        batch: number of images.
-        vocabulary: the id layout.
-        generator: source of random numbers, used on its own device.
-
-    Raises:
-        InputError: if the images cannot be divided equally among the generators.
-    """
-    openings, sources = vocabulary.opening_ids[:num_latents], split_rows(batch, generator)
-    if num_latents == 1:
-        return list(openings) * batch
-    numbers: list[int] = []
-    for rows, source in sources:
-        device = None if source is None else source.device
-        numbers += torch.randint(num_latents, (rows.stop - rows.start,), generator=source, device=device).tolist()
-    return [openings[number] for number in numbers]
 
 
 @torch.no_grad()
