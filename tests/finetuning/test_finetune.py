@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from showo_turbo.checkpoints.names import resolve
 from showo_turbo.cli.main import app
 from showo_turbo.data import DialogueSample, SourceConfig, Turn
+from showo_turbo.distillation.latents import add_latents
 from showo_turbo.errors import InputError
 from showo_turbo.finetuning.finetune import finetune
 from showo_turbo.finetuning.finetuning_config import FinetuningConfig, ValidationConfig
@@ -144,6 +145,19 @@ def test_a_resumed_run_equals_an_uninterrupted_one(config: FinetuningConfig, tmp
     assert all(one[name].equal(other[name]) for name in one)
     with pytest.raises(InputError, match=r"a model in .*resumed.* has another captions_weight"):
         finetune(replace(resumed, captions_weight=0.5))
+
+
+def test_all_latents_of_a_student_are_trained(config: FinetuningConfig, tmp_path: Path) -> None:
+    """Without a decay of the weights, only embeddings of ids that occur in a batch change."""
+    student = ShowoPipeline.from_pretrained(config.model, device="cpu", dtype="float32")
+    vocabulary = student.prompts.vocabulary
+    add_latents(student.model, 3, vocabulary, seed=0)
+    student.save_pretrained(tmp_path / "student")
+    captions = replace(config, model=str(tmp_path / "student"), dialogues=[], texts=[])
+    model = finetune(replace(captions, optimizer=OptimizerConfig(lr=3e-3, weight_decay=0.0)))
+    before, after = (weights(folder)["showo.model.embed_tokens.weight"] for folder in (tmp_path / "student", model))
+    changed = [not before[opening].half().equal(after[opening]) for opening in vocabulary.opening_ids]
+    assert changed == [True, True, True, False, False, False]
 
 
 @pytest.mark.parametrize("kind", ["captions", "dialogues", "texts"])

@@ -18,12 +18,14 @@ from showo_turbo.data import CaptionSample, DialogueSample, EditSample, ImageOrC
 from showo_turbo.errors import InputError
 from showo_turbo.finetuning.finetuning_config import FinetuningConfig
 from showo_turbo.finetuning.loaders import Loaders
+from showo_turbo.generation.scheduler import draw_latents
 from showo_turbo.pipelines.pipeline import ShowoPipeline
 from showo_turbo.processing.redrawn_parts import draw_redrawn_parts
 from showo_turbo.training.supervised_batches import (
     SupervisedBatch,
     dialogue_batch,
     editing_batch,
+    open_with_latents,
     random_masking,
     text_batch,
     text_to_image_batch,
@@ -60,16 +62,18 @@ class Terms:
             if sample.image is None:
                 raise InputError(f"{sample.key} has no image: choose captions with images")
         codes = self._codes([sample.image for sample in samples])
-        dropped, masked = self._noise(codes, number, training, self.config.known_share)
+        dropped, masked, latents = self._noise(codes, number, training, self.config.known_share)
         texts = ["" if drop else sample.text for sample, drop in zip(samples, dropped, strict=True)]
-        return text_to_image_batch(self.pipe.prompts, texts, codes, masked)
+        batch = text_to_image_batch(self.pipe.prompts, texts, codes, masked)
+        return open_with_latents(batch, latents, codes.shape[1], self.pipe.prompts.vocabulary)
 
     def edits(self, samples: Sequence[EditSample], number: int, training: bool) -> SupervisedBatch:
         """Mask codes of the targets by the cosine schedule; in training, drop some sources with their instructions."""
         sources, targets = (self._codes([getattr(one, name) for one in samples]) for name in ("source", "target"))
-        dropped, masked = self._noise(targets, number, training)
+        dropped, masked, latents = self._noise(targets, number, training)
         instructions = [None if drop else one.instruction for one, drop in zip(samples, dropped, strict=True)]
-        return editing_batch(self.pipe.prompts, instructions, sources, targets, masked)
+        batch = editing_batch(self.pipe.prompts, instructions, sources, targets, masked)
+        return open_with_latents(batch, latents, targets.shape[1], self.pipe.prompts.vocabulary)
 
     @torch.no_grad()
     def dialogues(self, samples: Sequence[DialogueSample], number: int, training: bool) -> SupervisedBatch:
@@ -88,14 +92,17 @@ class Terms:
         del number, training
         return text_batch(self.pipe.prompts, [sample.text for sample in samples], self.config.max_text_length)
 
-    def _noise(self, codes: Tensor, number: int, training: bool, known_share: float = 0.0) -> tuple[list[bool], Tensor]:
-        """Return the conditions of a batch to drop, and its codes to mask, bool (batch, n)."""
+    def _noise(
+        self, codes: Tensor, number: int, training: bool, known_share: float = 0.0
+    ) -> tuple[list[bool], Tensor, list[int]]:
+        """Return the conditions of a batch to drop, its codes to mask, bool (batch, n), and its latents."""
         rng = random.Random(f"{self.config.loop.seed}/masks/{number}")
         fraction = self.config.condition_dropout if training else 0.0
         dropped = [rng.random() < fraction for _ in codes]
         generator = torch.Generator().manual_seed(rng.getrandbits(48))
         parts = draw_redrawn_parts(len(codes), self.pipe.grid_size, known_share if training else 0.0, rng)
-        return dropped, random_masking(parts, generator)
+        masked = random_masking(parts, generator)
+        return dropped, masked, draw_latents(self.pipe.model.config.num_latents, len(codes), generator)
 
     def _codes(self, images: Sequence[ImageOrCodes | None]) -> Tensor:
         """Return the codes of images, long (batch, n), on the CPU."""

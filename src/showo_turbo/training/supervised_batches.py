@@ -130,6 +130,15 @@ def _image_batch(
     return SupervisedBatch(ids, text_to_image_mask(ids, vocabulary), positions, labels)
 
 
+def open_with_latents(
+    batch: SupervisedBatch, latents: Sequence[int], num_codes: int, vocabulary: Vocabulary
+) -> SupervisedBatch:
+    """Return a batch whose rows end in images of so many codes, with a latent for each (see `distillation.latents`)."""
+    ids = batch.ids.clone()
+    ids[:, -num_codes - 2] = torch.tensor([vocabulary.opening_ids[latent] for latent in latents])
+    return replace(batch, ids=ids)
+
+
 def understanding_batch(
     prompts: PromptBuilder, turns: Sequence[Sequence[QuestionAnswer]], codes: Tensor
 ) -> SupervisedBatch:
