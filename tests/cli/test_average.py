@@ -1,5 +1,6 @@
 """`showo-turbo average`: the mean of weights of any dtype; a failed run leaves no files."""
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -61,3 +62,14 @@ def test_invalid_input_leaves_no_files(cli: Callable, here: Path, random_checkpo
         assert (result.status, result.out) == (2, "")
         assert message in result.err
     assert not list(here.iterdir())
+
+
+def test_models_with_and_without_latents_have_no_mean(cli: Callable, here: Path, random_checkpoint: Path) -> None:
+    """Their weights have the same shapes, but not the same meaning."""
+    shutil.copytree(random_checkpoint, here / "student")
+    config = json.loads((here / "student" / "config.json").read_text())
+    (here / "student" / "config.json").write_text(json.dumps(config | {"num_latents": 3}))
+    result = cli("average", random_checkpoint, "student", "-o", "out")
+    assert (result.status, result.out) == (2, "")
+    assert "models have 1, 3 latents: choose models with equally many" in result.err
+    assert not (here / "out").exists()

@@ -92,6 +92,9 @@ def average(
     from showo_turbo.pipelines.pipeline import ShowoPipeline
 
     files = [locate(model) for model in models]
+    latents = [one.config.num_latents for one in files]
+    if len(set(latents)) > 1:
+        raise InputError(f"models have {', '.join(map(str, latents))} latents: choose models with equally many")
     pipe = ShowoPipeline.from_pretrained(models[0], device="cpu")
     average_weights(pipe.model, [one.weights() for one in files[1:]], fractions)
     pipe.model.to(files[0].stored_dtype())

@@ -22,6 +22,7 @@ segments              the segments of a trajectory
 soft_labels           distributions over image codes
 consistency_task      one stage as a task of the training loop
 objectives            the terms of the loss, from trajectories to scalars
+latents               what the codes of an image have in common before any is known
 losses                masked means of cross entropies
 progress              a measure for the log: forward passes per block
 """
