@@ -5,64 +5,27 @@ from itertools import pairwise
 
 import pytest
 import torch
+from denoising import NUM_CODES, make_denoiser, seeded, uncached_logits
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
 
 from showo_turbo.errors import InputError
 from showo_turbo.generation.image_denoiser import ImageDenoiser, masked_state, partly_known_state
 from showo_turbo.generation.scheduler import UnmaskingScheduler
 from showo_turbo.generation.trajectory import State, last_state
-from showo_turbo.models.omni_attention import text_to_image_mask
 from showo_turbo.models.showo import Showo
-from showo_turbo.processing.prompts import left_pad
 from showo_turbo.vocabulary import Vocabulary
 
 MakeModel = Callable[[int], Showo]
-NUM_CODES = 16
 few = settings(max_examples=15, deadline=None, derandomize=True)
 seeds = st.integers(0, 1000)
 texts = st.lists(st.integers(0, 18), min_size=0, max_size=8)
-
-
-def prompt_of(text: list[int], vocabulary: Vocabulary) -> list[int]:
-    return [vocabulary.t2i_id, vocabulary.end_of_text_id, *text, vocabulary.end_of_text_id]
-
-
-def make_denoiser(
-    model: Showo,
-    vocabulary: Vocabulary,
-    rows: list[list[int]],
-    steps: int = 4,
-    early_exit: float | None = None,
-    **options: object,
-) -> ImageDenoiser:
-    scheduler = UnmaskingScheduler(vocabulary.codebook_size, early_exit=early_exit)
-    scheduler.set_timesteps(steps, NUM_CODES)
-    prompts = [prompt_of(text, vocabulary) for text in rows]
-    return ImageDenoiser(model, vocabulary, scheduler, prompts, NUM_CODES, prompt_of([], vocabulary), **options)
-
-
-def seeded(*numbers: int) -> list[torch.Generator]:
-    return [torch.Generator().manual_seed(number) for number in numbers]
 
 
 def random_state(batch: int, seed: int, vocabulary: Vocabulary) -> State:
     generator = torch.Generator().manual_seed(seed)
     codes = torch.randint(vocabulary.codebook_size, (batch, NUM_CODES), generator=generator)
     return partly_known_state(codes, torch.rand(codes.shape, generator=generator) < 0.5, vocabulary)
-
-
-def uncached_logits(model: Showo, vocabulary: Vocabulary, texts: list[list[int]], image_ids: Tensor) -> Tensor:
-    prompts = [prompt_of(text, vocabulary) for text in texts]
-    rows = [
-        [*prompt, vocabulary.soi_id, *image, vocabulary.eoi_id]
-        for prompt, image in zip(prompts, image_ids.tolist(), strict=True)
-    ]
-    ids = left_pad(rows, vocabulary.pad_id).ids
-    with torch.no_grad():
-        logits = model.logits(model(ids, text_to_image_mask(ids, vocabulary)))
-    return logits[:, -NUM_CODES - 1 : -1, vocabulary.image_offset : vocabulary.mask_id]
 
 
 @few

@@ -6,19 +6,17 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
+from denoising import NUM_CODES, make_denoiser, seeded, uncached_logits
 
 from showo_turbo.distillation.latents import add_latents
 from showo_turbo.errors import InputError
 from showo_turbo.generation.image_denoiser import ImageDenoiser, masked_state
-from showo_turbo.generation.scheduler import UnmaskingScheduler, draw_latents
+from showo_turbo.generation.scheduler import draw_latents
 from showo_turbo.generation.trajectory import last_state
-from showo_turbo.models.omni_attention import text_to_image_mask
 from showo_turbo.models.showo import Showo
 from showo_turbo.pipelines.pipeline import ShowoPipeline
 from showo_turbo.vocabulary import Vocabulary
 
-NUM_CODES = 16
 MakeModel = Callable[[int], Showo]
 
 
@@ -27,30 +25,6 @@ def model(make_random_model: MakeModel, random_vocabulary: Vocabulary) -> Showo:
     model = make_random_model(0)
     add_latents(model, 3, random_vocabulary, seed=0)
     return model
-
-
-def seeded(*numbers: int) -> list[torch.Generator]:
-    return [torch.Generator().manual_seed(number) for number in numbers]
-
-
-def prompt_of(text: list[int], vocabulary: Vocabulary) -> list[int]:
-    return [vocabulary.t2i_id, vocabulary.end_of_text_id, *text, vocabulary.end_of_text_id]
-
-
-def make_denoiser(model: Showo, vocabulary: Vocabulary, rows: list[list[int]], **options: object) -> ImageDenoiser:
-    scheduler = UnmaskingScheduler(vocabulary.codebook_size)
-    scheduler.set_timesteps(4, NUM_CODES)
-    prompts = [prompt_of(text, vocabulary) for text in rows]
-    return ImageDenoiser(model, vocabulary, scheduler, prompts, NUM_CODES, prompt_of([], vocabulary), **options)
-
-
-def uncached_logits(model: Showo, vocabulary: Vocabulary, text: list[int], opening: int) -> Tensor:
-    codes = [vocabulary.mask_id] * NUM_CODES
-    ids = torch.tensor([[*prompt_of(text, vocabulary), vocabulary.soi_id, *codes, vocabulary.eoi_id]])
-    mask = text_to_image_mask(ids, vocabulary)
-    ids[0, -NUM_CODES - 2] = opening
-    with torch.no_grad():
-        return model.logits(model(ids, mask)[:, -NUM_CODES - 1 : -1], vocabulary.image_offset, vocabulary.mask_id)
 
 
 def test_all_latents_are_equally_probable() -> None:
@@ -76,14 +50,14 @@ def test_a_model_without_latents_draws_no_number() -> None:
 def test_logits_are_those_behind_the_opening_of_each_image(
     model: Showo, random_vocabulary: Vocabulary, guidance: float
 ) -> None:
-    openings = random_vocabulary.opening_ids[:3]
+    openings, start = random_vocabulary.opening_ids[:3], masked_state(3, NUM_CODES, random_vocabulary)
     denoiser = make_denoiser(model, random_vocabulary, [[1, 2]] * 3, guidance_scale=guidance, openings=openings)
-    logits = denoiser.logits(masked_state(3, NUM_CODES, random_vocabulary))
-    for row, opening in enumerate(openings):
-        conditional = uncached_logits(model, random_vocabulary, [1, 2], opening)
-        unconditional = uncached_logits(model, random_vocabulary, [], opening)
-        expected = (1 + guidance) * conditional - guidance * unconditional
-        torch.testing.assert_close(logits[row, None], expected, atol=1e-3, rtol=1e-4)
+    logits = denoiser.logits(start)
+    conditional, unconditional = (
+        uncached_logits(model, random_vocabulary, [text] * 3, start.ids, openings) for text in ([1, 2], [])
+    )
+    expected = (1 + guidance) * conditional - guidance * unconditional
+    torch.testing.assert_close(logits, expected, atol=1e-3, rtol=1e-4)
     assert not logits[0].allclose(logits[1], atol=1e-2)
 
 
