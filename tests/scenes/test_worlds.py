@@ -59,6 +59,14 @@ def test_yes_is_the_answer_to_about_half_of_the_questions_that_can_be_denied(wor
     assert answers.count("yes") / len(answers) == pytest.approx(0.5, abs=0.1)
 
 
+def test_a_single_turn_asks_everything_that_a_scene_allows(world: World, scenes: list[Scene]) -> None:
+    scene = next(one for one in scenes if len({thing.noun for thing in one.objects}) == 2 == len(one.objects))
+    rng = random.Random(2)
+    kinds = {turn.kind for turn in world.language.questions(scene, rng)}
+    assert "relation" in kinds
+    assert {world.language.turns(scene, rng, 1, described=False)[0].kind for _ in range(200)} == kinds
+
+
 def test_training_scenes_contain_no_held_out_combination(world: World) -> None:
     rng, split = random.Random(5), world.split
     for _ in range(300):

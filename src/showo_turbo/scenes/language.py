@@ -164,13 +164,15 @@ class Language(ABC):
         """Return at most `count` random turns about a scene; the first requests the description if `described` is set.
 
         Questions have one of the `kinds` if the scene allows it, otherwise any kind; None allows all. Questions about
-        relations are the hardest and rarely possible, so they come first.
+        relations are the hardest and rarely possible, so every second list of turns begins with them. If all did, a
+        single turn would ask nothing else about the scenes that allow them.
         """
         opening = [self.description_question(scene, rng)] if described else []
         possible = self.questions(scene, rng)
         chosen = [turn for turn in possible if kinds is None or turn.kind in kinds] or possible
         rng.shuffle(chosen)
-        chosen.sort(key=lambda turn: turn.kind != "relation")
+        if rng.random() < 0.5:
+            chosen.sort(key=lambda turn: turn.kind != "relation")
         return [*opening, *chosen][:count]
 
     def how_many(self, scene: Scene, rng: random.Random) -> QuestionAnswer:
