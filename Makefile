@@ -118,6 +118,7 @@ reproduce-clipart: $(VENV)/.installed-dev  ## train the models of clip-art from 
 		$(RUN)/showo-turbo pretrain scene-pool config=configs/clipart/scene_pool.yaml $(if $(SEED),seed=$(SEED))
 	$(RUN)/showo-turbo pretrain showo config=configs/clipart/showo.yaml $(SEEDED)
 	$(RUN)/showo-turbo pretrain showo config=configs/clipart/showo_round_2.yaml $(SEEDED)
+	$(RUN)/showo-turbo pretrain showo config=configs/clipart/showo_round_3.yaml $(SEEDED)
 	$(RUN)/showo-turbo pretrain assemble config=configs/clipart/model.yaml
 	$(DISTIL_CLIPART) config=configs/clipart/turbo.yaml
 	test -e $(TURBO)/closer || $(RUN)/showo-turbo average --shares .35,.35,.3 \
