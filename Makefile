@@ -110,7 +110,7 @@ SEEDED := $(if $(SEED),loop.seed=$(SEED))
 TURBO := runs/clipart-turbo/seed-$(or $(SEED),0)
 DISTIL_CLIPART := OMP_NUM_THREADS=1 $(RUN)/showo-turbo distill teacher=runs/clipart/model seed=$(or $(SEED),0) output=$(TURBO)
 
-reproduce-clipart: $(VENV)/.installed-dev  ## train the models of clip-art from nothing (nine hours); resumes where it stopped
+reproduce-clipart: $(VENV)/.installed-dev  ## train the models of clip-art from nothing (ten hours); resumes where it stopped
 	$(RUN)/showo-turbo pretrain text-tokenizer config=configs/clipart/text_tokenizer.yaml
 	$(RUN)/showo-turbo pretrain image-tokenizer config=configs/clipart/image_tokenizer.yaml $(SEEDED)
 	$(RUN)/showo-turbo pretrain image-tokenizer config=configs/clipart/image_tokenizer_decoder.yaml $(SEEDED)
@@ -124,3 +124,4 @@ reproduce-clipart: $(VENV)/.installed-dev  ## train the models of clip-art from 
 	test -e $(TURBO)/closer || $(RUN)/showo-turbo average --shares .35,.35,.3 \
 		$(patsubst %,$(TURBO)/%/model,star answers) runs/clipart/model -o $(TURBO)/closer
 	$(DISTIL_CLIPART) config=configs/clipart/turbo_finish.yaml student=$(TURBO)/closer
+	$(DISTIL_CLIPART) config=configs/clipart/turbo_questions.yaml student=$(TURBO)/finish/model

@@ -9,7 +9,6 @@ prompt lists in the scene, and nothing unrecognised.
 """
 
 import random
-from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
@@ -17,9 +16,9 @@ import torch
 import typer
 from PIL import Image
 
+from listed_things import list_things, shows_things
 from showo_turbo import ShowoPipeline
 from showo_turbo.processing.images import make_grid
-from showo_turbo.scenes.language import group_equal, join
 from showo_turbo.scenes.scene import MIDDLE, Scene, SceneObject
 from showo_turbo.scenes.worlds import find_world
 
@@ -65,16 +64,6 @@ class Cases:
             pass
         return scene
 
-    def prompt(self, number: int) -> str:
-        """Return the list of things in a target."""
-        return join(group_equal([thing.name for thing in self.targets[number].objects]))
-
-    def is_right(self, number: int, image: Image.Image) -> bool:
-        """Return whether an image shows the things of a target, and no others."""
-        seen = self.world.detect(image)
-        names = Counter(thing.name for thing in seen.scene.objects)
-        return not seen.unrecognised and names == Counter(thing.name for thing in self.targets[number].objects)
-
     def inpainted(self, pipe: ShowoPipeline, number: int) -> Image.Image:
         """Replace the half of another scene's things by those of the target."""
         target, half = self.targets[number], HALVES[self.directions[number]]
@@ -85,7 +74,7 @@ class Cases:
         for place in half:
             mask.paste(255, (place % 2 * side, place // 2 * side, (place % 2 + 1) * side, (place // 2 + 1) * side))
         image = self.world.render(Scene(target.background, tuple(sorted(things))))
-        return pipe.inpaint(image, mask, self.prompt(number), seed=number).images[0]
+        return pipe.inpaint(image, mask, list_things(target), seed=number).images[0]
 
     def extrapolated(self, pipe: ShowoPipeline, number: int) -> Image.Image:
         """Add the target's half to an image that ends with its other half; return the part with both."""
@@ -98,7 +87,7 @@ class Cases:
         ]
         things += [thing for thing in self.others[number].objects if thing.place not in half]
         image = self.world.render(Scene(target.background, tuple(sorted(things))))
-        larger = pipe.extrapolate(image, self.prompt(number), direction=direction, seed=number).images[0]
+        larger = pipe.extrapolate(image, list_things(target), direction=direction, seed=number).images[0]
         side = self.world.resolution
         left = larger.width - side if direction == "right" else 0
         top = larger.height - side if direction == "down" else 0
@@ -107,7 +96,7 @@ class Cases:
     def varied(self, pipe: ShowoPipeline, number: int) -> Image.Image:
         """Redraw most codes of the target."""
         image = self.world.render(self.targets[number])
-        return pipe.vary(image, self.prompt(number), strength=STRENGTH, seed=number).images[0]
+        return pipe.vary(image, list_things(self.targets[number]), strength=STRENGTH, seed=number).images[0]
 
 
 def main(
@@ -130,7 +119,9 @@ def main(
             for task in (cases.inpainted, cases.extrapolated, cases.varied)
         }
         for task, images in drawn.items():
-            right = sum(cases.is_right(number, image) for number, image in enumerate(images))
+            right = sum(
+                shows_things(image, target, cases.world) for image, target in zip(images, cases.targets, strict=True)
+            )
             print(f"{model}: {task} {right} of {count} right", flush=True)
         if sheet is not None:
             make_grid([one for images in drawn.values() for one in images[:SHEET_COLUMNS]], SHEET_COLUMNS).save(sheet)

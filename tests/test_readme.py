@@ -157,6 +157,7 @@ def test_every_make_target_and_config_file_named_exists(page: Path) -> None:
         (AssemblyConfig, "clipart/model"),
         (DistillationConfig, "clipart/turbo"),
         (DistillationConfig, "clipart/turbo_finish"),
+        (DistillationConfig, "clipart/turbo_questions"),
         (DistillationConfig, "clipart/turbo_latents"),
         (DistillationConfig, "tiny/turbo"),
         (DistillationConfig, "tiny/turbo_finish"),

@@ -1,0 +1,77 @@
+"""Measure how different the images of one prompt are.
+
+    python benchmarks/diversity.py clipart-turbo clipart [--steps 16 --guidance-scale 0 --top-k 8 --sampled-steps 5]
+
+Every prompt lists two different things of a held-out scene, such as "a dog and a red apple", and leaves their places
+open. Of its eight images, those that show exactly these things are right; among them, different scenes are counted.
+"""
+
+import random
+from typing import Annotated, Any
+
+import torch
+import typer
+
+from listed_things import list_things, shows_things
+from showo_turbo import ShowoPipeline
+from showo_turbo.scenes.scene import MIDDLE, Scene
+from showo_turbo.scenes.world import World
+from showo_turbo.scenes.worlds import find_world
+
+NUM_IMAGES = 8
+
+
+def two_things(world: World, subset: str, count: int, seed: int) -> list[Scene]:
+    """Return held-out scenes of two things with different nouns, in quarters."""
+    rng = random.Random(seed)
+    scenes: list[Scene] = []
+    while len(scenes) < count:
+        scene = world.held_out_scene(rng, subset)
+        if len({thing.noun for thing in scene.objects}) == 2 == len(scene.objects) and not scene.at(MIDDLE):
+            scenes.append(scene)
+    return scenes
+
+
+def main(
+    models: Annotated[list[str], typer.Argument(help="Shipped models or folders.")],
+    world: str = "clipart",
+    subset: Annotated[str, typer.Option(help="test, or validation to choose by.")] = "test",
+    count: Annotated[int, typer.Option(help="Prompts.")] = 20,
+    seed: int = 0,
+    steps: Annotated[
+        int | None, typer.Option(help="Inference steps; the recommendation if left out, as all options.")
+    ] = None,
+    guidance_scale: float | None = None,
+    top_k: int | None = None,
+    sampled_steps: int | None = None,
+) -> None:
+    """Print how many of eight images are right, and how many different scenes these show."""
+    torch.set_num_threads(1)
+    shown = find_world(world)
+    scenes = two_things(shown, subset, count, seed)
+    given = {
+        "num_inference_steps": steps,
+        "guidance_scale": guidance_scale,
+        "top_k": top_k,
+        "sampled_steps": sampled_steps,
+    }
+    options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    for model in models:
+        pipe = ShowoPipeline.from_pretrained(model, device="cpu")
+        num_right = num_different = 0
+        for number, scene in enumerate(scenes):
+            images = pipe.text_to_image(
+                list_things(scene), num_images_per_prompt=NUM_IMAGES, seed=number, **options
+            ).images
+            right = [image for image in images if shows_things(image, scene, shown)]
+            num_right += len(right)
+            num_different += len({str(shown.detect(image).scene) for image in right})
+        print(
+            f"{model}: of {NUM_IMAGES} images {num_right / count:.1f} are right "
+            f"and show {num_different / count:.1f} different scenes",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    typer.run(main)
