@@ -118,38 +118,13 @@ def right_seeds(pipe: ShowoPipeline, name: str) -> int:
     return sum(is_right(draw(pipe, seed)) for seed in SEEDS)
 
 
-def diversity(pipe: ShowoPipeline, prompts: list[str], **options: object) -> tuple[float, float]:
-    """Return how many of 8 images of a prompt show distinct scenes, and how many of the 8 are unrecognised; means."""
-    distinct, unrecognised = 0, 0
-    for prompt in prompts:
-        images = pipe.text_to_image(prompt, num_images_per_prompt=8, seed=0, **options).images
-        seen = [WORLD.detect(image) for image in images]
-        distinct += len({one.scene for one in seen if not one.unrecognised})
-        unrecognised += sum(bool(one.unrecognised) for one in seen)
-    return distinct / len(prompts), unrecognised / len(prompts)
-
-
-OPEN_PROMPTS = ["a dog and a bicycle", "two donuts", "a car and an umbrella", "a cat and two apples", "three stars"]
-"""Prompts that leave places open, and some of them colors."""
-
-
 def main() -> None:
-    """Print how often each example is right, and how far images of one prompt differ."""
+    """Print how often each example is right."""
     torch.set_num_threads(1)
     pipe = ShowoPipeline.from_pretrained(MODEL, device="cpu")
     print("| example | right, of 12 |\n| --- | --- |")
     for name in EXAMPLES:
         print(f"| {name} | {right_seeds(pipe, name)} |", flush=True)
-    print("\n| model | options | distinct scenes, of 8 | unrecognised, of 8 |\n| --- | --- | --- | --- |")
-    for model, options in (
-        ("clipart", {}),
-        (MODEL, {}),
-        (MODEL, {"sampled_steps": 2}),
-        (MODEL, {"sampled_steps": 4}),
-    ):
-        named = pipe if model == MODEL else ShowoPipeline.from_pretrained(model, device="cpu")
-        distinct, unrecognised = diversity(named, OPEN_PROMPTS, **options)
-        print(f"| {model} | {options or 'recommended'} | {distinct:.1f} | {unrecognised:.1f} |", flush=True)
 
 
 if __name__ == "__main__":
