@@ -63,9 +63,9 @@ def main(
             images = pipe.text_to_image(
                 list_things(scene), num_images_per_prompt=NUM_IMAGES, seed=number, **options
             ).images
-            right = [image for image in images if shows_things(image, scene, shown)]
+            right = [seen.scene for seen in map(shown.detect, images) if shows_things(seen, scene)]
             num_right += len(right)
-            num_different += len({str(shown.detect(image).scene) for image in right})
+            num_different += len(set(right))
         print(
             f"{model}: of {NUM_IMAGES} images {num_right / count:.1f} are right "
             f"and show {num_different / count:.1f} different scenes",

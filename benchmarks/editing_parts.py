@@ -120,7 +120,8 @@ def main(
         }
         for task, images in drawn.items():
             right = sum(
-                shows_things(image, target, cases.world) for image, target in zip(images, cases.targets, strict=True)
+                shows_things(cases.world.detect(image), target)
+                for image, target in zip(images, cases.targets, strict=True)
             )
             print(f"{model}: {task} {right} of {count} right", flush=True)
         if sheet is not None:

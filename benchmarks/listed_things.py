@@ -2,11 +2,8 @@
 
 from collections import Counter
 
-from PIL import Image
-
 from showo_turbo.scenes.language import group_equal, join
-from showo_turbo.scenes.scene import Scene
-from showo_turbo.scenes.world import World
+from showo_turbo.scenes.scene import Detection, Scene
 
 
 def list_things(scene: Scene) -> str:
@@ -14,8 +11,7 @@ def list_things(scene: Scene) -> str:
     return join(group_equal([thing.name for thing in scene.objects]))
 
 
-def shows_things(image: Image.Image, scene: Scene, world: World) -> bool:
-    """Return whether an image shows the things of a scene, wherever they are, and nothing else."""
-    seen = world.detect(image)
+def shows_things(seen: Detection, scene: Scene) -> bool:
+    """Return whether an image, as `World.detect` reads it, shows the things of a scene and nothing else, anywhere."""
     names = Counter(thing.name for thing in seen.scene.objects)
     return not seen.unrecognised and names == Counter(thing.name for thing in scene.objects)
