@@ -29,6 +29,13 @@ def pretrain(output: Path, *settings: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command(output, *settings), capture_output=True, text=True)
 
 
+@pytest.mark.parametrize(("options", "bars"), [((), 1), (("--quiet",), 0)])
+def test_a_quiet_training_shows_no_progress_bar(tmp_path: Path, options: tuple[str, ...], bars: int) -> None:
+    program, *arguments = command(tmp_path, "loop.steps=1")
+    done = subprocess.run([program, *options, *arguments], capture_output=True, text=True)
+    assert (done.returncode, done.stderr.count("0/1 [")) == (0, bars)
+
+
 def test_one_training_at_a_time_writes_a_folder(tmp_path: Path) -> None:
     """A second one with another seed is refused before there is a checkpoint, and does not touch the manifest."""
     assert pretrain(tmp_path, "loop.steps=1").returncode == 0

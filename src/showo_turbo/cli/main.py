@@ -1,5 +1,6 @@
 """`showo-turbo`: the commands, and how they start."""
 
+import os
 from typing import Annotated
 
 import typer
@@ -70,6 +71,8 @@ def showo_turbo(
 ) -> None:
     """Draw images from text and answer questions about images with one transformer."""
     verbosity.quiet, verbosity.verbose = quiet, verbose
+    if quiet:
+        os.environ["TQDM_DISABLE"] = "1"  # tqdm reads it when it is imported, which is later
 
 
 def run() -> None:

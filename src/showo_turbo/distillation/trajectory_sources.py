@@ -207,7 +207,7 @@ def missing_files(folder: Path, fresh: FreshTrajectories, rollouts: int, dialogu
 def _own_slice(missing: dict[str, list[int]], kind: str, process: int, processes: int) -> Iterable[int]:
     """Return the numbers of the files that this process writes, with a progress bar."""
     numbers = [number for number in missing[kind] if number % processes == process]
-    return tqdm(numbers, desc=f"{kind} trajectories", disable=not numbers)
+    return tqdm(numbers, desc=f"{kind} trajectories") if numbers else []
 
 
 def _batches_of_file(number: int) -> range:

@@ -109,10 +109,9 @@ class _Trainer:
         Raises:
             TrainingStopped: if a signal stops it.
         """
-        config, visible = self.config, self.accelerator.is_local_main_process
-        progress = ProgressBar(
-            total=config.steps, initial=self.step, desc=self.folder.name, mininterval=5, disable=not visible
-        )
+        config = self.config
+        hidden = {} if self.accelerator.is_local_main_process else {"disable": True}  # False would undo TQDM_DISABLE
+        progress = ProgressBar(total=config.steps, initial=self.step, desc=self.folder.name, mininterval=5, **hidden)
         with progress as bar, SignalWatch() as signals, ExitStack() as at_end:
             at_end.callback(self.checkpoints.close)
             at_end.callback(self._finish_write)
