@@ -34,7 +34,7 @@ def test_the_other_process_ends_with_one_line(tmp_path: Path, name: str, message
             text=True,
             env=os.environ
             | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "RANK": str(rank), "LOCAL_RANK": str(rank)}
-            | {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "ACCELERATE_USE_CPU": "true"},
+            | {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"},
         )
         for rank in range(2)
     ]
