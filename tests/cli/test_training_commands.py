@@ -30,7 +30,10 @@ def pretrain(output: Path, *settings: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize(("options", "bars"), [((), 1), (("--quiet",), 0)])
-def test_a_quiet_training_shows_no_progress_bar(tmp_path: Path, options: tuple[str, ...], bars: int) -> None:
+def test_a_quiet_training_shows_no_progress_bar(
+    tmp_path: Path, options: tuple[str, ...], bars: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TQDM_DISABLE", raising=False)  # set by a command with --quiet in this process
     program, *arguments = command(tmp_path, "loop.steps=1")
     done = subprocess.run([program, *options, *arguments], capture_output=True, text=True)
     assert (done.returncode, done.stderr.count("0/1 [")) == (0, bars)
