@@ -75,7 +75,7 @@ def test_whole_numbers_of_the_image_tokenizer_stay_whole(copy: Path) -> None:
 def test_an_average_with_weights_that_are_nan_is_refused(copy: Path, random_checkpoint: Path) -> None:
     change_weight(copy / "model.safetensors", BIAS, with_last(float("nan")))
     with pytest.raises(InputError, match=rf"values of {BIAS} that are NaN"):
-        average_weights(load_showo(locate(random_checkpoint)), [open_weights(copy)], [0.5, 0.5])
+        average_weights(load_showo(locate(random_checkpoint)).state_dict(), [open_weights(copy)], [0.5, 0.5])
 
 
 @pytest.mark.parametrize(

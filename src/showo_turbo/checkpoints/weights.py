@@ -157,18 +157,17 @@ def fit_weights(module: nn.Module, weights: Weights, store: Store = lambda name,
 
 
 @torch.no_grad()
-def average_weights(module: nn.Module, others: Sequence[Weights], shares: Sequence[float]) -> None:
-    """Replace a module's weights by a weighted mean of them and of others (model soups, arXiv 2203.05482).
+def average_weights(mean: Mapping[str, Tensor], others: Sequence[Weights], shares: Sequence[float]) -> None:
+    """Replace weights by a weighted mean of them and of others (model soups, arXiv 2203.05482).
 
     Args:
-        module: the first model.
+        mean: the first model's weights by name, changed in place.
         others: the weights of the others.
         shares: of the first model and of the others, with a sum of 1.
 
     Raises:
-        InputError: if others do not fit the module; before any data is read. If a value of theirs is NaN or infinite.
+        InputError: if others do not fit the first; before any data is read. If a value of theirs is NaN or infinite.
     """
-    mean = module.state_dict()
     for weights in others:
         _check_fit(mean, weights)
     for tensor in mean.values():

@@ -96,7 +96,7 @@ def average(
     if len(set(latents)) > 1:
         raise InputError(f"models have {', '.join(map(str, latents))} latents: choose models with equally many")
     pipe = ShowoPipeline.from_pretrained(models[0], device="cpu")
-    average_weights(pipe.model, [one.weights() for one in files[1:]], fractions)
+    average_weights(pipe.model.state_dict(), [one.weights() for one in files[1:]], fractions)
     pipe.model.to(files[0].stored_dtype())
     with atomic_folder(output) as folder:
         pipe.save_pretrained(folder)

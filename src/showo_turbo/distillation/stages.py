@@ -168,7 +168,8 @@ def _run_stage(config: DistillationConfig, stage: Stage, previous: str | Path) -
                 f"stage {stage.name!r}: teacher_share is {stage.teacher_share}, but {stage.student!r} has {own} "
                 f"latents and its teacher {others}: leave out teacher_share, or take an earlier student"
             )
-        average_weights(initial.model, [files.weights()], [1 - stage.teacher_share, stage.teacher_share])
+        shares = [1 - stage.teacher_share, stage.teacher_share]
+        average_weights(initial.model.state_dict(), [files.weights()], shares)
     add_latents(initial.model, stage.num_latents, teacher.prompts.vocabulary, seed)
 
     def dialogue_length(sample: DialogueSample) -> int:

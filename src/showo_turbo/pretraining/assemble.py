@@ -6,9 +6,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 
 from showo_turbo.checkpoints import weight_files
+from showo_turbo.checkpoints.weights import average_weights, weights_of_file
 from showo_turbo.errors import InputError
 from showo_turbo.files import write_json
 from showo_turbo.generation.options import SamplingOptions
@@ -72,18 +72,16 @@ def assemble(config: AssemblyConfig) -> None:
     for source, target in copies.items():
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, target)
-    average_files([folder / WEIGHTS for folder in rounds[-config.mean_of :]], output / WEIGHTS)
+    _write_mean(rounds[-config.mean_of :], output / WEIGHTS)
     for name, log in logs.items():
         plot_curve(log, output / "training" / f"{name}.png")
     write_json(output / "generation.json", asdict(config.sampling))
     write_json(output / WORLD_FILE, world.known_world().to_dict())
 
 
-def average_files(files: Sequence[Path], output: Path) -> None:
-    """Write the mean of the weights of files whose tensors have the same names and shapes."""
-    weights = [load_file(file) for file in files]
-    means = {
-        name: torch.stack([one[name].float() for one in weights]).mean(0).to(tensor.dtype)
-        for name, tensor in weights[0].items()
-    }
-    weight_files.write(output, means, {"format": "pt"})
+def _write_mean(folders: Sequence[Path], output: Path) -> None:
+    """Write the mean of the weights of some rounds, in the dtypes of the first."""
+    first, *others = [weights_of_file(folder / WEIGHTS) for folder in folders]
+    mean = {name: tensor.to(torch.float32, copy=True) for name, tensor in first.stream()}
+    average_weights(mean, others, [1 / len(folders)] * len(folders))
+    weight_files.write(output, {name: mean[name].to(own.dtype) for name, own in first.layout.items()}, {"format": "pt"})
