@@ -104,21 +104,21 @@ reproduce: $(VENV)/.installed-dev  ## train the shipped models and make their ta
 	$(RUN)/showo-turbo compare --teacher runs/tiny/model --student 'Turbo*=runs/tiny-turbo/star' \
 		--student Turbo=runs/tiny-turbo/shipped --top-k 8 --top-k 1 -o runs/comparison.json --plot runs/scores.png $(COMPARE)
 
-# `SEED=1` trains the whole chain with another seed, in a checkout of its own.
+# `SEED=1` trains the whole chain with other seeds, in a checkout of its own: 1 in first rounds, 11 in second and 12 in third ones.
 SEED :=
-SEEDED := $(if $(SEED),loop.seed=$(SEED))
+seeded = $(if $(SEED),loop.seed=$(SEED)$(1))
 TURBO := runs/clipart-turbo/seed-$(or $(SEED),0)
 DISTIL_CLIPART := OMP_NUM_THREADS=1 $(RUN)/showo-turbo distill teacher=runs/clipart/model seed=$(or $(SEED),0) output=$(TURBO)
 
 reproduce-clipart: $(VENV)/.installed-dev  ## train the models of clip-art from nothing (ten hours); resumes where it stopped
 	$(RUN)/showo-turbo pretrain text-tokenizer config=configs/clipart/text_tokenizer.yaml
-	$(RUN)/showo-turbo pretrain image-tokenizer config=configs/clipart/image_tokenizer.yaml $(SEEDED)
-	$(RUN)/showo-turbo pretrain image-tokenizer config=configs/clipart/image_tokenizer_decoder.yaml $(SEEDED)
+	$(RUN)/showo-turbo pretrain image-tokenizer config=configs/clipart/image_tokenizer.yaml $(call seeded)
+	$(RUN)/showo-turbo pretrain image-tokenizer config=configs/clipart/image_tokenizer_decoder.yaml $(call seeded,1)
 	test -e runs/clipart/scene_pool.safetensors || \
 		$(RUN)/showo-turbo pretrain scene-pool config=configs/clipart/scene_pool.yaml $(if $(SEED),seed=$(SEED))
-	$(RUN)/showo-turbo pretrain showo config=configs/clipart/showo.yaml $(SEEDED)
-	$(RUN)/showo-turbo pretrain showo config=configs/clipart/showo_round_2.yaml $(SEEDED)
-	$(RUN)/showo-turbo pretrain showo config=configs/clipart/showo_round_3.yaml $(SEEDED)
+	$(RUN)/showo-turbo pretrain showo config=configs/clipart/showo.yaml $(call seeded)
+	$(RUN)/showo-turbo pretrain showo config=configs/clipart/showo_round_2.yaml $(call seeded,1)
+	$(RUN)/showo-turbo pretrain showo config=configs/clipart/showo_round_3.yaml $(call seeded,2)
 	$(RUN)/showo-turbo pretrain assemble config=configs/clipart/model.yaml
 	$(DISTIL_CLIPART) config=configs/clipart/turbo.yaml
 	test -e $(TURBO)/closer || $(RUN)/showo-turbo average --shares .35,.35,.3 \

@@ -44,6 +44,8 @@ def main(
     guidance_scale: float | None = None,
     top_k: int | None = None,
     sampled_steps: int | None = None,
+    schedule: str | None = None,
+    temperature: float | None = None,
 ) -> None:
     """Print how many of eight images are right, and how many different scenes these show."""
     torch.set_num_threads(1)
@@ -54,6 +56,8 @@ def main(
         "guidance_scale": guidance_scale,
         "top_k": top_k,
         "sampled_steps": sampled_steps,
+        "schedule": schedule,
+        "temperature": temperature,
     }
     options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     for model in models:
