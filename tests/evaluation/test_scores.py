@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from showo_turbo.errors import InputError
 from showo_turbo.evaluation.geneval_rules import matches_prompt, score_images
@@ -101,6 +102,14 @@ def test_prompts_that_differ_in_wording_only_are_one_group() -> None:
     prompts = [ScenePrompt("colors", (item,), f"{opening} {item['class']}") for item, opening in wordings]
     (estimate,) = score_images(prompts, images).by_tag.values()
     assert estimate == mean_of_groups([[1.0] * 4, [0.0] * 4])
+
+
+def test_images_with_something_that_is_no_object_are_counted() -> None:
+    clean = SHAPES.render(SCENE)
+    blurred = clean.copy()
+    blurred.paste(Image.effect_noise((20, 20), 90), (38, 6))  # in the empty top right
+    scores = score_images([scene_prompt({"class": "circle", "count": 1})], [[clean, blurred, clean, clean]])
+    assert scores.unrecognised.value == 0.25
 
 
 STAR = {"class": "star", "count": 1}

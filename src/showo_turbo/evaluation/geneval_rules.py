@@ -52,10 +52,12 @@ class TextToImageScores:
     Attributes:
         by_tag: per GenEval category.
         overall: mean of the categories.
+        unrecognised: fraction of all images in which a place shows something that is not an object of the world.
     """
 
     by_tag: dict[str, Estimate]
     overall: Estimate
+    unrecognised: Estimate
 
 
 def score_images(
@@ -69,9 +71,12 @@ def score_images(
         world: the world of the prompts.
     """
     groups: dict[str, dict[str, list[float]]] = {tag: {} for tag in TAGS}
+    unrecognised: dict[str, list[float]] = {}
     for prompt, of_prompt in zip(prompts, images, strict=True):
         content = replace(prompt, prompt="").to_json()
-        correct = [float(shows_prompt(world.detect(image), prompt)) for image in of_prompt]
-        groups[prompt.tag].setdefault(content, []).extend(correct)
+        detections = [world.detect(image) for image in of_prompt]
+        groups[prompt.tag].setdefault(content, []).extend(float(shows_prompt(one, prompt)) for one in detections)
+        unrecognised.setdefault(content, []).extend(float(bool(one.unrecognised)) for one in detections)
     by_tag = {tag: mean_of_groups(list(group.values())) for tag, group in groups.items() if group}
-    return TextToImageScores(by_tag, mean_of_estimates(list(by_tag.values())))
+    overall = mean_of_estimates(list(by_tag.values()))
+    return TextToImageScores(by_tag, overall, mean_of_groups(list(unrecognised.values())))

@@ -19,7 +19,8 @@ from showo_turbo.scenes.benchmark import ScenePrompt
 def text_to_image_table(title: str, result: TextToImageResult) -> Table:
     """Return a table with one row per GenEval category, with 95 % intervals."""
     rows = result.scores.by_tag | {"overall": result.scores.overall}
-    return _table(title, rows, f"{result.seconds_per_image:.3f} s per image")
+    unrecognised = f"{result.scores.unrecognised.value:.1%} of the images show something that is not an object"
+    return _table(title, rows, f"{result.seconds_per_image:.3f} s per image, {unrecognised}")
 
 
 def understanding_table(title: str, result: UnderstandingResult) -> Table:
