@@ -106,6 +106,7 @@ def main(
     count: int = 100,
     seed: int = 0,
     steps: Annotated[int | None, typer.Option(help="Inference steps; the recommendation if left out.")] = None,
+    guidance_scale: Annotated[float | None, typer.Option(help="The recommendation if left out.")] = None,
     sheet: Annotated[Path | None, typer.Option(help="Image of the first cases of the last model.")] = None,
 ) -> None:
     """Print how many edits of each model are right."""
@@ -113,7 +114,7 @@ def main(
     cases = Cases(world, subset, count, seed)
     for model in models:
         pipe = ShowoPipeline.from_pretrained(model, device="cpu")
-        pipe.recommended = pipe.recommended.with_steps(steps)
+        pipe.recommended = pipe.recommended.override(num_inference_steps=steps, guidance_scale=guidance_scale)
         drawn = {
             task.__name__: [task(pipe, number) for number in range(count)]
             for task in (cases.inpainted, cases.extrapolated, cases.varied)
