@@ -45,7 +45,6 @@ def main(
     top_k: int | None = None,
     sampled_steps: int | None = None,
     schedule: str | None = None,
-    temperature: float | None = None,
 ) -> None:
     """Print how many of eight images are right, and how many different scenes these show."""
     torch.set_num_threads(1)
@@ -57,7 +56,6 @@ def main(
         "top_k": top_k,
         "sampled_steps": sampled_steps,
         "schedule": schedule,
-        "temperature": temperature,
     }
     options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     for model in models:

@@ -42,7 +42,6 @@ class AssemblyConfig:
 WEIGHTS = "model.safetensors"
 _SHOWO_FILES = (
     "config.json",
-    WEIGHTS,
     "phi/config.json",
     "phi/tokenizer.json",
     "phi/tokenizer_config.json",
@@ -66,22 +65,23 @@ def assemble(config: AssemblyConfig) -> None:
     copies |= {image_tokenizer / name: output / "magvitv2" / name for name in _IMAGE_TOKENIZER_FILES}
     logs = {folder.name: folder / "log.jsonl" for folder in (*rounds, image_tokenizer)}
     copies |= {log: output / "training" / f"{name}.jsonl" for name, log in logs.items()}
-    missing = [str(source) for source in copies if not source.exists()]
+    averaged = [folder / WEIGHTS for folder in rounds[-config.mean_of :]]
+    missing = [str(source) for source in (*copies, *averaged) if not source.exists()]
     if missing:
         raise InputError(f"cannot assemble a model: {', '.join(missing)} missing; run the stages of pretrain first")
     for source, target in copies.items():
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, target)
-    _write_mean(rounds[-config.mean_of :], output / WEIGHTS)
+    _write_mean(averaged, output / WEIGHTS)
     for name, log in logs.items():
         plot_curve(log, output / "training" / f"{name}.png")
     write_json(output / "generation.json", asdict(config.sampling))
     write_json(output / WORLD_FILE, world.known_world().to_dict())
 
 
-def _write_mean(folders: Sequence[Path], output: Path) -> None:
-    """Write the mean of the weights of some rounds, in the dtypes of the first."""
-    first, *others = [weights_of_file(folder / WEIGHTS) for folder in folders]
+def _write_mean(files: Sequence[Path], output: Path) -> None:
+    """Write the mean of the weights of some files, in the dtypes of the first."""
+    first, *others = map(weights_of_file, files)
     mean = {name: tensor.to(torch.float32, copy=True) for name, tensor in first.stream()}
-    average_weights(mean, others, [1 / len(folders)] * len(folders))
+    average_weights(mean, others, [1 / len(files)] * len(files))
     weight_files.write(output, {name: mean[name].to(own.dtype) for name, own in first.layout.items()}, {"format": "pt"})
