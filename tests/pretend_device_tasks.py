@@ -14,15 +14,8 @@ from pretend_device import DEVICE, DeviceTensor, PretendDevice
 from showo_turbo.checkpoints import weight_files
 from showo_turbo.checkpoints.loading import locate
 from showo_turbo.data import SourceConfig
-from showo_turbo.distillation.config import (
-    DistillationConfig,
-    ImageTerm,
-    LanguageTerm,
-    OnPolicy,
-    Stage,
-    TextTerm,
-    TrajectoryFiles,
-)
+from showo_turbo.distillation.config import DistillationConfig, Stage, TrajectoryFiles
+from showo_turbo.distillation.loss_terms import ImageTerm, LanguageTerm, OnPolicy, TextTerm
 from showo_turbo.distillation.stages import distill
 from showo_turbo.pipelines.pipeline import ShowoPipeline
 from showo_turbo.pretraining.image_tokenizer_training import ImageTokenizerTraining, ImageTokenizerTrainingConfig

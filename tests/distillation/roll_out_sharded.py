@@ -17,8 +17,8 @@ from torch.distributed.tensor import DTensor
 
 from showo_turbo.data import CaptionSample, DialogueSample, Turn
 from showo_turbo.distillation import trajectory_sources
-from showo_turbo.distillation.config import ImageTerm, OnPolicy, TextTerm
 from showo_turbo.distillation.image_trajectories import ImageTrajectories
+from showo_turbo.distillation.loss_terms import ImageTerm, OnPolicy, TextTerm
 from showo_turbo.distillation.on_policy import OnPolicyRollouts
 from showo_turbo.distillation.sharded_teacher import in_lockstep, shard_teacher
 from showo_turbo.distillation.text_trajectories import JacobiTrajectory

@@ -4,9 +4,9 @@ import random
 
 import torch
 
-from showo_turbo.distillation.config import ImageTerm
 from showo_turbo.distillation.consistency_task import sample_iterate, sample_states
 from showo_turbo.distillation.image_trajectories import ImageTrajectories
+from showo_turbo.distillation.loss_terms import ImageTerm
 from showo_turbo.distillation.text_trajectories import JacobiTrajectory
 
 

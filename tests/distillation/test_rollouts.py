@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from showo_turbo.data import DialogueSample, Turn
-from showo_turbo.distillation.config import ImageTerm, OnPolicy, TextTerm
 from showo_turbo.distillation.image_trajectories import ImageTrajectories
+from showo_turbo.distillation.loss_terms import ImageTerm, OnPolicy, TextTerm
 from showo_turbo.distillation.rollouts import dialogue_ids, roll_out_answers, roll_out_images
 from showo_turbo.errors import InputError
 from showo_turbo.pipelines.pipeline import ShowoPipeline

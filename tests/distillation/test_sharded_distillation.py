@@ -17,7 +17,8 @@ from test_stages import TERMS, distillation, sources, stage, weights
 
 from showo_turbo.data import SourceConfig
 from showo_turbo.distillation import stages
-from showo_turbo.distillation.config import DistillationConfig, OnPolicy
+from showo_turbo.distillation.config import DistillationConfig
+from showo_turbo.distillation.loss_terms import OnPolicy
 from showo_turbo.distillation.objectives import SampledIterate, text_consistency
 from showo_turbo.distillation.stages import check_distillation
 from showo_turbo.distillation.text_trajectories import JacobiTrajectory

@@ -22,15 +22,8 @@ from showo_turbo.cli.main import app
 from showo_turbo.config_reader import read_config
 from showo_turbo.data import SourceConfig
 from showo_turbo.distillation import consistency_task
-from showo_turbo.distillation.config import (
-    DistillationConfig,
-    ImageTerm,
-    LanguageTerm,
-    OnPolicy,
-    Stage,
-    TextTerm,
-    TrajectoryFiles,
-)
+from showo_turbo.distillation.config import DistillationConfig, Stage, TrajectoryFiles
+from showo_turbo.distillation.loss_terms import ImageTerm, LanguageTerm, OnPolicy, TextTerm
 from showo_turbo.distillation.stages import distill
 from showo_turbo.errors import InputError
 from showo_turbo.pipelines.pipeline import ShowoPipeline

@@ -12,15 +12,8 @@ from accelerate.state import AcceleratorState, PartialState
 
 from showo_turbo.data import SourceConfig
 from showo_turbo.distillation import on_policy, trajectory_sources
-from showo_turbo.distillation.config import (
-    DistillationConfig,
-    ImageTerm,
-    LanguageTerm,
-    OnPolicy,
-    Stage,
-    TextTerm,
-    TrajectoryFiles,
-)
+from showo_turbo.distillation.config import DistillationConfig, Stage, TrajectoryFiles
+from showo_turbo.distillation.loss_terms import ImageTerm, LanguageTerm, OnPolicy, TextTerm
 from showo_turbo.distillation.stages import distill
 from showo_turbo.processing.prompts import PromptBuilder
 from showo_turbo.training.loop import LoopConfig

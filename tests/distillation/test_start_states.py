@@ -8,7 +8,7 @@ import torch
 
 from showo_turbo.data import CaptionSample
 from showo_turbo.distillation import trajectory_files
-from showo_turbo.distillation.config import ImageTerm
+from showo_turbo.distillation.loss_terms import ImageTerm
 from showo_turbo.distillation.objectives import SampledStates, image_consistency
 from showo_turbo.distillation.rollouts import roll_out_images
 from showo_turbo.distillation.start_states import start_states

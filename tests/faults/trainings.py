@@ -14,14 +14,9 @@ from omegaconf import OmegaConf
 from safetensors.torch import load_file
 
 from showo_turbo.data import SourceConfig
-from showo_turbo.distillation.config import (
-    DistillationConfig,
-    ImageTerm,
-    LanguageTerm,
-    Stage,
-    TextTerm,
-)
+from showo_turbo.distillation.config import DistillationConfig, Stage
 from showo_turbo.distillation.consistency_task import ConsistencyTask
+from showo_turbo.distillation.loss_terms import ImageTerm, LanguageTerm, TextTerm
 from showo_turbo.distillation.stages import distill
 from showo_turbo.finetuning.finetune import finetune
 from showo_turbo.finetuning.finetuning_config import FinetuningConfig

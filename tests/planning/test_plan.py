@@ -19,8 +19,9 @@ from typer.testing import CliRunner
 from showo_turbo.cli.main import app
 from showo_turbo.configuration import BackboneConfig, ShowoConfig
 from showo_turbo.data import SourceConfig
-from showo_turbo.distillation.config import ImageTerm, LanguageTerm, Stage, TextTerm
+from showo_turbo.distillation.config import Stage
 from showo_turbo.distillation.image_trajectories import ImageTrajectories
+from showo_turbo.distillation.loss_terms import ImageTerm, LanguageTerm, TextTerm
 from showo_turbo.distillation.soft_labels import SoftLabels
 from showo_turbo.distillation.trajectory_files import write_images
 from showo_turbo.errors import InputError

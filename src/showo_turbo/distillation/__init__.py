@@ -8,7 +8,8 @@ Both kinds of trajectories are cut into segments, and the student learns to reac
 it (Show-o Turbo, arXiv 2502.05415, section 3). Later stages have fewer, longer segments, until one forward pass
 replaces a whole trajectory.
 
-config                the configuration: stages, loss terms
+config                the configuration of stages
+loss_terms            the configuration of the terms of a stage's loss
 stages                entry point: checks, then every stage in order
 trajectory_sources    the teacher's trajectories: generated for every batch, or stored in files
 trajectory_files      the format of these files

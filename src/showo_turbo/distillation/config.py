@@ -7,8 +7,9 @@
 """
 
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
+from showo_turbo.distillation.loss_terms import MAX_COUNT, ImageTerm, LanguageTerm, TextTerm
 from showo_turbo.errors import InputError
 from showo_turbo.generation.options import SamplingOptions
 from showo_turbo.training.adapters import LoraConfig
@@ -25,172 +26,7 @@ ORIGINAL = "original"
 """As a stage's teacher or student: the teacher of the distillation."""
 
 _STAGE_NAME = re.compile(r"\w[\w.-]{0,99}")
-_MAX_COUNT = 1 << 16
-"""Largest batch, and largest number of steps, segments and ids of a trajectory."""
-
 _MAX_TRAJECTORIES = 10**9
-_MAX_WEIGHT = 1e6
-
-
-@dataclass(frozen=True)
-class OnPolicy:
-    """Configure rollouts of the student's policy, labelled by the teacher, in place of the teacher's rollouts.
-
-    Attributes:
-        prompts: number of rollouts generated at once; 0 uses the teacher's rollouts only.
-        batches: number of batches that learn from them before the current student generates new ones.
-        top_k: the student samples among its k most probable codes; 1 is greedy, with one rollout for each prompt.
-        sampled_steps: number of first steps of the student that sample, the rest is greedy; all if left out.
-        share: fraction of a batch that is on-policy; the rest are rollouts of the teacher, which limits drift.
-    """
-
-    prompts: int = 0
-    batches: int = 32
-    top_k: int = 1
-    sampled_steps: int | None = None
-    share: float = 1.0
-
-    def __post_init__(self) -> None:
-        _check_positive("on_policy", self, "batches", "top_k")
-        check_integer("on_policy.prompts", self.prompts, 0, _MAX_COUNT)
-        if not 0 < self.share <= 1:
-            raise InputError(f"on_policy.share is {self.share}: choose more than 0 and at most 1")
-
-
-@dataclass(frozen=True)
-class ImageTerm:
-    """Configure the image term of a stage's loss.
-
-    Attributes:
-        weight: in the total loss; 0 disables the term.
-        batch_size: rollouts per batch.
-        num_inference_steps: length of the teacher's trajectory.
-        segments: number of segments of a trajectory.
-        stride: train on every `stride`-th state: with 16 steps and stride 4, on the states that a sampler of 4 steps
-            reaches. 1, as published, trains on all.
-        guidance_scale: of the teacher, see `SamplingOptions`; the student learns to do without guidance.
-        schedule: mask schedule of the teacher, see `SamplingOptions`.
-        order: unmasking order of the teacher, see `SamplingOptions`.
-        sampled_steps: number of first steps in which the teacher samples codes; the others take the most probable ones.
-            0, as published, is greedy.
-        top_k: number of most probable codes that the teacher samples from; all if left out.
-        self_weight: weight of the target model's own labels, relative to 1 for the teacher's.
-        label_size: number of codes stored for each soft label; all if left out.
-        known_share: fraction of the rollouts that start from a partly known image of the sample, as inpainting,
-            extrapolation and variation do; needs captions with images.
-        on_policy: rollouts of the student's policy, which takes `stride` steps at a time.
-    """
-
-    weight: float = 1.0
-    batch_size: int = 8
-    num_inference_steps: int = 16
-    segments: int = 1
-    stride: int = 1
-    guidance_scale: float = 1.75
-    schedule: str = "cosine"
-    order: str = "confidence"
-    sampled_steps: int = 0
-    top_k: int | None = None
-    self_weight: float = 0.05
-    label_size: int | None = None
-    known_share: float = 0.0
-    on_policy: OnPolicy = field(default_factory=OnPolicy)
-
-    def __post_init__(self) -> None:
-        _check_positive("image", self, "batch_size", "num_inference_steps", "segments", "stride")
-        _check_not_negative("image", self, "weight", "self_weight", "guidance_scale", "sampled_steps")
-        check_number("image.known_share", self.known_share, 0, 1)
-        if 0 < self.on_policy.prompts < self.batch_size:
-            raise InputError(
-                f"image.on_policy.prompts is {self.on_policy.prompts}: choose at least batch_size, {self.batch_size}"
-            )
-
-    @property
-    def teacher_sampling(self) -> SamplingOptions:
-        """Sampling options of the teacher: without noise in the order, greedy after the sampled steps."""
-        return SamplingOptions(
-            self.num_inference_steps,
-            self.guidance_scale,
-            self.top_k,
-            temperature=0.0,
-            schedule=self.schedule,
-            order=self.order,
-            sampled_steps=self.sampled_steps,
-        )
-
-    @property
-    def student_sampling(self) -> SamplingOptions:
-        """Sampling options of on-policy rollouts, in steps of the teacher's trajectory."""
-        policy = self.on_policy
-        sampled_steps = None if policy.sampled_steps is None else policy.sampled_steps * self.stride
-        return replace(self.teacher_sampling, guidance_scale=0.0, top_k=policy.top_k, sampled_steps=sampled_steps)
-
-    @property
-    def on_policy_batch_size(self) -> int:
-        """Number of on-policy rollouts in a batch."""
-        return max(1, round(self.batch_size * self.on_policy.share)) if self.on_policy.prompts else 0
-
-    @property
-    def teacher_batch_size(self) -> int:
-        """Number of teacher rollouts in a batch."""
-        return self.batch_size - self.on_policy_batch_size
-
-
-@dataclass(frozen=True)
-class TextTerm:
-    """Configure the text term of a stage's loss.
-
-    Attributes:
-        weight: in the total loss; 0 disables the term.
-        batch_size: blocks per batch.
-        block_length: ids of a Jacobi block.
-        max_new_tokens: maximum length of the teacher's answer, a multiple of the block length.
-        given_ids: maximum number of ids that the teacher is given of a longer answer; the number is sampled. With a
-            sliding window, blocks begin anywhere in an answer; `block_length` - 1 trains on such blocks.
-        segments: number of segments of a trajectory.
-        autoregressive_weight: weight, within the term, of the cross entropy of the converged answer.
-        teacher: model that answers, named as a stage's teacher is; the stage's teacher if left out.
-    """
-
-    weight: float = 0.5
-    batch_size: int = 8
-    block_length: int = 16
-    max_new_tokens: int = 64
-    given_ids: int = 0
-    segments: int = 1
-    autoregressive_weight: float = 10.0
-    teacher: str | None = None
-
-    def __post_init__(self) -> None:
-        _check_positive("text", self, "batch_size", "block_length", "max_new_tokens", "segments")
-        _check_not_negative("text", self, "weight", "autoregressive_weight")
-        if self.max_new_tokens % self.block_length:
-            raise InputError(
-                f"text.max_new_tokens is {self.max_new_tokens}: choose a multiple of block_length, {self.block_length}"
-            )
-        if not 0 <= self.given_ids < self.block_length:
-            raise InputError(
-                f"text.given_ids is {self.given_ids}: choose 0 or more, and less than block_length, {self.block_length}"
-            )
-
-
-@dataclass(frozen=True)
-class LanguageTerm:
-    """Configure the language-modelling term of a stage's loss, its regularisation.
-
-    Attributes:
-        weight: in the total loss; 0 disables the term.
-        batch_size: texts per batch.
-        max_length: maximum number of ids of a text; longer texts are truncated.
-    """
-
-    weight: float = 0.1
-    batch_size: int = 8
-    max_length: int = 512
-
-    def __post_init__(self) -> None:
-        _check_positive("language", self, "batch_size", "max_length")
-        _check_not_negative("language", self, "weight")
 
 
 @dataclass(frozen=True)
@@ -213,7 +49,7 @@ class TrajectoryFiles:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check_integer("trajectories.batch_size", self.batch_size, 1, _MAX_COUNT)
+        check_integer("trajectories.batch_size", self.batch_size, 1, MAX_COUNT)
         check_integer("trajectories.count", self.count, 0, _MAX_TRAJECTORIES)
         check_seed("trajectories.seed", self.seed)
         if self.dialogues is not None:
@@ -321,13 +157,3 @@ class DistillationConfig(SampleSourcesConfig):
         names = [stage.name for stage in self.stages]
         if not names or len(set(names)) < len(names):
             raise InputError(f"stages are named {names}: give at least one, and each a name of its own")
-
-
-def _check_positive(term: str, config: object, *names: str) -> None:
-    for name in names:
-        check_integer(f"{term}.{name}", getattr(config, name), 1, _MAX_COUNT)
-
-
-def _check_not_negative(term: str, config: object, *names: str) -> None:
-    for name in names:
-        check_number(f"{term}.{name}", getattr(config, name), 0, _MAX_WEIGHT)

@@ -11,8 +11,9 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from showo_turbo.data import SampleLoader, TextSample
-from showo_turbo.distillation.config import ImageTerm, Stage
+from showo_turbo.distillation.config import Stage
 from showo_turbo.distillation.image_trajectories import ImageTrajectories
+from showo_turbo.distillation.loss_terms import ImageTerm
 from showo_turbo.distillation.objectives import (
     SampledIterate,
     SampledStates,

@@ -28,6 +28,7 @@ from torch import Tensor
 from showo_turbo.distillation.soft_labels import SoftLabels
 from showo_turbo.generation.image_denoiser import ImageDenoiser
 from showo_turbo.generation.trajectory import State
+from showo_turbo.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,10 @@ class ImageTrajectories:
     def settled(self, steps: Tensor) -> Tensor:
         """Mask the settled positions of each row's state `steps`, long (batch,): bool (batch, n)."""
         return self.unmask_steps < steps[:, None]
+
+    def image_ids(self, steps: Tensor, vocabulary: Vocabulary) -> Tensor:
+        """Return the token ids of each row's state `steps`, long (batch,): long (batch, n)."""
+        return torch.where(self.settled(steps), vocabulary.codes_to_ids(self.codes), vocabulary.mask_id)
 
     def labels_at(self, ends: Tensor) -> SoftLabels:
         """Return the soft labels (batch, n) of each row's segment end, long (batch,)."""

@@ -52,13 +52,15 @@ def image_consistency(
     masked = ~trajectories.settled(samples.steps)
     labels = trajectories.labels_at(samples.ends).dense(vocabulary.codebook_size)
     openings = posterior_openings(student, samples, vocabulary)
-    logits = _code_logits(student, trajectories, samples.steps, masked, openings, vocabulary)
+    image = trajectories.image_ids(samples.steps, vocabulary)
+    logits = code_logits(student, trajectories.prompts, image, masked, vocabulary, openings)
     loss = soft_cross_entropy(logits, labels[masked], torch.ones_like(logits[:, 0], dtype=torch.bool))
     if self_weight == 0:
         return loss
     still_masked = ~trajectories.settled(samples.ends - 1)
+    image = trajectories.image_ids(samples.ends - 1, vocabulary)
     with torch.no_grad():
-        targets = _code_logits(target, trajectories, samples.ends - 1, masked, openings, vocabulary).softmax(-1)
+        targets = code_logits(target, trajectories.prompts, image, masked, vocabulary, openings).softmax(-1)
     return loss + self_weight * soft_cross_entropy(logits, targets, still_masked[masked])
 
 
@@ -77,9 +79,9 @@ def posterior_openings(student: Showo, samples: SampledStates, vocabulary: Vocab
     if len(openings) == 1:
         return choices
     start = torch.zeros_like(samples.steps)
-    masked, likelihoods = ~trajectories.settled(start), []
+    image, masked, likelihoods = trajectories.image_ids(start, vocabulary), ~trajectories.settled(start), []
     for opening in choices.split(1, 1):
-        logits = _code_logits(student, trajectories, start, masked, opening, vocabulary)
+        logits = code_logits(student, trajectories.prompts, image, masked, vocabulary, opening)
         chosen = logits.log_softmax(-1).gather(1, trajectories.codes[masked][:, None])[:, 0]
         likelihoods.append(chosen.new_zeros(masked.shape).masked_scatter(masked, chosen).sum(1))
     shares = torch.stack(likelihoods, 1).softmax(1).cumsum(1)
@@ -87,22 +89,33 @@ def posterior_openings(student: Showo, samples: SampledStates, vocabulary: Vocab
     return choices.gather(1, numbers)
 
 
-def _code_logits(
+def code_logits(
     model: Showo,
-    trajectories: ImageTrajectories,
-    steps: Tensor,
+    prompts: Sequence[Sequence[int]],
+    image: Tensor,
     scored: Tensor,
-    openings: Tensor,
     vocabulary: Vocabulary,
+    openings: Tensor | None = None,
 ) -> Tensor:
-    """Return the code logits of the states `steps` at the scored positions: float32 (count, codebook_size)."""
-    prefix = left_pad(trajectories.prompts, vocabulary.pad_id, model.device).ids
-    codes = trajectories.codes
-    image = torch.where(trajectories.settled(steps), vocabulary.codes_to_ids(codes), vocabulary.mask_id)
+    """Compute the logits of every code at the scored positions of partly masked images.
+
+    Args:
+        model: the transformer.
+        prompts: id lists, one per image.
+        image: long (batch, n), token ids, of which some are the mask token.
+        scored: bool (batch, n).
+        vocabulary: the ids.
+        openings: long (batch, 1), the token ids that open the images; the published one if left out.
+
+    Returns:
+        float32 (count, codebook_size), image after image.
+    """
+    prefix = left_pad(prompts, vocabulary.pad_id, model.device).ids
     ids = image_sequences(prefix, image, vocabulary)
     mask = text_to_image_mask(ids, vocabulary)
-    ids[:, prefix.shape[1], None] = openings
-    hidden = model(ids, mask)[:, -codes.shape[1] - 1 : -1]
+    if openings is not None:
+        ids[:, prefix.shape[1], None] = openings
+    hidden = model(ids, mask)[:, -image.shape[1] - 1 : -1]
     return model.logits(hidden[scored], vocabulary.image_offset, vocabulary.mask_id)
 
 

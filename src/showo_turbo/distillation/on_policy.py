@@ -6,8 +6,8 @@ from typing import Any
 import torch
 
 from showo_turbo.data import CaptionSample, SampleLoader
-from showo_turbo.distillation.config import ImageTerm
 from showo_turbo.distillation.image_trajectories import ImageTrajectories
+from showo_turbo.distillation.loss_terms import ImageTerm
 from showo_turbo.distillation.rollouts import roll_out_images
 from showo_turbo.distillation.sharded_teacher import in_lockstep
 from showo_turbo.distillation.soft_labels import SoftLabels

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from showo_turbo.data import DialogueSample, Turn
-from showo_turbo.distillation.config import ImageTerm, TextTerm
 from showo_turbo.distillation.image_trajectories import FewStepPolicy, ImageTrajectories, record_images
+from showo_turbo.distillation.loss_terms import ImageTerm, TextTerm
 from showo_turbo.distillation.segments import segment_ends
 from showo_turbo.distillation.text_trajectories import JacobiTrajectory, record_texts
 from showo_turbo.generation.image_denoiser import ImageDenoiser, masked_state

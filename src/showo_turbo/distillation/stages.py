@@ -11,9 +11,10 @@ import torch
 from showo_turbo.checkpoints.loading import CheckpointFiles, locate
 from showo_turbo.checkpoints.weights import average_weights
 from showo_turbo.data import CaptionSample, DialogueSample, TextSample, check_sources
-from showo_turbo.distillation.config import ORIGINAL, PREVIOUS, DistillationConfig, OnPolicy, Stage
+from showo_turbo.distillation.config import ORIGINAL, PREVIOUS, DistillationConfig, Stage
 from showo_turbo.distillation.consistency_task import ConsistencyTask
 from showo_turbo.distillation.latents import add_latents
+from showo_turbo.distillation.loss_terms import OnPolicy
 from showo_turbo.distillation.on_policy import OnPolicyRollouts
 from showo_turbo.distillation.rollouts import dialogue_ids
 from showo_turbo.distillation.sharded_teacher import shard_teacher

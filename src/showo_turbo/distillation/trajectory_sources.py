@@ -19,8 +19,8 @@ from tqdm import tqdm
 from showo_turbo.configuration import ShowoConfig
 from showo_turbo.data import CaptionSample, DialogueSample, SampleLoader
 from showo_turbo.distillation import trajectory_files
-from showo_turbo.distillation.config import ImageTerm, TextTerm
 from showo_turbo.distillation.image_trajectories import ImageTrajectories
+from showo_turbo.distillation.loss_terms import ImageTerm, TextTerm
 from showo_turbo.distillation.rollouts import roll_out_answers, roll_out_images
 from showo_turbo.distillation.segments import segment_ends
 from showo_turbo.distillation.sharded_teacher import in_lockstep
