@@ -18,7 +18,7 @@ from test_stages import TERMS, distillation, sources, stage, weights
 from showo_turbo.data import SourceConfig
 from showo_turbo.distillation import stages
 from showo_turbo.distillation.config import DistillationConfig
-from showo_turbo.distillation.loss_terms import OnPolicy
+from showo_turbo.distillation.loss_terms import DistributionMatching, OnPolicy
 from showo_turbo.distillation.objectives import SampledIterate, text_consistency
 from showo_turbo.distillation.stages import check_distillation
 from showo_turbo.distillation.text_trajectories import JacobiTrajectory
@@ -172,5 +172,8 @@ def test_what_deepspeed_does_not_support_is_refused(
     check_distillation(configure(tmp_path, random_checkpoint, sources, 1, {}))
     with pytest.raises(InputError, match=r"stage 'one': average_target is true, which a training by DeepSpeed"):
         check_distillation(configure(tmp_path, random_checkpoint, sources, 1, {}, average_target=True))
+    matching = replace(TERMS["image"], distribution_matching=DistributionMatching(1.0))
+    with pytest.raises(InputError, match=r"image.distribution_matching has a weight, which a training by DeepSpeed"):
+        check_distillation(configure(tmp_path, random_checkpoint, sources, 1, {}, image=matching))
     with pytest.raises(InputError, match=r"optimizer.name is 'muon', which a training by DeepSpeed does not support"):
         check_distillation(configure(tmp_path, random_checkpoint, sources, 1, {}, optimizer=OptimizerConfig("muon")))

@@ -23,7 +23,7 @@ from showo_turbo.config_reader import read_config
 from showo_turbo.data import SourceConfig
 from showo_turbo.distillation import consistency_task
 from showo_turbo.distillation.config import DistillationConfig, Stage, TrajectoryFiles
-from showo_turbo.distillation.loss_terms import ImageTerm, LanguageTerm, OnPolicy, TextTerm
+from showo_turbo.distillation.loss_terms import DistributionMatching, ImageTerm, LanguageTerm, OnPolicy, TextTerm
 from showo_turbo.distillation.stages import distill
 from showo_turbo.errors import InputError
 from showo_turbo.pipelines.pipeline import ShowoPipeline
@@ -226,8 +226,9 @@ def test_the_samples_of_a_nan_loss_are_logged(
         {"trajectories": TrajectoryFiles(count=2)},
         {"image": replace(TERMS["image"], stride=2, on_policy=OnPolicy(prompts=4, batches=3))},
         {"image": replace(TERMS["image"], stride=2, on_policy=OnPolicy(prompts=4, batches=3, share=0.5))},
+        {"image": replace(TERMS["image"], distribution_matching=DistributionMatching(0.5, [1, 3]))},
     ],
-    ids=["fresh", "stored", "on policy", "partly on policy"],
+    ids=["fresh", "stored", "on policy", "partly on policy", "distribution matching"],
 )
 def test_a_resumed_run_has_the_weights_of_an_uninterrupted_one(
     tmp_path: Path, random_checkpoint: Path, sources: dict[str, list[SourceConfig]], changes: dict
@@ -569,6 +570,31 @@ def test_a_single_term_needs_only_its_own_data(
         (["stages=[{name: a, num_latents: 0}]"], "num_latents is 0"),
         (["stages=[{name: a, num_latents: 7}]"], "num_latents is 7"),
         (["stages=[{name: a, num_latents: 2, lora: {rank: 2}}]"], "adapters cannot hold"),
+        (["stages=[{name: a, image: {distribution_matching: {weight: -1}}}]"], "distribution_matching.weight is -1"),
+        (
+            ["stages=[{name: a, image: {distribution_matching: {num_inference_steps: []}}}]"],
+            "distribution_matching.num_inference_steps is empty",
+        ),
+        (
+            ["stages=[{name: a, image: {weight: 0, distribution_matching: {weight: 1}}}]"],
+            "image.distribution_matching has a weight but image has none",
+        ),
+        (
+            ["stages=[{name: a, image: {distribution_matching: {weight: 1, num_inference_steps: [4, 65]}}}]"],
+            "num_inference_steps is 65",
+        ),
+        (
+            ["stages=[{name: a, image: {distribution_matching: {weight: 1, schedules: [powder]}}}]"],
+            "schedule 'powder' is unknown",
+        ),
+        (
+            ["stages=[{name: a, shard_teacher: true, image: {distribution_matching: {weight: 1}}}]"],
+            "whose score is not sharded",
+        ),
+        (
+            ["stages=[{name: a, loop: {sharding: fsdp2}, image: {distribution_matching: {weight: 1}}}]"],
+            "whose score is not sharded",
+        ),
         (["stages=[{name: a, lora: {rank: -2}}]"], "lora.rank is -2"),
         (["stages=[{name: a, lora: {rank: 2, alpha: -2}}]"], "lora.alpha is -2"),
         (["stages=[{name: a}]", f"seed={2**63}"], f"^seed is {2**63}"),

@@ -21,7 +21,7 @@ from showo_turbo.configuration import BackboneConfig, ShowoConfig
 from showo_turbo.data import SourceConfig
 from showo_turbo.distillation.config import Stage
 from showo_turbo.distillation.image_trajectories import ImageTrajectories
-from showo_turbo.distillation.loss_terms import ImageTerm, LanguageTerm, TextTerm
+from showo_turbo.distillation.loss_terms import DistributionMatching, ImageTerm, LanguageTerm, TextTerm
 from showo_turbo.distillation.soft_labels import SoftLabels
 from showo_turbo.distillation.trajectory_files import write_images
 from showo_turbo.errors import InputError
@@ -212,6 +212,16 @@ def test_a_sharded_teacher_is_spread_over_all_gpus(monkeypatch: pytest.MonkeyPat
         whole, sharded = (list(planner.stage_rows(stage(shard_teacher=one), 8e9)) for one in (False, True))
         for row, other in zip(whole, sharded, strict=True):
             assert row.bytes - other.bytes == pytest.approx(8e9 * (1 - 1 / gpus))
+
+
+def test_distribution_matching_takes_time_and_the_memory_of_a_second_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(estimates, "measure_activations", lambda *given, **options: Activations(1e8, 1e8, 1e6, 3e9))
+    planner = replace(published(1024), hardware=Hardware(1, 80.0, 990.0, 0.4))
+    image = ImageTerm(batch_size=1, segments=4)
+    matching = replace(image, distribution_matching=DistributionMatching(1.0))
+    without, beside = (next(planner.stage_rows(stage(image=one), 8e9)) for one in (image, matching))
+    assert beside.bytes - without.bytes >= 16 * count_parameters(planner.config)
+    assert beside.hours > without.hours
 
 
 @pytest.mark.parametrize(

@@ -117,6 +117,11 @@ class Stage:
                 f"stage {self.name!r}: num_latents is {self.num_latents}, whose embeddings adapters cannot hold: leave "
                 "out lora.rank, or num_latents"
             )
+        if self.image.distribution_matching.weight and (self.shard_teacher or self.loop.sharding != "none"):
+            raise InputError(
+                f"stage {self.name!r}: image.distribution_matching has a weight, whose score is not sharded: leave out "
+                "shard_teacher and loop.sharding"
+            )
         if self.samples_per_batch == 0:
             raise InputError(f"stage {self.name!r} has nothing to learn: give image, text or language a weight")
 

@@ -78,6 +78,9 @@ def _positions(stage: Stage, codes: int) -> float:
         rollout = image.num_inference_steps * (2 if image.guidance_scale else 1) * length
         rollouts = stage.trajectories.count or batches * image.batch_size
         positions += rollouts * rollout + batches * image.batch_size * _STUDENT_FORWARDS * length
+        if image.distribution_matching.weight:
+            draws, teacher = image.distribution_matching.mean_steps, 2 if image.guidance_scale else 1
+            positions += batches * image.batch_size * (draws + teacher + 2 * _STUDENT_FORWARDS) * length
     if text.weight:
         length = _PROMPT_LENGTH + codes + text.max_new_tokens
         answers = stage.trajectories.num_dialogues or batches * text.batch_size
@@ -96,6 +99,8 @@ def _memory(pipe: ShowoPipeline, stage: Stage, codes: int) -> float:
     if stage.lora.rank:
         trained = trained * stage.lora.rank // pipe.model.showo.config.hidden_size
     student = 4 * (2 * _parameters(pipe) + 3 * trained)
+    if stage.image.distribution_matching.weight:  # the score is as large
+        student *= 2
     lengths = (
         (stage.image, _PROMPT_LENGTH + codes),
         (stage.text, _PROMPT_LENGTH + codes + stage.text.max_new_tokens),

@@ -38,6 +38,44 @@ class OnPolicy:
 
 
 @dataclass(frozen=True)
+class DistributionMatching:
+    """Configure distribution matching beside the image term, see `distillation.distribution_matching`.
+
+    It begins after the loop's `warmup_steps`; until then only the score learns.
+
+    Attributes:
+        weight: in the total loss; 0 disables it.
+        num_inference_steps: numbers of steps in which the student draws; each batch has one of them, at random.
+        schedules: mask schedules, likewise; the one of the stage's `sampling` if left out, where all other sampling
+            options come from.
+        score_lr_scale: learning rates of the score, relative to those of the student, which it has to follow.
+    """
+
+    weight: float = 0.0
+    num_inference_steps: list[int] = field(default_factory=lambda: [1, 2, 4])
+    schedules: list[str] = field(default_factory=list)
+    score_lr_scale: float = 3.0
+
+    def __post_init__(self) -> None:
+        _check_not_negative("distribution_matching", self, "weight", "score_lr_scale")
+        if not self.num_inference_steps:
+            raise InputError("distribution_matching.num_inference_steps is empty: give at least one number of steps")
+
+    @property
+    def mean_steps(self) -> float:
+        """Mean number of steps in which the student draws."""
+        return sum(self.num_inference_steps) / len(self.num_inference_steps)
+
+    def samplings(self, recommended: SamplingOptions) -> list[SamplingOptions]:
+        """Return the sampling options of the student, one of which each batch has."""
+        return [
+            replace(recommended, guidance_scale=0.0, num_inference_steps=steps, schedule=schedule)
+            for steps in self.num_inference_steps
+            for schedule in self.schedules or [recommended.schedule]
+        ]
+
+
+@dataclass(frozen=True)
 class ImageTerm:
     """Configure the image term of a stage's loss.
 
@@ -59,6 +97,7 @@ class ImageTerm:
         known_share: fraction of the rollouts that start from a partly known image of the sample, as inpainting,
             extrapolation and variation do; needs captions with images.
         on_policy: rollouts of the student's policy, which takes `stride` steps at a time.
+        distribution_matching: another loss, on images that the student draws from the first states of the rollouts.
     """
 
     weight: float = 1.0
@@ -75,11 +114,14 @@ class ImageTerm:
     label_size: int | None = None
     known_share: float = 0.0
     on_policy: OnPolicy = field(default_factory=OnPolicy)
+    distribution_matching: DistributionMatching = field(default_factory=DistributionMatching)
 
     def __post_init__(self) -> None:
         _check_positive("image", self, "batch_size", "num_inference_steps", "segments", "stride")
         _check_not_negative("image", self, "weight", "self_weight", "guidance_scale", "sampled_steps")
         check_number("image.known_share", self.known_share, 0, 1)
+        if self.distribution_matching.weight and not self.weight:
+            raise InputError("image.distribution_matching has a weight but image has none: set image.weight")
         if 0 < self.on_policy.prompts < self.batch_size:
             raise InputError(
                 f"image.on_policy.prompts is {self.on_policy.prompts}: choose at least batch_size, {self.batch_size}"

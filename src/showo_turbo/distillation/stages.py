@@ -1,6 +1,7 @@
 """The stages of a distillation, in order: checks of the whole configuration first, then one training run per stage."""
 
 from contextlib import ExitStack, closing, nullcontext
+from copy import deepcopy
 from dataclasses import asdict, replace
 from itertools import pairwise
 from pathlib import Path
@@ -13,6 +14,7 @@ from showo_turbo.checkpoints.weights import average_weights
 from showo_turbo.data import CaptionSample, DialogueSample, TextSample, check_sources
 from showo_turbo.distillation.config import ORIGINAL, PREVIOUS, DistillationConfig, Stage
 from showo_turbo.distillation.consistency_task import ConsistencyTask
+from showo_turbo.distillation.distribution_matching_task import DistributionMatchingTask
 from showo_turbo.distillation.latents import add_latents
 from showo_turbo.distillation.loss_terms import OnPolicy
 from showo_turbo.distillation.on_policy import OnPolicyRollouts
@@ -83,6 +85,11 @@ def check_distillation(config: DistillationConfig) -> None:
                 f"stage {stage.name!r}: average_target is true, which a training by DeepSpeed does not support: leave "
                 "it out, or start it without DeepSpeed"
             )
+        if uses_deepspeed() and stage.image.distribution_matching.weight:
+            raise InputError(
+                f"stage {stage.name!r}: image.distribution_matching has a weight, which a training by DeepSpeed does "
+                "not support: leave it out, or start it without DeepSpeed"
+            )
         if stage.lora.rank:
             require_peft()
 
@@ -130,6 +137,8 @@ def _check_teachers(config: DistillationConfig) -> None:
             options.append(stage.image.teacher_sampling)
         if stage.image.weight and stage.image.on_policy.prompts:
             options.append(stage.image.student_sampling)
+        if stage.image.distribution_matching.weight:
+            options += stage.image.distribution_matching.samplings(stage.sampling)
         for sampling in options:  # a scheduler refuses invalid options
             UnmaskingScheduler.from_options(sampling, model.codebook_size, model.num_vq_tokens)
         previous = teacher  # a student has the codebook of its teacher
@@ -195,7 +204,13 @@ def _run_stage(config: DistillationConfig, stage: Stage, previous: str | Path) -
             )
         texts = sources.open(TextSample, stage.language.batch_size) if stage.language.weight else None
         student = prepare_model(initial.model, stage.lora, stage.gradient_checkpointing, seed)
-        train(ConsistencyTask(stage, teacher, student, images, trajectories, texts), stage.loop)
+        task = ConsistencyTask(stage, teacher, student, images, trajectories, texts)
+        if stage.image.distribution_matching.weight:
+            score = deepcopy(teacher.model).float()
+            score = prepare_model(score, stage.lora, stage.gradient_checkpointing, seed)
+            train(DistributionMatchingTask(task, score), stage.loop)
+        else:
+            train(task, stage.loop)
     return output / "model"
 
 

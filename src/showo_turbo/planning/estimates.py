@@ -200,6 +200,9 @@ class Planner:
             if way.sharding != "ddp" and isinstance(config, Stage) and config.image.on_policy.prompts:
                 frozen += 4.0 * count_parameters(self.config)  # the whole student, which draws on-policy rollouts
             ema = bool(loop.ema_decay)
+            if isinstance(config, Stage) and config.image.distribution_matching.weight:  # the score and its gradients
+                score = 8.0 + _MOMENTS[config.optimizer.name] + (4.0 if ema else 0.0)
+                frozen += score * count_parameters(self.config)
             held = held_bytes(self.config, way.sharding, hardware.gpus, config.optimizer, config.lora, ema, frozen)
             peaks = {
                 batch: peak_bytes(

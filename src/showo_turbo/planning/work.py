@@ -66,7 +66,7 @@ class Pass:
 
 
 def stage_passes(stage: Stage, sizes: ImageSizes, batch: int) -> Iterator[Pass]:
-    """Yield the passes of the student and its target for a batch that is `batch` times as large as configured."""
+    """Yield the passes of student, target and score for a batch that is `batch` times as large as configured."""
     image, text, language = stage.image, stage.text, stage.language
     masked, picture = round(sizes.codes * 2 / pi), PROMPT_LENGTH + sizes.codes + _BORDERS
     if image.weight:
@@ -74,6 +74,11 @@ def stage_passes(stage: Stage, sizes: ImageSizes, batch: int) -> Iterator[Pass]:
         yield Pass(rows, picture, picture, masked, sizes.codebook, trained=True)
         if image.self_weight:
             yield Pass(rows, picture, picture, masked, sizes.codebook)
+        if image.distribution_matching.weight:
+            draws, teacher = round(image.distribution_matching.mean_steps), 2 if image.guidance_scale else 1
+            yield Pass(rows, picture, picture, masked, sizes.codebook, count=draws + teacher)
+            for _ in ("student", "score"):
+                yield Pass(rows, picture, picture, masked, sizes.codebook, trained=True)
     if text.weight:
         rows, prompt = batch * text.batch_size, picture + text.max_new_tokens // 2
         length = prompt + 2 * (text.block_length - 1)
