@@ -271,8 +271,8 @@ def test_stored_trajectories_serve_fewer_segments_and_no_other_settings(
     distill(distillation(str(tmp_path), [first], **sources))
     files_written = sorted(path.name for path in (tmp_path / "files").iterdir())
     assert files_written == ["image-00000.safetensors", "setting.json", "text-00000.safetensors"]
-    fewer_segments = replace(first, name="fewer", image=replace(first.image, segments=1))
-    distill(distillation(str(tmp_path), [fewer_segments], **sources))
+    fewer = replace(first.image, segments=1, distribution_matching=DistributionMatching(0.5, [1]))
+    distill(distillation(str(tmp_path), [replace(first, name="fewer", image=fewer)], **sources))
     more_segments = replace(first, name="more", image=replace(first.image, segments=4))
     with pytest.raises(InputError, match="another ends"):
         distill(distillation(str(tmp_path), [more_segments], **sources))

@@ -43,6 +43,7 @@ _FIELDS_OF_TRAINING_ONLY = (
     "self_weight",
     "stride",
     "on_policy",
+    "distribution_matching",
     "autoregressive_weight",
     "teacher",
 )
