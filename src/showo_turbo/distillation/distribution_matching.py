@@ -1,15 +1,15 @@
-"""Distribution matching: train a student until the teacher finds its images as probable as they are (after Di[M]O).
+"""Distribution matching: train a student to draw images as often as its teacher would (after Di[M]O).
 
     prompts --student, a few steps--> images --some codes masked again--+--teacher, guided--> p
                                                                         +--score------------> q
     logits of the student's last step  += learning rate * (p - q)
 
 Codes that are settled in one step do not see each other. The consistency loss asks for the mean of all images that the
-teacher may end at, so these codes may come from different ones. Here each image is judged as a whole.
+teacher may end at, so these codes may belong to different ones. Here each image is judged as a whole.
 
-The score is a copy of the teacher that learns what the student draws, on the same masked images (Di[M]O, arXiv
-2503.15457, section 3). q - p is the gradient of KL(p || q) with respect to the logits of the score; it is applied to
-the student's logits, from which the codes were sampled.
+The score is a copy of the teacher that learns the distribution of the student's images, on the same masked images
+(Di[M]O, arXiv 2503.15457, section 3). q - p is the gradient of KL(p || q) with respect to the logits of the score. It
+is applied to the student's logits, from which the codes were drawn.
 """
 
 import random
