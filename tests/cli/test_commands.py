@@ -80,6 +80,7 @@ def test_a_sidecar_holds_every_setting(cli: Callable, here: Path, random_checkpo
         "schedule": "cosine",
         "order": "confidence",
         "sampled_steps": None,
+        "sampled_codes": None,
         "early_exit": None,
         "model": str(random_checkpoint),
         "device": "cpu",
@@ -90,10 +91,10 @@ def test_a_sidecar_holds_every_setting(cli: Callable, here: Path, random_checkpo
 
 
 def test_a_sidecar_without_later_sampling_options_is_read(cli: Callable, here: Path, random_checkpoint: Path) -> None:
-    """Versions before `order`, `sampled_steps` and `early_exit` wrote no such keys."""
+    """Versions before `order` and the options after it wrote no such keys."""
     cli("generate", "a red car", "--model", random_checkpoint, "-o", "first.png")
     settings = json.loads((here / "first.json").read_text())
-    for name in ("order", "sampled_steps", "early_exit"):
+    for name in ("order", "sampled_steps", "sampled_codes", "early_exit"):
         del settings[name]
     (here / "old.json").write_text(json.dumps(settings))
     assert cli("generate", "--from-sidecar", "old.json", "-o", "second.png").err == ""

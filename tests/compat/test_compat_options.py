@@ -185,6 +185,7 @@ def test_our_names_are_accepted_too_and_take_precedence() -> None:
         "schedule": "linear",
         "order": "halton",
         "sampled_steps": 2,
+        "sampled_codes": 1,
         "early_exit": 1,
     }
     assert [field.name for field in fields(SamplingOptions)] == list(ours)

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from showo_turbo.errors import InputError
+from showo_turbo.generation.orders import halton_priorities
 from showo_turbo.generation.scheduler import (
     UnmaskingScheduler,
     draw_codes,
@@ -38,6 +39,7 @@ def nothing_known(batch: int) -> tuple[Tensor, Tensor]:
         ({"top_k": 0}, "top_k is 0: choose 1 to 8"),
         ({"top_k": 9}, "top_k is 9: choose 1 to 8"),
         ({"sampled_steps": -1}, "sampled_steps is -1"),
+        ({"sampled_codes": 0}, "sampled_codes is 0: choose 1 or more, or None"),
         ({"temperature": -0.1}, "temperature is -0.1"),
         ({"temperature": float("nan")}, "temperature is nan"),
         ({"schedule": "cosin"}, "'cosin' is unknown"),
@@ -117,6 +119,33 @@ def test_codes_are_drawn_as_multinomial_draws_them() -> None:
     assert drawn.equal(expected)
     assert probability.equal(probabilities.gather(1, expected[:, None])[:, 0])
     assert uniform.equal(torch.rand(4, 10, generator=theirs))
+
+
+@pytest.mark.parametrize("top_k", [None, 4])
+@pytest.mark.parametrize("known", [0, 5])
+@pytest.mark.parametrize(("order", "early_exit"), [("halton", None), ("halton", 0.01), ("confidence", None)])
+def test_only_the_codes_that_are_kept_first_are_sampled(
+    order: str, early_exit: float | None, known: int, top_k: int | None
+) -> None:
+    batch, codes = 60, 16
+    logits = scores(batch * codes) / 6  # so that a sample is seldom the most probable code
+    masked = (torch.arange(codes) >= known).expand(batch, -1)
+    before = torch.zeros(batch, codes, dtype=torch.long)
+
+    def candidates(**options: object) -> Tensor:
+        scheduler = UnmaskingScheduler(CODEBOOK, top_k=top_k, order=order, early_exit=early_exit, **options)
+        scheduler.set_timesteps(4, codes)
+        return scheduler.step(logits[masked.flatten()], 0, before, masked, torch.Generator().manual_seed(1)).candidates
+
+    sampled, greedy, few = candidates(), candidates(sampled_steps=0), candidates(sampled_codes=2)
+    highest = logits.softmax(-1).amax(-1).view(batch, codes)
+    priority = halton_priorities(codes).expand(batch, -1) if order == "halton" else highest
+    chosen = torch.zeros(batch, codes, dtype=torch.bool)
+    chosen.scatter_(1, torch.where(masked, priority, -torch.inf).topk(2).indices, True)
+    assert few.equal(torch.where(chosen, sampled, greedy))
+    assert (few[chosen] != greedy[chosen]).float().mean() > 0.5
+    assert candidates(sampled_codes=codes).equal(sampled)
+    assert candidates(sampled_codes=2, sampled_steps=0).equal(greedy)
 
 
 @pytest.mark.parametrize("top_k", [None, 1, 3])

@@ -115,6 +115,7 @@ drawings = st.builds(
         schedule=st.sampled_from(["cosine", "linear"]),
         order=st.sampled_from(["confidence", "halton"]),
         sampled_steps=st.sampled_from([None, None, 0, 2]),
+        sampled_codes=st.sampled_from([None, 1, 3]),
     ),
     images=st.integers(1, 2),
     seed=st.integers(0, 1000),

@@ -105,6 +105,9 @@ class SamplingOptions(Options):
         order: which codes are kept first: "confidence" (as published) or "halton" (positions far apart).
         sampled_steps: sample in this number of first steps and take the most probable codes in the others; None samples
             in all.
+        sampled_codes: in a step that samples, sample this number of codes, those that are kept first, and take the most
+            probable ones for the others; None samples all. Codes of one step do not see each other, so few samples
+            vary an image without contradictions.
         early_exit: finish an image before its last step, as soon as the sum of 1 - p over its sampled codes is at most
             this fraction of its codes; None never does. An approximation, see docs/lab/speed.md.
 
@@ -142,6 +145,12 @@ class SamplingOptions(Options):
         "Sample in this number of first steps, then take the most probable codes.",
         minimum=0,
         range="0 or more, or None",
+    )
+    sampled_codes: int | None = option(
+        None,
+        "In a step that samples, sample only this number of codes, those that are kept first.",
+        minimum=1,
+        range="1 or more, or None",
     )
     early_exit: float | None = option(
         None,

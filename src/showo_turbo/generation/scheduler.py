@@ -69,6 +69,7 @@ class UnmaskingScheduler:
         schedule: str = "cosine",
         order: str = "confidence",
         sampled_steps: int | None = None,
+        sampled_codes: int | None = None,
         early_exit: float | None = None,
     ) -> None:
         """Set the options, which `SamplingOptions` describes.
@@ -81,13 +82,21 @@ class UnmaskingScheduler:
             order: which codes to settle first, see `generation.orders`.
             sampled_steps: number of first steps that sample; the others take the most probable codes. None samples in
                 all steps.
+            sampled_codes: number of codes that such a step samples, those that are kept first: in Halton order, or
+                those whose most probable code has the highest probability. None samples all.
             early_exit: settle all codes of an image as soon as the sum of 1 - p over its candidates, p before top-k,
                 is at most this fraction of its codes; None never does.
 
         Raises:
             InputError: if an option is out of its range.
         """
-        checked = {"temperature": temperature, "order": order, "sampled_steps": sampled_steps, "early_exit": early_exit}
+        checked = {
+            "temperature": temperature,
+            "order": order,
+            "sampled_steps": sampled_steps,
+            "sampled_codes": sampled_codes,
+            "early_exit": early_exit,
+        }
         for name, value in checked.items():
             check_option(SamplingOptions, name, value)
         check_top_k(top_k, codebook_size)
@@ -97,6 +106,7 @@ class UnmaskingScheduler:
         self.schedule = mask_schedule(schedule)
         self.order = order
         self.sampled_steps = sampled_steps
+        self.sampled_codes = sampled_codes
         self.early_exit = early_exit
 
     @classmethod
@@ -113,6 +123,7 @@ class UnmaskingScheduler:
             schedule=options.schedule,
             order=options.order,
             sampled_steps=options.sampled_steps,
+            sampled_codes=options.sampled_codes,
             early_exit=options.early_exit,
         )
         scheduler.set_timesteps(options.num_inference_steps, num_codes)
@@ -179,11 +190,14 @@ class UnmaskingScheduler:
         temperature, count = self.temperatures[step_index], self.mask_counts[step_index]
         top_k, probabilities = self.choices(step_index), logits.float().softmax(-1)
         exponential, uniform = self.noise(step_index, masked, generator, logits.device)
+        is_sampled = self._sampled_positions(probabilities, masked, rows)
         if self.order == "halton" and self.early_exit is None:
-            candidates, again = settle_in_order(probabilities, top_k, exponential, codes, masked, count, rows)
+            candidates, again = settle_in_order(
+                probabilities, top_k, exponential, codes, masked, count, rows, is_sampled
+            )
             return UnmaskingStep(candidates, None, again, temperature)
-        drawn, probability = draw_codes(probabilities, top_k, exponential, rows)
         is_open = masked.to(logits.device)
+        drawn, probability = draw_codes(probabilities, top_k, exponential, rows, is_sampled)
         chosen = torch.full_like(uniform, torch.finfo(torch.float32).max)  # known positions count as certain
         chosen = chosen.masked_scatter(is_open, probability)
         confidence = _log(chosen) + temperature * -_log(-_log(uniform))
@@ -199,6 +213,19 @@ class UnmaskingScheduler:
             finished = (1 - chosen).clamp(min=0).sum(1) <= self.early_exit * chosen.shape[1]
             again &= ~finished[:, None].to(again.device)
         return UnmaskingStep(candidates, confidence, again, temperature)
+
+    def _sampled_positions(self, probabilities: Tensor, masked: Tensor, rows: Rows) -> Tensor | None:
+        """Select the masked positions that sample, bool (masked positions,); None if all do."""
+        if self.sampled_codes is None:
+            return None
+        masked = masked.to(probabilities.device)
+        if self.order == "halton":
+            priority = halton_priorities(masked.shape[1]).to(masked.device).expand(masked.shape)
+        else:
+            zeros = torch.zeros(masked.shape, device=masked.device)
+            priority = zeros.masked_scatter(masked, probabilities.amax(-1)[rows])
+        ranks = torch.where(masked, priority, -torch.inf).argsort(dim=1, descending=True, stable=True).argsort(1)
+        return ranks[masked] < self.sampled_codes
 
 
 def split_rows(batch: int, generator: Generators) -> list[tuple[slice, torch.Generator | None]]:
@@ -273,7 +300,11 @@ def draw_latents(num_latents: int, batch: int, generator: Generators) -> list[in
 
 
 def draw_codes(
-    probabilities: Tensor, top_k: int | None, exponential: Tensor, rows: Rows = ALL_ROWS
+    probabilities: Tensor,
+    top_k: int | None,
+    exponential: Tensor,
+    rows: Rows = ALL_ROWS,
+    is_sampled: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Sample codes, long (positions,), and return them with their probabilities, as `torch.multinomial` does.
 
@@ -285,6 +316,7 @@ def draw_codes(
         top_k: sample among the k most probable codes; None samples among all.
         exponential: (positions, choices), noise; unused with a single choice.
         rows: the row of each position.
+        is_sampled: bool (positions,), those that sample, where others take their most probable code; all if left out.
     """
     if exponential.shape[1] == 1:
         probability, code = probabilities.max(-1)
@@ -296,8 +328,13 @@ def draw_codes(
     pool = pool[rows]
     shares = pool if codes is None else pool / pool.sum(-1, keepdim=True)
     choice = (shares / exponential).argmax(-1, keepdim=True)
-    drawn = choice if codes is None else codes.gather(-1, choice)
-    return drawn[:, 0], pool.gather(-1, choice)[:, 0]
+    drawn = (choice if codes is None else codes.gather(-1, choice))[:, 0]
+    probability = pool.gather(-1, choice)[:, 0]
+    if is_sampled is None:
+        return drawn, probability
+    highest_probability, most_probable = probabilities.max(-1)
+    drawn = torch.where(is_sampled, drawn, most_probable[rows])
+    return drawn, torch.where(is_sampled, probability, highest_probability[rows])
 
 
 def settle_in_order(
@@ -308,6 +345,7 @@ def settle_in_order(
     masked: Tensor,
     count: int | Tensor,
     rows: Rows = ALL_ROWS,
+    is_sampled: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Sample masked positions and mask the last `count` of them in Halton order again.
 
@@ -319,12 +357,13 @@ def settle_in_order(
         masked: bool (batch, n).
         count: number of positions.
         rows: likewise.
+        is_sampled: likewise.
 
     Returns:
         Candidates, long (batch, n), and the positions that are masked, bool (batch, n).
     """
     device = probabilities.device
-    drawn, _ = draw_codes(probabilities, top_k, exponential, rows)
+    drawn, _ = draw_codes(probabilities, top_k, exponential, rows, is_sampled)
     candidates = codes.to(device).masked_scatter(masked.to(device), drawn).to(codes.device)
     priorities = halton_priorities(masked.shape[1]).to(masked.device)
     return candidates, least_confident(torch.where(masked, priorities, torch.inf), masked, count)
