@@ -110,7 +110,7 @@ seeded = $(if $(SEED),loop.seed=$(SEED)$(1))
 TURBO := runs/clipart-turbo/seed-$(or $(SEED),0)
 DISTIL_CLIPART := OMP_NUM_THREADS=1 $(RUN)/showo-turbo distill teacher=runs/clipart/model seed=$(or $(SEED),0) output=$(TURBO)
 
-reproduce-clipart: $(VENV)/.installed-dev  ## train the models of clip-art from nothing (ten hours); resumes where it stopped
+reproduce-clipart: $(VENV)/.installed-dev  ## train the models of clip-art from nothing (twelve hours); resumes where it stopped
 	$(RUN)/showo-turbo pretrain text-tokenizer config=configs/clipart/text_tokenizer.yaml
 	$(RUN)/showo-turbo pretrain image-tokenizer config=configs/clipart/image_tokenizer.yaml $(call seeded)
 	$(RUN)/showo-turbo pretrain image-tokenizer config=configs/clipart/image_tokenizer_decoder.yaml $(call seeded,1)
@@ -125,3 +125,5 @@ reproduce-clipart: $(VENV)/.installed-dev  ## train the models of clip-art from 
 		$(patsubst %,$(TURBO)/%/model,star answers) runs/clipart/model -o $(TURBO)/closer
 	$(DISTIL_CLIPART) config=configs/clipart/turbo_finish.yaml student=$(TURBO)/closer
 	$(DISTIL_CLIPART) config=configs/clipart/turbo_questions.yaml student=$(TURBO)/finish/model
+	$(DISTIL_CLIPART) config=configs/clipart/turbo_more.yaml student=$(TURBO)/counts/model
+	test -e $(TURBO)/shipped || $(RUN)/showo-turbo average $(TURBO)/counts/model $(TURBO)/more/model -o $(TURBO)/shipped

@@ -44,6 +44,7 @@ def main(
     guidance_scale: float | None = None,
     top_k: int | None = None,
     sampled_steps: int | None = None,
+    sampled_codes: Annotated[int | None, typer.Option(help="0 samples all codes of a step that samples.")] = None,
     schedule: str | None = None,
 ) -> None:
     """Print how many of eight images are right, and how many different scenes these show."""
@@ -58,6 +59,8 @@ def main(
         "schedule": schedule,
     }
     options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    if sampled_codes is not None:
+        options["sampled_codes"] = sampled_codes or None
     for model in models:
         pipe = ShowoPipeline.from_pretrained(model, device="cpu")
         num_right = num_different = 0
