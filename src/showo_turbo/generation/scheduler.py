@@ -92,6 +92,7 @@ class UnmaskingScheduler:
         """
         checked = {
             "temperature": temperature,
+            "schedule": schedule,
             "order": order,
             "sampled_steps": sampled_steps,
             "sampled_codes": sampled_codes,
@@ -190,7 +191,7 @@ class UnmaskingScheduler:
         temperature, count = self.temperatures[step_index], self.mask_counts[step_index]
         top_k, probabilities = self.choices(step_index), logits.float().softmax(-1)
         exponential, uniform = self.noise(step_index, masked, generator, logits.device)
-        is_sampled = self._sampled_positions(probabilities, masked, rows)
+        is_sampled = None if top_k == 1 else self._sampled_positions(probabilities, masked, rows)
         if self.order == "halton" and self.early_exit is None:
             candidates, again = settle_in_order(
                 probabilities, top_k, exponential, codes, masked, count, rows, is_sampled
