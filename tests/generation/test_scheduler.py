@@ -43,7 +43,7 @@ def nothing_known(batch: int) -> tuple[Tensor, Tensor]:
         ({"temperature": -0.1}, "temperature is -0.1"),
         ({"temperature": float("nan")}, "temperature is nan"),
         ({"schedule": "cosin"}, "'cosin' is unknown"),
-        ({"schedule": ["cosine"]}, r"schedule is \['cosine'\]: choose a text"),
+        ({"schedule": ["cosine"]}, r"schedule \['cosine'\] is unknown"),
         ({"early_exit": -0.1}, "early_exit is -0.1: choose 0"),
         ({"early_exit": float("nan")}, "early_exit is nan: choose 0"),
         ({"steps": 0}, "num_inference_steps is 0: choose 1 to 12"),

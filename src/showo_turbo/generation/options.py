@@ -271,8 +271,6 @@ def check_option(options: type[Options], name: str, value: Any) -> None:
         expected = "a finite number"
     elif spec["choices"] and value not in spec["choices"]:
         expected = " or ".join(spec["choices"])
-    elif kind is str and not isinstance(value, str):
-        expected = "a text"
     elif kind in (int, float) and not spec["limit"] and not _is_in_range(value, spec):
         expected = range_in_words(declared)
     if expected:

@@ -24,7 +24,7 @@ from showo_turbo.errors import InputError
 from showo_turbo.generation.mask_schedules import mask_counts, mask_schedule
 from showo_turbo.generation.options import SamplingOptions, check_option
 from showo_turbo.generation.orders import halton_priorities
-from showo_turbo.validation import check_steps, check_top_k
+from showo_turbo.validation import check_steps, check_top_k, schedule_exponent
 
 Generators = torch.Generator | Sequence[torch.Generator] | None
 """One generator for the whole batch, or several for equally many rows each, in order; None is torch's default."""
@@ -92,7 +92,6 @@ class UnmaskingScheduler:
         """
         checked = {
             "temperature": temperature,
-            "schedule": schedule,
             "order": order,
             "sampled_steps": sampled_steps,
             "sampled_codes": sampled_codes,
@@ -101,6 +100,7 @@ class UnmaskingScheduler:
         for name, value in checked.items():
             check_option(SamplingOptions, name, value)
         check_top_k(top_k, codebook_size)
+        schedule_exponent(schedule)  # before `mask_schedule`, whose cache takes no list
         self.codebook_size = codebook_size
         self.temperature = temperature
         self.top_k = top_k
@@ -225,8 +225,7 @@ class UnmaskingScheduler:
         else:
             zeros = torch.zeros(masked.shape, device=masked.device)
             priority = zeros.masked_scatter(masked, probabilities.amax(-1)[rows])
-        ranks = torch.where(masked, priority, -torch.inf).argsort(dim=1, descending=True, stable=True).argsort(1)
-        return ranks[masked] < self.sampled_codes
+        return highest(priority, masked, self.sampled_codes)[masked]
 
 
 def split_rows(batch: int, generator: Generators) -> list[tuple[slice, torch.Generator | None]]:
@@ -368,6 +367,12 @@ def settle_in_order(
     candidates = codes.to(device).masked_scatter(masked.to(device), drawn).to(codes.device)
     priorities = halton_priorities(masked.shape[1]).to(masked.device)
     return candidates, least_confident(torch.where(masked, priorities, torch.inf), masked, count)
+
+
+def highest(priority: Tensor, among: Tensor, count: int | Tensor) -> Tensor:
+    """Select the `count` positions of highest priority in each row, of those in the mask `among`, bool (batch, n)."""
+    ranks = torch.where(among, priority, -torch.inf).argsort(dim=1, descending=True, stable=True).argsort(1)
+    return (ranks < count) & among
 
 
 def least_confident(confidence: Tensor, masked: Tensor, count: int | Tensor) -> Tensor:
