@@ -15,9 +15,7 @@ from showo_turbo.distillation.distribution_matching import (
 from showo_turbo.distillation.image_trajectories import ImageTrajectories
 from showo_turbo.distillation.losses import cross_entropy
 from showo_turbo.distillation.objectives import code_logits
-from showo_turbo.generation.image_denoiser import ImageDenoiser, masked_state
 from showo_turbo.generation.options import SamplingOptions
-from showo_turbo.generation.scheduler import UnmaskingScheduler
 from showo_turbo.models.showo import Showo
 from showo_turbo.pipelines.pipeline import ShowoPipeline
 
@@ -77,14 +75,12 @@ def test_images_are_drawn_by_the_students_sampler_from_the_rollouts_first_states
 def test_the_teacher_predicts_what_is_masked_again_with_guidance(random_pipe: ShowoPipeline) -> None:
     rollouts, student = random_rollouts(random_pipe, 3, 0), make_student(random_pipe, 1)
     images = draw_images(random_pipe, student, rollouts, ONE_STEP, 0.7, random.Random(0))
-    prompts, vocabulary = random_pipe.prompts, random_pipe.prompts.vocabulary
-    scheduler = UnmaskingScheduler.from_options(ONE_STEP, vocabulary.codebook_size, NUM_CODES)
-    denoiser = ImageDenoiser(
-        random_pipe.model, vocabulary, scheduler, images.prompts, NUM_CODES, prompts.unconditional(), 0.7
-    )
+    model, prompts, vocabulary = random_pipe.model, random_pipe.prompts, random_pipe.prompts.vocabulary
     ids = torch.where(images.remasked, vocabulary.mask_id, vocabulary.codes_to_ids(images.codes))
-    state = replace(masked_state(3, NUM_CODES, vocabulary), ids=ids, settled=~images.remasked)
-    torch.testing.assert_close(images.teacher, denoiser.masked_logits(state).softmax(-1))
+    with torch.no_grad():
+        conditional = code_logits(model, images.prompts, ids, images.remasked, vocabulary)
+        unconditional = code_logits(model, [prompts.unconditional()] * 3, ids, images.remasked, vocabulary)
+    torch.testing.assert_close(images.teacher, (1.7 * conditional - 0.7 * unconditional).softmax(-1))
 
 
 def test_the_students_gradient_is_the_difference_of_score_and_teacher(random_pipe: ShowoPipeline) -> None:

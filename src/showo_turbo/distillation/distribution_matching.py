@@ -24,7 +24,7 @@ from showo_turbo.distillation.losses import cross_entropy
 from showo_turbo.distillation.objectives import code_logits
 from showo_turbo.generation.image_denoiser import ImageDenoiser
 from showo_turbo.generation.options import SamplingOptions
-from showo_turbo.generation.scheduler import UnmaskingScheduler
+from showo_turbo.generation.scheduler import UnmaskingScheduler, highest
 from showo_turbo.generation.trajectory import State
 from showo_turbo.models.showo import Showo
 from showo_turbo.pipelines.pipeline import ShowoPipeline
@@ -88,15 +88,20 @@ def draw_images(
     denoiser = ImageDenoiser(student, vocabulary, scheduler, rows, num_codes, generator=generator)
     *_, last, image = denoiser.run(start)
     remasked = remask(~last.settled, generator)
-    ids = torch.where(remasked, vocabulary.mask_id, image.ids).to(device)
-    codes = (image.ids - vocabulary.image_offset).to(device)
-    remasked = remasked.to(device)
-    logits = code_logits(teacher.model, rows, ids, remasked, vocabulary)
-    if guidance_scale:
-        unconditional = code_logits(teacher.model, [prompts.unconditional()] * len(rows), ids, remasked, vocabulary)
-        logits = (1 + guidance_scale) * logits - guidance_scale * unconditional
+    guided = ImageDenoiser(
+        teacher.model,
+        vocabulary,
+        scheduler,
+        rows,
+        num_codes,
+        prompts.unconditional(),
+        guidance_scale,
+        openings=[vocabulary.soi_id] * len(rows),
+    )
+    probabilities = guided.masked_logits(State(image.ids, ~remasked)).softmax(-1)
     before = last.mask_unsettled(vocabulary.mask_id).to(device)
-    return RemaskedImages(rows, denoiser.openings.to(device), before, codes, remasked, logits.softmax(-1))
+    codes = vocabulary.ids_to_codes(image.ids).to(device)
+    return RemaskedImages(rows, denoiser.openings.to(device), before, codes, remasked.to(device), probabilities)
 
 
 def remask(settled_last: Tensor, generator: torch.Generator) -> Tensor:
@@ -111,8 +116,7 @@ def remask(settled_last: Tensor, generator: torch.Generator) -> Tensor:
     """
     shares = 1 - torch.rand(len(settled_last), 1, generator=generator)
     counts = (shares * settled_last.sum(1, keepdim=True)).ceil()
-    order = torch.rand(settled_last.shape, generator=generator).masked_fill(~settled_last, 1.0).argsort(1)
-    return (order.argsort(1) < counts) & settled_last
+    return highest(-torch.rand(settled_last.shape, generator=generator), settled_last, counts)
 
 
 def distribution_matching(

@@ -80,16 +80,16 @@ def check_distillation(config: DistillationConfig) -> None:
     for stage in config.stages:  # initializes accelerate, which `process_state` needs
         check_environment(stage.loop)
         check_optimizer(stage.optimizer.name)
-        if uses_deepspeed() and stage.average_target:
-            raise InputError(
-                f"stage {stage.name!r}: average_target is true, which a training by DeepSpeed does not support: leave "
-                "it out, or start it without DeepSpeed"
-            )
-        if uses_deepspeed() and stage.image.distribution_matching.weight:
-            raise InputError(
-                f"stage {stage.name!r}: image.distribution_matching has a weight, which a training by DeepSpeed does "
-                "not support: leave it out, or start it without DeepSpeed"
-            )
+        unsupported = {
+            "average_target is true": stage.average_target,
+            "image.distribution_matching has a weight": stage.image.distribution_matching.weight,
+        }
+        for setting, is_set in unsupported.items():
+            if uses_deepspeed() and is_set:
+                raise InputError(
+                    f"stage {stage.name!r}: {setting}, which a training by DeepSpeed does not support: leave it out, "
+                    "or start it without DeepSpeed"
+                )
         if stage.lora.rank:
             require_peft()
 
