@@ -14,7 +14,7 @@ import typer
 
 from listed_things import list_things, shows_things
 from showo_turbo import ShowoPipeline
-from showo_turbo.scenes.scene import MIDDLE, Scene
+from showo_turbo.scenes.scene import Scene
 from showo_turbo.scenes.world import World
 from showo_turbo.scenes.worlds import find_world
 
@@ -27,7 +27,7 @@ def two_things(world: World, subset: str, count: int, seed: int) -> list[Scene]:
     scenes: list[Scene] = []
     while len(scenes) < count:
         scene = world.held_out_scene(rng, subset)
-        if len({thing.noun for thing in scene.objects}) == 2 == len(scene.objects) and not scene.at(MIDDLE):
+        if scene.is_pair:
             scenes.append(scene)
     return scenes
 

@@ -8,12 +8,13 @@ source_files      paths and patterns of a source's files
 source_config     configuration -> stream
 held_out          parts of a source for training and validation
 source_arguments  sources on the command line
-reading_ahead     samples in order, read by threads
+threaded_reads    samples in order, read by threads
 digests           digests of data, by which edits are noticed
 records           JSON objects of a file by number
 mixture           position -> source and draw
 stream            position -> sample; bad samples are replaced
-loader            batches of a stream by number, prefetched by worker processes
+loader            batches of a stream by number
+sample_workers    worker processes that prefetch them
 bad_samples       log and set of the bad samples
 """
 

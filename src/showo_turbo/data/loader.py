@@ -2,7 +2,7 @@
 
     stream.candidates --> (source, index) ..           main process: order, known bad samples
                                |
-                           ReadAhead                   workers: read files, decode images
+                           SampleWorkers                   workers: read files, decode images
                                |
     stream.sample_at <-- sample or its error           main process: check, log of bad samples, replacement
 
@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any, Generic, TypeVar
 
-from showo_turbo.data.read_ahead import ReadAhead, Request, WorkerEndedError
+from showo_turbo.data.sample_workers import Request, SampleWorkers, WorkerEndedError
 from showo_turbo.data.samples import Sample
 from showo_turbo.data.stream import MixedStream, Prefetched
 
@@ -44,7 +44,7 @@ class SampleLoader(Generic[S]):
                 be resumed with another number of processes.
         """
         self.stream, self.batch_size, self.num_workers, self.stride = stream, batch_size, num_workers, stride
-        self._read_ahead: ReadAhead[S] | None = None
+        self._workers: SampleWorkers[S] | None = None
         self._next_number: int | None = None
 
     def batch(self, number: int) -> list[S]:
@@ -60,18 +60,18 @@ class SampleLoader(Generic[S]):
 
     def close(self) -> None:
         """Stop the workers; a later batch starts new ones."""
-        if self._read_ahead is not None:
-            self._read_ahead.close()
-        self._read_ahead = self._next_number = None
+        if self._workers is not None:
+            self._workers.close()
+        self._workers = self._next_number = None
 
     def _prefetched(self, number: int) -> Prefetched[S]:
-        if self._read_ahead is None or number != self._next_number:
+        if self._workers is None or number != self._next_number:
             self.close()
             sources = [one.source for one in self.stream.sources]
             requests = _requests(self.stream, self.batch_size, number, self.stride)
-            self._read_ahead = ReadAhead(sources, requests, self.num_workers)
+            self._workers = SampleWorkers(sources, requests, self.num_workers)
         try:
-            samples = self._read_ahead.read()
+            samples = self._workers.read()
         except WorkerEndedError:
             logger.warning("workers that read data have ended: batch %s is read without them", number)
             self.close()

@@ -80,11 +80,7 @@ def pair_rows(scenes: Sequence[Scene]) -> tuple[list[int], list[int]]:
     Raises:
         InputError: if there is none of either.
     """
-    pairs = [
-        row
-        for row, scene in enumerate(scenes)
-        if len({thing.noun for thing in scene.objects}) == 2 == len(scene.objects)
-    ]
+    pairs = [row for row, scene in enumerate(scenes) if scene.is_pair]
     colored = [row for row in pairs if differ_in_noun_and_color(*scenes[row].objects)]
     if not colored:
         raise InputError("pair_share: the scene pool has no scene with two objects that differ in noun and color")

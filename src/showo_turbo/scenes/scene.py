@@ -63,6 +63,11 @@ class Scene:
     background: str
     objects: tuple[SceneObject, ...]
 
+    @property
+    def is_pair(self) -> bool:
+        """Whether there are exactly two objects, of different nouns."""
+        return len(self.objects) == 2 and self.objects[0].noun != self.objects[1].noun
+
     def at(self, place: int) -> SceneObject | None:
         """Return the object at a place, if any."""
         return next((thing for thing in self.objects if thing.place == place), None)

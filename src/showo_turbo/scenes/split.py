@@ -58,7 +58,7 @@ def combinations_in(scene: Scene) -> list[Combination]:
         found.append(single_object(things[0], scene.background))
         if things[0].color:
             found.append(colors(things[0]))
-    if len(things) == 2 and len(nouns) == 2:
+    if scene.is_pair:
         found.append(two_object(things, scene.background))
         found += [position(*pair, relation) for pair, relation in _relations(things)]
     if len(things) > 1 and len(nouns) == 1:

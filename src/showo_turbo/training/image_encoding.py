@@ -24,11 +24,11 @@ from showo_turbo.checkpoints.image_tokenizer import fingerprint, load_image_toke
 from showo_turbo.checkpoints.loading import CheckpointFiles
 from showo_turbo.data.digests import source_digests
 from showo_turbo.data.encoded_shards import ENCODED_KINDS, ShardHeader, images_of, record_of, write_shard
-from showo_turbo.data.reading_ahead import read_ahead
 from showo_turbo.data.samples import BadSampleError, Sample, bad_sample_errors
 from showo_turbo.data.source_config import SourceConfig, open_source
 from showo_turbo.data.sources.encoded import encoder_of
 from showo_turbo.data.sources.source import Source
+from showo_turbo.data.threaded_reads import read_ahead
 from showo_turbo.errors import InputError
 from showo_turbo.files import remove_partial_files
 from showo_turbo.models.magvit_v2 import MagvitV2

@@ -21,7 +21,6 @@ from torch import Tensor
 
 from showo_turbo.checkpoints.image_tokenizer import fingerprint, load_image_tokenizer
 from showo_turbo.checkpoints.loading import CheckpointFiles
-from showo_turbo.data.reading_ahead import read_ahead
 from showo_turbo.data.samples import (
     BadSampleError,
     CaptionSample,
@@ -34,6 +33,7 @@ from showo_turbo.data.samples import (
 from showo_turbo.data.source_config import SourceConfig, open_source
 from showo_turbo.data.sources.encoded import encoder_of
 from showo_turbo.data.sources.source import Source
+from showo_turbo.data.threaded_reads import read_ahead
 from showo_turbo.extras import require_module
 from showo_turbo.files import atomic_file, atomic_files, write_json
 from showo_turbo.processing.image_files import check_aspect_ratio

@@ -39,7 +39,7 @@ class WorkerEndedError(Exception):
     """Raised if a worker has ended before it gave its result."""
 
 
-class ReadAhead(Generic[S]):
+class SampleWorkers(Generic[S]):
     """Read the samples of endless requests in worker processes, in the order of the requests."""
 
     def __init__(self, sources: Sequence[Source[S]], requests: Iterator[Request], num_workers: int) -> None:
