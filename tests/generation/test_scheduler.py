@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from showo_turbo.errors import InputError
-from showo_turbo.generation.orders import halton_priorities
+from showo_turbo.generation.orders import priorities
 from showo_turbo.generation.scheduler import (
     UnmaskingScheduler,
     draw_codes,
@@ -140,7 +140,8 @@ def test_only_the_codes_that_are_kept_first_are_sampled(
 
     sampled, greedy, few = candidates(), candidates(sampled_steps=0), candidates(sampled_codes=2)
     highest = logits.softmax(-1).amax(-1).view(batch, codes)
-    priority = halton_priorities(codes).expand(batch, -1) if order == "halton" else highest
+    fixed = priorities(order, codes)
+    priority = highest if fixed is None else fixed.expand(batch, -1)
     chosen = torch.zeros(batch, codes, dtype=torch.bool)
     chosen.scatter_(1, torch.where(masked, priority, -torch.inf).topk(2).indices, True)
     assert few.equal(torch.where(chosen, sampled, greedy))

@@ -89,9 +89,16 @@ class ImagePasses:
 
     @torch.no_grad()
     def step(
-        self, model: Showo, vocabulary: Vocabulary, image: Tensor, masked: Tensor, count: int, prefix: Tensor
+        self,
+        model: Showo,
+        vocabulary: Vocabulary,
+        image: Tensor,
+        masked: Tensor,
+        count: int,
+        prefix: Tensor,
+        priorities: Tensor,
     ) -> tuple[Tensor, Tensor] | None:
-        """Compute a step of `generation.image_denoiser` that takes the most probable codes in Halton order.
+        """Compute a step of `generation.image_denoiser` that takes the most probable codes in a fixed order.
 
         Args:
             model: the transformer.
@@ -100,6 +107,7 @@ class ImagePasses:
             masked: bool (1, n).
             count: number of positions that are masked again.
             prefix: KV cache of its prompt, (layers, 2, length, heads, head size).
+            priorities: of the positions, float32 (n,), see `generation.orders`.
 
         Returns:
             The next token ids, long (1, n), and the positions that are masked again, bool (1, n); None if there is no
@@ -113,7 +121,7 @@ class ImagePasses:
             return None
         codebook = slice(vocabulary.image_offset, vocabulary.mask_id)
         own = map(Tensor.contiguous, (table.weight, head.weight[codebook], head.bias[codebook]))
-        state = (_numbers(vocabulary, count), image, masked, positions, prefix)
+        state = (_numbers(vocabulary, count), image, masked, positions, prefix, priorities)
         drawn, again = self.later_step.run([*weights, *self._factors(phi, 0), *own, *state])
         return drawn, again
 
@@ -165,7 +173,7 @@ def load_image_passes(model: Showo) -> ImagePasses | None:
             with atomic_folder(folder, replace=True) as temporary:
                 compile_package(FirstPass(phi), model, temporary / "first.pt2")
                 compile_package(LaterPass(phi), model, temporary / "later.pt2")
-                compile_package(LaterStep(phi, rows - 2), model, temporary / "step.pt2")
+                compile_package(LaterStep(phi), model, temporary / "step.pt2")
         first, later, step = (_load(folder / f"{name}.pt2") for name in ("first", "later", "step"))
         return ImagePasses(first, later, step, rows)
     except Exception as error:  # of torch, of the compiler, or of the disk

@@ -28,7 +28,6 @@ from showo_turbo.backends.traced_layers import (
     layer_ops,
     rotary_factors,
 )
-from showo_turbo.generation.orders import halton_priorities
 from showo_turbo.generation.scheduler import settle_in_order
 from showo_turbo.models.packed_forward import PackedSequences, RaggedLayout, packed_forward
 from showo_turbo.models.phi import PhiBackbone, PhiLayer
@@ -144,12 +143,7 @@ class FirstPass(LaterPass):
 
 
 class LaterStep(LaterPass):
-    """Compute a step of an image whose prompt has been read, which settles the most probable codes in Halton order."""
-
-    def __init__(self, phi: PhiBackbone, num_codes: int) -> None:
-        """Refer to a model that draws so many codes."""
-        super().__init__(phi)
-        halton_priorities(num_codes)  # a constant of what is traced
+    """Compute a step of an image whose prompt has been read, which settles the most probable codes in a fixed order."""
 
     def forward(  # type: ignore[override]
         self,
@@ -164,6 +158,7 @@ class LaterStep(LaterPass):
         masked: Tensor,
         positions: Tensor,
         prefix: Tensor,
+        priorities: Tensor,
     ) -> tuple[Tensor, Tensor]:
         """Return the next token ids, long (1, n), and which of them are masked again, bool (1, n).
 
@@ -179,13 +174,14 @@ class LaterStep(LaterPass):
             masked: bool (1, n), at least two are True.
             positions: long (masked positions, 2), their indices.
             prefix: likewise.
+            priorities: of the positions, float32 (n,), see `generation.orders`.
         """
         eoi, mask_id, offset, count = numbers.unbind()
         opening, ids = image.split((1, image.shape[1] - 1), 1)
         rows = torch.cat([opening[0], torch.where(masked, mask_id, ids)[0], eoi[None]])
         hidden = super().forward(weights, cosines, sines, F.embedding(rows, table), positions[:, 1] + 1, prefix)
         logits = F.linear(hidden, head, bias)
-        codes, again = settle_in_order(logits, 1, logits.new_zeros(0, 1), ids - offset, masked, count)
+        codes, again = settle_in_order(priorities, logits, 1, logits.new_zeros(0, 1), ids - offset, masked, count)
         return codes + offset, again
 
     def example(self, model: Showo) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
@@ -195,10 +191,10 @@ class LaterStep(LaterPass):
         head, ids = torch.zeros(codebook, image.shape[1]), torch.zeros(1, 1 + len(scored), dtype=torch.long)
         numbers = torch.ones(4, dtype=torch.long)
         masked = torch.ones(1, len(scored), dtype=torch.bool)
-        state = (ids, masked, masked.nonzero(), prefix)
+        state = (ids, masked, masked.nonzero(), prefix, torch.arange(float(len(scored))))
         inputs = (weights, cosines, sines, table, head, torch.zeros(codebook), numbers, *state)
         codes = {0: _dimension("codes")}
-        return inputs, (*sizes, {0: _dimension("vocabulary")}, codes, codes, None, None, None, some_rows, length)
+        return inputs, (*sizes, {0: _dimension("vocabulary")}, codes, codes, None, None, None, some_rows, length, None)
 
 
 def _dimension(name: str, largest: int | None = None) -> Any:

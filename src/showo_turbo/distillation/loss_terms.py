@@ -91,6 +91,8 @@ class ImageTerm:
         order: unmasking order of the teacher, see `SamplingOptions`.
         sampled_steps: number of first steps in which the teacher samples codes; the others take the most probable ones.
             0, as published, is greedy.
+        sampled_share: fraction of the batches of rollouts in which the teacher samples; the others are greedy, so that
+            each prompt has one image that is more probable than all others.
         top_k: number of most probable codes that the teacher samples from; all if left out.
         self_weight: weight of the target model's own labels, relative to 1 for the teacher's.
         label_size: number of codes stored for each soft label; all if left out.
@@ -109,6 +111,7 @@ class ImageTerm:
     schedule: str = "cosine"
     order: str = "confidence"
     sampled_steps: int = 0
+    sampled_share: float = 1.0
     top_k: int | None = None
     self_weight: float = 0.05
     label_size: int | None = None
@@ -120,6 +123,7 @@ class ImageTerm:
         _check_positive("image", self, "batch_size", "num_inference_steps", "segments", "stride")
         _check_not_negative("image", self, "weight", "self_weight", "guidance_scale", "sampled_steps")
         check_number("image.known_share", self.known_share, 0, 1)
+        check_number("image.sampled_share", self.sampled_share, 0, 1)
         if self.distribution_matching.weight and not self.weight:
             raise InputError("image.distribution_matching has a weight but image has none: set image.weight")
         if 0 < self.on_policy.prompts < self.batch_size:

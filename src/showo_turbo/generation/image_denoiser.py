@@ -194,12 +194,19 @@ class ImageDenoiser:
     def _compiled_step(self, state: State) -> State | None:
         """Run one step as a single call of `backends.compiled_passes`; return None if it is not one of those."""
         passes, scheduler, index = self.model.image_passes, self.scheduler, state.forward_passes
-        is_greedy = scheduler.choices(index) == 1 and scheduler.order == "halton" and scheduler.early_exit is None
-        if passes is None or not is_greedy or self.sequences > 1 or self._forward is None or self._forward.num_unread:
+        priorities, is_greedy = scheduler.priorities, scheduler.choices(index) == 1 and scheduler.early_exit is None
+        if (
+            passes is None
+            or priorities is None
+            or not is_greedy
+            or self.sequences > 1
+            or self._forward is None
+            or self._forward.num_unread
+        ):
             return None
         masked, prefix, count = ~state.settled, self._forward.prompt_buffer[:, :, 0], scheduler.mask_counts[index]
         image = torch.cat([self.openings, state.ids], 1)
-        drawn = passes.step(self.model, self.vocabulary, image, masked, count, prefix)
+        drawn = passes.step(self.model, self.vocabulary, image, masked, count, prefix, priorities)
         if drawn is None:
             return None
         scheduler.noise(index, masked, self.generator, masked.device)

@@ -102,7 +102,8 @@ class SamplingOptions(Options):
         top_k: sample among the k most probable codes; None samples among all.
         temperature: weight of the Gumbel noise in the choice of codes to keep, before the first step.
         schedule: the share of codes that stays masked, over the steps: "cosine", "linear", "sigmoid" or "powX".
-        order: which codes are kept first: "confidence" (as published) or "halton" (positions far apart).
+        order: which codes are kept first: "confidence" (as published), "halton" or "bayer" (positions far apart), see
+            `generation.orders`.
         sampled_steps: sample in this number of first steps and take the most probable codes in the others; None samples
             in all.
         sampled_codes: in a step that samples, sample this number of codes, those that are kept first, and take the most
@@ -138,7 +139,9 @@ class SamplingOptions(Options):
     )
     schedule: str = option("cosine", "Mask schedule: cosine, linear, sigmoid or powX.")
     order: str = option(
-        "confidence", "Which codes are kept first: confidence or halton.", choices=("confidence", "halton")
+        "confidence",
+        "Which codes are kept first: confidence, halton or bayer.",
+        choices=("confidence", "halton", "bayer"),
     )
     sampled_steps: int | None = option(
         None,

@@ -23,7 +23,7 @@ from torch import Tensor
 from showo_turbo.errors import InputError
 from showo_turbo.generation.mask_schedules import mask_counts, mask_schedule
 from showo_turbo.generation.options import SamplingOptions, check_option
-from showo_turbo.generation.orders import halton_priorities
+from showo_turbo.generation.orders import priorities
 from showo_turbo.validation import check_steps, check_top_k, schedule_exponent
 
 Generators = torch.Generator | Sequence[torch.Generator] | None
@@ -82,7 +82,7 @@ class UnmaskingScheduler:
             order: which codes to settle first, see `generation.orders`.
             sampled_steps: number of first steps that sample; the others take the most probable codes. None samples in
                 all steps.
-            sampled_codes: number of codes that such a step samples, those that are kept first: in Halton order, or
+            sampled_codes: number of codes that such a step samples, those that are kept first: in a fixed order, or
                 those whose most probable code has the highest probability. None samples all.
             early_exit: settle all codes of an image as soon as the sum of 1 - p over its candidates, p before top-k,
                 is at most this fraction of its codes; None never does.
@@ -137,8 +137,7 @@ class UnmaskingScheduler:
             InputError: if there are fewer steps than one or more than codes, or the order needs another grid.
         """
         check_steps(num_inference_steps, num_codes)
-        if self.order == "halton":
-            halton_priorities(num_codes)
+        self.priorities = priorities(self.order, num_codes)
         self.num_inference_steps = num_inference_steps
         self.mask_counts = list(mask_counts(self.schedule, num_inference_steps, num_codes))
         self.temperatures = []
@@ -192,9 +191,9 @@ class UnmaskingScheduler:
         top_k, probabilities = self.choices(step_index), logits.float().softmax(-1)
         exponential, uniform = self.noise(step_index, masked, generator, logits.device)
         is_sampled = None if top_k == 1 else self._sampled_positions(probabilities, masked, rows)
-        if self.order == "halton" and self.early_exit is None:
+        if self.priorities is not None and self.early_exit is None:
             candidates, again = settle_in_order(
-                probabilities, top_k, exponential, codes, masked, count, rows, is_sampled
+                self.priorities, probabilities, top_k, exponential, codes, masked, count, rows, is_sampled
             )
             return UnmaskingStep(candidates, None, again, temperature)
         is_open = masked.to(logits.device)
@@ -207,8 +206,8 @@ class UnmaskingScheduler:
             moved = torch.stack([candidates.float(), confidence]).to(codes.device)
             candidates, confidence = moved[0].long(), moved[1]
         priority = confidence
-        if self.order == "halton":
-            priority = torch.where(masked, halton_priorities(masked.shape[1]).to(confidence), torch.inf)
+        if self.priorities is not None:
+            priority = torch.where(masked, self.priorities.to(confidence), torch.inf)
         again = least_confident(priority, masked, count)
         if self.early_exit is not None:
             finished = (1 - chosen).clamp(min=0).sum(1) <= self.early_exit * chosen.shape[1]
@@ -220,8 +219,8 @@ class UnmaskingScheduler:
         if self.sampled_codes is None:
             return None
         masked = masked.to(probabilities.device)
-        if self.order == "halton":
-            priority = halton_priorities(masked.shape[1]).to(masked.device).expand(masked.shape)
+        if self.priorities is not None:
+            priority = self.priorities.to(masked.device).expand(masked.shape)
         else:
             zeros = torch.zeros(masked.shape, device=masked.device)
             priority = zeros.masked_scatter(masked, probabilities.amax(-1)[rows])
@@ -338,6 +337,7 @@ def draw_codes(
 
 
 def settle_in_order(
+    priorities: Tensor,
     probabilities: Tensor,
     top_k: int | None,
     exponential: Tensor,
@@ -347,9 +347,10 @@ def settle_in_order(
     rows: Rows = ALL_ROWS,
     is_sampled: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Sample masked positions and mask the last `count` of them in Halton order again.
+    """Sample masked positions and mask the `count` of lowest priority again.
 
     Args:
+        priorities: float32 (n,), see `orders.priorities`.
         probabilities: (rows, codebook_size), or with a single choice other numbers in the same order.
         top_k: as for `draw_codes`, and so are `exponential` and `rows`.
         exponential: likewise.
@@ -365,8 +366,8 @@ def settle_in_order(
     device = probabilities.device
     drawn, _ = draw_codes(probabilities, top_k, exponential, rows, is_sampled)
     candidates = codes.to(device).masked_scatter(masked.to(device), drawn).to(codes.device)
-    priorities = halton_priorities(masked.shape[1]).to(masked.device)
-    return candidates, least_confident(torch.where(masked, priorities, torch.inf), masked, count)
+    priority = torch.where(masked, priorities.to(masked.device), torch.inf)
+    return candidates, least_confident(priority, masked, count)
 
 
 def highest(priority: Tensor, among: Tensor, count: int | Tensor) -> Tensor:
