@@ -41,7 +41,7 @@ def traced(random_pipe: ShowoPipeline) -> ShowoPipeline:
     phi = model.showo.model
     pack_layers(phi)
     rows = model.config.num_vq_tokens + 2
-    packages = map(TracedPackage, (FirstPass(phi), LaterPass(phi), LaterStep(phi, rows - 2)))
+    packages = map(TracedPackage, (FirstPass(phi), LaterPass(phi), LaterStep(phi)))
     model.image_passes = ImagePasses(*packages, rows)
     return pipe
 
@@ -89,6 +89,7 @@ def test_packages_run_the_passes_of_one_image(
         ({"sampled_steps": 2}, 2),
         ({"top_k": 1, "temperature": 0.0, "num_inference_steps": 16}, 14),  # the last one draws a single code
         ({"sampled_steps": None}, 0),
+        ({"order": "bayer"}, 3),
         ({"order": "confidence"}, 0),
         ({"early_exit": 0.1}, 0),
         ({"num_images_per_prompt": 2}, 0),

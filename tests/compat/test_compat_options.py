@@ -231,7 +231,7 @@ def test_every_run_has_its_own_folder(tmp_path: Path) -> None:
         (["mode=extrapolation", "prompt=a", "image_path=a.png", "extra_direction=north"], "'north': choose left or"),
         (["top_k=many"], "top_k is 'many': choose a whole number"),
         (["early_exit=2"], r"early_exit is 2: choose 0 \(no doubt\) to 1"),
-        (["order=random"], "order is 'random': choose confidence or halton"),
+        (["order=random"], "order is 'random': choose confidence, halton or bayer"),
         (["training.generation_temperature=-1"], "temperature is -1.0: choose 0 to 1,000,000"),
         (["batch_size=0"], "batch_size is 0: choose 1 or more"),
         (["tracker=mlflow"], "tracker is 'mlflow': choose wandb"),

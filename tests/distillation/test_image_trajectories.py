@@ -146,7 +146,7 @@ def test_the_loss_of_a_batch_is_the_mean_over_the_masked_positions_of_all_rows(
 
 
 @pytest.mark.parametrize("stride", [1, 2, 4])
-@pytest.mark.parametrize("order", ["confidence", "halton"])
+@pytest.mark.parametrize("order", ["confidence", "halton", "bayer"])
 def test_an_on_policy_rollout_is_the_students_few_step_sampler_with_the_teachers_labels(
     tiny_model: Showo, tiny_student: Showo, tiny_prompts: PromptBuilder, stride: int, order: str
 ) -> None:

@@ -1,14 +1,16 @@
 """Rollouts of the student's policy and of the teacher's answers."""
 
 import random
+from typing import Any
 
 import pytest
 import torch
 
-from showo_turbo.data import DialogueSample, Turn
+from showo_turbo.data import CaptionSample, DialogueSample, Turn
 from showo_turbo.distillation.image_trajectories import ImageTrajectories
 from showo_turbo.distillation.loss_terms import ImageTerm, OnPolicy, TextTerm
 from showo_turbo.distillation.rollouts import dialogue_ids, roll_out_answers, roll_out_images
+from showo_turbo.distillation.trajectory_sources import FreshTrajectories
 from showo_turbo.errors import InputError
 from showo_turbo.pipelines.pipeline import ShowoPipeline
 
@@ -55,6 +57,20 @@ def test_the_teacher_samples_in_its_first_steps(random_pipe: ShowoPipeline) -> N
     greedy = rollouts(0)
     assert len(greedy.codes.unique(dim=0)) == 1
     assert greedy.codes.equal(rollouts(1, top_k=4, sampled_steps=0).codes)
+
+
+def test_a_share_of_the_batches_is_sampled(random_pipe: ShowoPipeline) -> None:
+    class Captions:
+        def batch(self, number: int) -> list[CaptionSample]:
+            return [CaptionSample(str(number), "a red circle", torch.zeros(16, dtype=torch.long))] * 4
+
+    def num_sampled(share: float) -> int:
+        term = ImageTerm(num_inference_steps=4, order="bayer", top_k=4, sampled_steps=2, sampled_share=share)
+        captions: Any = Captions()
+        fresh = FreshTrajectories(random_pipe, random_pipe, captions, None, term, TextTerm(), 0)
+        return sum(len(fresh.images(batch).codes.unique(dim=0)) > 1 for batch in range(12))
+
+    assert num_sampled(0.0) == 0 < num_sampled(0.5) < num_sampled(1.0) == 12
 
 
 def test_given_ids_make_blocks_begin_anywhere_in_long_answers(

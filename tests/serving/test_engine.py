@@ -113,7 +113,7 @@ drawings = st.builds(
         top_k=st.sampled_from([None, 3]),
         temperature=st.sampled_from([0.0, 1.0, 2.5]),
         schedule=st.sampled_from(["cosine", "linear"]),
-        order=st.sampled_from(["confidence", "halton"]),
+        order=st.sampled_from(["confidence", "halton", "bayer"]),
         sampled_steps=st.sampled_from([None, None, 0, 2]),
         sampled_codes=st.sampled_from([None, 1, 3]),
     ),

@@ -273,7 +273,8 @@ def check_option(options: type[Options], name: str, value: Any) -> None:
     elif kind is float and not (type(value) in (int, float) and not abs(value) > float_info.max):
         expected = "a finite number"
     elif spec["choices"] and value not in spec["choices"]:
-        expected = " or ".join(spec["choices"])
+        *others, last = spec["choices"]
+        expected = f"{', '.join(others)} or {last}"
     elif kind in (int, float) and not spec["limit"] and not _is_in_range(value, spec):
         expected = range_in_words(declared)
     if expected:
