@@ -32,7 +32,7 @@ def test_the_bayer_order_settles_a_position_of_each_quarter_before_a_second_of_a
         places = [(row // half, column // half) for row, column in quarters]
         assert all(len(set(places[start : start + 4])) == 4 for start in range(0, side * side, 4))
         center = half // 2
-        assert quarters[:2] == [(center, center), (center + half, center + half)]
+        assert quarters[:2] == [(center, center - 1), (center + half, center - 1 + half)]
 
 
 @pytest.mark.parametrize("order", ["halton", "bayer"])

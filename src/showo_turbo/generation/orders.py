@@ -9,10 +9,10 @@ sampled in the same step. A fixed order avoids this at no cost.
 
 On a grid of 4 x 4, from the first position (0) to the last:
 
-    bayer   5 15  7 13
-           10  0  8  2
-            6 12  4 14
-            9  3 11  1
+    bayer  15  7 13  5
+            0  8  2 10
+           12  4 14  6
+            3 11  1  9
 """
 
 from functools import cache
@@ -40,13 +40,18 @@ def halton_ranks(side: int) -> list[int]:
 
 
 def bayer_ranks(side: int) -> list[int]:
-    """Rank the positions of a square grid, row-major, by a Bayer matrix whose first entry is the center of a quarter.
+    """Rank the positions of a square grid, row-major, by a Bayer matrix: 0 is first.
 
+    The first position is the lower left one of the four cells around the center of the first quarter.
     A side that is no power of two ranks by the matrix of the next one.
     """
     digits = (side - 1).bit_length()
-    shifted = [(index - side // 4) % side * 2**digits // side for index in range(side)]
-    entries = [_bayer_entry(row, column, digits) for row in shifted for column in shifted]
+
+    def shift(first: int) -> list[int]:
+        return [(index - first) % side * 2**digits // side for index in range(side)]
+
+    rows, columns = shift(side // 4), shift((side - 1) // 4)
+    entries = [_bayer_entry(row, column, digits) for row in rows for column in columns]
     ranks = {entry: rank for rank, entry in enumerate(sorted(entries))}
     return [ranks[entry] for entry in entries]
 
