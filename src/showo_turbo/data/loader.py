@@ -2,7 +2,7 @@
 
     stream.candidates --> (source, index) ..           main process: order, known bad samples
                                |
-                           SampleWorkers                   workers: read files, decode images
+                         SampleWorkers                 workers: read files, decode images
                                |
     stream.sample_at <-- sample or its error           main process: check, log of bad samples, replacement
 
