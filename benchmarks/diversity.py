@@ -1,16 +1,17 @@
 """Measure how different the images of one prompt are.
 
-    python benchmarks/diversity.py clipart-turbo clipart [--steps 16 --guidance-scale 0 --top-k 8 --sampled-steps 5]
+    python benchmarks/diversity.py clipart-turbo clipart [--option num_inference_steps=16 --option top_k=8]
 
 Every prompt lists two different things of a held-out scene, such as "a dog and a red apple", and leaves their places
 open. Of its eight images, those that show exactly these things are right; among them, different scenes are counted.
 """
 
 import random
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 import typer
+from omegaconf import OmegaConf
 
 from listed_things import list_things, shows_things
 from showo_turbo import ShowoPipeline
@@ -38,36 +39,20 @@ def main(
     subset: Annotated[str, typer.Option(help="test, or validation to choose by.")] = "test",
     count: Annotated[int, typer.Option(help="Prompts.")] = 20,
     seed: int = 0,
-    steps: Annotated[
-        int | None, typer.Option(help="Inference steps; the recommendation if left out, as all options.")
+    option: Annotated[
+        list[str] | None, typer.Option(help="name=value, any sampling option in place of the recommended one.")
     ] = None,
-    guidance_scale: float | None = None,
-    top_k: int | None = None,
-    sampled_steps: int | None = None,
-    sampled_codes: Annotated[int | None, typer.Option(help="0 samples all codes of a step that samples.")] = None,
-    schedule: str | None = None,
 ) -> None:
     """Print how many of eight images are right, and how many different scenes these show."""
     torch.set_num_threads(1)
     shown = find_world(world)
     scenes = two_things(shown, subset, count, seed)
-    given = {
-        "num_inference_steps": steps,
-        "guidance_scale": guidance_scale,
-        "top_k": top_k,
-        "sampled_steps": sampled_steps,
-        "schedule": schedule,
-    }
-    options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    if sampled_codes is not None:
-        options["sampled_codes"] = sampled_codes or None
     for model in models:
         pipe = ShowoPipeline.from_pretrained(model, device="cpu")
+        pipe.recommended = pipe.recommended.override(**OmegaConf.from_dotlist(option or []))
         num_right = num_different = 0
         for number, scene in enumerate(scenes):
-            images = pipe.text_to_image(
-                list_things(scene), num_images_per_prompt=NUM_IMAGES, seed=number, **options
-            ).images
+            images = pipe.text_to_image(list_things(scene), num_images_per_prompt=NUM_IMAGES, seed=number).images
             right = [seen.scene for seen in map(shown.detect, images) if shows_things(seen, scene)]
             num_right += len(right)
             num_different += len(set(right))

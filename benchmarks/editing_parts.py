@@ -1,6 +1,6 @@
 """Measure inpainting, extrapolation and variation on rendered scenes.
 
-    python benchmarks/editing_parts.py clipart-turbo clipart [--count 100]
+    python benchmarks/editing_parts.py clipart-turbo clipart [--count 100 --option order=bayer]
 
 Every case is a held-out scene of two to four things that its prompt lists, such as "a dog and two red apples". One half
 of it is known: inpainting replaces the other half of an image, extrapolation adds the other half at a side, variation
@@ -14,6 +14,7 @@ from typing import Annotated
 
 import torch
 import typer
+from omegaconf import OmegaConf
 from PIL import Image
 
 from listed_things import list_things, shows_things
@@ -105,8 +106,9 @@ def main(
     subset: Annotated[str, typer.Option(help="test, or validation to choose by.")] = "test",
     count: int = 100,
     seed: int = 0,
-    steps: Annotated[int | None, typer.Option(help="Inference steps; the recommendation if left out.")] = None,
-    guidance_scale: Annotated[float | None, typer.Option(help="The recommendation if left out.")] = None,
+    option: Annotated[
+        list[str] | None, typer.Option(help="name=value, any sampling option in place of the recommended one.")
+    ] = None,
     sheet: Annotated[Path | None, typer.Option(help="Image of the first cases of the last model.")] = None,
 ) -> None:
     """Print how many edits of each model are right."""
@@ -114,7 +116,7 @@ def main(
     cases = Cases(world, subset, count, seed)
     for model in models:
         pipe = ShowoPipeline.from_pretrained(model, device="cpu")
-        pipe.recommended = pipe.recommended.override(num_inference_steps=steps, guidance_scale=guidance_scale)
+        pipe.recommended = pipe.recommended.override(**OmegaConf.from_dotlist(option or []))
         drawn = {
             task.__name__: [task(pipe, number) for number in range(count)]
             for task in (cases.inpainted, cases.extrapolated, cases.varied)
