@@ -2,12 +2,14 @@
 
 import random
 
+import pytest
 import torch
 
 from showo_turbo.distillation.consistency_task import sample_iterate, sample_states
 from showo_turbo.distillation.image_trajectories import ImageTrajectories
 from showo_turbo.distillation.loss_terms import ImageTerm
 from showo_turbo.distillation.text_trajectories import JacobiTrajectory
+from showo_turbo.errors import InputError
 
 
 def sampled(term: ImageTerm) -> tuple[set[int], set[tuple[int, int]]]:
@@ -26,6 +28,13 @@ def test_all_states_but_the_last_are_sampled_with_the_end_of_their_segment() -> 
 
 def test_a_stride_samples_the_states_that_a_sampler_of_fewer_steps_reaches() -> None:
     assert sampled(ImageTerm(num_inference_steps=16, stride=4))[0] == {0, 4, 8, 12}
+
+
+def test_first_states_leave_out_the_later_ones() -> None:
+    assert sampled(ImageTerm(num_inference_steps=16, first_states=4))[0] == {0, 1, 2, 3}
+    assert sampled(ImageTerm(num_inference_steps=16, first_states=8, stride=4))[0] == {0, 4}
+    with pytest.raises(InputError, match="first_states is 17: choose a whole number from 1 to 16"):
+        ImageTerm(num_inference_steps=16, first_states=17)
 
 
 def test_all_iterates_but_the_last_are_sampled_and_the_only_one_of_a_block_without_steps() -> None:

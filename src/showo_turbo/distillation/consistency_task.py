@@ -188,7 +188,7 @@ def sample_states(
 ) -> SampledStates:
     """Sample a state of every rollout, with the end of its segment, and the number that chooses its latent."""
     length = term.num_inference_steps
-    steps = [rng.randrange(0, length, term.stride) for _ in trajectories.prompts]
+    steps = [rng.randrange(0, term.first_states or length, term.stride) for _ in trajectories.prompts]
     ends = [segment_end(step, length, term.segments) for step in steps]
     uniforms = [latents_rng.random() for _ in steps]
     numbers = (torch.tensor(values, device=trajectories.codes.device) for values in (steps, ends, uniforms))

@@ -86,6 +86,8 @@ class ImageTerm:
         segments: number of segments of a trajectory.
         stride: train on every `stride`-th state: with 16 steps and stride 4, on the states that a sampler of 4 steps
             reaches. 1, as published, trains on all.
+        first_states: train on this many of the first states only, as where a sampler of few steps settles one code in
+            each but the last. All if left out, as published.
         guidance_scale: of the teacher, see `SamplingOptions`; the student learns to do without guidance.
         schedule: mask schedule of the teacher, see `SamplingOptions`.
         order: unmasking order of the teacher, see `SamplingOptions`.
@@ -107,6 +109,7 @@ class ImageTerm:
     num_inference_steps: int = 16
     segments: int = 1
     stride: int = 1
+    first_states: int | None = None
     guidance_scale: float = 1.75
     schedule: str = "cosine"
     order: str = "confidence"
@@ -124,6 +127,8 @@ class ImageTerm:
         _check_not_negative("image", self, "weight", "self_weight", "guidance_scale", "sampled_steps")
         check_number("image.known_share", self.known_share, 0, 1)
         check_number("image.sampled_share", self.sampled_share, 0, 1)
+        if self.first_states is not None:
+            check_integer("image.first_states", self.first_states, 1, self.num_inference_steps)
         if self.distribution_matching.weight and not self.weight:
             raise InputError("image.distribution_matching has a weight but image has none: set image.weight")
         if 0 < self.on_policy.prompts < self.batch_size:

@@ -42,6 +42,7 @@ _FIELDS_OF_TRAINING_ONLY = (
     "segments",
     "self_weight",
     "stride",
+    "first_states",
     "on_policy",
     "distribution_matching",
     "autoregressive_weight",
