@@ -8,10 +8,11 @@ import torch
 
 from showo_turbo.data import CaptionSample, DialogueSample, Turn
 from showo_turbo.distillation.image_trajectories import ImageTrajectories
-from showo_turbo.distillation.loss_terms import ImageTerm, OnPolicy, TextTerm
+from showo_turbo.distillation.loss_terms import ImageTerm, OnPolicy, SampledRollouts, TextTerm
 from showo_turbo.distillation.rollouts import dialogue_ids, roll_out_answers, roll_out_images
 from showo_turbo.distillation.trajectory_sources import FreshTrajectories
 from showo_turbo.errors import InputError
+from showo_turbo.generation.options import SamplingOptions
 from showo_turbo.pipelines.pipeline import ShowoPipeline
 
 PROMPTS = ["a red circle"] * 4
@@ -46,17 +47,19 @@ def test_sampled_steps_count_steps_of_the_few_step_policy(
 
 
 def test_the_teacher_samples_in_its_first_steps(random_pipe: ShowoPipeline) -> None:
-    def rollouts(seed: int, **options: int) -> ImageTrajectories:
-        term = ImageTerm(num_inference_steps=8, order="halton", **options)
-        return roll_out_images(random_pipe, PROMPTS, term, generator=torch.Generator().manual_seed(seed))
+    term = ImageTerm(num_inference_steps=8, order="halton", sampled=SampledRollouts(steps=2, top_k=4))
 
-    sampled = rollouts(0, top_k=4, sampled_steps=2)
+    def rollouts(seed: int, sampling: SamplingOptions) -> ImageTrajectories:
+        generator = torch.Generator().manual_seed(seed)
+        return roll_out_images(random_pipe, PROMPTS, term, generator=generator, sampling=sampling)
+
+    sampled = rollouts(0, term.sampled_teacher_sampling)
     assert len(sampled.codes.unique(dim=0)) > 1
-    assert sampled.codes.equal(rollouts(0, top_k=4, sampled_steps=2).codes)
-    assert not sampled.codes.equal(rollouts(1, top_k=4, sampled_steps=2).codes)
-    greedy = rollouts(0)
+    assert sampled.codes.equal(rollouts(0, term.sampled_teacher_sampling).codes)
+    assert not sampled.codes.equal(rollouts(1, term.sampled_teacher_sampling).codes)
+    greedy = rollouts(0, term.teacher_sampling)
     assert len(greedy.codes.unique(dim=0)) == 1
-    assert greedy.codes.equal(rollouts(1, top_k=4, sampled_steps=0).codes)
+    assert greedy.codes.equal(rollouts(1, term.teacher_sampling).codes)
 
 
 def test_a_share_of_the_batches_is_sampled(random_pipe: ShowoPipeline) -> None:
@@ -65,7 +68,7 @@ def test_a_share_of_the_batches_is_sampled(random_pipe: ShowoPipeline) -> None:
             return [CaptionSample(str(number), "a red circle", torch.zeros(16, dtype=torch.long))] * 4
 
     def num_sampled(share: float) -> int:
-        term = ImageTerm(num_inference_steps=4, order="bayer", top_k=4, sampled_steps=2, sampled_share=share)
+        term = ImageTerm(num_inference_steps=4, order="bayer", sampled=SampledRollouts(share, steps=2, top_k=4))
         captions: Any = Captions()
         fresh = FreshTrajectories(random_pipe, random_pipe, captions, None, term, TextTerm(), 0)
         return sum(len(fresh.images(batch).codes.unique(dim=0)) > 1 for batch in range(12))

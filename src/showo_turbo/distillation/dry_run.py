@@ -75,7 +75,7 @@ def _positions(stage: Stage, codes: int) -> float:
     positions = 0.0
     if image.weight:
         length = _PROMPT_LENGTH + codes
-        rollout = image.num_inference_steps * (2 if image.guidance_scale else 1) * length
+        rollout = image.num_inference_steps * image.teacher_sequences * length
         rollouts = stage.trajectories.count or batches * image.batch_size
         positions += rollouts * rollout + batches * image.batch_size * _STUDENT_FORWARDS * length
         if image.distribution_matching.weight:

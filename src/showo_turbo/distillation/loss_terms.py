@@ -38,6 +38,31 @@ class OnPolicy:
 
 
 @dataclass(frozen=True)
+class SampledRollouts:
+    """Configure rollouts in which the teacher samples its first steps; all other rollouts are greedy.
+
+    With a share of at most one half, each prompt keeps one image that is more probable than all others, which is what a
+    student of few steps draws, and has others beside it, from which a student that samples chooses.
+
+    Attributes:
+        share: fraction of the batches of rollouts that are sampled; 0, as published, makes all of them greedy.
+        steps: number of first steps that sample; the others take the most probable codes.
+        top_k: number of most probable codes to sample from; all if left out.
+        guidance_scale: of the teacher in these rollouts; images of a prompt differ most without guidance.
+    """
+
+    share: float = 0.0
+    steps: int = 1
+    top_k: int | None = None
+    guidance_scale: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_number("image.sampled.share", self.share, 0, 1)
+        _check_positive("image.sampled", self, "steps")
+        _check_not_negative("image.sampled", self, "guidance_scale")
+
+
+@dataclass(frozen=True)
 class DistributionMatching:
     """Configure distribution matching beside the image term, see `distillation.distribution_matching`.
 
@@ -91,15 +116,11 @@ class ImageTerm:
         guidance_scale: of the teacher, see `SamplingOptions`; the student learns to do without guidance.
         schedule: mask schedule of the teacher, see `SamplingOptions`.
         order: unmasking order of the teacher, see `SamplingOptions`.
-        sampled_steps: number of first steps in which the teacher samples codes; the others take the most probable ones.
-            0, as published, is greedy.
-        sampled_share: fraction of the batches of rollouts in which the teacher samples; the others are greedy, so that
-            each prompt has one image that is more probable than all others.
-        top_k: number of most probable codes that the teacher samples from; all if left out.
         self_weight: weight of the target model's own labels, relative to 1 for the teacher's.
         label_size: number of codes stored for each soft label; all if left out.
         known_share: fraction of the rollouts that start from a partly known image of the sample, as inpainting,
             extrapolation and variation do; needs captions with images.
+        sampled: rollouts in which the teacher samples.
         on_policy: rollouts of the student's policy, which takes `stride` steps at a time.
         distribution_matching: another loss, on images that the student draws from the first states of the rollouts.
     """
@@ -113,20 +134,17 @@ class ImageTerm:
     guidance_scale: float = 1.75
     schedule: str = "cosine"
     order: str = "confidence"
-    sampled_steps: int = 0
-    sampled_share: float = 1.0
-    top_k: int | None = None
     self_weight: float = 0.05
     label_size: int | None = None
     known_share: float = 0.0
+    sampled: SampledRollouts = field(default_factory=SampledRollouts)
     on_policy: OnPolicy = field(default_factory=OnPolicy)
     distribution_matching: DistributionMatching = field(default_factory=DistributionMatching)
 
     def __post_init__(self) -> None:
         _check_positive("image", self, "batch_size", "num_inference_steps", "segments", "stride")
-        _check_not_negative("image", self, "weight", "self_weight", "guidance_scale", "sampled_steps")
+        _check_not_negative("image", self, "weight", "self_weight", "guidance_scale")
         check_number("image.known_share", self.known_share, 0, 1)
-        check_number("image.sampled_share", self.sampled_share, 0, 1)
         if self.first_states is not None:
             check_integer("image.first_states", self.first_states, 1, self.num_inference_steps)
         if self.distribution_matching.weight and not self.weight:
@@ -138,16 +156,32 @@ class ImageTerm:
 
     @property
     def teacher_sampling(self) -> SamplingOptions:
-        """Sampling options of the teacher: without noise in the order, greedy after the sampled steps."""
+        """Sampling options of the teacher's greedy rollouts."""
         return SamplingOptions(
             self.num_inference_steps,
             self.guidance_scale,
-            self.top_k,
             temperature=0.0,
             schedule=self.schedule,
             order=self.order,
-            sampled_steps=self.sampled_steps,
+            sampled_steps=0,
         )
+
+    @property
+    def sampled_teacher_sampling(self) -> SamplingOptions:
+        """Sampling options of the teacher's sampled rollouts."""
+        sampled = self.sampled
+        return replace(
+            self.teacher_sampling,
+            guidance_scale=sampled.guidance_scale,
+            top_k=sampled.top_k,
+            sampled_steps=sampled.steps,
+        )
+
+    @property
+    def teacher_sequences(self) -> float:
+        """Mean number of sequences of a rollout in a forward pass of the teacher: with guidance 2, otherwise 1."""
+        greedy, sampled = (2 if scale else 1 for scale in (self.guidance_scale, self.sampled.guidance_scale))
+        return greedy + self.sampled.share * (sampled - greedy)
 
     @property
     def student_sampling(self) -> SamplingOptions:

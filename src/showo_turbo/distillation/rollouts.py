@@ -13,6 +13,7 @@ from showo_turbo.distillation.loss_terms import ImageTerm, TextTerm
 from showo_turbo.distillation.segments import segment_ends
 from showo_turbo.distillation.text_trajectories import JacobiTrajectory, record_texts
 from showo_turbo.generation.image_denoiser import ImageDenoiser, masked_state
+from showo_turbo.generation.options import SamplingOptions
 from showo_turbo.generation.scheduler import UnmaskingScheduler
 from showo_turbo.generation.text_decoder import TextDecoder, draw_guesses
 from showo_turbo.generation.trajectory import State
@@ -28,6 +29,7 @@ def roll_out_images(
     student: Showo | None = None,
     generator: torch.Generator | None = None,
     start: State | None = None,
+    sampling: SamplingOptions | None = None,
 ) -> ImageTrajectories:
     """Generate image trajectories of prompts with the teacher's guided labels at all segment ends.
 
@@ -39,13 +41,15 @@ def roll_out_images(
             most probable codes; the teacher if left out.
         generator: source of the samples.
         start: first states, see `start_states`; fully masked if left out.
+        sampling: options of the teacher; `term.teacher_sampling` if left out.
     """
     vocabulary, num_codes = pipe.prompts.vocabulary, pipe.model.config.num_vq_tokens
     rows = [pipe.prompts.text_to_image(prompt) for prompt in prompts]
-    scheduler = UnmaskingScheduler.from_options(term.teacher_sampling, vocabulary.codebook_size, num_codes)
+    sampling = sampling or term.teacher_sampling
+    scheduler = UnmaskingScheduler.from_options(sampling, vocabulary.codebook_size, num_codes)
     unconditional = pipe.prompts.unconditional()
     teacher = ImageDenoiser(
-        pipe.model, vocabulary, scheduler, rows, num_codes, unconditional, term.guidance_scale, generator
+        pipe.model, vocabulary, scheduler, rows, num_codes, unconditional, sampling.guidance_scale, generator
     )
     policy = None
     if student is not None:

@@ -134,7 +134,7 @@ def _check_teachers(config: DistillationConfig) -> None:
             )
         options = [stage.sampling]
         if stage.image.weight:
-            options.append(stage.image.teacher_sampling)
+            options += [stage.image.teacher_sampling, stage.image.sampled_teacher_sampling]
         if stage.image.weight and stage.image.on_policy.prompts:
             options.append(stage.image.student_sampling)
         if stage.image.distribution_matching.weight:

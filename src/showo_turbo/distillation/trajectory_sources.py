@@ -8,7 +8,7 @@ import random
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -105,9 +105,12 @@ class FreshTrajectories(ImageRollouts, TextRollouts):
         prompts = [sample.text for sample in samples]
         start = start_states(self.image_teacher, samples, self.image.known_share, rng)
         generator = torch.Generator().manual_seed(rng.getrandbits(48))
-        term = self.image if rng.random() < self.image.sampled_share else replace(self.image, sampled_steps=0)
+        is_sampled = rng.random() < self.image.sampled.share
+        sampling = self.image.sampled_teacher_sampling if is_sampled else self.image.teacher_sampling
         with in_lockstep(self.image_teacher.model):
-            return roll_out_images(self.image_teacher, prompts, term, generator=generator, start=start)
+            return roll_out_images(
+                self.image_teacher, prompts, self.image, generator=generator, start=start, sampling=sampling
+            )
 
     def answers(self, batch: int) -> list[JacobiTrajectory]:
         """Return all blocks of new answers to a batch of dialogues."""

@@ -95,7 +95,7 @@ def teacher_passes(stage: Stage, sizes: ImageSizes, images: int, answers: int) -
     image, text = stage.image, stage.text
     picture = PROMPT_LENGTH + sizes.codes + _BORDERS
     if image.weight and images:
-        rows = images * (2 if image.guidance_scale else 1)
+        rows = round(images * image.teacher_sequences)
         masked, steps = round(sizes.codes * 2 / pi), image.num_inference_steps
         yield Pass(rows, sizes.codes + _BORDERS, picture, masked, sizes.codebook, count=steps)
     if text.weight and answers:
