@@ -67,7 +67,7 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[SourceCo
 
 
 def stage(name: str, teacher: str, steps: int = 3, **changes: Any) -> Stage:
-    loop = LoopConfig(steps=steps, warmup_steps=1, log_steps=1, threads=1, checkpoint_minutes=0.0)
+    loop = LoopConfig(steps=steps, warmup_steps=1, log_steps=1, threads=1)
     settings = {"loop": loop, "optimizer": OptimizerConfig(lr=1e-3), **TERMS} | changes
     return Stage(name, teacher, **settings)
 

@@ -91,7 +91,7 @@ def test_a_resumed_distillation_reads_the_next_samples(
     image = replace(IMAGE, on_policy=OnPolicy(prompts=4, batches=3)) if kind == "on policy" else IMAGE
 
     def config(folder: str, steps: int) -> DistillationConfig:
-        loop = LoopConfig(steps=steps, warmup_steps=0, decay_share=0.0, log_steps=1, threads=1, checkpoint_minutes=0.0)
+        loop = LoopConfig(steps=steps, warmup_steps=0, decay_share=0.0, log_steps=1, threads=1)
         terms = {"image": image, "text": TextTerm(weight=0.0), "language": LanguageTerm(batch_size=2)}
         one = Stage("one", str(random_checkpoint), loop=loop, trajectories=files or TrajectoryFiles(), **terms)
         return DistillationConfig(str(tmp_path / folder), [one], **sources, num_workers=0)

@@ -28,9 +28,7 @@ from showo_turbo.training.optimizers import OptimizerConfig
 from showo_turbo.training.supervised_batches import dialogue_batch, pack_sequences, supervised_loss, text_batch
 
 CAPTIONS = ("a red car", "a green car", "a blue car", "a grey car")
-LOOP = LoopConfig(
-    steps=4, warmup_steps=1, log_steps=1, threads=1, checkpoint_minutes=0.0, ema_decay=0.0, decay_share=0.0
-)
+LOOP = LoopConfig(steps=4, warmup_steps=1, log_steps=1, threads=1, ema_decay=0.0, decay_share=0.0)
 
 
 @pytest.fixture(scope="module")

@@ -39,7 +39,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def showo_config(folder: Path, output: Path, steps: int) -> ShowoPretrainingConfig:
     return ShowoPretrainingConfig(
-        loop=LoopConfig(str(output), steps=steps, warmup_steps=2, log_steps=2, threads=1, checkpoint_minutes=0),
+        loop=LoopConfig(str(output), steps=steps, warmup_steps=2, log_steps=2, threads=1),
         text_tokenizer=str(folder / "text"),
         scene_pool=str(folder / "pool.safetensors"),
         codebook_size=SMALL_IMAGE_TOKENIZER.codebook_size,

@@ -133,7 +133,7 @@ def test_codes_are_not_encoded_again(plan: EncodingPlan, tmp_path: Path) -> None
 
 
 def fine_tuning(model: Path, output: Path, captions: SourceConfig, dialogues: SourceConfig) -> FinetuningConfig:
-    loop = LoopConfig(steps=3, warmup_steps=1, threads=1, checkpoint_minutes=0.0)
+    loop = LoopConfig(steps=3, warmup_steps=1, threads=1)
     return FinetuningConfig(
         str(model), str(output), captions=[captions], dialogues=[dialogues], captions_batch_size=4,
         dialogues_batch_size=2, loop=loop, num_workers=0,

@@ -516,6 +516,6 @@ except InputError as error:
     assert "loop.mixed_precision is 'no', but this process computes in 'bf16' already" in done.stdout
     assert json.loads((tmp_path / "run.json").read_text())["mixed_precision"] == "bf16"
     with pytest.raises(InputError, match=r"a model in .* has another mixed_precision \(bf16, now no\)"):
-        loop.check_or_write_run_manifest(config(tmp_path), {}, "a model")
+        before_training.check_or_write_run_manifest(config(tmp_path), {}, "a model")
     with pytest.raises(InputError, match=r"loop\.mixed_precision is 'fp16': choose no or bf16"):
         config(tmp_path, mixed_precision="fp16")

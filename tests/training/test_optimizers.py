@@ -1,16 +1,20 @@
 """Muon makes orthogonal updates and fits a map; every trainable parameter has one optimizer."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
+from torch.optim.lr_scheduler import LRScheduler
+from transformers import get_constant_schedule_with_warmup, get_wsd_schedule
 
 from showo_turbo.errors import InputError
 from showo_turbo.training.checkpoint_io import CheckpointIO, stored_tensors
+from showo_turbo.training.loop_config import LoopConfig
 from showo_turbo.training.muon import Muon, orthogonalize
-from showo_turbo.training.optimizers import OptimizerConfig, build_optimizers
+from showo_turbo.training.optimizers import OptimizerConfig, build_optimizers, learning_rate_schedule
 from showo_turbo.training.run_state import RunState
 from showo_turbo.training.state import read_values
 
@@ -97,3 +101,27 @@ def test_an_8_bit_optimizer_learns_and_resumes(tmp_path: Path) -> None:
     resumed_state.load_values(read_values(path)["run"])
     checkpoints.close()
     assert train_with_8_bits(resumed, resumed_state, 20, 25) == train_with_8_bits(model, state, 20, 25)
+
+
+@pytest.mark.parametrize(
+    ("steps", "warmup_steps", "decay_share"), [(100, 10, 0.4), (20, 0, 0.95), (20, 5, 0.0), (3, 1, 0.5)]
+)
+def test_learning_rates_are_those_of_transformers(steps: int, warmup_steps: int, decay_share: float) -> None:
+    config = LoopConfig(steps=steps, warmup_steps=warmup_steps, decay_share=decay_share)
+    decay_steps = round(steps * decay_share)
+
+    def rates(build: Callable[[torch.optim.Optimizer], LRScheduler]) -> list[float]:
+        optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+        schedule, found = build(optimizer), []
+        for _ in range(steps + 2):  # a run that is extended asks beyond its last step
+            found.append(optimizer.param_groups[0]["lr"])
+            optimizer.step()
+            schedule.step()
+        return found
+
+    def expected(optimizer: torch.optim.Optimizer) -> LRScheduler:
+        if decay_steps == 0:
+            return get_constant_schedule_with_warmup(optimizer, warmup_steps)
+        return get_wsd_schedule(optimizer, warmup_steps, decay_steps, num_training_steps=steps, decay_type="linear")
+
+    assert rates(lambda optimizer: learning_rate_schedule(optimizer, config)) == pytest.approx(rates(expected))

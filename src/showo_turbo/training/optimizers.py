@@ -5,8 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
-from transformers import get_constant_schedule_with_warmup, get_wsd_schedule
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from showo_turbo.errors import InputError
 from showo_turbo.training.loop_config import LoopConfig
@@ -81,12 +80,10 @@ def build_optimizers(model: nn.Module, config: OptimizerConfig) -> list[Optimize
 def learning_rate_schedule(optimizer: Optimizer, config: LoopConfig) -> LRScheduler:
     """Return the schedule of an optimizer: linear warmup, constant, and a linear decay at the end if it has one."""
     decay_steps = round(config.steps * config.decay_share)
-    if decay_steps == 0:
-        return get_constant_schedule_with_warmup(optimizer, config.warmup_steps)
-    return get_wsd_schedule(
-        optimizer,
-        num_warmup_steps=config.warmup_steps,
-        num_decay_steps=decay_steps,
-        num_training_steps=config.steps,
-        decay_type="linear",
-    )
+
+    def scale(step: int) -> float:
+        rise = step / config.warmup_steps if step < config.warmup_steps else 1.0
+        fall = (config.steps - step) / decay_steps if decay_steps else 1.0
+        return max(0.0, min(rise, fall))
+
+    return LambdaLR(optimizer, scale)
