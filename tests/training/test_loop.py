@@ -20,7 +20,7 @@ from torch.optim import Optimizer
 
 from showo_turbo.errors import InputError
 from showo_turbo.files import read_json_lines, sha256_of_files
-from showo_turbo.training import before_training, checkpoint_io, loop, state
+from showo_turbo.training import before_training, checkpoint_io, state
 from showo_turbo.training.loop import LoopConfig, train
 from showo_turbo.training.task import StepLosses, Task
 
