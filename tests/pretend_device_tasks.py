@@ -65,7 +65,7 @@ def distilled(folder: Path) -> list[float]:
         "optimizer": OptimizerConfig("muon", lr=1e-3),
         "text": TextTerm(batch_size=2, max_new_tokens=16),
         "language": LanguageTerm(weight=0.0),
-        "trajectories": TrajectoryFiles(count=32, batch_size=2),
+        "trajectories": TrajectoryFiles(count=32, batch_size=2, folder=str(folder / "trajectories")),
     }
     stages = [Stage("first", "original", image=image, **rest), Stage("second", "original", image=own, **rest)]
     distill(DistillationConfig(str(folder), stages, "tiny", **sources(folder), num_workers=0))
