@@ -14,6 +14,7 @@ from pretend_device import DEVICE, DeviceTensor, PretendDevice
 from showo_turbo.checkpoints import weight_files
 from showo_turbo.checkpoints.loading import locate
 from showo_turbo.data import SourceConfig
+from showo_turbo.distillation import trajectory_sources
 from showo_turbo.distillation.config import DistillationConfig, Stage, TrajectoryFiles
 from showo_turbo.distillation.loss_terms import ImageTerm, LanguageTerm, OnPolicy, TextTerm
 from showo_turbo.distillation.stages import distill
@@ -65,7 +66,7 @@ def distilled(folder: Path) -> list[float]:
         "optimizer": OptimizerConfig("muon", lr=1e-3),
         "text": TextTerm(batch_size=2, max_new_tokens=16),
         "language": LanguageTerm(weight=0.0),
-        "trajectories": TrajectoryFiles(count=32, batch_size=2, folder=str(folder / "trajectories")),
+        "trajectories": TrajectoryFiles(count=4, batch_size=2, folder=str(folder / "trajectories")),
     }
     stages = [Stage("first", "original", image=image, **rest), Stage("second", "original", image=own, **rest)]
     distill(DistillationConfig(str(folder), stages, "tiny", **sources(folder), num_workers=0))
@@ -100,6 +101,7 @@ def save_file(state: dict, *args: object, **kwargs: object) -> None:
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
     torch.set_num_threads(1)
+    trajectory_sources.BATCHES_PER_FILE = 2
     real_save_file, weight_files.save_file = weight_files.save_file, save_file
     expected = {name: task(ShowoPipeline.from_pretrained("tiny", device="cpu")) for name, task in TASKS.items()}
     expected["distil"] = distilled(folder / "cpu")

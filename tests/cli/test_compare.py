@@ -63,9 +63,10 @@ def test_tables_are_printed_and_cells_are_stored(tmp_path: Path) -> None:
     assert "is not a comparison file (it holds 'stamp')" in other.stderr
 
 
-@pytest.mark.parametrize(("teacher", "rows"), [("tiny", 3), ("clipart", 2)])
+@pytest.mark.parametrize(("teacher", "rows"), [("tiny", 3), ("clipart", 3), ("clipart-turbo", 2)])
 def test_the_teacher_has_the_sampler_of_its_student_once(teacher: str, rows: int) -> None:
-    titles = [one.title for one in image_variants(teacher, {"Turbo": f"{teacher}-turbo"}, [1.0], [None])]
+    student = f"{teacher.removesuffix('-turbo')}-turbo"
+    titles = [one.title for one in image_variants(teacher, {"Turbo": student}, [1.0], [None])]
     assert len(titles) == rows
     assert ("teacher, guidance 1, Turbo's sampler" in titles) == (rows == 3)
 
