@@ -4,6 +4,7 @@ import base64
 import json
 import re
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -186,10 +187,15 @@ def test_a_drawing_is_cancelled(visit: Visit) -> None:
     page = visit()
     page.fill("#draw-num_inference_steps", "64")
     page.select_option("#draw-size", "128x128")
+    page.clock.install()
+    page.clock.pause_at(datetime.now() + timedelta(hours=1))  # frames arrive, and only the first one is shown
     page.click("#draw-go")
-    expect(page.locator("#draw-player .status")).to_have_text(re.compile("Pass [1-9]"))
+    expect(page.locator("#draw-player .status")).to_have_text(re.compile("Pass 1 of"))
     page.click("#draw-go")
     expect(page.locator("#draw-player .status")).to_contain_text("Cancelled after")
+    page.clock.run_for(5_000)
+    expect(page.locator("#draw-player .status")).to_contain_text("Cancelled after")
+    page.clock.resume()
     expect(page.locator("#draw-error")).to_be_empty()
     page.fill("#draw-num_inference_steps", "2")
     page.select_option("#draw-size", "64x64")

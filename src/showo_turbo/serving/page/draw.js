@@ -126,8 +126,7 @@ export class Draw {
       });
     try {
       const pictures = await Promise.all(Array.from({ length: number }, run));
-      await player.seen();
-      if (signal.aborted) throw signal.reason;
+      await player.seen(signal);
       [...pictures].reverse().forEach((picture) => session.add(picture));
       [this.picture] = pictures;
       const summary = `${count(pictures[0].passes, "pass")} in ${inSeconds(Math.max(...pictures.map((one) => one.seconds)))}, seed ${seed}`;

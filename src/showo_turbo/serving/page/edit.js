@@ -155,8 +155,7 @@ export class Edit {
         frame: (frame, passes) => player.push(0, frame, passes),
       };
       const edited = await runDrawing("/app/edit", body, signal, on, start);
-      await player.seen();
-      if (signal.aborted) throw signal.reason;
+      await player.seen(signal);
       this.history.push(picture);
       session.add(edited);
       this.picture = edited;

@@ -111,9 +111,10 @@ export class Player {
     this.#queue = this.#queue.then(() => run === this.#run && this.#show(step, true));
   }
 
-  /** Wait until all frames have been seen. */
-  async seen() {
-    await this.#queue;
+  /** Wait until all frames have been seen; throw as soon as the signal aborts. */
+  async seen(signal) {
+    await Promise.race([this.#queue, new Promise((resolve) => signal.addEventListener("abort", resolve))]);
+    signal.throwIfAborted();
   }
 
   async #show(step, waits) {
@@ -156,8 +157,9 @@ export class Player {
     }
   }
 
-  /** End a run: `how` says so in words; frames can be scrubbed. */
+  /** End a run: `how` says so in words; frames that are not seen yet are left to the scrubber. */
   end(how, pictures = []) {
+    this.#run += 1;
     this.bar.hidden = true;
     this.status.textContent = how;
     pictures.forEach((picture, number) => (this.tracks[number].picture = picture));
