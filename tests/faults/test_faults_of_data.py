@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import write_shard
+from captioned_shards import write_shard
 from trainings import Training, same
 
 from showo_turbo.errors import InputError
