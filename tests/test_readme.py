@@ -161,6 +161,7 @@ def test_every_make_target_and_config_file_named_exists(page: Path) -> None:
         (DistillationConfig, "clipart/turbo_more"),
         (DistillationConfig, "clipart/turbo_latents"),
         (DistillationConfig, "clipart/turbo_matching"),
+        (DistillationConfig, "clipart/turbo_bayer"),
         (DistillationConfig, "tiny/turbo"),
         (DistillationConfig, "tiny/turbo_finish"),
         (DistillationConfig, "tiny/turbo_last"),
