@@ -31,9 +31,10 @@ def test_memory_stays_flat_over_10000_requests() -> None:
 
 @pytest.mark.slow
 def test_memory_stays_flat_over_requests_of_many_shapes() -> None:
-    """It grows by some 100 MiB without a limit."""
+    """It grows by some 100 MiB without a limit, on CPUs for which oneDNN compiles a kernel for each shape."""
     assert grown(400) < 40
-    assert grown(400, LRU_CACHE_CAPACITY="1024", ONEDNN_PRIMITIVE_CACHE_CAPACITY="1024") > 60
+    if grown(400, LRU_CACHE_CAPACITY="1024", ONEDNN_PRIMITIVE_CACHE_CAPACITY="1024") < 60:
+        pytest.skip("memory does not grow without a limit on this CPU either")
 
 
 def test_the_caches_of_kernels_are_bounded(random_pipe: object) -> None:
