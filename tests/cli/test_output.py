@@ -23,7 +23,7 @@ def run(here: Path, *arguments: object, **environment: str) -> subprocess.Comple
     return subprocess.run(command, cwd=here, env=os.environ | environment, capture_output=True, timeout=100)
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
 def test_names_of_files_in_any_encoding(here: Path, random_checkpoint: Path, encoding: str) -> None:
     name = os.fsdecode(b"caf\xe9\xff-\xe2\x98\x83.png")
     Image.new("RGB", (16, 16)).save(here / name)
